@@ -1,0 +1,60 @@
+"""Everything that can go wrong for a reason the caller can act on.
+
+* PoetsError
+  + ConfigError            the flags, the context or the options ask for what cannot be
+  + DatasetError           the labelled folders cannot train a classifier
+  + ModelError             a backbone or an exported model is not what it should be
+  + StorageError           a path cannot be listed, read or written
+    - UnknownSchemeError   no storage for this kind of URL
+
+Messages have three parts: what failed on which value, what was found, what to do.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PoetsError(Exception):
+    """Base of all errors that are reported as one clear message."""
+
+    exit_code = 1
+
+
+class ConfigError(PoetsError, ValueError):
+    """The flags, the context or the options ask for what cannot be."""
+
+    exit_code = 2
+
+
+class DatasetError(PoetsError, ValueError):
+    """The labelled folders cannot train a classifier."""
+
+    exit_code = 2
+
+
+class ModelError(PoetsError):
+    """A backbone or an exported model is not what it should be."""
+
+
+class StorageError(PoetsError, OSError):
+    """A path cannot be listed, read or written."""
+
+
+class UnknownSchemeError(StorageError):
+    """No storage is known for this kind of URL."""
+
+    exit_code = 2
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns " (did you mean 'x'?)" for the known name like `name`, else ""."""
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def together(title: str, problems: list[str]) -> str:
+    """Returns one message for all problems found at once."""
+    if len(problems) == 1:
+        return f"{title}: {problems[0]}"
+    lines = "".join(f"\n  - {problem}" for problem in problems)
+    return f"{title}: {len(problems)} problems{lines}"
