@@ -1,0 +1,7 @@
+"""`python -m poets` is the `poets` command."""
+
+import sys
+
+from poets.cli import run
+
+sys.exit(run())

@@ -1,0 +1,197 @@
+"""The flags of a retraining job, as one table.
+
+`RetrainConfig` is the table: each field is a flag, with its default, its help and
+its range beside it. `poets.flags` makes the command line, the DC/OS context and
+the documents of it; nothing below `cli` and `job` sees argparse or loose strings.
+
+The first three groups are the flags of the original `retrain.py`, both
+generations, with their defaults; the last group is ours.
+"""
+
+import dataclasses
+from typing import Any
+
+ARCHITECTURES = (
+    "inception_v3",
+    *(
+        f"mobilenet_{width}_{size_px}{quantized}"
+        for width in ("1.0", "0.75", "0.50", "0.25")
+        for size_px in (224, 192, 160, 128)
+        for quantized in ("", "_quantized")
+    ),
+    *(f"scattering_{size_px}" for size_px in (96, 128, 160, 224)),
+)
+"""Every name `--architecture` takes."""
+
+MODEL_URL = "https://storage.googleapis.com/download.tensorflow.org/models"
+"""Where the original archives are published; `--model_url` names a mirror."""
+
+
+def flag(default: Any, group: str, text: str, **rules: Any) -> Any:
+    """Returns a dataclass field with what a flag needs to know.
+
+    Args:
+      default: the value of a flag that is not given; its type is the flag's.
+      group: the heading in `--help`.
+      text: one sentence for `--help`.
+      **rules: `at_least`, `at_most`, `above` (numbers); `choices` (names, compared
+        in lower case); `known` (how to say many choices); `required` (may not be empty); `or_all` (-1 is allowed and
+        means all).
+    """
+    metadata = {"group": group, "help": text, **rules}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+FILES, TRAINING, DISTORTIONS, OURS = (
+    "where things are",
+    "training",
+    "distortions",
+    "beyond the original",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrainConfig:
+    """What to retrain, on what, and where the results go."""
+
+    image_dir: str = flag(
+        "", FILES, "folder with one folder of images per label", required=True
+    )
+    output_graph: str = flag(
+        "/tmp/output_graph.pb", FILES, "the retrained graph", required=True
+    )
+    intermediate_output_graphs_dir: str = flag(
+        "/tmp/intermediate_graph/", FILES, "prefix of the intermediate graphs"
+    )
+    intermediate_store_frequency: int = flag(
+        0, FILES, "steps between intermediate graphs; 0 stores none", at_least=0
+    )
+    output_labels: str = flag(
+        "/tmp/output_labels.txt", FILES, "the graph's labels, one a line", required=True
+    )
+    summaries_dir: str = flag(
+        "/tmp/retrain_logs", FILES, "TensorBoard events, in train/ and validation/"
+    )
+    model_dir: str = flag(
+        "/tmp/imagenet", FILES, "where pretrained networks are, or are downloaded to"
+    )
+    bottleneck_dir: str = flag(
+        "/tmp/bottleneck", FILES, "feature store, shared by all runs", required=True
+    )
+    saved_model_dir: str = flag(
+        "/tmp/saved_models/1/", FILES, "the SavedModel; empty exports none"
+    )
+    checkpoint_path: str = flag(
+        "/tmp/_retrain_checkpoint", FILES, "checkpoint of the head; empty writes none"
+    )
+    architecture: str = flag(
+        "inception_v3",
+        FILES,
+        "pretrained network by name",
+        choices=ARCHITECTURES,
+        known="inception_v3, mobilenet_{1.0,0.75,0.50,0.25}_{224,192,160,128}"
+        "[_quantized], scattering_{96,128,160,224}",
+    )
+    tfhub_module: str = flag(
+        "", FILES, "TensorFlow Hub handle or SavedModel folder, instead of a name"
+    )
+    final_tensor_name: str = flag(
+        "final_result", FILES, "name of the graph's output", required=True
+    )
+
+    how_many_training_steps: int = flag(
+        4000, TRAINING, "training steps", at_least=1, at_most=100_000_000
+    )
+    learning_rate: float = flag(0.01, TRAINING, "learning rate", above=0)
+    testing_percentage: int = flag(
+        10, TRAINING, "percentage of images in the test split", at_least=1, at_most=98
+    )
+    validation_percentage: int = flag(
+        10,
+        TRAINING,
+        "percentage of images in the validation split",
+        at_least=1,
+        at_most=98,
+    )
+    eval_step_interval: int = flag(
+        10, TRAINING, "steps between evaluations", at_least=1
+    )
+    train_batch_size: int = flag(100, TRAINING, "images a training step", at_least=1)
+    test_batch_size: int = flag(
+        -1, TRAINING, "images in the final test; -1: all", at_least=1, or_all=True
+    )
+    validation_batch_size: int = flag(
+        100, TRAINING, "images in an evaluation; -1: all", at_least=1, or_all=True
+    )
+    print_misclassified_test_images: bool = flag(
+        False, TRAINING, "log the test images that are misclassified"
+    )
+
+    flip_left_right: bool = flag(False, DISTORTIONS, "flip half of the copies")
+    random_crop: int = flag(
+        0, DISTORTIONS, "margin to crop off, in percent", at_least=0, at_most=400
+    )
+    random_scale: int = flag(
+        0, DISTORTIONS, "how much to scale up, in percent", at_least=0, at_most=400
+    )
+    random_brightness: int = flag(
+        0, DISTORTIONS, "how much to vary brightness, in percent", at_least=0, at_most=99
+    )
+    augmentations: int = flag(
+        4, DISTORTIONS, "distorted copies of each training image", at_least=1
+    )
+
+    seed: int = flag(0, OURS, "of weights, batches and distortions", at_least=0)
+    split_seed: int = flag(0, OURS, "another value makes another split", at_least=0)
+    class_weights: str = flag(
+        "none",
+        OURS,
+        "balanced gives every label the same weight",
+        choices=("none", "balanced"),
+    )
+    patience: int = flag(
+        0,
+        OURS,
+        "evaluations without a better validation accuracy before stopping; 0: never",
+        at_least=0,
+    )
+    engine: str = flag(
+        "auto",
+        OURS,
+        "what computes bottlenecks",
+        choices=("auto", "litert", "tensorflow"),
+    )
+    processes: int = flag(
+        0, OURS, "processes that compute bottlenecks; 0: one a core", at_least=0
+    )
+    verify_bottlenecks: bool = flag(
+        False, OURS, "read every image again to compare it with its stored bottleneck"
+    )
+    input_size_px: int = flag(
+        0,
+        OURS,
+        "image size for a --tfhub_module that does not fix one",
+        at_least=0,
+        at_most=2048,
+    )
+    model_url: str = flag(
+        MODEL_URL, OURS, "where the archives of --architecture are downloaded from"
+    )
+    logging_verbosity: str = flag(
+        "INFO", OURS, "log level", choices=("DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+    )
+
+    @property
+    def distorts(self) -> bool:
+        """Whether the flags ask for distorted copies."""
+        return bool(
+            self.flip_left_right
+            or self.random_crop
+            or self.random_scale
+            or self.random_brightness
+        )
+
+    @property
+    def backbone_name(self) -> str:
+        """The network's name as the user gave it."""
+        return self.tfhub_module or self.architecture

@@ -1,0 +1,172 @@
+"""Flags in and out of text: the command line, the job context, the documents.
+
+    {"--learning_rate": "0.1", "flip_left_right": true}  ──┐
+                                                           ├──> RetrainConfig
+    poets retrain --learning_rate=0.1 --flip_left_right  ──┘
+
+All that is wrong is reported at once, each unknown name with the nearest known one.
+"""
+
+import argparse
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from poets.config import RetrainConfig
+from poets.errors import ConfigError, nearest, together
+
+FIELDS = {field.name: field for field in dataclasses.fields(RetrainConfig)}
+
+
+def config_from_args(args: Mapping[str, object]) -> RetrainConfig:
+    """Returns the config that flags and values ask for.
+
+    Args:
+      args: flag -> value. A flag may have its leading dashes or not. A value is
+        text, a number, true or false for a flag without value, a list of one of
+        these; None leaves the flag at its default.
+
+    Raises:
+      ConfigError: names every unknown flag and every value out of range.
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for given, value in args.items():
+        name = str(given).lstrip("-").replace("-", "_")
+        if name not in FIELDS:
+            problems.append(f"unknown flag {given!r}{nearest(name, FIELDS)}")
+        elif name in values:
+            problems.append(f"--{name} is given twice")
+        elif value is not None:
+            try:
+                values[name] = parse_value(FIELDS[name], value)
+            except ValueError as error:
+                problems.append(f"--{name}={_shown(value)}: {error}")
+    problems += _missing(values) + _contradictions(values)
+    if problems:
+        raise ConfigError(together("wrong flags", problems))
+    return RetrainConfig(**values)
+
+
+def parse_value(field: dataclasses.Field, value: object) -> Any:
+    """Returns `value` in the field's type.
+
+    Raises:
+      ValueError: what is wrong with it, without the flag's name.
+    """
+    if isinstance(value, list | tuple):
+        if len(value) != 1:
+            raise ValueError(f"takes one value, found a list of {len(value)}")
+        value = value[0]
+    if isinstance(value, dict):
+        raise ValueError("takes one value, found an object")
+    if field.type is bool:
+        return _parse_bool(value)
+    if isinstance(value, bool):
+        raise ValueError(f"takes {_kind(field)}, found {str(value).lower()}")
+    if field.type is str:
+        return _parse_name(field, str(value))
+    return _parse_number(field, value)
+
+
+def _parse_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).strip().lower() in ("true", "false"):
+        return str(value).strip().lower() == "true"
+    raise ValueError("takes true or false")
+
+
+def _parse_name(field: dataclasses.Field, text: str) -> str:
+    if field.metadata.get("required") and not text.strip():
+        raise ValueError("may not be empty")
+    choices = field.metadata.get("choices")
+    if not choices:
+        return text
+    for choice in choices:
+        if text.lower() == choice.lower():
+            return choice
+    known = field.metadata.get("known") or ", ".join(choices)
+    raise ValueError(f"no such name{nearest(text.lower(), choices)}; known: {known}")
+
+
+def _parse_number(field: dataclasses.Field, value: Any) -> int | float:
+    rules = field.metadata
+    try:
+        number = float(value)
+        exact = int(str(value)) if field.type is int and isinstance(value, str) else 0
+    except ValueError:
+        raise ValueError(f"takes {_kind(field)}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"takes {_kind(field)}")
+    if field.type is int:
+        if number != int(number):
+            raise ValueError(f"takes {_kind(field)}")
+        number = exact or int(number)
+    if rules.get("or_all") and number == -1:
+        return number
+    or_all = " (or -1 for all)" if rules.get("or_all") else ""
+    if "at_least" in rules and number < rules["at_least"]:
+        raise ValueError(f"must be at least {rules['at_least']}{or_all}")
+    if "at_most" in rules and number > rules["at_most"]:
+        raise ValueError(f"must be at most {rules['at_most']}")
+    if "above" in rules and number <= rules["above"]:
+        raise ValueError(f"must be above {rules['above']}")
+    return number
+
+
+def _missing(values: Mapping[str, Any]) -> list[str]:
+    return [
+        f"--{name} is required: {field.metadata['help']}"
+        for name, field in FIELDS.items()
+        if field.metadata.get("required") and not field.default and name not in values
+    ]
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    """Returns what is wrong with flags that are right one by one."""
+    config = RetrainConfig(**values)
+    problems = []
+    held_out = config.testing_percentage + config.validation_percentage
+    if held_out >= 100:
+        problems.append(
+            f"--testing_percentage and --validation_percentage add up to {held_out}, "
+            "which leaves nothing to train on"
+        )
+    outputs = [config.output_graph, config.output_labels]
+    if outputs[0] == outputs[1]:
+        problems.append(f"--output_graph and --output_labels are both {outputs[0]!r}")
+    if config.tfhub_module and "architecture" in values:
+        problems.append(
+            f"--tfhub_module={config.tfhub_module!r} and "
+            f"--architecture={config.architecture!r} are both given: leave one out"
+        )
+    return problems
+
+
+def _kind(field: dataclasses.Field) -> str:
+    return {int: "a whole number", float: "a number", str: "text"}[field.type]  # type: ignore[index]
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds every flag to a parser; values stay text until `config_from_args`."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name, field in FIELDS.items():
+        title = field.metadata["group"]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        text = field.metadata["help"].replace("%", "%%")
+        common: dict[str, Any] = {"default": argparse.SUPPRESS}
+        if field.type is bool:
+            groups[title].add_argument(
+                f"--{name}", nargs="?", const=True, metavar="BOOL", help=text, **common
+            )
+        else:
+            shown = f"{text} (default: {field.default!r})" if field.default else text
+            groups[title].add_argument(f"--{name}", metavar="X", help=shown, **common)

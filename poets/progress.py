@@ -1,0 +1,44 @@
+"""Progress of long work: a bar on a terminal, log lines otherwise."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+LINE_EVERY_S = 5.0
+
+
+@contextlib.contextmanager
+def track(total: int, what: str, unit: str = "images") -> Iterator[Callable[[int], None]]:
+    """Gives a function to call with the number of units just done.
+
+    Args:
+      total: units of the whole work, 0 or more.
+      what: what is done, as in "bottlenecks".
+      unit: what is counted.
+    """
+    if sys.stderr.isatty():
+        with tqdm(total=total, desc=what, unit=f" {unit}", leave=False) as bar:
+            yield lambda count: bar.update(count)
+        return
+    started = said = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, said
+        done += count
+        now = time.monotonic()
+        if now - said >= LINE_EVERY_S and done < total:
+            said = now
+            rate = done / (now - started)
+            logger.info(
+                "%s: %d of %d %s, %.0f a second, %.0f s to go",
+                *(what, done, total, unit, rate, (total - done) / rate),
+            )
+
+    yield advance

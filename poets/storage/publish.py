@@ -1,0 +1,160 @@
+"""Results appear whole: written beside, then renamed.
+
+    with Publication() as publication:
+        publication.add_file("out/graph.pb", data)     # out/.graph.pb.<id>.part
+        publication.add_folder("out/saved_model/1", local_dir)
+        publication.commit()                           # now they are all there
+
+A full disk, a lost connection or a kill before `commit` leaves what was there.
+"""
+
+import contextlib
+import os
+import posixpath
+import uuid
+
+import pyarrow.fs
+
+from poets.errors import StorageError
+from poets.storage import is_local, join, open_storage, reason
+
+PART_SUFFIX = ".part"
+
+
+class Publication:
+    """Files and folders that are written first and renamed together."""
+
+    def __init__(self) -> None:
+        self._renames: list[tuple[pyarrow.fs.FileSystem, str, str, str]] = []
+
+    def __enter__(self) -> "Publication":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.discard()
+
+    def add_file(self, url: str, data: bytes) -> None:
+        """Writes `data` beside `url`.
+
+        Raises:
+          StorageError: if it cannot be written; nothing has changed then.
+        """
+        filesystem, path = open_storage(url)
+        part = _part_of(path)
+        self._renames.append((filesystem, part, path, url))
+        with _translated("write", url):
+            filesystem.create_dir(posixpath.dirname(path), recursive=True)
+            _write_file(filesystem, part, data)
+
+    def add_folder(self, url: str, local_dir: str) -> None:
+        """Copies the files below a local folder beside the folder `url`.
+
+        Raises:
+          StorageError: if they cannot be written; nothing has changed then.
+        """
+        filesystem, path = open_storage(url)
+        part = _part_of(path)
+        self._renames.append((filesystem, part, path, url))
+        with _translated("write", url):
+            for folder, _, names in os.walk(local_dir):
+                relative = os.path.relpath(folder, local_dir)
+                target = posixpath.normpath(posixpath.join(part, relative))
+                filesystem.create_dir(target, recursive=True)
+                for name in names:
+                    with open(os.path.join(folder, name), "rb") as file:
+                        data = file.read()
+                    _write_file(filesystem, posixpath.join(target, name), data)
+
+    def commit(self) -> None:
+        """Renames everything into place, in the order it was added.
+
+        Raises:
+          StorageError: if a rename fails; what comes before it is in place then.
+        """
+        while self._renames:
+            filesystem, part, path, url = self._renames[0]
+            with _translated("publish", url):
+                _replace(filesystem, part, path)
+            del self._renames[0]
+
+    def discard(self) -> None:
+        """Removes what was written and not committed."""
+        for filesystem, part, _, _ in self._renames:
+            with contextlib.suppress(OSError):
+                _delete(filesystem, part)
+        self._renames.clear()
+
+
+def write_atomically(url: str, data: bytes) -> None:
+    """Writes a file that is there whole or not at all.
+
+    Raises:
+      StorageError: if it cannot be written; an earlier file is unchanged then.
+    """
+    with Publication() as publication:
+        publication.add_file(url, data)
+        publication.commit()
+
+
+def check_writable(folder_url: str) -> None:
+    """Writes, renames and removes a small file in a folder, making the folder.
+
+    Raises:
+      StorageError: if one of these fails.
+    """
+    probe = join(folder_url, f".poets-{uuid.uuid4().hex}.probe")
+    write_atomically(probe, b"poets\n")
+    filesystem, path = open_storage(probe)
+    with _translated("delete", probe):
+        filesystem.delete_file(path)
+
+
+def _part_of(path: str) -> str:
+    folder, name = posixpath.split(path.rstrip("/"))
+    return posixpath.join(folder, f".{name}.{uuid.uuid4().hex[:12]}{PART_SUFFIX}")
+
+
+def _write_file(filesystem: pyarrow.fs.FileSystem, path: str, data: bytes) -> None:
+    if is_local(filesystem):
+        with open(path, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return
+    with filesystem.open_output_stream(path) as stream:
+        stream.write(data)
+
+
+def _replace(filesystem: pyarrow.fs.FileSystem, part: str, path: str) -> None:
+    """Renames `part` to `path`; a folder that was there moves aside first."""
+    path = path.rstrip("/")
+    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.Directory:
+        filesystem.move(part, path)
+        return
+    aside = _part_of(path)
+    filesystem.move(path, aside)
+    try:
+        filesystem.move(part, path)
+    except OSError:
+        filesystem.move(aside, path)
+        raise
+    filesystem.delete_dir(aside)
+
+
+def _delete(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
+    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory:
+        filesystem.delete_dir(path)
+    else:
+        filesystem.delete_file(path)
+
+
+@contextlib.contextmanager
+def _translated(verb: str, url: str):
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"cannot {verb} {url!r}: {reason(error)}; what was there before is unchanged"
+        ) from error
