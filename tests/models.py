@@ -7,27 +7,28 @@
         labels.txt
 
 Node names, shapes, old operations and the layout of the archives are those of the
-originals, so a test or a benchmark runs without the originals and without a
-network. The weights are random, but each layer is scaled on smooth random pictures
-so that its outputs have mean 0 and deviation 1 in every channel: the features of
-different pictures then differ clearly, which plain random layers do not give (each
-ReLU pulls all pictures closer together).
+originals, so tests and benchmarks run without the originals and without a network.
+The weights are random, but each layer is scaled on smooth random pictures so that
+its outputs have mean 0 and deviation 1 in every channel. The features of different
+pictures then differ clearly, which plain random layers do not give: each ReLU pulls
+all pictures closer together.
 
-Digests differ from the published ones; the features mean nothing.
+Digests differ from the published ones, and the classes mean nothing.
 """
 
 import io
 import tarfile
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 v1 = tf.compat.v1
 
 # Channels at width 1.0 and stride of MobileNet v1 (Howard et al., 2017, table 1):
-# the first full convolution, then 13 depthwise separable ones.
+# one full convolution, then 13 depthwise separable ones.
 MOBILENET_LAYERS = (
     (32, 2), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
     (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
@@ -35,12 +36,29 @@ MOBILENET_LAYERS = (
 MOBILENET_CLASSES = 1001
 WIDTH_NAMES = {1.0: "1.0", 0.75: "0.75", 0.5: "0.50", 0.25: "0.25"}
 INCEPTION_SIZE_PX = 299
-INCEPTION_LAYERS = ((8, 2), (16, 2), (32, 2), (64, 2), (2048, 2))  # channels, stride
+INCEPTION_CHANNELS = (8, 16, 32, 32, 2048)
 INCEPTION_CLASSES = 1008
-# The last GraphDef version that takes BatchNormWithGlobalNormalization, with which
-# the published Inception is made.
+# The last GraphDef version that takes BatchNormWithGlobalNormalization, of which the
+# published Inception is made.
 INCEPTION_PRODUCER = 8
 CALIBRATION_PICTURES = 16
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One convolution: kernel [h, w, in, out], or [h, w, in, 1] if depthwise."""
+
+    scope: str
+    shape: tuple[int, int, int, int]
+    stride: int
+    padding: str = "SAME"
+    relu6: bool = True
+    kernel: np.ndarray | None = None
+    bias: np.ndarray | None = None
+
+    @property
+    def depthwise(self) -> bool:
+        return self.scope.endswith("depthwise")
 
 
 def write_mobilenet_archive(
@@ -50,7 +68,7 @@ def write_mobilenet_archive(
 
     `frozen_graph.pb` maps `input:0`, float32 [1, size_px, size_px, 3] in -1..1, to
     `MobilenetV1/Predictions/Reshape:0`, [1, 1001]; `quantized_graph.pb` is the same
-    with the weights of its convolutions rounded to 8 bits.
+    with the kernels rounded to 8 bits.
 
     Args:
       folder: where the archive goes; made if absent.
@@ -61,14 +79,33 @@ def write_mobilenet_archive(
     Returns:
       The path of `mobilenet_v1_<width>_<size_px>_frozen.tgz` in `folder`.
     """
+    rng = np.random.default_rng(seed)
+    layers, channels = [], 3
+    for i, (depth, stride) in enumerate(MOBILENET_LAYERS):
+        depth = max(8, round(depth * width))
+        if i == 0:
+            layers.append(_Layer("Conv2d_0", (3, 3, channels, depth), stride))
+        else:
+            scope = f"Conv2d_{i}_depthwise"
+            layers.append(_Layer(scope, (3, 3, channels, 1), stride))
+            scope = f"Conv2d_{i}_pointwise"
+            layers.append(_Layer(scope, (1, 1, channels, depth), 1))
+        channels = depth
+    layers, features = _calibrate(layers, _smooth_pictures(size_px, rng), rng)
+    shape = (1, 1, channels, MOBILENET_CLASSES)
+    logits = _Layer("Conv2d_1c_1x1", shape, 1, relu6=False)
+    pooled = tf.reduce_mean(features, axis=[1, 2], keepdims=True)
+    [logits], _ = _calibrate([logits], pooled, rng)
+
     name = f"mobilenet_v1_{WIDTH_NAMES[width]}_{size_px}"
-    weights = _mobilenet_weights(width, size_px, np.random.default_rng(seed))
     labels = "".join(f"{i}:class {i}\n" for i in range(MOBILENET_CLASSES))
     return _write_tgz(
         Path(folder) / f"{name}_frozen.tgz",
         {
-            f"{name}/frozen_graph.pb": _mobilenet_graph(weights, size_px, False),
-            f"{name}/quantized_graph.pb": _mobilenet_graph(weights, size_px, True),
+            f"{name}/frozen_graph.pb": _mobilenet_graph(layers, logits, size_px, False),
+            f"{name}/quantized_graph.pb": _mobilenet_graph(
+                layers, logits, size_px, True
+            ),
             f"{name}/labels.txt": labels.encode(),
         },
     )
@@ -78,8 +115,9 @@ def write_inception_archive(folder: str | Path, seed: int = 0) -> Path:
     """Writes a tiny network under the names of the published Inception of 2015.
 
     Five convolutions instead of 94. As in the original, all shapes have batch 1,
-    the JPEG bytes are a constant to be fed (`DecodeJpeg/contents:0`), normalisation
-    is the old `BatchNormWithGlobalNormalization` and each layer has a `CheckNumerics`.
+    the JPEG bytes are a constant to be fed (`DecodeJpeg/contents:0`), a layer is
+    normalised by the old `BatchNormWithGlobalNormalization` and has a
+    `CheckNumerics`.
 
     Args:
       folder: where the archive goes; made if absent.
@@ -88,161 +126,196 @@ def write_inception_archive(folder: str | Path, seed: int = 0) -> Path:
     Returns:
       The path of `inception-2015-12-05.tgz` in `folder`.
     """
+    rng = np.random.default_rng(seed)
+    layers, channels = [], 3
+    for i, depth in enumerate(INCEPTION_CHANNELS):
+        scope = f"conv_{i}" if i else "conv"
+        layers.append(_Layer(scope, (3, 3, channels, depth), 2, "VALID", relu6=False))
+        channels = depth
+    layers, _ = _calibrate(layers, _smooth_pictures(INCEPTION_SIZE_PX, rng), rng)
     return _write_tgz(
         Path(folder) / "inception-2015-12-05.tgz",
         {
-            "classify_image_graph_def.pb": _inception_graph(np.random.default_rng(seed)),
+            "classify_image_graph_def.pb": _inception_graph(layers, rng),
             "LICENSE": b"Random weights, made for tests.\n",
         },
     )
 
 
-def _mobilenet_weights(
-    width: float, size_px: int, rng: np.random.Generator
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Returns weights and biases by layer name, scaled on random pictures."""
-    images = _smooth_pictures(CALIBRATION_PICTURES, size_px, rng)
-    weights: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-
-    def layer(
-        name: str, shape: tuple[int, ...], images: tf.Tensor, conv: Callable
-    ) -> tf.Tensor:
-        kernel = rng.standard_normal(shape).astype(np.float32)
-        outputs = conv(images, kernel)
-        mean, variance = tf.nn.moments(outputs, axes=[0, 1, 2])
-        scale = 1 / np.sqrt(variance.numpy() + 1e-6)
-        # A depthwise kernel is [h, w, channels, 1], a full one [h, w, in, channels].
-        kernel *= scale[:, None] if conv is _depthwise_1 or conv is _depthwise_2 else scale
-        weights[name] = kernel, -mean.numpy() * scale
-        return (outputs - mean) * scale
-
-    channels = 3
-    for i, (depth, stride) in enumerate(MOBILENET_LAYERS):
-        depth = max(8, round(depth * width))
-        if i == 0:
-            shape = (3, 3, channels, depth)
-            images = tf.nn.relu6(layer("Conv2d_0", shape, images, _conv_2))
-        else:
-            conv = _depthwise_2 if stride == 2 else _depthwise_1
-            name = f"Conv2d_{i}_depthwise"
-            images = tf.nn.relu6(layer(name, (3, 3, channels, 1), images, conv))
-            name = f"Conv2d_{i}_pointwise"
-            images = tf.nn.relu6(layer(name, (1, 1, channels, depth), images, _conv_1))
-        channels = depth
-    pooled = tf.reduce_mean(images, axis=[1, 2], keepdims=True)
-    layer("Conv2d_1c_1x1", (1, 1, channels, MOBILENET_CLASSES), pooled, _conv_1)
-    return weights
+def _calibrate(
+    layers: list[_Layer], images: tf.Tensor, rng: np.random.Generator
+) -> tuple[list[_Layer], tf.Tensor]:
+    """Draws the weights, layer by layer, and returns what comes out of the last."""
+    drawn = []
+    for layer in layers:
+        kernel = rng.standard_normal(layer.shape).astype(np.float32)
+        outputs = _convolve(images, kernel, layer)
+        mean, variance = (x.numpy() for x in tf.nn.moments(outputs, axes=[0, 1, 2]))
+        scale = 1 / np.sqrt(variance + 1e-6)
+        kernel *= scale[:, None] if layer.depthwise else scale
+        drawn.append(_Layer(**{**vars(layer), "kernel": kernel, "bias": -mean * scale}))
+        images = (outputs - mean) * scale
+        images = tf.nn.relu6(images) if layer.relu6 else tf.nn.relu(images)
+    return drawn, images
 
 
-def _conv_1(images: tf.Tensor, kernel: np.ndarray) -> tf.Tensor:
-    return tf.nn.conv2d(images, kernel, strides=1, padding="SAME")
+def _convolve(
+    images: tf.Tensor, kernel: tf.Tensor, layer: _Layer, name: str | None = None
+) -> tf.Tensor:
+    strides = (1, layer.stride, layer.stride, 1)
+    if layer.depthwise:
+        return v1.nn.depthwise_conv2d_native(
+            images, kernel, strides, layer.padding, name=name
+        )
+    return v1.nn.conv2d(images, kernel, strides, layer.padding, name=name)
 
 
-def _conv_2(images: tf.Tensor, kernel: np.ndarray) -> tf.Tensor:
-    return tf.nn.conv2d(images, kernel, strides=2, padding="SAME")
-
-
-def _depthwise_1(images: tf.Tensor, kernel: np.ndarray) -> tf.Tensor:
-    return tf.nn.depthwise_conv2d(images, kernel, (1, 1, 1, 1), "SAME")
-
-
-def _depthwise_2(images: tf.Tensor, kernel: np.ndarray) -> tf.Tensor:
-    return tf.nn.depthwise_conv2d(images, kernel, (1, 2, 2, 1), "SAME")
+def _smooth_pictures(size_px: int, rng: np.random.Generator) -> tf.Tensor:
+    """Returns random float32 pictures in -1..1 with details of every size."""
+    pictures = 0.0
+    cells = 2
+    while cells <= size_px // 2:
+        noise = rng.standard_normal((CALIBRATION_PICTURES, cells, cells, 3))
+        pictures += tf.image.resize(noise.astype(np.float32), [size_px, size_px])
+        cells *= 2
+    return tf.tanh(pictures)
 
 
 def _mobilenet_graph(
-    weights: dict[str, tuple[np.ndarray, np.ndarray]], size_px: int, quantized: bool
+    layers: list[_Layer], logits: _Layer, size_px: int, quantized: bool
 ) -> bytes:
-    """Returns the GraphDef with the published node names."""
+    """Returns the GraphDef under the published names."""
+    inside, last, predictions = (
+        f"MobilenetV1/{scope}"
+        for scope in ("MobilenetV1", "Logits/Conv2d_1c_1x1", "Predictions")
+    )
+
+    def kernel(layer: _Layer, name: str) -> tf.Tensor:
+        if not quantized:
+            return tf.identity(tf.constant(layer.kernel, name=name), f"{name}/read")
+        low, high = layer.kernel.min(), layer.kernel.max()
+        codes = np.round((layer.kernel - low) / (high - low) * 255)
+        codes = tf.constant(codes, tf.quint8, name=f"{name}/quantized_const")
+        return v1.dequantize(codes, low, high, mode="MIN_FIRST", name=name)
+
     with tf.Graph().as_default() as graph:
-
-        def bias_add(scope: str, outputs: tf.Tensor, name: str) -> tf.Tensor:
-            biases = tf.constant(weights[scope][1], name=f"{name}/bias")
-            return tf.nn.bias_add(outputs, biases, name=f"{name}/add_1")
-
-        def kernel(scope: str, name: str) -> tf.Tensor:
-            value = weights[scope][0]
-            if not quantized:
-                return tf.identity(tf.constant(value, name=name), name=f"{name}/read")
-            low, high = float(value.min()), float(value.max())
-            codes = np.round((value - low) / (high - low) * 255).astype(np.uint8)
-            codes = tf.constant(codes, tf.quint8, name=f"{name}/quantized_const")
-            return tf.quantization.dequantize(
-                codes, low, high, mode="MIN_FIRST", name=name
-            )
-
-        inside = "MobilenetV1/MobilenetV1"
         images = v1.placeholder(tf.float32, [1, size_px, size_px, 3], name="input")
-        for i, (_, stride) in enumerate(MOBILENET_LAYERS):
-            scopes = ["Conv2d_0"] if i == 0 else []
-            scopes += [f"Conv2d_{i}_depthwise", f"Conv2d_{i}_pointwise"] if i else []
-            for scope in scopes:
-                if scope.endswith("depthwise"):
-                    images = v1.nn.depthwise_conv2d_native(
-                        images,
-                        kernel(scope, f"MobilenetV1/{scope}/depthwise_weights"),
-                        (1, stride, stride, 1),
-                        "SAME",
-                        name=f"{inside}/{scope}/depthwise",
-                    )
-                else:
-                    images = v1.nn.conv2d(
-                        images,
-                        kernel(scope, f"MobilenetV1/{scope}/weights"),
-                        strides=stride if i == 0 else 1,
-                        padding="SAME",
-                        name=f"{inside}/{scope}/convolution",
-                    )
-                images = bias_add(
-                    scope, images, f"{inside}/{scope}/BatchNorm/batchnorm"
-                )
-                images = tf.nn.relu6(images, name=f"{inside}/{scope}/Relu6")
-        side_px = images.shape[1]
-        images = v1.nn.avg_pool(
+        for layer in layers:
+            scope = f"{inside}/{layer.scope}"
+            weights = "depthwise_weights" if layer.depthwise else "weights"
+            convolution = "depthwise" if layer.depthwise else "convolution"
+            weights = kernel(layer, f"MobilenetV1/{layer.scope}/{weights}")
+            images = _convolve(images, weights, layer, f"{scope}/{convolution}")
+            bias = tf.constant(layer.bias, name=f"{scope}/BatchNorm/batchnorm/sub")
+            images = v1.nn.bias_add(
+                images, bias, name=f"{scope}/BatchNorm/batchnorm/add_1"
+            )
+            images = tf.nn.relu6(images, name=f"{scope}/Relu6")
+        pooled = v1.nn.avg_pool(
             images,
-            [1, side_px, side_px, 1],
+            [1, images.shape[1], images.shape[2], 1],
             [1, 1, 1, 1],
             "VALID",
             name="MobilenetV1/Logits/AvgPool_1a/AvgPool",
         )
-        images = tf.identity(images, name="MobilenetV1/Logits/Dropout_1b/Identity")
-        last = "MobilenetV1/Logits/Conv2d_1c_1x1"
-        logits = v1.nn.conv2d(
-            images,
-            kernel("Conv2d_1c_1x1", f"{last}/weights"),
-            strides=1,
-            padding="SAME",
-            name=f"{last}/convolution",
+        weights = kernel(logits, f"{last}/weights")
+        outputs = _convolve(pooled, weights, logits, f"{last}/convolution")
+        bias = tf.constant(logits.bias, name=f"{last}/biases")
+        outputs = v1.nn.bias_add(outputs, bias, name=f"{last}/BiasAdd")
+        outputs = tf.squeeze(outputs, [1, 2], name="MobilenetV1/Logits/SpatialSqueeze")
+        outputs = tf.reshape(
+            outputs, [-1, MOBILENET_CLASSES], name=f"{predictions}/Reshape"
         )
-        biases = tf.constant(weights["Conv2d_1c_1x1"][1], name=f"{last}/biases")
-        logits = tf.nn.bias_add(logits, biases, name=f"{last}/BiasAdd")
-        logits = tf.squeeze(logits, [1, 2], name="MobilenetV1/Logits/SpatialSqueeze")
-        predictions = "MobilenetV1/Predictions"
-        logits = tf.reshape(logits, [-1, MOBILENET_CLASSES], name=f"{predictions}/Reshape")
-        scores = tf.nn.softmax(logits, name=f"{predictions}/Softmax")
-        # The published graph fixes the batch here, and only here and at the input.
+        scores = tf.nn.softmax(outputs, name=f"{predictions}/Softmax")
+        # Beside the input the one node that fixes the batch, as published.
         tf.reshape(scores, [1, MOBILENET_CLASSES], name=f"{predictions}/Reshape_1")
     return graph.as_graph_def().SerializeToString(deterministic=True)
 
 
-def _inception_graph(rng: np.random.Generator) -> bytes:
-    """Returns the GraphDef with the published node names and its old operations."""
-    size_px = INCEPTION_SIZE_PX
-    activations = _smooth_pictures(CALIBRATION_PICTURES, size_px, rng)
-    grey = np.full((8, 8, 3), 128, np.uint8)
-    with tf.Graph().as_default() as graph:
-        contents = tf.constant(
-            tf.io.encode_jpeg(grey).numpy()
-            if tf.executing_eagerly()
-            else _run(lambda: tf.io.encode_jpeg(grey)),
-            name="DecodeJpeg/contents",
+def _inception_graph(layers: list[_Layer], rng: np.random.Generator) -> bytes:
+    """Returns the GraphDef under the published names, of operations of its time.
+
+    Written node by node: TensorFlow no longer builds the old normalisation, though
+    it still loads and runs it.
+    """
+    graph = v1.GraphDef()
+    graph.versions.producer = INCEPTION_PRODUCER
+    float_t = v1.AttrValue(type=tf.float32.as_datatype_enum)
+
+    def node(op: str, name: str, *inputs: str, **attrs: v1.AttrValue) -> str:
+        added = graph.node.add(op=op, name=name, input=inputs)
+        for key, value in attrs.items():
+            added.attr[key].CopyFrom(value)
+        return name
+
+    def const(name: str, value: object, dtype: tf.DType = tf.float32) -> str:
+        tensor = v1.AttrValue(tensor=tf.make_tensor_proto(value, dtype))
+        kind = v1.AttrValue(type=dtype.as_datatype_enum)
+        return node("Const", name, dtype=kind, value=tensor)
+
+    def ints(*values: int) -> v1.AttrValue:
+        return v1.AttrValue(list=v1.AttrValue.ListValue(i=values))
+
+    grey = io.BytesIO()
+    Image.new("RGB", (8, 8), (128, 128, 128)).save(grey, "JPEG")
+    const("DecodeJpeg/contents", grey.getvalue(), tf.string)
+    node("DecodeJpeg", "DecodeJpeg", "DecodeJpeg/contents", channels=v1.AttrValue(i=3))
+    byte_t = v1.AttrValue(type=tf.uint8.as_datatype_enum)
+    node("Cast", "Cast", "DecodeJpeg", SrcT=byte_t, DstT=float_t)
+    node("ExpandDims", "ExpandDims", "Cast", const("ExpandDims/dim", 0, tf.int32),
+         T=float_t)  # fmt: skip
+    size = const("ResizeBilinear/size", [INCEPTION_SIZE_PX] * 2, tf.int32)
+    node("ResizeBilinear", "ResizeBilinear", "ExpandDims", size, T=float_t)
+    node("Sub", "Sub", "ResizeBilinear", const("Sub/y", 128.0), T=float_t)
+    images = node("Mul", "Mul", "Sub", const("Mul/y", 1 / 128), T=float_t)
+    for layer in layers:
+        scope, channels = layer.scope, layer.shape[-1]
+        params = const(f"{scope}/conv2d_params", layer.kernel)
+        images = node(
+            "Conv2D", f"{scope}/Conv2D", images, params, T=float_t,
+            strides=ints(1, layer.stride, layer.stride, 1),
+            padding=v1.AttrValue(s=layer.padding.encode()),
+        )  # fmt: skip
+        norm = f"{scope}/batchnorm"
+        images = node(
+            "BatchNormWithGlobalNormalization",
+            norm,
+            images,
+            const(f"{norm}/moving_mean", -layer.bias),
+            const(f"{norm}/moving_variance", np.full(channels, 0.999)),
+            const(f"{norm}/beta", np.zeros(channels)),
+            const(f"{norm}/gamma", np.ones(channels)),
+            T=float_t,
+            variance_epsilon=v1.AttrValue(f=0.001),
+            scale_after_normalization=v1.AttrValue(b=False),
         )
-        image = tf.image.decode_jpeg(contents, channels=3, name="DecodeJpeg")
-        image = tf.cast(image, tf.float32, name="Cast")
-        images = tf.expand_dims(image, 0, name="ExpandDims")
-        images = v1.image.resize_bilinear(
-            images, [size_px, size_px], name="ResizeBilinear"
-        )
-        images = tf.subtract(images, 128.0, name="Sub")
-        images = tf.multiply(images, 1 / 128, name="Mul")
-    raise NotImplementedError(activations, images)
+        message = v1.AttrValue(s=b"batch normalization")
+        check = node("CheckNumerics", f"{scope}/CheckNumerics", images, T=float_t,
+                     message=message)  # fmt: skip
+        images = node("Identity", f"{scope}/control_dependency", images, f"^{check}",
+                      T=float_t)  # fmt: skip
+        images = node("Relu", scope, images, T=float_t)
+    node(
+        "AvgPool", "pool_3", images, T=float_t, ksize=ints(1, 8, 8, 1),
+        strides=ints(1, 1, 1, 1), padding=v1.AttrValue(s=b"VALID"),
+    )  # fmt: skip
+    shape = const("pool_3/_reshape/shape", [1, layers[-1].shape[-1]], tf.int32)
+    node("Reshape", "pool_3/_reshape", "pool_3", shape, T=float_t)
+    # Of two values only, so that the archive stays small.
+    weights = rng.choice([-0.02, 0.02], (layers[-1].shape[-1], INCEPTION_CLASSES))
+    node("MatMul", "softmax/logits/MatMul", "pool_3/_reshape",
+         const("softmax/weights", weights), T=float_t)  # fmt: skip
+    biases = const("softmax/biases", np.zeros(INCEPTION_CLASSES))
+    node("BiasAdd", "softmax/logits", "softmax/logits/MatMul", biases, T=float_t)
+    node("Softmax", "softmax", "softmax/logits", T=float_t)
+    return graph.SerializeToString(deterministic=True)
+
+
+def _write_tgz(path: Path, files: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path

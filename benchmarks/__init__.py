@@ -1,0 +1,1 @@
+"""Measures the retraining job against the original way and the machine's limit."""

@@ -1,0 +1,179 @@
+"""Finds the photographs and the models, or makes stand-ins for them.
+
+Real ones are in `../shared/data` and `../shared/models` beside the project, or where
+POETS_TEST_DATA points. Where they are absent, flowers are drawn by `demo/flowers.py`
+and the archives hold a MobileNet with random weights (`tests/models.py`): speeds
+are then much the same, accuracies mean nothing.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+PROJECT = Path(__file__).resolve().parent.parent
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG")
+DRAWN_PER_LABEL = {"flower_photos_128": 800, "flower_photos_full": 100}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One set of photographs with one backbone."""
+
+    photographs: str
+    image_size_px: int
+
+    @property
+    def architecture(self) -> str:
+        return f"mobilenet_0.25_{self.image_size_px}"
+
+    @property
+    def archive(self) -> str:
+        return f"mobilenet_v1_0.25_{self.image_size_px}_frozen.tgz"
+
+
+SMALL = Case("flower_photos_128", 128)
+FULL = Case("flower_photos_full", 224)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where the parts of a case are.
+
+    Attributes:
+      case: what they are for.
+      image_dir: one folder per label.
+      archive: the packed model, as `model_dir` takes it.
+      graph: the frozen graph of the archive, unpacked.
+      real: false if the photographs or the model are stand-ins.
+    """
+
+    case: Case
+    image_dir: Path
+    archive: Path
+    graph: Path
+    real: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.case.architecture} on {self.case.photographs}"
+
+    def count(self) -> int:
+        """Returns the number of photographs."""
+        return sum(1 for _ in photographs(self.image_dir))
+
+
+def photographs(image_dir: Path) -> Iterator[Path]:
+    """Yields the JPEG files of all label folders, sorted."""
+    for path in sorted(image_dir.glob("*/*")):
+        if path.suffix in IMAGE_SUFFIXES:
+            yield path
+
+
+def find_inputs(case: Case, work: Path, per_label: int | None = None) -> Inputs:
+    """Returns the inputs of a case, made in `work` where they are absent.
+
+    Args:
+      case: which photographs and which backbone.
+      work: an existing folder for what has to be made; kept parts are used again.
+      per_label: if given, only that many photographs of each label.
+    """
+    image_dir, archive = _find(case.photographs), _find(case.archive)
+    real = image_dir is not None and archive is not None
+    image_dir = image_dir or draw_flowers(case, work)
+    archive = archive or make_archive(case, work)
+    if per_label is not None:
+        image_dir = _some_of(image_dir, per_label, work / f"{case.photographs}_quick")
+    graph = work / f"{case.architecture}.pb"
+    with tarfile.open(archive) as tgz:
+        member = f"{archive.name.removesuffix('_frozen.tgz')}/frozen_graph.pb"
+        graph.write_bytes(tgz.extractfile(member).read())
+    return Inputs(case, image_dir, archive, graph, real)
+
+
+def _find(name: str) -> Path | None:
+    roots = [PROJECT.parent / "shared"]
+    if given := os.environ.get("POETS_TEST_DATA"):
+        roots = [Path(given), Path(given).parent]
+    for root in roots:
+        for folder in (root, root / "data", root / "models"):
+            if (folder / name).exists():
+                return folder / name
+    return None
+
+
+def draw_flowers(case: Case, work: Path) -> Path:
+    """Draws flowers for a case, shrunk to its size if its photographs are small."""
+    target = work / f"{case.photographs}_drawn"
+    if target.exists():
+        return target
+    parts = target.with_suffix(".part")
+    shutil.rmtree(parts, ignore_errors=True)
+    count = DRAWN_PER_LABEL[case.photographs]
+    script = PROJECT / "demo" / "flowers.py"
+    subprocess.run(
+        [sys.executable, script, parts, f"--per_label={count}", "--seed=0"],
+        check=True,
+        stdout=sys.stderr,
+    )
+    if case is SMALL:
+        for path in photographs(parts):
+            with Image.open(path) as image:
+                size_px = (case.image_size_px, case.image_size_px)
+                image.convert("RGB").resize(size_px).save(path, quality=90)
+    parts.rename(target)
+    return target
+
+
+def make_archive(case: Case, work: Path) -> Path:
+    """Writes an archive with random weights."""
+    from tests.models import write_mobilenet_archive  # TensorFlow: only if needed
+
+    return write_mobilenet_archive(work, 0.25, case.image_size_px)
+
+
+def _some_of(image_dir: Path, per_label: int, target: Path) -> Path:
+    """Returns a folder with links to the first photographs of each label."""
+    shutil.rmtree(target, ignore_errors=True)
+    for folder in sorted(path for path in image_dir.iterdir() if path.is_dir()):
+        (target / folder.name).mkdir(parents=True)
+        for path in sorted(folder.iterdir())[:per_label]:
+            (target / folder.name / path.name).symlink_to(path.resolve())
+    return target
+
+
+def write_many(image_dir: Path, count: int, target: Path) -> Path:
+    """Writes `count` different files that show the photographs again and again.
+
+    Poets takes files of equal content for one image, so each copy carries its number
+    after the JPEG end marker, where decoders do not look.
+
+    Args:
+      image_dir: one folder per label.
+      count: number of files, spread evenly over the labels.
+      target: the new folder; one that holds as many files already is used as it is.
+    """
+    done = target / "count.json"
+    if done.exists() and json.loads(done.read_text()) == count:
+        return target
+    shutil.rmtree(target, ignore_errors=True)
+    by_label: dict[str, list[Path]] = {}
+    for path in photographs(image_dir):
+        by_label.setdefault(path.parent.name, []).append(path)
+    for label in by_label:
+        (target / label).mkdir(parents=True)
+    labels = list(by_label)
+    for i in range(count):
+        label, turn = labels[i % len(labels)], i // len(labels)
+        source = by_label[label][turn % len(by_label[label])]
+        copy = target / label / f"{i:06d}_{source.name}"
+        copy.write_bytes(source.read_bytes() + f"copy {i}".encode())
+    done.write_text(json.dumps(count))
+    return target

@@ -1,0 +1,147 @@
+"""The limit of the machine for a bottleneck pass: decode only and forward only.
+
+    decode    JPEG bytes in memory to pixels, the decoder of the product
+    forward   pixels in memory to a bottleneck, LiteRT, one interpreter a process,
+              one thread each, batch 1
+
+Both run alone, one process a core, all at once. An image needs both, on the same
+cores, so the limit of a pass that only decodes and forwards is
+
+    limit = 1 / (1 / decode + 1 / forward)        images a second, all cores
+
+Resizing, scaling, reading and writing are on top of it: a real pass stays below.
+
+    python -m benchmarks.limits --image_dir flower_photos --graph frozen_graph.pb \\
+        --image_size_px 128
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+from ai_edge_litert.interpreter import Interpreter
+
+from benchmarks.inputs import photographs
+
+INPUT, BOTTLENECK = "input:0", "MobilenetV1/Predictions/Reshape:0"
+MAX_IMAGES = 1000  # held in memory by each process
+ROUNDS = 3
+ROUND_S = 2.0
+START_TIMEOUT_S = 120.0
+
+
+def cores() -> int:
+    """Returns the cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def convert(graph: Path) -> bytes:
+    """Returns the frozen backbone, input to bottleneck, as a LiteRT model."""
+    import tensorflow as tf  # not in the measuring processes
+
+    v1 = tf.compat.v1
+    graph_def = v1.GraphDef.FromString(graph.read_bytes())
+    wrapped = v1.wrap_function(lambda: v1.import_graph_def(graph_def, name=""), [])
+    function = wrapped.prune(INPUT, BOTTLENECK)
+    return tf.lite.TFLiteConverter.from_concrete_functions(
+        [function], wrapped
+    ).convert()
+
+
+def decoder(jpegs: list[bytes]) -> Callable[[int], None]:
+    """Returns what decodes the i-th image.
+
+    The flags are those that give the pixels of TensorFlow's decoder bit for bit.
+    """
+
+    def decode(i: int) -> None:
+        simplejpeg.decode_jpeg(jpegs[i % len(jpegs)], "RGB", fastdct=True)
+
+    return decode
+
+
+def forwarder(model: bytes) -> Callable[[int], None]:
+    """Returns what runs the backbone on one image of noise."""
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    [feed], [fetch] = interpreter.get_input_details(), interpreter.get_output_details()
+    image = np.random.default_rng(0).uniform(-1, 1, feed["shape"]).astype(np.float32)
+
+    def forward(i: int) -> None:
+        interpreter.set_tensor(feed["index"], image)
+        interpreter.invoke()
+        interpreter.get_tensor(fetch["index"])
+
+    return forward
+
+
+def _measure(
+    make: Callable[..., Callable[[int], None]],
+    argument: object,
+    answer: Connection,
+    start: "multiprocessing.synchronize.Barrier",
+) -> None:
+    """Sends the images per second of one process, once a round."""
+    work = make(argument)
+    for i in range(20):
+        work(i)
+    for _ in range(ROUNDS):
+        start.wait(START_TIMEOUT_S)
+        done, began_s = 0, time.perf_counter()
+        while (elapsed_s := time.perf_counter() - began_s) < ROUND_S:
+            for i in range(done, done + 10):
+                work(i)
+            done += 10
+        answer.send(done / elapsed_s)
+
+
+def rate(make: Callable[..., Callable[[int], None]], argument: object) -> float:
+    """Returns images per second over all cores, the median of the rounds."""
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(cores())
+    processes, answers = [], []
+    for _ in range(cores()):
+        answer, send = context.Pipe(duplex=False)
+        process = context.Process(target=_measure, args=(make, argument, send, start))
+        process.start()
+        processes.append(process)
+        answers.append(answer)
+    rounds = [sum(answer.recv() for answer in answers) for _ in range(ROUNDS)]
+    for process in processes:
+        process.join()
+    return statistics.median(rounds)
+
+
+def measure_limit(image_dir: Path, graph: Path) -> dict[str, float]:
+    """Returns decode, forward and limit in images per second over all cores."""
+    paths = list(photographs(image_dir))
+    paths = paths[:: -(-len(paths) // MAX_IMAGES)]
+    decode = rate(decoder, [path.read_bytes() for path in paths])
+    forward = rate(forwarder, convert(graph))
+    return {
+        "cores": cores(),
+        "decode_per_s": decode,
+        "forward_per_s": forward,
+        "limit_per_s": 1 / (1 / decode + 1 / forward),
+    }
+
+
+def main() -> None:
+    """Parses the flags, measures and prints the JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.limits")
+    parser.add_argument("--image_dir", type=Path, required=True)
+    parser.add_argument("--graph", type=Path, required=True)
+    flags = parser.parse_args()
+    print(json.dumps(measure_limit(flags.image_dir, flags.graph)))
+
+
+if __name__ == "__main__":
+    main()

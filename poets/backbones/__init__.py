@@ -1,0 +1,66 @@
+"""The frozen networks that make bottlenecks of pictures.
+
+Whatever a backbone comes from, it becomes one thing: a frozen GraphDef from a
+placeholder for pictures to the bottleneck, with the scaling its input wants.
+
+    inception_v3, mobilenet_*   the original archives      backbones.archives
+    scattering_*                computed, no download      backbones.scattering
+    --tfhub_module              hub handle or SavedModel   backbones.saved_model
+"""
+
+import hashlib
+import importlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from poets.config import RetrainConfig
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network and how pictures are fed to it.
+
+    Attributes:
+      name: as the user gave it.
+      graph: serialised GraphDef; float32 [N, S, S, 3] in, float32 [N, D] out.
+      input_name: the placeholder's node.
+      bottleneck_name: the output's node.
+      image_size_px: S.
+      bottleneck_size: D.
+      mean: a pixel value p in 0..255 is fed as (p - mean) / std.
+      std: see `mean`.
+    """
+
+    name: str
+    graph: bytes
+    input_name: str
+    bottleneck_name: str
+    image_size_px: int
+    bottleneck_size: int
+    mean: float
+    std: float
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.name!r}, {len(self.graph)} bytes)"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all that decides what a picture's bottleneck is."""
+        spec = f"{self.input_name} {self.bottleneck_name} {self.image_size_px} "
+        spec += f"{self.mean} {self.std} decode-1 "  # decode-1: see poets.images
+        return hashlib.sha256(spec.encode() + self.graph).hexdigest()
+
+
+def load_backbone(config: RetrainConfig) -> Backbone:
+    """Returns the backbone that the flags name.
+
+    Raises:
+      ModelError: if it cannot be had, or is not what its name promises.
+    """
+    if config.tfhub_module:
+        adapter = "poets.backbones.saved_model"
+    elif config.architecture.startswith("scattering_"):
+        adapter = "poets.backbones.scattering"
+    else:
+        adapter = "poets.backbones.archives"
+    return importlib.import_module(adapter).load(config)

@@ -1,0 +1,142 @@
+"""The networks of the original `--architecture` names, in their original archives.
+
+    model_dir/mobilenet_v1_0.25_128_frozen.tgz                 as published (2017)
+    model_dir/mobilenet_v1_0.25_128/frozen_graph.pb            or already unpacked
+    model_dir/inception-2015-12-05.tgz
+    model_dir/classify_image_graph_def.pb
+
+What is there is used without a network; what is not is downloaded once.
+"""
+
+import hashlib
+import io
+import logging
+import tarfile
+import zlib
+
+from poets.backbones import Backbone
+from poets.backbones.download import download
+from poets.backbones.graph import bottleneck_size, cut
+from poets.config import RetrainConfig
+from poets.errors import ModelError
+from poets.storage import exists, join, read_url
+
+logger = logging.getLogger(__name__)
+
+SHA256 = {  # of the archives that could be had when this was written
+    "mobilenet_v1_0.25_128_frozen.tgz": (
+        "30af63cf9039861bc03f86c7b8092fab754d51b27f042830c456ddbfa2b72fce"
+    ),
+    "mobilenet_v1_0.25_224_frozen.tgz": (
+        "1cddeede49eb35af36061aaa66bf643b81f7ea89abc85f6ffef8f0bf00891756"
+    ),
+}
+MAX_GRAPH_BYTES = 2**30
+
+
+def load(config: RetrainConfig) -> Backbone:
+    """Returns the backbone that `--architecture` names.
+
+    Raises:
+      ModelError: if its archive is damaged, or is not there and cannot be downloaded.
+    """
+    name = config.architecture
+    if name.endswith("_quantized"):
+        logger.warning(
+            "%s: the operations of the quantized graph are gone from TensorFlow; the "
+            "float graph of the same archive is used",
+            name,
+        )
+        name = name.removesuffix("_quantized")
+    if name == "inception_v3":
+        return _load(
+            config,
+            archive="inception-2015-12-05.tgz",
+            remote_folder="image/imagenet/",
+            member="classify_image_graph_def.pb",
+            input_name="Mul",
+            bottleneck_name="pool_3/_reshape",
+            size_px=299,
+            middle=128.0,
+        )
+    _, width, size = name.split("_")
+    stem = f"mobilenet_v1_{width}_{size}"
+    return _load(
+        config,
+        archive=f"{stem}_frozen.tgz",
+        remote_folder="",
+        member=f"{stem}/frozen_graph.pb",
+        input_name="input",
+        bottleneck_name="MobilenetV1/Predictions/Reshape",
+        size_px=int(size),
+        middle=127.5,
+    )
+
+
+def _load(
+    config: RetrainConfig,
+    archive: str,
+    remote_folder: str,
+    member: str,
+    input_name: str,
+    bottleneck_name: str,
+    size_px: int,
+    middle: float,
+) -> Backbone:
+    unpacked, packed = join(config.model_dir, member), join(config.model_dir, archive)
+    if exists(unpacked):
+        data, source = read_url(unpacked), unpacked
+    else:
+        source = f"{packed}:{member}"
+        if exists(packed):
+            content = read_url(packed)
+            _check_digest(content, archive, packed)
+        else:
+            remote = f"{config.model_url.rstrip('/')}/{remote_folder}{archive}"
+            content = download(remote, packed, SHA256.get(archive))
+        data = read_member(content, member, packed)
+    graph = cut(data, input_name, bottleneck_name, size_px, source)
+    return Backbone(
+        name=config.architecture,
+        graph=graph,
+        input_name=input_name,
+        bottleneck_name=bottleneck_name,
+        image_size_px=size_px,
+        bottleneck_size=bottleneck_size(graph, input_name, bottleneck_name, source),
+        mean=middle,
+        std=middle,
+    )
+
+
+def _check_digest(content: bytes, archive: str, packed: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if archive in SHA256 and found != SHA256[archive]:
+        logger.warning(
+            "%s is not the published archive: SHA-256 %s, published %s",
+            *(packed, found, SHA256[archive]),
+        )
+
+
+def read_member(content: bytes, member: str, source: str) -> bytes:
+    """Returns one file of a tgz archive, without unpacking the others.
+
+    Raises:
+      ModelError: if the archive is damaged or does not hold the file.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+            for entry in archive:
+                if entry.name.removeprefix("./") != member or not entry.isreg():
+                    continue
+                if entry.size > MAX_GRAPH_BYTES:
+                    raise ModelError(
+                        f"{source}: {member} is {entry.size} bytes, which is no graph"
+                    )
+                file = archive.extractfile(entry)
+                return file.read() if file else b""
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ModelError(
+            f"the archive {source} is damaged ({len(content)} bytes: {error}); remove "
+            "it, and it is downloaded again, or put a whole one there"
+        ) from error
+    raise ModelError(f"the archive {source} does not hold {member!r}; fetch it again")

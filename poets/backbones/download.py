@@ -1,0 +1,124 @@
+"""Downloads that go on where they stopped, are checked, and appear whole."""
+
+import base64
+import hashlib
+import logging
+import os
+import tempfile
+import time
+
+import requests
+
+from poets.errors import ModelError
+from poets.progress import track
+from poets.storage import is_local, open_storage
+from poets.storage.publish import write_atomically
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+TIMEOUT_S = (10, 60)  # to connect, between two pieces
+PIECE_BYTES = 1 << 16
+
+
+def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
+    """Downloads a file to any storage and returns its content.
+
+    What a broken download left is kept beside the target and completed by the next.
+
+    Args:
+      source_url: http or https.
+      target_url: where the file appears once it is whole and checked.
+      sha256: the expected digest, hex; None checks what the server itself tells
+        (length, and the MD5 of Google Cloud Storage's `x-goog-hash`).
+
+    Raises:
+      ModelError: if it cannot be had or has another digest.
+    """
+    part = _part_path(target_url)
+    logger.info("downloading %s", source_url)
+    for attempt in range(ATTEMPTS):
+        try:
+            expected = _fetch(source_url, part)
+            break
+        except requests.HTTPError as error:
+            raise ModelError(
+                f"cannot download {source_url!r}: {error.response.status_code} "
+                f"{error.response.reason}; put the file at {target_url!r} by hand"
+            ) from error
+        except (requests.RequestException, OSError) as error:
+            if attempt == ATTEMPTS - 1:
+                raise ModelError(
+                    f"cannot download {source_url!r}: {_short(error)}; where there is "
+                    f"no network put the file at {target_url!r}"
+                ) from error
+            time.sleep(0.5 * 2**attempt)
+    with open(part, "rb") as file:
+        data = file.read()
+    _check(data, sha256, expected, source_url, part)
+    write_atomically(target_url, data)
+    os.unlink(part)
+    return data
+
+
+def _part_path(target_url: str) -> str:
+    filesystem, path = open_storage(target_url)
+    folder, name = os.path.split(path)
+    if not is_local(filesystem):
+        folder = os.path.join(tempfile.gettempdir(), f"poets-downloads-{os.getuid()}")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    return os.path.join(folder, f".{name}.download")
+
+
+def _fetch(source_url: str, part: str) -> str | None:
+    """Completes `part`; returns the base64 MD5 that the server tells, if any."""
+    have = os.path.getsize(part) if os.path.exists(part) else 0
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with requests.get(
+        source_url, headers=headers, stream=True, timeout=TIMEOUT_S
+    ) as response:
+        if response.status_code == 416:  # the part is already whole, or too long
+            os.unlink(part)
+            return _fetch(source_url, part)
+        response.raise_for_status()
+        resumed = response.status_code == 206
+        length = int(response.headers.get("Content-Length", 0))
+        with (
+            open(part, "ab" if resumed else "wb") as file,
+            track(length, "download", "bytes") as advance,
+        ):
+            got = 0
+            for piece in response.iter_content(PIECE_BYTES):
+                file.write(piece)
+                got += len(piece)
+                advance(len(piece))
+        if got < length:
+            raise requests.ConnectionError(f"{got} of {length} bytes came")
+        hashes = response.headers.get("x-goog-hash", "")
+    values = dict(item.strip().split("=", 1) for item in hashes.split(",") if item)
+    return values.get("md5")
+
+
+def _check(
+    data: bytes, sha256: str | None, md5: str | None, source_url: str, part: str
+) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    found_md5 = base64.b64encode(
+        hashlib.md5(data, usedforsecurity=False).digest()
+    ).decode()
+    if (sha256 and found != sha256) or (md5 and found_md5 != md5):
+        os.unlink(part)
+        raise ModelError(
+            f"what came from {source_url!r} is not the published file: SHA-256 {found}, "
+            f"expected {sha256 or 'MD5 ' + str(md5)}; try again, or another --model_url"
+        )
+    logger.info("downloaded %d bytes, SHA-256 %s", len(data), found)
+
+
+def _short(error: Exception) -> str:
+    """Returns the innermost reason of a requests error, without object addresses."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return str(error) or type(error).__name__

@@ -1,0 +1,181 @@
+"""Backbones from TensorFlow Hub handles and SavedModel folders.
+
+Both generations load: TensorFlow 2 SavedModels and the hub's own TensorFlow 1 format.
+The variables become constants, so that all that follows sees a frozen graph like any
+other. Pictures are fed in 0..1, as the hub's image signatures say.
+"""
+
+import logging
+import os
+import posixpath
+import tempfile
+from typing import Any
+
+import pyarrow.fs
+from poets.backbones import Backbone
+from poets.backbones.graph import bottleneck_size
+from poets.config import RetrainConfig
+from poets.errors import ConfigError, ModelError
+from poets.runtime import tf, v1
+from poets.storage import is_local, open_storage, read_bytes, scheme_of
+
+logger = logging.getLogger(__name__)
+
+SIGNATURES = ("image_feature_vector", "default", "serving_default", "serve")
+OUTPUTS = ("feature_vector", "default", "outputs", "output_0")
+INPUT_NAME, BOTTLENECK_NAME = "input", "bottleneck"
+
+
+def load(config: RetrainConfig) -> Backbone:
+    """Returns the backbone that `--tfhub_module` names.
+
+    Raises:
+      ConfigError: if the image size is not fixed by it and not given.
+      ModelError: if it cannot be had or has no signature from images to features.
+    """
+    handle = config.tfhub_module
+    with tempfile.TemporaryDirectory(prefix="poets-saved-model-") as staging:
+        folder = _local_folder(handle, config.model_dir, staging)
+        function = _image_function(folder, handle)
+        size_px = _image_size_px(function, config)
+        graph = _freeze(function, size_px)
+    return Backbone(
+        name=handle,
+        graph=graph,
+        input_name=INPUT_NAME,
+        bottleneck_name=BOTTLENECK_NAME,
+        image_size_px=size_px,
+        bottleneck_size=bottleneck_size(graph, INPUT_NAME, BOTTLENECK_NAME, handle),
+        mean=0.0,
+        std=255.0,
+    )
+
+
+def _local_folder(handle: str, model_dir: str, staging: str) -> str:
+    if scheme_of(handle) in ("http", "https"):
+        return _resolve(handle, model_dir)
+    filesystem, root = open_storage(handle)
+    kind = filesystem.get_file_info(root).type
+    if kind != pyarrow.fs.FileType.Directory:
+        found = "nothing" if kind == pyarrow.fs.FileType.NotFound else "a file"
+        raise ModelError(
+            f"--tfhub_module={handle!r}: found {found}; give a SavedModel folder or a "
+            "hub handle that begins with https://"
+        )
+    if is_local(filesystem):
+        return root
+    selector = pyarrow.fs.FileSelector(root, recursive=True)
+    for info in filesystem.get_file_info(selector):
+        if info.type != pyarrow.fs.FileType.File:
+            continue
+        target = os.path.join(staging, posixpath.relpath(info.path, root))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "wb") as file:
+            file.write(read_bytes(filesystem, info.path))
+    return staging
+
+
+def _resolve(handle: str, model_dir: str) -> str:
+    try:
+        import tensorflow_hub as hub
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"--tfhub_module={handle!r} needs {error.name}, which is not installed; "
+            "pip install 'poets[hub]'"
+        ) from error
+    filesystem, path = open_storage(model_dir)
+    if is_local(filesystem) and "TFHUB_CACHE_DIR" not in os.environ:
+        os.environ["TFHUB_CACHE_DIR"] = path
+    try:
+        return hub.resolve(handle)
+    except Exception as error:
+        raise ModelError(
+            f"cannot download --tfhub_module={handle!r}: {error}; where there is no "
+            "network give the folder of an unpacked SavedModel"
+        ) from error
+
+
+def _image_function(folder: str, handle: str) -> Any:
+    tags: Any = None
+    if os.path.exists(os.path.join(folder, "tfhub_module.pb")):
+        tags = []  # the hub's TensorFlow 1 format
+    try:
+        module = tf.saved_model.load(folder, tags=tags)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"--tfhub_module={handle!r} is no SavedModel: {reason}"
+        ) from error
+    signatures = module.signatures
+    for name in SIGNATURES:
+        if name in signatures:
+            function = signatures[name]
+            function._keeps = module  # the variables live as long as the module
+            return function
+    found = ", ".join(map(repr, signatures)) or "none"
+    raise ModelError(
+        f"--tfhub_module={handle!r} has no signature for images: found {found}; "
+        f"expected one of {', '.join(SIGNATURES)}"
+    )
+
+
+def _image_size_px(function: Any, config: RetrainConfig) -> int:
+    inputs = list(function.structured_input_signature[1].values())
+    if len(inputs) != 1 or inputs[0].dtype != tf.float32 or inputs[0].shape.rank != 4:
+        raise ModelError(
+            f"--tfhub_module={config.tfhub_module!r} takes {inputs}; a backbone takes "
+            "one float32 tensor of images [N, S, S, 3]"
+        )
+    _, height, width, _ = inputs[0].shape
+    size_px = config.input_size_px or height
+    if not size_px:
+        raise ConfigError(
+            f"--tfhub_module={config.tfhub_module!r} takes images of any size; give "
+            "the size it was trained for by --input_size_px"
+        )
+    if any(fixed not in (None, size_px) for fixed in (height, width)):
+        raise ConfigError(
+            f"--tfhub_module={config.tfhub_module!r} takes images of {height} x "
+            f"{width} pixels, not {size_px} x {size_px}; leave --input_size_px out"
+        )
+    return size_px
+
+
+def _constant_graph(function: Any) -> Any:
+    from tensorflow.python.framework import convert_to_constants
+
+    return convert_to_constants.convert_variables_to_constants_v2(function)
+
+
+def _freeze(function: Any, size_px: int) -> bytes:
+    outputs = function.structured_outputs
+    name = next((name for name in OUTPUTS if name in outputs), None)
+    if name is None and len(outputs) == 1:
+        name = next(iter(outputs))
+    if name is None:
+        raise ModelError(
+            f"the SavedModel gives {', '.join(sorted(outputs))}; a backbone has one "
+            f"output, or one called {' or '.join(OUTPUTS)}"
+        )
+    input_key = next(iter(function.structured_input_signature[1]))
+    spec = tf.TensorSpec([None, size_px, size_px, 3], tf.float32)
+
+    @tf.function(input_signature=[spec])
+    def features(images):
+        found = function(**{input_key: images})[name]
+        return tf.reshape(found, [-1, found.shape[-1]])
+
+    frozen = _constant_graph(features.get_concrete_function())
+    with tf.Graph().as_default() as graph:
+        images = v1.placeholder(
+            tf.float32, [None, size_px, size_px, 3], name=INPUT_NAME
+        )
+        (found,) = v1.import_graph_def(
+            frozen.graph.as_graph_def(),
+            input_map={frozen.inputs[0].name: images},
+            return_elements=[frozen.outputs[0].name],
+            name="model",
+        )
+        tf.identity(found, name=BOTTLENECK_NAME)
+    graph_def = v1.graph_util.extract_sub_graph(graph.as_graph_def(), [BOTTLENECK_NAME])
+    return graph_def.SerializeToString(deterministic=True)

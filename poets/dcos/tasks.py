@@ -1,0 +1,64 @@
+"""The tasks that a set of options asks for, and the TensorFlow cluster they form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from poets.dcos.options import Options
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A kind of task.
+
+    Attributes:
+      name: as in the deploy plan and in task names.
+      section: the options file's section with its count and resources.
+      job: the tasks' job in the TensorFlow cluster.
+    """
+
+    name: str
+    section: str
+    job: str
+
+
+GPU_WORKER = Pod("gpuworker", "gpu_worker", "gpu_worker")
+WORKER = Pod("worker", "worker", "worker")
+PARAMETER_SERVER = Pod("parameter-server", "parameter_server", "ps")
+
+PODS = (GPU_WORKER, WORKER, PARAMETER_SERVER)
+"""In the order of the deploy plan."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One process of the job: task `index` of its pod."""
+
+    pod: Pod
+    index: int
+
+    @property
+    def name(self) -> str:
+        """The name for people: `worker-0`."""
+        return f"{self.pod.name}-{self.index}"
+
+    @property
+    def serves(self) -> bool:
+        """Whether it runs until the workers are done, and is then stopped."""
+        return self.pod is PARAMETER_SERVER
+
+
+def tasks_of(options: Options) -> list[Task]:
+    """Returns every task the options ask for, in the order of the deploy plan."""
+    return [
+        Task(pod, index)
+        for pod in PODS
+        for index in range(options[f"{pod.section}.count"])
+    ]
+
+
+def cluster_of(tasks: Sequence[Task], addresses: Sequence[str]) -> dict[str, list[str]]:
+    """Returns job -> addresses, as `tf.train.ClusterSpec` takes them."""
+    cluster: dict[str, list[str]] = {}
+    for task, address in zip(tasks, addresses, strict=True):
+        cluster.setdefault(task.pod.job, []).append(address)
+    return cluster

@@ -1,0 +1,272 @@
+"""What is wrong with an options file, all at once, before anything starts.
+
+An error stops the job, here or on DC/OS; a warning is something the package accepts
+and that will most likely not do what was meant.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from poets.dcos.options import Options, is_kind, kind_of, nearest_option, parse_context
+from poets.dcos.schema import SCHEMA, Option
+from poets.dcos.tasks import GPU_WORKER, PODS, WORKER
+from poets.dcos.unpack import ARCHIVES, is_archive
+from poets.errors import ConfigError, PoetsError, nearest
+
+TENSORFLOW_MEM_MB = 630
+"""Resident memory of a process with TensorFlow 2.21 imported and its server up."""
+
+WORKER_MEM_MB = 1024
+"""The least that leaves a worker's job room for images beside TensorFlow."""
+
+VARIABLE_BYTES = 131_071
+"""Linux takes no longer `NAME=value` in an environment (MAX_ARG_STRLEN, 32 pages)."""
+
+KEYTAB_PREFIX = "__dcos_base64__"
+
+CheckContext = Callable[[dict, str], object]
+"""Called with the job's context and log_dir; raises PoetsError if they cannot run."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: `severity` is `error` or `warning`."""
+
+    severity: str
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.path}: {self.text}"
+
+
+def find_problems(
+    options: Options, check_context: CheckContext | None = None
+) -> list[Problem]:
+    """Returns all that is wrong with the options, errors first.
+
+    Args:
+      options: as read.
+      check_context: refuses a context that the job would refuse; used where the job
+        is poets.
+    """
+    problems = [*_shape(options), *_values(options)]
+    wrong = {problem.path for problem in problems if problem.severity == "error"}
+    for check in (_job, _context, _resources, _hdfs_and_kerberos):
+        problems += [p for p in check(options, wrong) if p.path not in wrong]
+    if check_context and "service.job_context" not in wrong | {
+        p.path for p in problems if p.severity == "error"
+    }:
+        problems += _args(options, check_context)
+    return sorted(problems, key=lambda problem: problem.severity)
+
+
+def _shape(options: Options) -> Iterator[Problem]:
+    for path in options.unknown:
+        hint = nearest_option(path)
+        yield _warning(path, f"unknown option, the package ignores it{hint}")
+    for path, text in options.misshapen.items():
+        yield _error(path, text)
+
+
+def _values(options: Options) -> Iterator[Problem]:
+    for path, value in options.given.items():
+        option = SCHEMA[path]
+        if not is_kind(value, option.kind):
+            yield _error(path, _wrong_kind(option, value))
+        elif option.choices and value not in option.choices:
+            hint = nearest(value.upper(), option.choices)
+            known = ", ".join(option.choices)
+            yield _error(path, f"{value!r} is none of {known}{hint}")
+        elif isinstance(value, str) and "\0" in value:
+            yield _error(path, "holds a NUL character, which no environment can carry")
+        elif isinstance(value, int | float) and value < 0:
+            yield _error(path, f"is {value:g}; give 0 or more")
+        elif path.endswith(".port") and value > 65_535:
+            yield _error(path, f"is {value}; a port is at most 65535")
+
+
+def _wrong_kind(option: Option, value: object) -> str:
+    kinds = {
+        "string": "text",
+        "boolean": "true or false",
+        "integer": "a whole number",
+        "number": "a number",
+    }
+    if option.path == "service.job_context":
+        return _refusal(value)
+    text = f"takes {kinds[option.kind]}, found {kind_of(value)}"
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        text += f" {value!r}"
+    return text
+
+
+def _refusal(context: object) -> str:
+    try:
+        parse_context(context)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _job(options: Options, wrong: set[str]) -> Iterator[Problem]:
+    if "service.job_url" not in wrong:
+        yield from _job_url(options["service.job_url"])
+    path = options["service.job_path"]
+    if "service.job_path" not in wrong and (
+        path.startswith("/") or ".." in path.split("/")
+    ):
+        yield _error(
+            "service.job_path",
+            f"{path!r} leaves the sandbox; name a folder of what job_url unpacks to",
+        )
+    name = options["service.job_name"]
+    if "service.job_name" in wrong:
+        return
+    if name.endswith(".py"):
+        yield _error(
+            "service.job_name",
+            f"{name!r} is a file; give the module's name, {name.removesuffix('.py')!r}",
+        )
+    elif not all(part.isidentifier() for part in name.split(".")):
+        yield _error(
+            "service.job_name",
+            f"{name!r} is no module that can be imported; give one, as 'poets'",
+        )
+
+
+def _job_url(url: str) -> Iterator[Problem]:
+    path = "service.job_url"
+    if not url:
+        yield _error(
+            path,
+            "is empty, which starts the package's own examples and not this job; give "
+            "the address of a zip (python build_zip.py makes one)",
+        )
+        return
+    parts = urlsplit(url)
+    if not is_archive(parts.path) and not parts.path.endswith(".py"):
+        yield _error(
+            path,
+            f"the name {parts.path.rpartition('/')[2]!r} tells no kind of file; use "
+            f"{', '.join(ARCHIVES)} or .py",
+        )
+    elif parts.query:
+        yield _warning(
+            path,
+            "ends in a query; the Mesos fetcher goes by the end of the address and "
+            "would not unpack it",
+        )
+    if parts.scheme in ("", "file"):
+        yield _warning(path, "is a local file, which only a run on this machine finds")
+
+
+def _context(options: Options, wrong: set[str]) -> Iterator[Problem]:
+    path = "service.job_context"
+    if path in wrong:
+        return
+    text = options[path]
+    if refusal := _refusal(text):
+        yield _error(path, refusal)
+        return
+    size = len(f"JOB_CONTEXT={text}".encode())
+    if size > VARIABLE_BYTES:
+        yield _error(
+            path,
+            f"makes an environment variable of {size:,} bytes, Linux takes "
+            f"{VARIABLE_BYTES:,}; put the values into a file",
+        )
+    if "'" in text:
+        near = text[max(0, text.index("'") - 20) :][:40]
+        yield _warning(
+            path,
+            f"has an apostrophe near {near!r}, which breaks the scheduler's YAML on a "
+            r"real cluster; write it as \u0027 (in the options file \\u0027)",
+        )
+
+
+def _args(options: Options, check_context: CheckContext) -> Iterator[Problem]:
+    if options["service.job_name"] != "poets":
+        return
+    context = parse_context(options["service.job_context"])
+    log_dir = options["service.shared_filesystem"] or "tf-volume"
+    try:
+        check_context(context, str(log_dir))
+    except PoetsError as error:
+        yield _error("service.job_context", str(error))
+
+
+def _resources(options: Options, wrong: set[str]) -> Iterator[Problem]:
+    for pod in PODS:
+        section = pod.section
+        names = ("count", "mem", "cpus", "disk")
+        if wrong.intersection(f"{section}.{name}" for name in names):
+            continue
+        count, mem_mb, cpus, disk_mb = (options[f"{section}.{name}"] for name in names)
+        if count == 0:
+            continue
+        if mem_mb < TENSORFLOW_MEM_MB:
+            yield _error(
+                f"{section}.mem",
+                f"is {mem_mb} MB; TensorFlow and its server alone take "
+                f"{TENSORFLOW_MEM_MB} MB, give {WORKER_MEM_MB} or more",
+            )
+        elif mem_mb < WORKER_MEM_MB and not pod.job == "ps":
+            yield _warning(
+                f"{section}.mem",
+                f"is {mem_mb} MB, of which TensorFlow takes {TENSORFLOW_MEM_MB}; give "
+                f"{WORKER_MEM_MB} or more",
+            )
+        if cpus == 0:
+            yield _error(f"{section}.cpus", "is 0; give 1 or more")
+        if disk_mb == 0:
+            yield _error(f"{section}.disk", "is 0 MB; give room for the job's files")
+        if pod is GPU_WORKER and options["gpu_worker.gpus"] == 0:
+            yield _warning("gpu_worker.gpus", "is 0; these tasks will see no GPU")
+    counts = {f"{pod.section}.count" for pod in (WORKER, GPU_WORKER)}
+    if not wrong & counts and not any(options[path] for path in counts):
+        yield _error("worker.count", "is 0, and gpu_worker.count too: nothing would run")
+
+
+def _hdfs_and_kerberos(options: Options, wrong: set[str]) -> Iterator[Problem]:
+    kerberos = "service.security.kerberos"
+    needed = ("realm", "keytab_secret", "kdc.hostname", "kdc.port")
+    if f"{kerberos}.enabled" not in wrong and options[f"{kerberos}.enabled"]:
+        for path in (f"{kerberos}.{name}" for name in needed):
+            if not options[path]:
+                yield _error(path, "is not given, and Kerberos is enabled")
+    secret = str(options[f"{kerberos}.keytab_secret"] or "").rpartition("/")[2]
+    if secret.startswith("__dcos_base64") and not secret.startswith(KEYTAB_PREFIX):
+        yield _warning(
+            f"{kerberos}.keytab_secret",
+            f"{secret!r} is not decoded; DC/OS decodes names that begin with "
+            f"{KEYTAB_PREFIX!r}, two underscores at its end",
+        )
+    if wrong & {"service.hdfs.config_uri", "service.shared_filesystem"}:
+        return
+    shared, config_uri = (
+        options["service.shared_filesystem"],
+        options["service.hdfs.config_uri"],
+    )
+    if shared.startswith(("hdfs:///", "hdfs://default/")) and not config_uri:
+        yield _warning(
+            "service.hdfs.config_uri",
+            f"is not given, and {shared!r} names the default HDFS; give the address "
+            "that serves core-site.xml and hdfs-site.xml",
+        )
+    try:
+        placed = json.loads(json.dumps(config_uri)) if config_uri else ""
+    except ValueError:
+        placed = ""
+    if placed and urlsplit(placed).scheme not in ("http", "https"):
+        yield _warning("service.hdfs.config_uri", f"{placed!r} is no http address")
+
+
+def _error(path: str, text: str) -> Problem:
+    return Problem("error", path, text)
+
+
+def _warning(path: str, text: str) -> Problem:
+    return Problem("warning", path, text)

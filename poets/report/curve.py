@@ -1,0 +1,229 @@
+"""Accuracy against steps as a picture: in the terminal, or as a PNG.
+
+    100% ┤            ⣀⡠⠤⠒⠉⠉
+         ┤     ·  ⡠⠔⠊⠁
+     50% ┤  · ⡠⠊
+         └──────────────────
+          0              499      ⠒ validation   · train
+
+The terminal picture needs the standard library alone, the PNG needs matplotlib,
+which is imported when it is drawn.
+"""
+
+import importlib.util
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from poets.errors import ConfigError
+from poets.report.worker_log import Run, Step
+
+Points = Sequence[tuple[int, float]]  # step, accuracy as a fraction
+
+MIN_WIDTH = 24
+MAX_WIDTH = 120
+HEIGHT = 11  # rows of the picture; odd, the middle one is named
+MAX_PLOTTED_RUNS = 10  # as many colours as can be told apart
+BRAILLE = 0x2800
+# Bits of the dots of a braille character, by row and column (Unicode 3.0).
+DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Characters of the terminal picture; no `braille` draws lines with `line`."""
+
+    braille: bool
+    line: str
+    point: str
+    side: str
+    corner: str
+    floor: str
+
+
+UNICODE = Glyphs(True, "⠒", "·", "┤", "└", "─")
+ASCII = Glyphs(False, "*", ".", "|", "+", "-")
+
+
+def glyphs_for(encoding: str | None) -> Glyphs:
+    """Returns the characters that a stream of this encoding can show."""
+    try:
+        "⠿·┤└─".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE
+
+
+def accuracies(steps: Sequence[Step], name: str) -> list[tuple[int, float]]:
+    """Returns the points of one field of the steps, without those that are no number.
+
+    Args:
+      steps: in the order of the log.
+      name: "train_accuracy", "validation_accuracy" or "cross_entropy".
+    """
+    points = ((step.step, getattr(step, name)) for step in steps)
+    return [(x, y) for x, y in points if y is not None and math.isfinite(y)]
+
+
+def terminal_curve(
+    train: Points, validation: Points, width: int, glyphs: Glyphs = UNICODE
+) -> str:
+    """Returns the picture as lines of text, "" if there is nothing to draw.
+
+    Args:
+      train: points of the train accuracy, shown as dots.
+      validation: points of the validation accuracy, shown as a line; both with
+        steps that grow.
+      width: columns of the terminal.
+      glyphs: the characters to draw with.
+    """
+    points = [*train, *validation]
+    if not points:
+        return ""
+    columns = max(MIN_WIDTH, min(width, MAX_WIDTH)) - 7  # 7 for the axis
+    first, last = min(x for x, _ in points), max(x for x, _ in points)
+    bottom, top = _axis([y for _, y in points])
+
+    dots = (2, 4) if glyphs.braille else (1, 1)  # of a character: across, down
+    rows = [[" "] * columns for _ in range(HEIGHT)]
+    for x, y in _bins(train, first, last, columns):
+        rows[_row(y, bottom, top, HEIGHT)][x] = glyphs.point
+    cells: dict[tuple[int, int], int] = {}
+    line = [
+        (x, _row(y, bottom, top, HEIGHT * dots[1]))
+        for x, y in _bins(validation, first, last, columns * dots[0])
+    ]
+    for x, y in _joined(line):
+        cell = y // dots[1], x // dots[0]
+        cells[cell] = cells.get(cell, 0) | DOTS[y % dots[1]][x % dots[0]]
+    for (row, column), bits in cells.items():
+        rows[row][column] = chr(BRAILLE + bits) if glyphs.braille else glyphs.line
+
+    lines = []
+    for index, row in enumerate(rows):
+        share = top - (top - bottom) * index / (HEIGHT - 1)
+        name = f"{100 * share:.0f}%" if index % (HEIGHT // 2) == 0 else ""
+        lines.append(f"{name:>5} {glyphs.side}{''.join(row)}".rstrip())
+    lines.append(f"{'':5} {glyphs.corner}{glyphs.floor * columns}")
+    left, right = str(first), str(last) if last > first else ""
+    lines.append(f"{'':7}{left}{right:>{columns - len(left)}}")
+    lines.append(f"{'':7}{glyphs.line} validation  {glyphs.point} train")
+    return "\n".join(lines)
+
+
+def _axis(values: Sequence[float]) -> tuple[float, float]:
+    """Returns the ends of the vertical axis: whole tenths around the values."""
+    bottom = math.floor(min(values) * 10 + 1e-9) / 10
+    top = math.ceil(max(values) * 10 - 1e-9) / 10
+    return (bottom, top) if top > bottom else (bottom - 0.1, top + 0.1)
+
+
+def _row(value: float, bottom: float, top: float, rows: int) -> int:
+    """Returns the row of a value, 0 at the top."""
+    return round((top - value) / (top - bottom) * (rows - 1))
+
+
+def _bins(points: Points, first: int, last: int, columns: int) -> Points:
+    """Returns the mean of the points of each column that has any."""
+    sums: dict[int, tuple[float, int]] = {}
+    for x, y in points:
+        column = round((x - first) / max(1, last - first) * (columns - 1))
+        total, count = sums.get(column, (0.0, 0))
+        sums[column] = total + y, count + 1
+    return [(column, total / count) for column, (total, count) in sums.items()]
+
+
+def _joined(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Returns the dots of the straight lines from each point to the next."""
+    dots = list(points[:1])
+    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        length = max(abs(x1 - x0), abs(y1 - y0))
+        for k in range(1, length + 1):
+            dots.append(
+                (x0 + round((x1 - x0) * k / length), y0 + round((y1 - y0) * k / length))
+            )
+    return dots
+
+
+def require_matplotlib() -> None:
+    """Raises ConfigError unless a PNG can be drawn."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError(
+            "cannot draw a plot: matplotlib is not installed; pip install 'poets[plot]'"
+        )
+
+
+def plot_png(runs: Sequence[tuple[str, Run]]) -> bytes:
+    """Returns a PNG: accuracy above, cross entropy below, against the step.
+
+    The final test accuracy is a diamond with its 95 % interval after the last step.
+
+    Args:
+      runs: name and run; the first 10 that have steps are drawn.
+
+    Raises:
+      ConfigError: if matplotlib is missing.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    figure = Figure(figsize=(9, 6.5), dpi=120, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    drawn = [(name, run) for name, run in runs if run.steps][:MAX_PLOTTED_RUNS]
+    for index, (name, run) in enumerate(drawn):
+        _draw_run(above, below, run, f"C{index}", f", {name}" if len(drawn) > 1 else "")
+    if len(drawn) == 1:
+        above.set_title(drawn[0][0], parse_math=False)
+    above.set_ylabel("accuracy")
+    above.yaxis.set_major_formatter(PercentFormatter(1.0))
+    below.set_ylabel("cross entropy")
+    below.set_xlabel("step")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below.set_ylim(bottom=0)
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    if drawn:
+        above.legend(loc="lower right", fontsize="small", frameon=False)
+        for text in above.get_legend().get_texts():
+            text.set_parse_math(False)  # a file name may hold dollar signs
+    else:
+        above.set_title("no training steps")
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
+
+
+def _draw_run(above, below, run: Run, colour: str, name: str) -> None:
+    """Draws one run in one colour into the two axes."""
+    train = accuracies(run.steps, "train_accuracy")
+    validation = accuracies(run.steps, "validation_accuracy")
+    entropy = accuracies(run.steps, "cross_entropy")
+    mark = "." if len(run.steps) < 3 else None  # a line needs two points to be seen
+    pale = {"color": colour, "marker": mark}
+    above.plot(*_axes(train), **pale, alpha=0.4, lw=1, label=f"train{name}")
+    above.plot(*_axes(validation), **pale, lw=1.8, label=f"validation{name}")
+    below.plot(*_axes(entropy), **pale, lw=1.5)
+    interval = run.test_interval_95
+    if run.test_accuracy is None or interval is None:
+        return
+    above.errorbar(
+        run.steps[-1].step,
+        run.test_accuracy,
+        yerr=[
+            [max(0.0, run.test_accuracy - interval[0])],
+            [max(0.0, interval[1] - run.test_accuracy)],
+        ],
+        color=colour if name else "black",
+        fmt="D",
+        ms=5,
+        capsize=4,
+        label=f"test {100 * run.test_accuracy:.1f}% (N={run.test_n}){name}",
+    )
+
+
+def _axes(points: Points) -> tuple[list[int], list[float]]:
+    """Returns the steps and the values of the points."""
+    return [x for x, _ in points], [y for _, y in points]

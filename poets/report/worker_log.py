@@ -1,0 +1,354 @@
+"""Worker logs as runs: steps, accuracy, bottlenecks, warnings and errors.
+
+    bytes ──> lines ──> task, form, level, text ──> WorkerLog
+              cleaned     repeats folded              runs, problems
+
+Reads the messages of `retrain.py` in both its generations and ours, behind any
+prefix: DC/OS shows each TensorFlow line twice in two forms, `poets dcos run`
+puts the task in front, a print has nothing in front. One pass, and memory that
+depends on the limits below and not on the length of the log.
+"""
+
+import math
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+MAX_STEPS = 4096  # steps kept of a run unless all are asked for; retrain logs 400
+MAX_RUNS = 64  # the latest runs of a log
+MAX_PROBLEMS = 200  # kinds of warnings and errors, the first ones
+MAX_TEXT = 300  # characters of a warning
+MAX_LINE_BYTES = 1 << 16  # a longer line is read in pieces
+REPEAT_WINDOW = 6  # lines between the two forms of one message
+
+_ESCAPE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor moves
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # window titles and links
+)
+_TASK = re.compile(r"\[(?P<task>[^\[\]\s|]+) (?:stdout|stderr)\] ?")
+_LEVEL = "(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)"
+_WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?"
+# One group a form: `lastindex` tells the form and its group is the level.
+_FORM = re.compile(
+    # INFO:tensorflow:text
+    rf"\b{_LEVEL}:[\w.]*:"
+    # [2018-04-17 12:48:42,927|tensorflow|INFO]: text
+    rf"|\[{_WHEN}\|[^|\]]*\|{_LEVEL}\]: "
+    # 2018-04-17 12:48:42.927011: W tensorflow/core/x.cc:1] text
+    rf"|{_WHEN}: ([IWEF]) "
+    # W0417 12:48:42.927011 140 x.py:1] text
+    r"|\b([IWEF])\d{4} [\d:.]+ +\d+ [^\]]{1,200}\] "
+    # 2018-04-17 12:48:42,927 WARNING text
+    rf"|{_WHEN} +{_LEVEL} +"
+    # /x/y.py:12: UserWarning: text
+    r"|^\S+:\d+: (\w*Warning): "
+    # WARNING: text; retrain.py: error: text
+    r"|^(?:[\w.-]+: )?((?i:warning|error)): "
+)
+_PYTHON_WARNING, _PRINTED = 6, 7
+_NUMBER = r"(-?\d+(?:\.\d+)?|-?inf|-?nan)"
+_STEP = re.compile(
+    rf"(?:(?P<time>{_WHEN}): )?Step (?P<step>\d{{1,15}}): "
+    r"(?P<what>Train accuracy|Cross entropy|Validation accuracy) = "
+    rf"{_NUMBER}(?:%(?: \(N=(?P<n>\d{{1,15}})\))?)?"
+)
+_FINAL = re.compile(rf"Final test accuracy = {_NUMBER}% \(N=(\d{{1,15}})\)")
+# The original's message, and the progress lines of ours.
+_BOTTLENECKS = re.compile(
+    r"(\d{1,15}) bottleneck files created|\bbottlenecks: (\d{1,15}) of \d"
+)
+# Generation B prints these without a level.
+_PRINTED_PROBLEM = re.compile(
+    r"^(?:(No files found)|Image directory '.*' not found"
+    r"|Did not recognize architecture|No valid folders of images found"
+    r"|Only one valid folder of images found)"
+)
+_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: .*|:)?$")
+_FIELDS = {
+    "Train accuracy": "train_accuracy",
+    "Cross entropy": "cross_entropy",
+    "Validation accuracy": "validation_accuracy",
+}
+
+
+@dataclass(slots=True)
+class Step:
+    """What the log says about one step; None where it says nothing.
+
+    Accuracies are fractions, 0 to 1, and may be NaN; `validation_n` is the number
+    of images behind the validation accuracy.
+    """
+
+    step: int
+    train_accuracy: float | None = None
+    cross_entropy: float | None = None
+    validation_accuracy: float | None = None
+    validation_n: int | None = None
+
+
+@dataclass
+class Run:
+    """One training from its first message to its last.
+
+    `steps` holds each `stride`-th evaluation and always the latest one;
+    `num_steps` counts all of them. `bottlenecks` is the largest count that was
+    reported, `bottlenecks_created` the number of files that were named.
+    """
+
+    task: str
+    first_line: int
+    steps: list[Step] = field(default_factory=list)
+    num_steps: int = 0
+    stride: int = 1
+    best: Step | None = None
+    test_accuracy: float | None = None
+    test_n: int | None = None
+    bottlenecks: int = 0
+    bottlenecks_created: int = 0
+    started: str = ""
+    ended: str = ""
+
+    @property
+    def test_interval_95(self) -> tuple[float, float] | None:
+        """Returns the interval of the final test accuracy, None without one."""
+        if self.test_accuracy is None or not self.test_n:
+            return None
+        return wilson_interval(self.test_accuracy, self.test_n)
+
+    def add_step(self, number: int, max_steps: int | None) -> Step:
+        """Returns the step `number`, which is the latest or comes after it."""
+        if self.steps and self.steps[-1].step == number:
+            return self.steps[-1]
+        if self.steps and (self.num_steps - 1) % self.stride:
+            self.steps.pop()  # was there as the latest only
+        latest = Step(number)
+        self.steps.append(latest)
+        self.num_steps += 1
+        if max_steps is not None and len(self.steps) > max_steps:
+            self.stride *= 2
+            self.steps = self.steps[::2]
+            if self.steps[-1] is not latest:
+                self.steps.append(latest)
+        return latest
+
+
+@dataclass
+class Problem:
+    """A warning or an error: its text where it first came, and how often it came."""
+
+    level: str  # "warning" or "error"
+    text: str
+    first_line: int
+    count: int = 1
+
+
+@dataclass
+class WorkerLog:
+    """All that was found in one log; `lines` 0 is an empty log."""
+
+    name: str
+    lines: int = 0
+    repeats_folded: int = 0
+    runs: list[Run] = field(default_factory=list)
+    runs_left_out: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    problems_left_out: int = 0
+
+
+def wilson_interval(accuracy: float, n: int) -> tuple[float, float] | None:
+    """Returns the 95 % interval of an accuracy measured on n images.
+
+    Wilson's score interval (E. B. Wilson, 1927) with z = 1.96. The log rounds the
+    accuracy to a tenth of a percent, so the nearest whole number of images is
+    taken, which is the true one up to n = 1000.
+
+    Args:
+      accuracy: fraction, 0 to 1.
+      n: number of images.
+
+    Returns:
+      Lower and upper bound as fractions; None if n is 0 or the accuracy is no
+      number in [0, 1].
+    """
+    if n <= 0 or not 0 <= accuracy <= 1:
+        return None
+    z2 = 1.959964**2
+    p = round(accuracy * n) / n
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def read_log(
+    stream: BinaryIO, name: str, max_steps: int | None = MAX_STEPS
+) -> WorkerLog:
+    """Returns what a log tells, read once from its beginning to its end.
+
+    Args:
+      stream: the bytes of the log; bytes that are not UTF-8 do no harm.
+      name: what to call the log.
+      max_steps: steps to keep of each run, at least 2; None keeps all.
+    """
+    reader = _Reader(WorkerLog(name), max_steps)
+    for number, line in _lines(stream):
+        reader.read(number, line)
+    reader.end()
+    return reader.log
+
+
+def _lines(stream: BinaryIO) -> Iterator[tuple[int, str]]:
+    """Yields line numbers and lines without colours and control characters.
+
+    A carriage return starts a line too: progress bars come back with one.
+    """
+    number = 1
+    while piece := stream.readline(MAX_LINE_BYTES):
+        for part in piece.rstrip(b"\r\n").split(b"\r"):
+            line = part.decode("utf-8", "replace")
+            if not line.isprintable():
+                line = _ESCAPE.sub("", line).replace("\t", "    ")
+                line = "".join(filter(str.isprintable, line))
+            yield number, line
+        number += piece.endswith(b"\n")
+
+
+class _Reader:
+    """Turns lines into a WorkerLog."""
+
+    def __init__(self, log: WorkerLog, max_steps: int | None):
+        self.log = log
+        self.max_steps = max_steps
+        self.recent: deque[tuple[str, int, str]] = deque(maxlen=REPEAT_WINDOW)
+        self.kinds: dict[tuple[str, str], Problem] = {}
+        self.tracebacks: dict[str, int] = {}  # task -> line of its open traceback
+
+    def read(self, number: int, line: str) -> None:
+        """Takes one line in."""
+        self.log.lines = number
+        task = ""
+        if line.startswith("[") and (prefix := _TASK.match(line)):
+            task, line = prefix["task"], line[prefix.end() :]
+        form, level, text = 0, "", line
+        if found := _FORM.search(line):
+            form = found.lastindex or 0
+            level, text = found[form][0].upper(), line[found.end() :]
+            if form == _PYTHON_WARNING:  # its kind belongs to the text
+                level, text = "W", f"{found[form]}: {text}"
+        if self._folds(task, form, text):
+            return
+        if "Traceback (most recent call last)" in text:
+            self.tracebacks[task] = number
+            if len(self.tracebacks) > MAX_RUNS:
+                self.end()
+        elif task in self.tracebacks and line.startswith(" "):
+            pass  # a frame and its code
+        elif (
+            task in self.tracebacks and form in (0, _PRINTED) and _EXCEPTION.match(line)
+        ):
+            self._add_problem("error", line, self.tracebacks.pop(task))
+        elif level in ("W", "E", "F", "C"):
+            text = re.sub(r"^(?:WARNING|ERROR): ", "", text)
+            self._add_problem("warning" if level == "W" else "error", text, number)
+        elif printed := _PRINTED_PROBLEM.match(text):
+            self._add_problem("warning" if printed[1] else "error", text, number)
+        else:
+            self._read_message(number, task, text)
+
+    def end(self) -> None:
+        """Reports the tracebacks whose last line never came."""
+        for number in self.tracebacks.values():
+            self._add_problem("error", "Traceback without its last line", number)
+        self.tracebacks.clear()
+
+    def _folds(self, task: str, form: int, text: str) -> bool:
+        """Returns whether the line repeats a recent one in another form."""
+        if not text:
+            return False
+        for other in self.recent:
+            if other[2] == text and other[1] != form and other[0] == task:
+                self.recent.remove(other)
+                self.log.repeats_folded += 1
+                return True
+        self.recent.append((task, form, text))
+        return False
+
+    def _add_problem(self, level: str, text: str, number: int) -> None:
+        text = text.strip()[:MAX_TEXT]
+        kind = level, re.sub(r"\d+", "0", text)  # the same but for its numbers
+        if problem := self.kinds.get(kind):
+            problem.count += 1
+        elif len(self.kinds) < MAX_PROBLEMS:
+            self.kinds[kind] = Problem(level, text, number)
+            self.log.problems.append(self.kinds[kind])
+        else:
+            self.log.problems_left_out += 1
+
+    def _read_message(self, number: int, task: str, text: str) -> None:
+        if "Step " in text and (found := _STEP.search(text)):
+            self._read_step(number, task, found)
+        elif "Creating bottleneck at " in text:
+            self._run(number, task).bottlenecks_created += 1
+        elif "bottleneck" in text and (found := _BOTTLENECKS.search(text)):
+            run = self._run(number, task)
+            run.bottlenecks = max(run.bottlenecks, int(found[found.lastindex or 1]))
+        elif "Looking for images in " in text:
+            run = self._run(number, task)
+            if run.steps or run.bottlenecks or run.bottlenecks_created:
+                self._start_run(number, task)  # a run looks only at its beginning
+        elif "Final test" in text and (found := _FINAL.search(text)):
+            run = self._run(number, task)
+            run.test_accuracy = _fraction(found[1])
+            run.test_n = int(found[2])
+
+    def _read_step(self, number: int, task: str, found: re.Match[str]) -> None:
+        run = self._run(number, task)
+        step, time, name = int(found["step"]), found["time"], _FIELDS[found["what"]]
+        value = float(found[4]) if name == "cross_entropy" else _fraction(found[4])
+        if run.steps:
+            latest = run.steps[-1]
+            known = getattr(latest, name) if latest.step == step else None
+            if step < latest.step or known is not None or run.test_n is not None:
+                if _repeats(run, time, known, value):
+                    return
+                run = self._start_run(number, task)
+        row = run.add_step(step, self.max_steps)
+        setattr(row, name, value)
+        if time:
+            run.started, run.ended = run.started or time, time
+        if name == "validation_accuracy":
+            row.validation_n = int(found["n"]) if found["n"] else None
+            if not math.isnan(value) and (
+                run.best is None or value > (run.best.validation_accuracy or 0)
+            ):
+                run.best = row
+
+    def _run(self, number: int, task: str) -> Run:
+        """Returns the current run of a task, a new one if it has none."""
+        for run in reversed(self.log.runs):
+            if run.task == task:
+                return run
+        return self._start_run(number, task)
+
+    def _start_run(self, number: int, task: str) -> Run:
+        self.log.runs.append(Run(task, number))
+        if len(self.log.runs) > MAX_RUNS:
+            del self.log.runs[0]
+            self.log.runs_left_out += 1
+        return self.log.runs[-1]
+
+
+def _repeats(run: Run, time: str | None, known: float | None, value: float) -> bool:
+    """Returns whether a step that is not new was logged by `run` itself.
+
+    A line written again carries the time it had; a restarted run has its own.
+    """
+    if time and run.started:
+        return run.started <= time <= run.ended
+    return known is not None and (known == value or known != known)
+
+
+def _fraction(percent: str) -> float:
+    """Returns the fraction for a percentage with its decimals: "86.7" -> 0.867."""
+    return round(float(percent) / 100, 6)
