@@ -96,7 +96,7 @@ def kind_of(value: object) -> str:
 
 
 def parse_context(text: object) -> dict[str, Any]:
-    """Returns the object that `service.job_context` holds; `{}` for an empty one.
+    """Returns the object in `service.job_context`; `{}` for an empty text or `null`.
 
     Raises:
       ConfigError: if it is no text, no JSON (with the place) or no JSON object.
@@ -115,6 +115,8 @@ def parse_context(text: object) -> dict[str, Any]:
             f"is not JSON: {_place(error, text)}; the option is text that holds "
             "JSON, with its inner quotes escaped"
         ) from None
+    if context is None:
+        return {}
     if not isinstance(context, dict):
         raise ConfigError(
             f'holds {kind_of(context)}; give a JSON object, as {{"args": {{}}}}'

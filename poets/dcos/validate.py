@@ -4,7 +4,6 @@ An error stops the job, here or on DC/OS; a warning is something the package acc
 and that will most likely not do what was meant.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -32,11 +31,19 @@ CheckContext = Callable[[dict, str], object]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: `severity` is `error` or `warning`."""
+    """One thing that is wrong.
+
+    Attributes:
+      severity: `error` or `warning`.
+      path: the option.
+      text: what is wrong with it, and what to do.
+      on_cluster_only: whether a run on this machine may overlook it.
+    """
 
     severity: str
     path: str
     text: str
+    on_cluster_only: bool = False
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.path}: {self.text}"
@@ -158,9 +165,14 @@ def _job_url(url: str) -> Iterator[Problem]:
             path,
             "ends in a query; the Mesos fetcher goes by the end of the address and "
             "would not unpack it",
+            on_cluster_only=True,
         )
     if parts.scheme in ("", "file"):
-        yield _warning(path, "is a local file, which only a run on this machine finds")
+        yield _warning(
+            path,
+            "is a local file, which only a run on this machine finds",
+            on_cluster_only=True,
+        )
 
 
 def _context(options: Options, wrong: set[str]) -> Iterator[Problem]:
@@ -184,6 +196,7 @@ def _context(options: Options, wrong: set[str]) -> Iterator[Problem]:
             path,
             f"has an apostrophe near {near!r}, which breaks the scheduler's YAML on a "
             r"real cluster; write it as \u0027 (in the options file \\u0027)",
+            on_cluster_only=True,
         )
 
 
@@ -227,7 +240,9 @@ def _resources(options: Options, wrong: set[str]) -> Iterator[Problem]:
             yield _warning("gpu_worker.gpus", "is 0; these tasks will see no GPU")
     counts = {f"{pod.section}.count" for pod in (WORKER, GPU_WORKER)}
     if not wrong & counts and not any(options[path] for path in counts):
-        yield _error("worker.count", "is 0, and gpu_worker.count too: nothing would run")
+        yield _error(
+            "worker.count", "is 0, and gpu_worker.count too: nothing would run"
+        )
 
 
 def _hdfs_and_kerberos(options: Options, wrong: set[str]) -> Iterator[Problem]:
@@ -246,27 +261,21 @@ def _hdfs_and_kerberos(options: Options, wrong: set[str]) -> Iterator[Problem]:
         )
     if wrong & {"service.hdfs.config_uri", "service.shared_filesystem"}:
         return
-    shared, config_uri = (
-        options["service.shared_filesystem"],
-        options["service.hdfs.config_uri"],
-    )
+    shared = options["service.shared_filesystem"]
+    config_uri = options["service.hdfs.config_uri"]
     if shared.startswith(("hdfs:///", "hdfs://default/")) and not config_uri:
         yield _warning(
             "service.hdfs.config_uri",
             f"is not given, and {shared!r} names the default HDFS; give the address "
             "that serves core-site.xml and hdfs-site.xml",
         )
-    try:
-        placed = json.loads(json.dumps(config_uri)) if config_uri else ""
-    except ValueError:
-        placed = ""
-    if placed and urlsplit(placed).scheme not in ("http", "https"):
-        yield _warning("service.hdfs.config_uri", f"{placed!r} is no http address")
+    if config_uri and urlsplit(config_uri).scheme not in ("http", "https"):
+        yield _warning("service.hdfs.config_uri", f"{config_uri!r} is no http address")
 
 
 def _error(path: str, text: str) -> Problem:
     return Problem("error", path, text)
 
 
-def _warning(path: str, text: str) -> Problem:
-    return Problem("warning", path, text)
+def _warning(path: str, text: str, on_cluster_only: bool = False) -> Problem:
+    return Problem("warning", path, text, on_cluster_only)

@@ -13,6 +13,7 @@ which is imported when it is drawn.
 import importlib.util
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -157,7 +158,7 @@ def require_matplotlib() -> None:
 def plot_png(runs: Sequence[tuple[str, Run]]) -> bytes:
     """Returns a PNG: accuracy above, cross entropy below, against the step.
 
-    The final test accuracy is a diamond with its 95 % interval after the last step.
+    The final test accuracy is a diamond with its 95 % interval at the last step.
 
     Args:
       runs: name and run; the first 10 that have steps are drawn.
@@ -169,13 +170,13 @@ def plot_png(runs: Sequence[tuple[str, Run]]) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+    drawn = [(name, run) for name, run in runs if run.steps][:MAX_PLOTTED_RUNS]
     figure = Figure(figsize=(9, 6.5), dpi=120, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    drawn = [(name, run) for name, run in runs if run.steps][:MAX_PLOTTED_RUNS]
     for index, (name, run) in enumerate(drawn):
-        _draw_run(above, below, run, f"C{index}", f", {name}" if len(drawn) > 1 else "")
-    if len(drawn) == 1:
-        above.set_title(drawn[0][0], parse_math=False)
+        _draw_run(above, below, run, f"C{index}", name if len(drawn) > 1 else "")
+    title = drawn[0][0] if len(drawn) == 1 else f"{len(drawn)} runs, train pale"
+    above.set_title(title if drawn else "no training steps", parse_math=False)
     above.set_ylabel("accuracy")
     above.yaxis.set_major_formatter(PercentFormatter(1.0))
     below.set_ylabel("cross entropy")
@@ -186,42 +187,43 @@ def plot_png(runs: Sequence[tuple[str, Run]]) -> bytes:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     if drawn:
-        above.legend(loc="lower right", fontsize="small", frameon=False)
-        for text in above.get_legend().get_texts():
+        legend = above.legend(loc="lower right", fontsize="small", frameon=False)
+        for text in legend.get_texts():
             text.set_parse_math(False)  # a file name may hold dollar signs
-    else:
-        above.set_title("no training steps")
     png = io.BytesIO()
-    figure.savefig(png, format="png")
+    with warnings.catch_warnings():  # a file name in a script that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(png, format="png")
     return png.getvalue()
 
 
 def _draw_run(above, below, run: Run, colour: str, name: str) -> None:
-    """Draws one run in one colour into the two axes."""
+    """Draws one run in one colour into the two axes; no name if it is the only one."""
+    interval = run.test_interval_95
+    test = f"test {100 * (run.test_accuracy or 0):.1f}% (N={run.test_n})"
+    labels = ["train", "validation", test]
+    if name:  # one entry a run; a label that begins with "_" is not in the legend
+        labels = ["_train", f"run {name}{', ' + test if interval else ''}", "_test"]
+    mark = "." if len(run.steps) < 3 else None  # a line needs two points to be seen
+    style = {"color": colour, "marker": mark}
     train = accuracies(run.steps, "train_accuracy")
     validation = accuracies(run.steps, "validation_accuracy")
     entropy = accuracies(run.steps, "cross_entropy")
-    mark = "." if len(run.steps) < 3 else None  # a line needs two points to be seen
-    pale = {"color": colour, "marker": mark}
-    above.plot(*_axes(train), **pale, alpha=0.4, lw=1, label=f"train{name}")
-    above.plot(*_axes(validation), **pale, lw=1.8, label=f"validation{name}")
-    below.plot(*_axes(entropy), **pale, lw=1.5)
-    interval = run.test_interval_95
-    if run.test_accuracy is None or interval is None:
-        return
-    above.errorbar(
-        run.steps[-1].step,
-        run.test_accuracy,
-        yerr=[
-            [max(0.0, run.test_accuracy - interval[0])],
-            [max(0.0, interval[1] - run.test_accuracy)],
-        ],
-        color=colour if name else "black",
-        fmt="D",
-        ms=5,
-        capsize=4,
-        label=f"test {100 * run.test_accuracy:.1f}% (N={run.test_n}){name}",
-    )
+    above.plot(*_axes(train), **style, alpha=0.4, lw=1, label=labels[0])
+    above.plot(*_axes(validation), **style, lw=1.8, label=labels[1])
+    below.plot(*_axes(entropy), **style, lw=1.5)
+    if run.test_accuracy is not None and interval is not None:
+        error = [run.test_accuracy - interval[0], interval[1] - run.test_accuracy]
+        above.errorbar(
+            [run.steps[-1].step],
+            [run.test_accuracy],
+            yerr=[[max(0.0, side)] for side in error],
+            color=colour if name else "black",
+            fmt="D",
+            ms=5,
+            capsize=4,
+            label=labels[2],
+        )
 
 
 def _axes(points: Points) -> tuple[list[int], list[float]]:

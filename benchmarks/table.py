@@ -1,0 +1,83 @@
+"""Figures as rows, rows as a text table.
+
+    figure                     unit        ours  baseline   times   limit  of limit  goal
+    bottlenecks                images/s    3210       434    7.4x    3712      86 %  ok: ...
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+HEADINGS = ("figure", "unit", "ours", "baseline", "times", "limit", "of limit", "goal")
+LEFT = {"figure", "unit", "goal"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure beside what it is measured against.
+
+    Attributes:
+      figure: what was measured.
+      unit: of all three values; "s" and "MB" are better small, others better large.
+      ours: the product's value.
+      baseline: the original way's, if it has one.
+      limit: the machine's, if there is one.
+      goal: what is to be reached, in words; empty if nothing is.
+      reached: whether it is; None without a goal.
+    """
+
+    figure: str
+    unit: str
+    ours: float
+    baseline: float | None = None
+    limit: float | None = None
+    goal: str = ""
+    reached: bool | None = None
+
+    @property
+    def times(self) -> float | None:
+        """How many times better than the baseline; None without one."""
+        if not self.baseline or not self.ours:
+            return None
+        ratio = self.ours / self.baseline
+        return 1 / ratio if self.unit in ("s", "MB") else ratio
+
+    @property
+    def of_limit(self) -> float | None:
+        """The share of the limit that is reached; None without one."""
+        return self.ours / self.limit if self.limit else None
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Returns the rows as aligned text with a heading."""
+    cells = [HEADINGS] + [_cells(row) for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(HEADINGS))]
+    lines = []
+    for line in cells:
+        texts = [
+            text.ljust(width) if heading in LEFT else text.rjust(width)
+            for text, width, heading in zip(line, widths, HEADINGS, strict=True)
+        ]
+        lines.append("  ".join(texts).rstrip())
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    goal = row.goal
+    if row.reached is not None:
+        goal = f"{'reached' if row.reached else 'MISSED'}: {goal}"
+    return (
+        row.figure,
+        row.unit,
+        _number(row.ours),
+        _number(row.baseline),
+        "" if row.times is None else f"{row.times:.1f} x",
+        _number(row.limit),
+        "" if row.of_limit is None else f"{100 * row.of_limit:.0f} %",
+        goal,
+    )
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

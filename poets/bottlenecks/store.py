@@ -1,0 +1,227 @@
+"""The feature store: immutable Parquet parts under `bottleneck_dir`.
+
+    bottleneck_dir/mobilenet_0.25_128-ddb3e9765ec0/      one folder per backbone digest
+        part-17641520301234567890-4f2a9c.parquet         written beside, renamed
+
+A row is one image, or one distorted copy of it: path (relative to `image_dir`),
+variant ("" for the image itself), length, mtime_ns, SHA-256 of the content, then the
+bottleneck, or the reason why there is none. A path whose length and time are
+unchanged is trusted without reading it. Pages carry checksums: a torn or corrupt part
+is named, set aside and its images are computed again.
+"""
+
+import logging
+import posixpath
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from poets.errors import StorageError
+from poets.storage import join, open_storage, reason
+from poets.storage.publish import write_atomically
+
+logger = logging.getLogger(__name__)
+
+KEYS = ("path", "variant", "length", "mtime_ns")
+
+
+class Row(NamedTuple):
+    """One image's line in a part; `bottleneck` float32 [D], or None and an `error`."""
+
+    path: str
+    variant: str
+    length: int
+    mtime_ns: int
+    digest: bytes
+    error: str | None
+    bottleneck: np.ndarray | None
+
+
+class Place(NamedTuple):
+    """Where the store has a row."""
+
+    part: str
+    row: int
+    length: int
+    mtime_ns: int
+    digest: bytes
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Index:
+    """What the store has, without the bottlenecks.
+
+    Attributes:
+      by_image: (path, variant) -> the newest row.
+      by_content: (digest, variant) -> a row.
+    """
+
+    by_image: dict[tuple[str, str], Place]
+    by_content: dict[tuple[bytes, str], Place]
+
+    def fresh(
+        self, path: str, variant: str, length: int, mtime_ns: int
+    ) -> Place | None:
+        """Returns the row of an image whose length and time are unchanged."""
+        place = self.by_image.get((path, variant))
+        if place and (place.length, place.mtime_ns) == (length, mtime_ns):
+            return place
+        return None
+
+
+class Store:
+    """The parts of one backbone."""
+
+    def __init__(self, url: str, bottleneck_size: int) -> None:
+        """Opens a store; its folder is made when the first part is written.
+
+        Args:
+          url: the store's folder, see `store_url`.
+          bottleneck_size: D.
+        """
+        self.url = url
+        self.bottleneck_size = bottleneck_size
+        self._filesystem, self._path = open_storage(url)
+        self._schema = pa.schema(
+            {
+                "path": pa.string(),
+                "variant": pa.string(),
+                "length": pa.int64(),
+                "mtime_ns": pa.int64(),
+                "digest": pa.binary(32),
+                "error": pa.string(),
+                "bottleneck": pa.list_(pa.float32(), bottleneck_size),
+            }
+        )
+
+    def write_part(self, rows: Sequence[Row]) -> str:
+        """Writes rows as a new part and returns its name.
+
+        Raises:
+          StorageError: if it cannot be written.
+        """
+        name = f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:6]}.parquet"
+        sink = pa.BufferOutputStream()
+        pq.write_table(
+            self._table(rows),
+            sink,
+            compression="none",  # float noise does not shrink
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+        )
+        write_atomically(join(self.url, name), sink.getvalue().to_pybytes())
+        return name
+
+    def read_index(self) -> Index:
+        """Returns what all whole parts hold; corrupt ones are set aside and named."""
+        by_image: dict[tuple[str, str], Place] = {}
+        by_content: dict[tuple[bytes, str], Place] = {}
+        for name in self._part_names():
+            try:
+                table = self._read(name, [*KEYS, "digest", "error"])
+            except (OSError, pa.ArrowException) as error:
+                self._set_aside(name, error)
+                continue
+            columns = [column.to_pylist() for column in table.columns]
+            for row, (path, variant, length, mtime_ns, digest, why) in enumerate(
+                zip(*columns, strict=True)
+            ):
+                place = Place(name, row, length, mtime_ns, digest, why)
+                by_image[path, variant] = place
+                if why is None:
+                    by_content[digest, variant] = place
+        return Index(by_image, by_content)
+
+    def read_bottlenecks(self, places: Sequence[Place]) -> np.ndarray:
+        """Returns the bottlenecks of N rows.
+
+        Returns:
+          float32 [N, D], in the order of `places`.
+
+        Raises:
+          CorruptPartError: if a part is damaged; it has been set aside.
+        """
+        matrix = np.empty((len(places), self.bottleneck_size), np.float32)
+        by_part: dict[str, list[int]] = {}
+        for index, place in enumerate(places):
+            by_part.setdefault(place.part, []).append(index)
+        for name, indices in by_part.items():
+            try:
+                column = self._read(name, ["bottleneck"]).column(0).combine_chunks()
+            except (OSError, pa.ArrowException) as error:
+                self._set_aside(name, error)
+                raise CorruptPartError(
+                    f"{name} in {self.url!r} is damaged; it was set aside"
+                ) from error
+            values = column.values.to_numpy(zero_copy_only=False)
+            part = values.reshape(-1, self.bottleneck_size)
+            matrix[indices] = part[[places[index].row for index in indices]]
+        return matrix
+
+    def _table(self, rows: Sequence[Row]) -> pa.Table:
+        matrix = np.zeros((len(rows), self.bottleneck_size), np.float32)
+        for index, row in enumerate(rows):
+            if row.bottleneck is not None:
+                matrix[index] = row.bottleneck
+        columns = [
+            pa.array([row[position] for row in rows], self._schema.field(position).type)
+            for position in range(6)
+        ]
+        values = pa.array(matrix.reshape(-1))
+        bottlenecks = pa.FixedSizeListArray.from_arrays(values, self.bottleneck_size)
+        return pa.Table.from_arrays([*columns, bottlenecks], schema=self._schema)
+
+    def _read(self, name: str, columns: list[str]) -> pa.Table:
+        path = posixpath.join(self._path, name)
+        with self._filesystem.open_input_file(path) as file:
+            table = pq.read_table(
+                file, columns=columns, page_checksum_verification=True
+            )
+        expected = pa.schema([self._schema.field(column) for column in columns])
+        if table.schema.remove_metadata() != expected:
+            raise pa.ArrowInvalid(f"columns {table.schema.names} of another store")
+        return table
+
+    def _part_names(self) -> list[str]:
+        selector = pyarrow.fs.FileSelector(self._path, allow_not_found=True)
+        names = (info.base_name for info in self._filesystem.get_file_info(selector))
+        return sorted(
+            name
+            for name in names
+            if name.startswith("part-") and name.endswith(".parquet")
+        )
+
+    def _set_aside(self, name: str, error: Exception) -> None:
+        logger.warning(
+            "the part %s of the feature store %s is damaged (%s): its images are "
+            "computed again",
+            *(name, self.url, str(error).splitlines()[0]),
+        )
+        path = posixpath.join(self._path, name)
+        try:
+            self._filesystem.move(path, f"{path}.damaged")
+        except OSError as failure:
+            raise StorageError(
+                f"cannot set the damaged part {path!r} aside: {reason(failure)}; "
+                "remove it by hand"
+            ) from failure
+
+
+class CorruptPartError(StorageError):
+    """A part of the feature store is damaged; its images must be computed again."""
+
+
+def store_url(bottleneck_dir: str, backbone_name: str, digest: str) -> str:
+    """Returns the folder of one backbone's parts."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", backbone_name).strip("-.")[-60:]
+    return join(bottleneck_dir, f"{safe}-{digest[:12]}")

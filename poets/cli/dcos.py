@@ -1,0 +1,126 @@
+"""`poets dcos validate` and `poets dcos run`: an options file, checked or run here.
+
+stdout has the result (the problems; the deploy plan); stderr has the log and, with
+the task's name before each line, what the tasks print:
+
+    worker-0 | a line of its stderr, which is where logs go
+    worker-0 > a line of its stdout
+"""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from types import FrameType
+
+from poets import job
+from poets.dcos.options import Options, read_options
+from poets.dcos.run import open_work_dir, run
+from poets.dcos.tasks import tasks_of
+from poets.dcos.validate import Problem, find_problems
+from poets.errors import ConfigError, together
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+"""What a shell expects of a program that Ctrl-C stopped."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the verb `dcos` to the command."""
+    parser = subparsers.add_parser("dcos", help="check or run a DC/OS options file")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    validating = verbs.add_parser(
+        "validate", help="say what is wrong with an options file"
+    )
+    validating.set_defaults(func=validate)
+    running = verbs.add_parser("run", help="run an options file on this machine")
+    running.set_defaults(func=run_here)
+    running.add_argument(
+        "--sandbox",
+        metavar="DIR",
+        help="empty folder for the tasks' sandboxes (default: a new temporary one)",
+    )
+    for verb in (validating, running):
+        verb.add_argument("options", metavar="OPTIONS", help="the options file")
+        verb.add_argument(
+            "--set",
+            metavar="OPTION=VALUE",
+            action="append",
+            default=[],
+            dest="settings",
+            help="replace an option, as service.shared_filesystem=/results",
+        )
+        verb.add_argument(
+            "--arg",
+            metavar="FLAG=VALUE",
+            action="append",
+            default=[],
+            dest="args",
+            help="replace a flag in service.job_context, as image_dir=/photos; tasks "
+            "start in their sandbox, so give absolute paths",
+        )
+
+
+def validate(args: argparse.Namespace) -> int:
+    """Prints all that is wrong with an options file; returns the exit code."""
+    options = read_options(args.options, args.settings, args.args)
+    problems = find_problems(options, job.config_from_context)
+    for problem in problems:
+        print(problem)
+    errors = _errors(problems)
+    if errors:
+        return ConfigError.exit_code
+    warned = f", {len(problems)} to look at" if problems else ""
+    print(f"{args.options}: good{warned}: {_summary(options)}")
+    return 0
+
+
+def run_here(args: argparse.Namespace) -> int:
+    """Runs the tasks of an options file and prints the plan; returns the exit code."""
+    options = read_options(args.options, args.settings, args.args)
+    problems = find_problems(options, job.config_from_context)
+    if errors := _errors(problems):
+        texts = [f"{problem.path}: {problem.text}" for problem in errors]
+        raise ConfigError(together(f"cannot run {args.options!r}", texts))
+    for problem in problems:
+        if not problem.on_cluster_only:
+            log.warning("%s: %s", problem.path, problem.text)
+    work_dir = open_work_dir(args.sandbox)
+    log.info("%s, in %s", _summary(options), work_dir)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        outcome = run(options, work_dir, _Lines(tasks_of(options)))
+    except KeyboardInterrupt:
+        log.error("stopped, and all tasks with it; their output is in %s", work_dir)
+        return INTERRUPTED
+    print(outcome.plan)
+    return 0 if outcome.succeeded else 1
+
+
+def _errors(problems: list[Problem]) -> list[Problem]:
+    return [problem for problem in problems if problem.severity == "error"]
+
+
+def _summary(options: Options) -> str:
+    names = [task.name for task in tasks_of(options)]
+    shown = [*names[:3], f"… {names[-1]}"] if len(names) > 4 else names
+    return f"{len(names)} task{'s' * (len(names) != 1)} ({', '.join(shown)})"
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+class _Lines:
+    """Prints the tasks' lines on stderr, each whole and with its task's name."""
+
+    def __init__(self, tasks: list):
+        self._width = max(len(task.name) for task in tasks)
+        self._lock = threading.Lock()
+
+    def __call__(self, task: str, stream: str, text: str) -> None:
+        mark = {"stdout": ">", "stderr": "|"}[stream]
+        with self._lock:
+            sys.stderr.write(f"{task:<{self._width}} {mark} {text}\n")

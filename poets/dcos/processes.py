@@ -1,0 +1,96 @@
+"""One task as a process: started in its sandbox, its output kept, stopped for good.
+
+    task ──> stdout ──> sandbox/stdout, on_line("stdout", text)
+         └─> stderr ──> sandbox/stderr, on_line("stderr", text)
+
+Each task leads a process group of its own, and the whole group ends with it.
+"""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+LINE_BYTES = 65_536
+"""A longer line is passed on in pieces."""
+
+OnLine = Callable[[str, str], None]
+
+
+class TaskProcess:
+    """A running task. Made by `start`; `wait` or `stop` ends it."""
+
+    def __init__(self, process: subprocess.Popen, pumps: list[threading.Thread]):
+        self._process = process
+        self._pumps = pumps
+
+    @classmethod
+    def start(
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        sandbox: Path,
+        on_line: OnLine,
+    ) -> "TaskProcess":
+        """Starts a command.
+
+        Args:
+          command: the program and its arguments.
+          environment: all variables of the process.
+          sandbox: the folder it starts in, where `stdout` and `stderr` are kept.
+          on_line: called with the stream's name and each line, from other threads.
+        """
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=sandbox,
+            # Held open by us alone: the task sees its end when we are gone.
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        pumps = []
+        for name, stream in (("stdout", process.stdout), ("stderr", process.stderr)):
+            pump = threading.Thread(
+                target=_pump, args=(stream, sandbox / name, name, on_line), daemon=True
+            )
+            pump.start()
+            pumps.append(pump)
+        return cls(process, pumps)
+
+    def wait(self) -> int:
+        """Waits for the end, and ends what the task left behind.
+
+        Returns:
+          The exit code, or minus the number of the signal that killed it.
+        """
+        code = self._process.wait()
+        self._signal(signal.SIGKILL)
+        for pump in self._pumps:
+            pump.join()
+        return code
+
+    def stop(self, grace_s: float) -> None:
+        """Ends the task's process group: SIGTERM, then SIGKILL after `grace_s`."""
+        self._signal(signal.SIGTERM)
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return  # the group is empty, or (macOS) only its dead leader is left
+
+
+def _pump(stream: IO[bytes], place: Path, name: str, on_line: OnLine) -> None:
+    with stream, place.open("wb", buffering=0) as sink:
+        while line := stream.readline(LINE_BYTES):
+            sink.write(line)
+            on_line(name, line.decode(errors="replace").rstrip("\r\n"))

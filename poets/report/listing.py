@@ -1,0 +1,177 @@
+"""A folder listed as `hdfs dfs -ls` lists it.
+
+    Found 2 items
+    -rw-r--r--   3 tensorflow tensorflow    5488743 2018-04-17 12:48 run/graph.pb
+    drwxr-xr-x   - tensorflow tensorflow          0 2018-04-17 12:31 run/summaries
+
+The columns are those of Hadoop's FsShell, so what reads its listing reads ours.
+Owner, group, permissions and replication are not part of a `pyarrow.fs.FileInfo`:
+`ATTRIBUTES` names what supplies them, by the type of the file system.
+"""
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow.fs
+
+from poets.errors import StorageError
+from poets.storage import join, open_storage, reason
+
+MODIFIED_FORMAT = "%Y-%m-%d %H:%M"  # local time, as FsShell does
+MIN_REPLICATION_WIDTH = 3
+MIN_SIZE_WIDTH = 10
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What a storage knows of a file beyond its size and time.
+
+    `permissions` are nine characters such as "rw-r--r--"; `has_acl` says that an
+    access control list goes beyond them.
+    """
+
+    owner: str = "?"
+    group: str = "?"
+    permissions: str = "?????????"
+    replication: int = 1
+    has_acl: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a listing; `path` is the folder as it was given, and the name."""
+
+    path: str
+    is_folder: bool
+    size_bytes: int
+    modified: datetime | None
+    attributes: Attributes
+
+    @property
+    def name(self) -> str:
+        """Returns the last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+def local_attributes(path: str) -> Attributes:
+    """Returns the attributes of a file of this machine.
+
+    Raises:
+      OSError: if there is no such file (any more).
+    """
+    found = os.stat(path)
+    return Attributes(
+        owner=_name_of(lambda: pwd.getpwuid(found.st_uid).pw_name, found.st_uid),
+        group=_name_of(lambda: grp.getgrgid(found.st_gid).gr_name, found.st_gid),
+        permissions=stat.filemode(found.st_mode)[1:],
+    )
+
+
+# Type name of the pyarrow file system -> path in it -> Attributes.
+ATTRIBUTES: dict[str, Callable[[str], Attributes]] = {"local": local_attributes}
+
+
+def list_folder(url: str) -> list[Entry]:
+    """Returns the files and folders directly in a folder, sorted by path.
+
+    Names that begin with "." are left out: they are files in the making.
+
+    Raises:
+      StorageError: if there is no such folder or it cannot be listed.
+    """
+    filesystem, path = open_storage(url)
+    attributes_of = ATTRIBUTES.get(filesystem.type_name, lambda _: Attributes())
+    try:
+        folder = filesystem.get_file_info(path)
+        if folder.type == pyarrow.fs.FileType.NotFound:
+            raise StorageError(
+                f"cannot list {url!r}: no such file or folder; "
+                "give the folder that a run wrote its graph to"
+            )
+        if folder.type == pyarrow.fs.FileType.File:
+            raise StorageError(
+                f"cannot list {url!r}: it is a file; give the folder that holds it"
+            )
+        infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot list {url!r}: {reason(error)}") from error
+    entries = []
+    for info in sorted(infos, key=lambda info: info.base_name):
+        if info.base_name.startswith("."):
+            continue
+        try:
+            attributes = attributes_of(info.path)
+        except OSError:  # gone since it was listed, or a link to nothing
+            continue
+        entries.append(_entry(url, info, attributes))
+    return entries
+
+
+def format_listing(entries: Sequence[Entry]) -> str:
+    """Returns the lines of `hdfs dfs -ls` for a folder with these entries.
+
+    An empty folder gives no line at all.
+    """
+    if not entries:
+        return ""
+    rows = [
+        (
+            ("d" if entry.is_folder else "-")
+            + entry.attributes.permissions
+            + ("+" if entry.attributes.has_acl else " "),
+            "-" if entry.is_folder else str(entry.attributes.replication),
+            entry.attributes.owner,
+            entry.attributes.group,
+            str(entry.size_bytes),
+            _modified(entry),
+            printable(entry.path),
+        )
+        for entry in entries
+    ]
+    width = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    replication_width = max(width[1], MIN_REPLICATION_WIDTH)
+    size_width = max(width[4], MIN_SIZE_WIDTH)
+    lines = [f"Found {len(rows)} items"]
+    for mode, replication, owner, group, size, modified, path in rows:
+        lines.append(
+            f"{mode}{replication:>{replication_width}} {owner:<{width[2]}} "
+            f"{group:<{width[3]}} {size:>{size_width}} {modified:<16} {path}"
+        )
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """Returns the text with "?" for what would act on a terminal, as `ls -q` does."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _entry(url: str, info: pyarrow.fs.FileInfo, attributes: Attributes) -> Entry:
+    is_folder = info.type == pyarrow.fs.FileType.Directory
+    return Entry(
+        path=join(url, info.base_name),
+        is_folder=is_folder,
+        size_bytes=0 if is_folder else info.size or 0,
+        modified=info.mtime.astimezone() if info.mtime else None,
+        attributes=attributes,
+    )
+
+
+def _modified(entry: Entry) -> str:
+    return entry.modified.strftime(MODIFIED_FORMAT) if entry.modified else "-"
+
+
+def _name_of(lookup: Callable[[], str], number: int) -> str:
+    """Returns the name that belongs to an id, or the id where none does."""
+    try:
+        return lookup()
+    except KeyError:
+        return str(number)

@@ -1,0 +1,334 @@
+"""What a results folder says about its run, as text.
+
+    listing ──> metrics.json, labels, skipped images ──> Results ──> format_results
+
+All of it comes from outside: metrics.json is held against `FORM` before anything
+of it is used; what is absent is left out of the text. A folder of the original
+`retrain.py` has a graph and labels only, and the text says so.
+"""
+
+import csv
+import io
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from poets.errors import ModelError
+from poets.report.listing import Entry, printable
+from poets.storage import read_url
+
+METRICS = "metrics.json"
+SKIPPED = "skipped_images.csv"
+LABELS = ("retrained_labels.txt", "output_labels.txt")
+MAX_METRICS_BYTES = 256 << 20  # 1,000 labels make a confusion matrix of some 4 MB
+MAX_TEXT_BYTES = 64 << 20  # labels, list of skipped images
+MAX_ROWS = 30  # labels in the table; of more, the least recalled are shown
+MAX_REASONS = 5
+MAX_CONFUSIONS = 5
+SPLITS = ("train", "validation", "test")
+
+TEXT, NUMBER = "text", "a number"
+# What is used of metrics.json (docs/architecture.md); "*" stands for every key.
+FORM = {
+    "poets": TEXT,
+    "finished": TEXT,
+    "seed": NUMBER,
+    "model": {
+        "backbone": TEXT,
+        "image_size_px": NUMBER,
+        "bottleneck_size": NUMBER,
+        "final_tensor_name": TEXT,
+    },
+    "labels": [{"label": TEXT, "train": NUMBER, "validation": NUMBER, "test": NUMBER}],
+    "images": {"*": NUMBER},
+    "accuracy": {
+        "*": {
+            "n": NUMBER,
+            "correct": NUMBER,
+            "accuracy": NUMBER,
+            "interval_95": [NUMBER],
+        }
+    },
+    "per_label": [{"label": TEXT, "precision": NUMBER, "recall": NUMBER}],
+    "confusion": [[NUMBER]],
+    "flags": {"output_labels": TEXT, "saved_model_dir": TEXT, "summaries_dir": TEXT},
+    "duration_s": {"*": NUMBER},
+    "notes": [TEXT],
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was found: `metrics` is empty where there is no metrics.json.
+
+    `skipped` counts the images left out by their reason; `files` are pairs of a
+    path or URL and what is there.
+    """
+
+    metrics: Mapping[str, Any]
+    labels: Sequence[str]
+    skipped: Mapping[str, int]
+    files: Sequence[tuple[str, str]]
+    notes: Sequence[str]
+
+
+def read_results(entries: Sequence[Entry]) -> Results:
+    """Returns what a folder says about its run.
+
+    Args:
+      entries: the listing of the folder.
+
+    Raises:
+      StorageError: if a file of it cannot be read.
+      ModelError: if metrics.json is not what a run writes.
+    """
+    files = {entry.name: entry for entry in entries if not entry.is_folder}
+    metrics: Mapping[str, Any] = {}
+    notes: Sequence[str] = ()
+    if METRICS in files:
+        metrics = _read_metrics(files[METRICS])
+        notes = metrics.get("notes") or ()
+    elif any(name.endswith(".pb") for name in files):
+        notes = [
+            f"no {METRICS}: these are results of the original retrain.py, or of a run "
+            "that has not ended; accuracy is not known here"
+        ]
+    else:
+        notes = [
+            f"no {METRICS} and no graph: this is not a results folder, or its run has "
+            "not ended; give the folder of --output_graph"
+        ]
+    labels_name = _labels_name(metrics, files)
+    labels = [row.get("label") or "" for row in metrics.get("labels") or ()]
+    if not labels and labels_name:
+        lines = _read(files[labels_name], MAX_TEXT_BYTES).splitlines()
+        labels = [line for line in lines if line.strip()]
+    skipped: Counter[str] = Counter()
+    if SKIPPED in files:
+        table = io.StringIO(_read(files[SKIPPED], MAX_TEXT_BYTES), newline="")
+        skipped.update(
+            row.get("reason") or "no reason" for row in csv.DictReader(table)
+        )
+    return Results(
+        metrics=metrics,
+        labels=labels,
+        skipped=skipped,
+        files=_files(entries, metrics, labels_name),
+        notes=notes,
+    )
+
+
+def format_results(results: Results) -> str:
+    """Returns the summary that `poets results` prints below the listing."""
+    metrics = results.metrics
+    shown = ", ".join(results.labels[:MAX_ROWS])
+    more = ", ..." if len(results.labels) > MAX_ROWS else ""
+    facts = [
+        ("model", _model(metrics)),
+        ("labels", f"{len(results.labels)}: {shown}{more}" if results.labels else ""),
+        ("images", _images(metrics.get("images") or {}, results.skipped)),
+        *_accuracies(metrics.get("accuracy") or {}),
+        ("time", _durations(metrics.get("duration_s") or {})),
+    ]
+    width = max((_width(path) for path, _ in results.files), default=0)
+    blocks = [
+        [f"{name:<11} {text}" for name, text in facts if text],
+        _label_table(metrics),
+        ["most often mixed up (test)", *_confusions(metrics)],
+        ["files", *(f"  {_pad(path, width)}  {what}" for path, what in results.files)],
+        ["notes", *(f"  {note}" for note in results.notes)],
+    ]
+    blocks[2:] = [block for block in blocks[2:] if len(block) > 1]  # more than a title
+    return "\n\n".join(
+        "\n".join(printable(line) for row in block for line in row.split("\n"))
+        for block in blocks
+        if block
+    )
+
+
+def _read_metrics(entry: Entry) -> Mapping[str, Any]:
+    """Returns the content of a metrics.json, in the form that `FORM` tells."""
+    try:
+        metrics = json.loads(_read(entry, MAX_METRICS_BYTES))
+    except (ValueError, RecursionError) as error:
+        problem = f"it is not JSON ({error})"
+    else:
+        if isinstance(metrics, dict) and not (wrong := _wrong(metrics, FORM)):
+            return metrics
+        problem = wrong if isinstance(metrics, dict) else "it is not a JSON object"
+    raise ModelError(
+        f"cannot read {entry.path!r}: {problem}; "
+        "run retrain again, or move the file away to see the rest"
+    )
+
+
+def _wrong(value: Any, form: Any, place: str = "") -> str:
+    """Returns what is not in its form, "" if all is; null counts as absent."""
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return f"{place!r} is not an object"
+        parts = [
+            (value[key], form.get(key) or form["*"], f"{place}.{key}".lstrip("."))
+            for key in value
+            if (key in form or "*" in form) and value[key] is not None
+        ]
+    elif isinstance(form, list):
+        if not isinstance(value, list):
+            return f"{place!r} is not a list"
+        parts = [(item, form[0], f"{place}[{k}]") for k, item in enumerate(value)]
+    else:
+        kind = str if form == TEXT else (int, float)
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        return "" if right else f"{place!r} is {value!r:.40}, not {form}"
+    return next(filter(None, (_wrong(*part) for part in parts)), "")
+
+
+def _read(entry: Entry, max_bytes: int) -> str:
+    if entry.size_bytes > max_bytes:
+        raise ModelError(
+            f"cannot read {entry.path!r}: it has {entry.size_bytes:,} bytes, and a run "
+            f"writes at most {max_bytes:,}; move the file away to see the rest"
+        )
+    return read_url(entry.path).decode("utf-8-sig", "replace")
+
+
+def _labels_name(metrics: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Returns the name of the labels file in the folder, or ""."""
+    told = (metrics.get("flags") or {}).get("output_labels") or ""
+    guesses = [name for name in names if "label" in name and name.endswith(".txt")]
+    wanted = (told.rpartition("/")[2], *LABELS, *guesses)
+    return next((name for name in wanted if name in names), "")
+
+
+def _files(
+    entries: Sequence[Entry], metrics: Mapping[str, Any], labels_name: str
+) -> list[tuple[str, str]]:
+    """Returns what of the run is where, in the order of the listing."""
+    flags = metrics.get("flags") or {}
+    known = {
+        METRICS: "figures of the run",
+        "split.csv": "use and prediction of each image",
+        SKIPPED: "images left out, with the reason",
+        labels_name: "labels, in the order of the outputs",
+        ".pb": "frozen graph",
+        ".tflite": "the same for LiteRT",
+    }
+    folders = {
+        (flags.get("saved_model_dir") or "").rstrip("/"): "SavedModel",
+        (flags.get("summaries_dir") or "").rstrip("/"): "for tensorboard --logdir",
+    }
+    folders.pop("", None)
+    here = {url.rpartition("/")[2]: url for url in folders}
+    files = []
+    for entry in entries:
+        if entry.is_folder:
+            what = folders.pop(here.get(entry.name, ""), "")
+        else:
+            suffix = "." + entry.name.rpartition(".")[2]
+            what = known.get(entry.name) or known.get(suffix, "")
+        if what:
+            files.append((entry.path, what))
+    return files + list(folders.items())
+
+
+def _model(metrics: Mapping[str, Any]) -> str:
+    model = metrics.get("model") or {}
+    facts = (
+        (model.get("backbone"), "{}"),
+        (model.get("image_size_px"), "{} px"),
+        (model.get("bottleneck_size"), "{:,} features"),
+        (model.get("final_tensor_name"), "answers at {}:0"),
+        (metrics.get("seed"), "seed {}"),
+        (metrics.get("finished"), "finished {}"),
+        (metrics.get("poets"), "poets {}"),
+    )
+    return ", ".join(form.format(value) for value, form in facts if value is not None)
+
+
+def _images(images: Mapping[str, int], skipped: Mapping[str, int]) -> str:
+    facts = [f"{n:,} {name}" for name, n in images.items() if n is not None]
+    reasons = Counter(skipped).most_common(MAX_REASONS)
+    lines = [", ".join(facts) or f"{sum(skipped.values()):,} skipped" * bool(skipped)]
+    lines += [f"  {n:,} x {reason}" for reason, n in reasons]
+    if len(skipped) > MAX_REASONS:
+        lines.append(f"  other reasons in {SKIPPED}")
+    return f"\n{'':<12}".join(lines)
+
+
+def _accuracies(accuracy: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns name and text for each split that has an accuracy, test first."""
+    facts = []
+    for split in reversed(SPLITS):
+        found = accuracy.get(split) or {}
+        if found.get("accuracy") is None:
+            continue
+        text = f"{_percent(found['accuracy']):>6}"
+        if len(interval := found.get("interval_95") or ()) == 2:
+            text += f"  95 % interval {' to '.join(map(_percent, interval))}"
+        if None not in (found.get("n"), found.get("correct")):
+            text += f"  ({found['correct']:,} of {found['n']:,})"
+        facts.append((split, text))
+    return facts
+
+
+def _durations(durations: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {s:.1f} s" for name, s in durations.items() if s)
+
+
+def _label_table(metrics: Mapping[str, Any]) -> list[str]:
+    """Returns a row for each label: images of each split, precision, recall."""
+    judged = {row.get("label"): row for row in metrics.get("per_label") or ()}
+    rows = [
+        row | judged.get(row.get("label"), {}) for row in metrics.get("labels") or ()
+    ]
+    if not rows:
+        return []
+    title = []
+    if len(rows) > MAX_ROWS:
+        title = [f"the {MAX_ROWS} of {len(rows)} labels with the least recall"]
+        rows.sort(key=lambda row: -1.0 if row.get("recall") is None else row["recall"])
+        rows = rows[:MAX_ROWS]
+    names = ["label", *(printable(row.get("label") or "") for row in rows)]
+    width = max(map(_width, names))
+    cells = [[*SPLITS, "precision", "recall"]]
+    for row in rows:
+        counts = ["-" if row.get(s) is None else f"{row[s]:,}" for s in SPLITS]
+        cells.append(
+            [*counts, _percent(row.get("precision")), _percent(row.get("recall"))]
+        )
+    return title + [
+        "  ".join([_pad(name, width), *(f"{cell:>10}" for cell in row)])
+        for name, row in zip(names, cells, strict=True)
+    ]
+
+
+def _confusions(metrics: Mapping[str, Any]) -> list[str]:
+    """Returns the pairs of labels that the test images mixed up most."""
+    labels = [row.get("label") for row in metrics.get("labels") or ()]
+    pairs = [
+        (count, f"{label} taken for {other}", sum(counts))
+        for label, counts in zip(labels, metrics.get("confusion") or (), strict=False)
+        for other, count in zip(labels, counts, strict=False)
+        if count and other != label
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1]))
+    return [f"  {text}: {count} of {n}" for count, text, n in pairs[:MAX_CONFUSIONS]]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def _width(text: str) -> int:
+    """Returns the columns that a text takes: CJK characters two, accents none."""
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
