@@ -161,9 +161,7 @@ class Bottlenecks:
             label_indices.append(label_index)
         return batch, label_indices
 
-    def all_of(
-        self, images: Images, split: str
-    ) -> tuple[list[list[float]], list[int]]:
+    def all_of(self, images: Images, split: str) -> tuple[list[list[float]], list[int]]:
         """Reads the files of a whole split."""
         batch, label_indices = [], []
         for label_index, (label, splits) in enumerate(images.items()):
@@ -183,7 +181,9 @@ def add_head(bottleneck: tf.Tensor, labels: int) -> Head:
     with tf.name_scope("final_training_ops"):
         start = v1.truncated_normal([size, labels], stddev=0.001)
         weights = v1.Variable(start, name="final_weights", use_resource=False)
-        biases = v1.Variable(tf.zeros([labels]), name="final_biases", use_resource=False)
+        biases = v1.Variable(
+            tf.zeros([labels]), name="final_biases", use_resource=False
+        )
         logits = tf.matmul(bottlenecks, weights) + biases
         for name, variable in (("weights", weights), ("biases", biases)):
             _summarise(name, variable)

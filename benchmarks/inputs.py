@@ -92,9 +92,7 @@ def find_inputs(case: Case, work: Path, per_label: int | None = None) -> Inputs:
     if per_label is not None:
         image_dir = _some_of(image_dir, per_label, work / f"{case.photographs}_quick")
     graph = work / f"{case.architecture}.pb"
-    with tarfile.open(archive) as tgz:
-        member = f"{archive.name.removesuffix('_frozen.tgz')}/frozen_graph.pb"
-        graph.write_bytes(tgz.extractfile(member).read())
+    unpack_graph(archive, graph)
     return Inputs(case, image_dir, archive, graph, real)
 
 
@@ -107,6 +105,13 @@ def _find(name: str) -> Path | None:
             if (folder / name).exists():
                 return folder / name
     return None
+
+
+def unpack_graph(archive: Path, graph: Path) -> None:
+    """Writes the frozen graph of an archive to the file `graph`."""
+    member = f"{archive.name.removesuffix('_frozen.tgz')}/frozen_graph.pb"
+    with tarfile.open(archive) as tgz:
+        graph.write_bytes(tgz.extractfile(member).read())
 
 
 def draw_flowers(case: Case, work: Path) -> Path:

@@ -11,8 +11,7 @@ cores, so the limit of a pass that only decodes and forwards is
 
 Resizing, scaling, reading and writing are on top of it: a real pass stays below.
 
-    python -m benchmarks.limits --image_dir flower_photos --graph frozen_graph.pb \\
-        --image_size_px 128
+    python -m benchmarks.limits --image_dir flower_photos --graph frozen_graph.pb
 """
 
 import argparse
@@ -34,7 +33,6 @@ from benchmarks.inputs import photographs
 INPUT, BOTTLENECK = "input:0", "MobilenetV1/Predictions/Reshape:0"
 MAX_IMAGES = 1000  # held in memory by each process
 ROUNDS = 3
-ROUND_S = 2.0
 START_TIMEOUT_S = 120.0
 
 
@@ -86,6 +84,7 @@ def forwarder(model: bytes) -> Callable[[int], None]:
 def _measure(
     make: Callable[..., Callable[[int], None]],
     argument: object,
+    round_s: float,
     answer: Connection,
     start: "multiprocessing.synchronize.Barrier",
 ) -> None:
@@ -96,22 +95,27 @@ def _measure(
     for _ in range(ROUNDS):
         start.wait(START_TIMEOUT_S)
         done, began_s = 0, time.perf_counter()
-        while (elapsed_s := time.perf_counter() - began_s) < ROUND_S:
+        while (elapsed_s := time.perf_counter() - began_s) < round_s:
             for i in range(done, done + 10):
                 work(i)
             done += 10
         answer.send(done / elapsed_s)
 
 
-def rate(make: Callable[..., Callable[[int], None]], argument: object) -> float:
+def rate(
+    make: Callable[..., Callable[[int], None]], argument: object, round_s: float
+) -> float:
     """Returns images per second over all cores, the median of the rounds."""
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(cores())
     processes, answers = [], []
     for _ in range(cores()):
         answer, send = context.Pipe(duplex=False)
-        process = context.Process(target=_measure, args=(make, argument, send, start))
+        process = context.Process(
+            target=_measure, args=(make, argument, round_s, send, start)
+        )
         process.start()
+        send.close()  # so that a process that dies ends the wait for its answer
         processes.append(process)
         answers.append(answer)
     rounds = [sum(answer.recv() for answer in answers) for _ in range(ROUNDS)]
@@ -120,12 +124,12 @@ def rate(make: Callable[..., Callable[[int], None]], argument: object) -> float:
     return statistics.median(rounds)
 
 
-def measure_limit(image_dir: Path, graph: Path) -> dict[str, float]:
+def measure_limit(image_dir: Path, graph: Path, round_s: float) -> dict[str, float]:
     """Returns decode, forward and limit in images per second over all cores."""
     paths = list(photographs(image_dir))
     paths = paths[:: -(-len(paths) // MAX_IMAGES)]
-    decode = rate(decoder, [path.read_bytes() for path in paths])
-    forward = rate(forwarder, convert(graph))
+    decode = rate(decoder, [path.read_bytes() for path in paths], round_s)
+    forward = rate(forwarder, convert(graph), round_s)
     return {
         "cores": cores(),
         "decode_per_s": decode,
@@ -139,8 +143,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits")
     parser.add_argument("--image_dir", type=Path, required=True)
     parser.add_argument("--graph", type=Path, required=True)
+    parser.add_argument("--round_s", type=float, default=2.0)
     flags = parser.parse_args()
-    print(json.dumps(measure_limit(flags.image_dir, flags.graph)))
+    limit = measure_limit(flags.image_dir, flags.graph, flags.round_s)
+    print(json.dumps(limit))
 
 
 if __name__ == "__main__":

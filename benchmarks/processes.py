@@ -44,7 +44,10 @@ class Run:
 
 
 def run_python(
-    module: str, arguments: Sequence[str | Path], log: Path, timeout_s: float = TIMEOUT_S
+    module: str,
+    arguments: Sequence[str | Path],
+    log: Path,
+    timeout_s: float = TIMEOUT_S,
 ) -> Run:
     """Runs `python -m module arguments` from the project's folder.
 

@@ -1,7 +1,7 @@
 """Figures as rows, rows as a text table.
 
-    figure                     unit        ours  baseline   times   limit  of limit  goal
-    bottlenecks                images/s    3210       434    7.4x    3712      86 %  ok: ...
+figure                     unit        ours  baseline   times   limit  of limit  goal
+bottlenecks                images/s    3210       434    7.4x    3712      86 %  ok: ...
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 HEADINGS = ("figure", "unit", "ours", "baseline", "times", "limit", "of limit", "goal")
 LEFT = {"figure", "unit", "goal"}
+SMALLER_IS_BETTER = {"s", "MB"}
+LARGER_IS_BETTER = {"images/s"}
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Row:
 
     Attributes:
       figure: what was measured.
-      unit: of all three values; "s" and "MB" are better small, others better large.
+      unit: of all three values; with seconds, MB and images/s they are compared.
       ours: the product's value.
       baseline: the original way's, if it has one.
       limit: the machine's, if there is one.
@@ -35,11 +37,12 @@ class Row:
 
     @property
     def times(self) -> float | None:
-        """How many times better than the baseline; None without one."""
+        """How many times better than the baseline; None if that says nothing."""
         if not self.baseline or not self.ours:
             return None
-        ratio = self.ours / self.baseline
-        return 1 / ratio if self.unit in ("s", "MB") else ratio
+        if self.unit in SMALLER_IS_BETTER:
+            return self.baseline / self.ours
+        return self.ours / self.baseline if self.unit in LARGER_IS_BETTER else None
 
     @property
     def of_limit(self) -> float | None:

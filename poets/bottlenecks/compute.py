@@ -1,6 +1,6 @@
 """Bottlenecks of a list of images: from the store, or computed and stored.
 
-    extraction = compute_bottlenecks(images, spec, size, processes)
+    extraction = compute_bottlenecks(images, spec, size, pool)
     extraction.matrix        float32 [N, D], one row an image that could be read
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from poets.bottlenecks.pool import Chunk, run_chunks
+from poets.bottlenecks.pool import Chunk, Pool
 from poets.bottlenecks.process import PLAIN, Spec, Task
 from poets.bottlenecks.store import CorruptPartError, Index, Place, Store
 from poets.dataset import Image
@@ -51,7 +51,7 @@ def compute_bottlenecks(
     images: Sequence[Image],
     spec: Spec,
     bottleneck_size: int,
-    processes: int,
+    pool: Pool,
     copies: Sequence[int] = (PLAIN,),
     verify: bool = False,
 ) -> Extraction:
@@ -61,7 +61,7 @@ def compute_bottlenecks(
       images: N images.
       spec: how they are computed; `known_content` is set here.
       bottleneck_size: D.
-      processes: how many processes compute.
+      pool: the processes.
       copies: numbers of the distorted copies wanted, or PLAIN for the image itself.
       verify: read every image and compare it with the store.
 
@@ -87,9 +87,8 @@ def compute_bottlenecks(
             total = sum(len(task.copies) for task in tasks)
             spec = replace(spec, known_content=bool(index.by_content))
             with track(total, "bottlenecks") as advance:
-                unread.update(
-                    run_chunks(spec, _chunks(tasks, processes), processes, advance)
-                )
+                chunks = _chunks(tasks, pool.processes)
+                unread.update(pool.run(spec, chunks, advance))
             computed += total
             index = store.read_index()
         try:

@@ -6,6 +6,7 @@ that dies takes at most its chunk with it; the chunk is halved until the image t
 kills is alone, and that one is left out.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -33,11 +34,12 @@ class Died(Exception):
 
 
 class Child:
-    """One process that computes chunks."""
+    """One process that computes chunks; it is loading when this returns."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self) -> None:
         # The child finds every module where this process found it.
         path = os.pathsep.join([PACKAGE_PARENT, *filter(None, sys.path)])
+        self._spec: Spec | None = None
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "poets.bottlenecks.process"],
@@ -47,14 +49,22 @@ class Child:
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
             encoding="utf-8",
         )
+
+    def prepare(self, spec: Spec) -> None:
+        """Loads what a spec names, unless it is loaded.
+
+        Raises:
+          PoetsError: if it does not load.
+        """
+        if spec == self._spec:
+            return
         try:
-            self._send(spec.to_json())
-            self._receive()
+            self._ask({"spec": spec.to_json()})
         except Died as death:
-            self.stop()
             raise PoetsError(
                 f"a process that computes bottlenecks does not start: {death}"
             ) from death
+        self._spec = spec
 
     def compute(self, chunk: Chunk) -> list[tuple[str, str]]:
         """Has a chunk computed and returns (path, reason) of what was not read.
@@ -62,31 +72,30 @@ class Child:
         Raises:
           Died: if the process ended instead.
         """
-        self._send(json.dumps(chunk))
-        return [(path, why) for path, why in self._receive()["unread"]]
+        reply = self._ask({"tasks": chunk})
+        return [(path, why) for path, why in reply["unread"]]
 
     def stop(self) -> None:
         """Ends the process now; the part it is writing is lost, and no other."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
-            try:
+            with contextlib.suppress(OSError):  # what was not sent cannot be flushed
                 stream.close()  # type: ignore[union-attr]
-            except OSError:  # what was not sent cannot be flushed
-                continue
 
-    def _send(self, line: str) -> None:
+    def _ask(self, request: dict[str, object]) -> dict:
         try:
-            self._process.stdin.write(line + "\n")  # type: ignore[union-attr]
+            self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
         except OSError as error:
             raise Died(self._death()) from error
-
-    def _receive(self) -> dict:
         line = self._process.stdout.readline()  # type: ignore[union-attr]
         if not line.endswith("\n"):
             raise Died(self._death())
-        return json.loads(line)
+        reply = json.loads(line)
+        if "failed" in reply:
+            raise PoetsError(reply["failed"])
+        return reply
 
     def _death(self) -> str:
         status = self._process.wait()
@@ -96,83 +105,90 @@ class Child:
         return f"{how}{': ' if text else ''}{text[-1] if text else ''}"
 
 
-def run_chunks(
-    spec: Spec,
-    chunks: Sequence[Chunk],
-    processes: int,
-    advance: Callable[[int], None],
-) -> list[tuple[str, str]]:
-    """Has all chunks computed and returns (path, reason) of what was not read.
+class Pool:
+    """Processes that load while the caller does other things, and then compute.
 
-    Args:
-      spec: what the processes compute.
-      chunks: the work; each becomes one part of the store.
-      processes: how many work at once, 1 or more.
-      advance: is called with the number of copies done, from any thread.
-
-    Raises:
-      PoetsError: if a process does not start, or the store cannot be written.
+    with Pool(2) as pool:
+        ...                                   # the processes import meanwhile
+        unread = pool.run(spec, chunks, advance)
     """
-    work: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
-    for chunk in chunks:
-        work.put(chunk)
-    unread: list[tuple[str, str]] = []
-    failures: list[BaseException] = []
-    children: set[Child] = set()
-    stopping = threading.Event()
 
-    def start() -> Child:
-        child = Child(spec)
-        children.add(child)
-        return child
+    def __init__(self, processes: int) -> None:
+        """Starts `processes` processes, 1 or more."""
+        self.processes = processes
+        self._children = [Child() for _ in range(processes)]
 
-    def end(child: Child) -> None:
-        children.discard(child)
-        child.stop()
+    def __enter__(self) -> "Pool":
+        return self
 
-    def compute(child: Child, chunk: Chunk) -> Child:
-        """Computes a chunk and returns a child that lives."""
-        try:
-            unread.extend(child.compute(chunk))
-        except Died as death:
-            end(child)
-            if stopping.is_set():
-                raise
-            logger.warning("a process died: %s; its part is tried again", death)
-            if len(chunk) == 1:
-                unread.append((chunk[0].path, f"the process reading it died: {death}"))
-                advance(len(chunk[0].copies))
-                return start()
-            middle = len(chunk) // 2
-            return compute(compute(start(), chunk[:middle]), chunk[middle:])
-        advance(sum(len(task.copies) for task in chunk))
-        return child
+    def __exit__(self, *exception: object) -> None:
+        for child in self._children:
+            child.stop()
 
-    def work_off() -> None:
-        try:
-            child = start()
+    def run(
+        self, spec: Spec, chunks: Sequence[Chunk], advance: Callable[[int], None]
+    ) -> list[tuple[str, str]]:
+        """Has all chunks computed and returns (path, reason) of what was not read.
+
+        Args:
+          spec: what the processes compute.
+          chunks: the work; each becomes one part of the store.
+          advance: is called with the number of copies done, from any thread.
+
+        Raises:
+          PoetsError: if a process does not start, or the store cannot be written.
+        """
+        work: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+        for chunk in chunks:
+            work.put(chunk)
+        unread: list[tuple[str, str]] = []
+        failures: list[BaseException] = []
+        stopping = threading.Event()
+
+        def compute(slot: int, chunk: Chunk) -> None:
             try:
-                while not stopping.is_set():
-                    child = compute(child, work.get_nowait())
-            except queue.Empty:
-                end(child)
-        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
-            failures.append(error)
-            stopping.set()
+                unread.extend(self._children[slot].compute(chunk))
+                advance(sum(len(task.copies) for task in chunk))
+            except Died as death:
+                if stopping.is_set():
+                    return
+                self._restart(slot, spec, death)
+                if len(chunk) == 1:
+                    why = f"the process that decoded it died: {death}"
+                    unread.append((chunk[0].path, why))
+                    return
+                middle = len(chunk) // 2
+                compute(slot, chunk[:middle])
+                compute(slot, chunk[middle:])
 
-    threads = [
-        threading.Thread(target=work_off, daemon=True)
-        for _ in range(min(processes, len(chunks)))
-    ]
-    try:
+        def work_off(slot: int) -> None:
+            try:
+                self._children[slot].prepare(spec)
+                while not stopping.is_set():
+                    compute(slot, work.get_nowait())
+            except queue.Empty:
+                return
+            except BaseException as error:  # raised again in the caller's thread
+                failures.append(error)
+                stopping.set()
+
+        threads = [
+            threading.Thread(target=work_off, args=(slot,), daemon=True)
+            for slot in range(min(self.processes, len(chunks)))
+        ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        stopping.set()
-        for child in list(children):
-            child.stop()
-    if failures:
-        raise failures[0]
-    return unread
+        try:
+            for thread in threads:
+                thread.join()
+        finally:
+            stopping.set()
+        if failures:
+            raise failures[0]
+        return unread
+
+    def _restart(self, slot: int, spec: Spec, death: Died) -> None:
+        logger.warning("a process died: %s; its part is tried again", death)
+        self._children[slot].stop()
+        self._children[slot] = Child()
+        self._children[slot].prepare(spec)

@@ -1,9 +1,10 @@
 """One process that computes bottlenecks: `python -m poets.bottlenecks.process`.
 
-    stdin   {"image_dir": ..., "store_url": ..., ...}      a Spec, once
-    stdout  {"ready": true}
-    stdin   [["daisy/1.jpg", 2061, 17953..., [-1], null], ...]     a chunk of Tasks
+    stdin   {"spec": {"image_dir": ..., "store_url": ..., ...}}
+    stdout  {}                                                  it is loaded
+    stdin   {"tasks": [["daisy/1.jpg", 2061, 17953..., [-1], null], ...]}
     stdout  {"rows": 256, "unread": [["daisy/2.jpg", "permission denied"]]}
+            or {"failed": "cannot write ..."}
     ...     until stdin ends
 
 A chunk becomes one part of the store, so a killed process loses one chunk. No
@@ -27,6 +28,7 @@ import pyarrow as pa
 from poets.bottlenecks.engines import Engine, load_engine
 from poets.bottlenecks.store import Index, Place, Row, Store
 from poets.distortions import Distortions
+from poets.errors import PoetsError
 from poets.images import MAX_BYTES, ImageError, decode, resize
 from poets.storage import open_storage, read_bytes, reason
 
@@ -81,7 +83,7 @@ class Task(NamedTuple):
     path: str
     length: int
     mtime_ns: int
-    copies: tuple[int, ...]
+    copies: Sequence[int]
     expected: str | None
 
 
@@ -170,15 +172,19 @@ class Worker:
 
 
 def serve(requests: TextIO, replies: TextIO) -> None:
-    """Answers chunks until `requests` ends."""
-    worker = Worker(Spec.from_json(requests.readline()))
-    print(json.dumps({"ready": True}), file=replies, flush=True)
+    """Answers specs and chunks until `requests` ends."""
+    worker = None
     for line in requests:
-        tasks = [
-            Task(path, length, mtime_ns, tuple(copies), expected)
-            for path, length, mtime_ns, copies, expected in json.loads(line)
-        ]
-        print(json.dumps(worker.compute(tasks)), file=replies, flush=True)
+        request = json.loads(line)
+        reply: dict[str, object] = {}
+        try:
+            if "spec" in request:
+                worker = Worker(Spec.from_json(request["spec"]))
+            elif worker:
+                reply = worker.compute([Task(*fields) for fields in request["tasks"]])
+        except PoetsError as error:
+            reply = {"failed": str(error)}
+        print(json.dumps(reply), file=replies, flush=True)
 
 
 def main() -> None:
@@ -191,7 +197,7 @@ def main() -> None:
         try:
             serve(sys.stdin, replies)
         except BrokenPipeError:
-            os._exit(1)  # the chief is gone; the part it was told of is written
+            os._exit(1)  # the chief is gone; the part that it asked for is written
 
 
 if __name__ == "__main__":

@@ -226,7 +226,7 @@ def _resources(options: Options, wrong: set[str]) -> Iterator[Problem]:
                 f"is {mem_mb} MB; TensorFlow and its server alone take "
                 f"{TENSORFLOW_MEM_MB} MB, give {WORKER_MEM_MB} or more",
             )
-        elif mem_mb < WORKER_MEM_MB and not pod.job == "ps":
+        elif mem_mb < WORKER_MEM_MB and pod.job != "ps":
             yield _warning(
                 f"{section}.mem",
                 f"is {mem_mb} MB, of which TensorFlow takes {TENSORFLOW_MEM_MB}; give "

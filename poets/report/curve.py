@@ -25,6 +25,7 @@ Points = Sequence[tuple[int, float]]  # step, accuracy as a fraction
 MIN_WIDTH = 24
 MAX_WIDTH = 120
 HEIGHT = 11  # rows of the picture; odd, the middle one is named
+MAX_PLOTTED_POINTS = 500  # of a line; more hide it in noise
 MAX_PLOTTED_RUNS = 10  # as many colours as can be told apart
 BRAILLE = 0x2800
 # Bits of the dots of a braille character, by row and column (Unicode 3.0).
@@ -56,7 +57,7 @@ def glyphs_for(encoding: str | None) -> Glyphs:
     return UNICODE
 
 
-def accuracies(steps: Sequence[Step], name: str) -> list[tuple[int, float]]:
+def finite_points(steps: Sequence[Step], name: str) -> list[tuple[int, float]]:
     """Returns the points of one field of the steps, without those that are no number.
 
     Args:
@@ -70,7 +71,7 @@ def accuracies(steps: Sequence[Step], name: str) -> list[tuple[int, float]]:
 def terminal_curve(
     train: Points, validation: Points, width: int, glyphs: Glyphs = UNICODE
 ) -> str:
-    """Returns the picture as lines of text, "" if there is nothing to draw.
+    """Returns the picture as lines of text, "" for fewer than two steps.
 
     Args:
       train: points of the train accuracy, shown as dots.
@@ -80,7 +81,7 @@ def terminal_curve(
       glyphs: the characters to draw with.
     """
     points = [*train, *validation]
-    if not points:
+    if len({x for x, _ in points}) < 2:
         return ""
     columns = max(MIN_WIDTH, min(width, MAX_WIDTH)) - 7  # 7 for the axis
     first, last = min(x for x, _ in points), max(x for x, _ in points)
@@ -102,13 +103,13 @@ def terminal_curve(
         rows[row][column] = chr(BRAILLE + bits) if glyphs.braille else glyphs.line
 
     lines = []
-    for index, row in enumerate(rows):
+    for index, characters in enumerate(rows):
         share = top - (top - bottom) * index / (HEIGHT - 1)
         name = f"{100 * share:.0f}%" if index % (HEIGHT // 2) == 0 else ""
-        lines.append(f"{name:>5} {glyphs.side}{''.join(row)}".rstrip())
+        lines.append(f"{name:>5} {glyphs.side}{''.join(characters)}".rstrip())
     lines.append(f"{'':5} {glyphs.corner}{glyphs.floor * columns}")
-    left, right = str(first), str(last) if last > first else ""
-    lines.append(f"{'':7}{left}{right:>{columns - len(left)}}")
+    left = str(first)
+    lines.append(f"{'':7}{left}{last:>{columns - len(left)}}")
     lines.append(f"{'':7}{glyphs.line} validation  {glyphs.point} train")
     return "\n".join(lines)
 
@@ -129,7 +130,7 @@ def _bins(points: Points, first: int, last: int, columns: int) -> Points:
     """Returns the mean of the points of each column that has any."""
     sums: dict[int, tuple[float, int]] = {}
     for x, y in points:
-        column = round((x - first) / max(1, last - first) * (columns - 1))
+        column = round((x - first) / (last - first) * (columns - 1))
         total, count = sums.get(column, (0.0, 0))
         sums[column] = total + y, count + 1
     return [(column, total / count) for column, (total, count) in sums.items()]
@@ -168,7 +169,7 @@ def plot_png(runs: Sequence[tuple[str, Run]]) -> bytes:
     """
     require_matplotlib()
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
     drawn = [(name, run) for name, run in runs if run.steps][:MAX_PLOTTED_RUNS]
     figure = Figure(figsize=(9, 6.5), dpi=120, layout="constrained")
@@ -182,12 +183,13 @@ def plot_png(runs: Sequence[tuple[str, Run]]) -> bytes:
     below.set_ylabel("cross entropy")
     below.set_xlabel("step")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     below.set_ylim(bottom=0)
     for axes in (above, below):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     if drawn:
-        legend = above.legend(loc="lower right", fontsize="small", frameon=False)
+        legend = above.legend(loc="best", fontsize="small", frameon=False)
         for text in legend.get_texts():
             text.set_parse_math(False)  # a file name may hold dollar signs
     png = io.BytesIO()
@@ -203,15 +205,13 @@ def _draw_run(above, below, run: Run, colour: str, name: str) -> None:
     test = f"test {100 * (run.test_accuracy or 0):.1f}% (N={run.test_n})"
     labels = ["train", "validation", test]
     if name:  # one entry a run; a label that begins with "_" is not in the legend
-        labels = ["_train", f"run {name}{', ' + test if interval else ''}", "_test"]
+        labels = ["_train", f"validation, {name}", "_test"]
+        labels[1] += f", {test}" if interval else ""
     mark = "." if len(run.steps) < 3 else None  # a line needs two points to be seen
     style = {"color": colour, "marker": mark}
-    train = accuracies(run.steps, "train_accuracy")
-    validation = accuracies(run.steps, "validation_accuracy")
-    entropy = accuracies(run.steps, "cross_entropy")
-    above.plot(*_axes(train), **style, alpha=0.4, lw=1, label=labels[0])
-    above.plot(*_axes(validation), **style, lw=1.8, label=labels[1])
-    below.plot(*_axes(entropy), **style, lw=1.5)
+    above.plot(*_line(run, "train_accuracy"), **style, alpha=0.4, lw=1, label=labels[0])
+    above.plot(*_line(run, "validation_accuracy"), **style, lw=1.8, label=labels[1])
+    below.plot(*_line(run, "cross_entropy"), **style, lw=1.5)
     if run.test_accuracy is not None and interval is not None:
         error = [run.test_accuracy - interval[0], interval[1] - run.test_accuracy]
         above.errorbar(
@@ -226,6 +226,10 @@ def _draw_run(above, below, run: Run, colour: str, name: str) -> None:
         )
 
 
-def _axes(points: Points) -> tuple[list[int], list[float]]:
-    """Returns the steps and the values of the points."""
-    return [x for x, _ in points], [y for _, y in points]
+def _line(run: Run, name: str) -> tuple[list[float], list[float]]:
+    """Returns steps and values to plot: of many, the means of neighbours."""
+    points = finite_points(run.steps, name)
+    size = math.ceil(len(points) / MAX_PLOTTED_POINTS)
+    groups = [points[k : k + size] for k in range(0, len(points), max(1, size))]
+    xs = [sum(x for x, _ in group) / len(group) for group in groups]
+    return xs, [sum(y for _, y in group) / len(group) for group in groups]

@@ -57,7 +57,7 @@ _STEP = re.compile(
 _FINAL = re.compile(rf"Final test accuracy = {_NUMBER}% \(N=(\d{{1,15}})\)")
 # The original's message, and the progress lines of ours.
 _BOTTLENECKS = re.compile(
-    r"(\d{1,15}) bottleneck files created|\bbottlenecks: (\d{1,15}) of \d"
+    r"\b(\d{1,15}) bottleneck files created|\bbottlenecks: (\d{1,15}) of \d"
 )
 # Generation B prints these without a level.
 _PRINTED_PROBLEM = re.compile(

@@ -1,0 +1,233 @@
+"""Runs of the product, of the baseline and of the limit, each measured once.
+
+Ours and the baseline take turns, each in a process of its own, so both see the same
+machine. "Cold" starts with an empty feature store and a `model_dir` that holds the
+archive alone; "warm" repeats that run with another learning rate.
+"""
+
+import functools
+import json
+import logging
+import shutil
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.inputs import Case, Inputs, find_inputs
+from benchmarks.processes import Run, run_python
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+      per_label: photographs of each label; None takes all.
+      short_steps, long_steps: training steps of the two kinds of run.
+      repeats: turns of the short runs, of which the median counts.
+      memory_images: the numbers of images at which memory is compared.
+      label_images: how many images `poets label` scores at once.
+      splits: for the accuracy.
+    """
+
+    per_label: int | None = None
+    short_steps: int = 500
+    long_steps: int = 4000
+    repeats: int = 3
+    memory_images: tuple[int, int] = (1_000, 20_000)
+    label_images: int = 1_000
+    splits: int = 5
+
+
+QUICK = Sizes(40, 20, 40, 1, (100, 400), 50, 2)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A run of the product, what its `metrics.json` says, and where its files are."""
+
+    run: Run
+    metrics: dict
+    out: Path
+
+    @property
+    def images(self) -> int:
+        return self.metrics["images"]["used"]
+
+    @property
+    def images_per_s(self) -> float:
+        return self.images / self.metrics["duration_s"]["bottlenecks"]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A run of the baseline and what it printed."""
+
+    run: Run
+    result: dict
+    bottleneck_dir: Path
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Runs of the same job by the product, cold, and by the baseline."""
+
+    ours: list[Ours]
+    baseline: list[Baseline]
+
+    @property
+    def images_per_s(self) -> tuple[float, float]:
+        """Medians of the bottleneck pass, ours and the baseline's."""
+        return (
+            statistics.median(ours.images_per_s for ours in self.ours),
+            statistics.median(b.result["images_per_s"] for b in self.baseline),
+        )
+
+    @property
+    def wall_s(self) -> tuple[float, float]:
+        """Medians of the whole run, ours and the baseline's."""
+        return median_s(self.ours), median_s(self.baseline)
+
+    @property
+    def memory_mb(self) -> tuple[float, float]:
+        """Largest peaks of all processes together, ours and the baseline's."""
+        return (
+            max(ours.run.tree_rss_mb for ours in self.ours),
+            max(baseline.run.tree_rss_mb for baseline in self.baseline),
+        )
+
+
+def median_s(runs: list[Ours] | list[Baseline]) -> float:
+    """Returns the median of the seconds from start to end."""
+    return statistics.median(each.run.wall_s for each in runs)
+
+
+class Bench:
+    """Measures each thing once, however many sections ask for it.
+
+    Args:
+      sizes: how much is measured.
+      work: an absolute folder for inputs, results and logs; inputs are kept there.
+    """
+
+    def __init__(self, sizes: Sizes, work: Path) -> None:
+        self.sizes, self.work = sizes, work
+        self._logs = work / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self.inputs = functools.cache(self._inputs)
+        self.limit = functools.cache(self._limit)
+        self.turns = functools.cache(self._turns)
+        self.warm = functools.cache(self._warm)
+
+    def _inputs(self, case: Case) -> Inputs:
+        return find_inputs(case, self.work, self.sizes.per_label)
+
+    def _limit(self, case: Case) -> dict[str, float]:
+        found = self.inputs(case)
+        arguments = [f"--image_dir={found.image_dir}", f"--graph={found.graph}"]
+        run = run_python("benchmarks.limits", arguments, self._log("limits", case))
+        limit = json.loads(run.stdout)
+        log.info("limit, %s: %.0f images/s", found.name, limit["limit_per_s"])
+        return limit
+
+    def _turns(self, case: Case, steps: int) -> Turns:
+        repeats = 1 if steps == self.sizes.long_steps else self.sizes.repeats
+        turns = Turns([], [])
+        for _ in range(repeats):
+            turns.ours.append(self.retrain(case, steps, cold=True))
+            turns.baseline.append(self.baseline(case, steps))
+        return turns
+
+    def _warm(self, case: Case) -> list[Ours]:
+        self.turns(case, self.sizes.short_steps)  # leaves the feature store full
+        return [
+            self.retrain(case, self.sizes.short_steps, learning_rate=0.02)
+            for _ in range(self.sizes.repeats)
+        ]
+
+    def retrain(
+        self,
+        case: Case,
+        steps: int,
+        cold: bool = False,
+        image_dir: Path | None = None,
+        learning_rate: float = 0.01,
+        split_seed: int = 0,
+        what: str = "run",
+    ) -> Ours:
+        """Runs the product.
+
+        Args:
+          case: photographs and backbone.
+          steps: of training.
+          cold: with nothing left of the runs before it.
+          image_dir: other photographs than those of the case.
+          learning_rate: a flag.
+          split_seed: a flag.
+          what: names the folder of the run; runs of one name share a feature store.
+        """
+        found = self.inputs(case)
+        place = self.work / "ours" / f"{what}_{case.architecture}"
+        if cold:
+            shutil.rmtree(place, ignore_errors=True)
+        models, out = place / "models", place / "out"
+        if not models.exists():
+            models.mkdir(parents=True)
+            shutil.copy(found.archive, models)
+        run = run_python(
+            "poets",
+            [
+                "retrain",
+                f"--image_dir={image_dir or found.image_dir}",
+                f"--architecture={case.architecture}",
+                f"--model_dir={models}",
+                f"--bottleneck_dir={place / 'bottlenecks'}",
+                f"--output_graph={out / 'retrained_graph.pb'}",
+                f"--output_labels={out / 'retrained_labels.txt'}",
+                f"--saved_model_dir={out / 'saved_model' / '1'}",
+                f"--checkpoint_path={out / 'checkpoint'}",
+                f"--summaries_dir={place / 'summaries'}",
+                f"--how_many_training_steps={steps}",
+                f"--learning_rate={learning_rate}",
+                f"--split_seed={split_seed}",
+            ],
+            self._log(f"ours_{what}", case),
+        )
+        start = "cold" if cold else "warm"
+        log.info(
+            "ours, %s, %d steps, %s: %.1f s",
+            *(case.architecture, steps, start, run.wall_s),
+        )
+        return Ours(run, json.loads((out / "metrics.json").read_text()), out)
+
+    def baseline(self, case: Case, steps: int, cold: bool = True) -> Baseline:
+        """Runs the baseline; 0 steps only make its text files."""
+        found = self.inputs(case)
+        place = self.work / "baseline" / case.architecture
+        if cold:
+            shutil.rmtree(place, ignore_errors=True)
+        run = run_python(
+            "benchmarks.baseline",
+            [
+                f"--image_dir={found.image_dir}",
+                f"--graph={found.graph}",
+                f"--image_size_px={case.image_size_px}",
+                f"--steps={steps}",
+                f"--work={place}",
+            ],
+            self._log("baseline", case),
+        )
+        log.info("baseline, %s, %d steps: %.1f s", case.architecture, steps, run.wall_s)
+        return Baseline(run, json.loads(run.stdout), place / "bottlenecks")
+
+    def label(self, images: Path, graph: Path) -> Run:
+        """Runs `poets label` on a file or a folder."""
+        arguments = ["label", images, f"--model={graph}"]
+        run = run_python("poets", arguments, self._logs / "label.log")
+        log.info("label %s: %.1f s", images.name, run.wall_s)
+        return run
+
+    def _log(self, what: str, case: Case) -> Path:
+        return self._logs / f"{what}_{case.architecture}.log"

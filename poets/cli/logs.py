@@ -1,0 +1,283 @@
+"""`poets logs FILE...`: what worker logs tell, as a table, a curve and a list.
+
+stdout has the review (or, with --json, the data); a plot goes to --plot.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import json
+import math
+import os
+import posixpath
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, BinaryIO
+
+from poets.errors import ConfigError, StorageError, together
+from poets.progress import track
+from poets.report.curve import (
+    finite_points,
+    glyphs_for,
+    plot_png,
+    require_matplotlib,
+    terminal_curve,
+)
+from poets.report.worker_log import MAX_STEPS, Run, Step, WorkerLog, read_log
+from poets.storage import open_storage, reason, scheme_of
+from poets.storage.publish import check_writable, write_atomically
+
+MAX_ROWS = 20  # steps in a table, with the best and the last one beside them
+MAX_PROBLEMS = 20  # kinds of warnings and errors in a list
+TRACKED_BYTES = 64 << 20  # 2 s to read; a longer log shows its progress
+STDIN = "-"
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the verb `logs` to the command."""
+    parser = subparsers.add_parser(
+        "logs", help="review worker logs: steps, accuracy, warnings and errors"
+    )
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="a log, or - for the standard input"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="show every step, warning and error"
+    )
+    parser.add_argument("--plot", metavar="FILE.png", help="draw the runs as a PNG")
+    parser.add_argument("--json", action="store_true", help="print the data as JSON")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the review of the logs; returns the exit code.
+
+    Raises:
+      ConfigError: if the plot cannot be drawn.
+      StorageError: if a log cannot be read, or the plot not written.
+    """
+    if args.plot is not None:
+        _check_plot(args.plot)
+    _check_files(args.files)
+    logs = []
+    for name in args.files:
+        logs.append(_read(name, None if args.all else MAX_STEPS))
+        if not args.json:
+            blank = "\n" if len(logs) > 1 else ""
+            print(f"{blank}{_format_log(logs[-1], show_all=args.all)}")
+    if args.json:
+        print(json.dumps({"logs": [_data(log) for log in logs]}, indent=1))
+    if args.plot is not None:
+        write_atomically(args.plot, plot_png(_named_runs(logs)))
+        print(f"plot: {args.plot}", file=sys.stderr if args.json else sys.stdout)
+    return 0
+
+
+def _check_plot(plot: str) -> None:
+    """Raises an error for a plot that could not be drawn or written at the end."""
+    if not plot.lower().endswith(".png"):
+        raise ConfigError(f"cannot draw {plot!r}: a plot is a PNG; name it FILE.png")
+    require_matplotlib()
+    check_writable(posixpath.dirname(plot) or ".")
+
+
+def _check_files(names: list[str]) -> None:
+    """Raises one error for all the logs that are not there."""
+    problems = []
+    for name in names:
+        if name == STDIN or scheme_of(name):
+            continue
+        if os.path.isdir(name):
+            problems.append(f"{name!r} is a folder; give the files in it")
+        elif not os.path.exists(name):
+            problems.append(f"{name!r} does not exist; give log files, or - for stdin")
+    if problems:
+        raise StorageError(together("cannot read the logs", problems))
+
+
+def _read(name: str, max_steps: int | None) -> WorkerLog:
+    try:
+        with _open(name) as stream:
+            return read_log(stream, name, max_steps)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot read {name!r}: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _open(name: str) -> Iterator[BinaryIO]:
+    """Gives the bytes of a log; a long one shows how far it is read."""
+    if name == STDIN:
+        yield sys.stdin.buffer
+        return
+    if scheme_of(name):
+        filesystem, path = open_storage(name)
+        with filesystem.open_input_stream(path) as stream:
+            yield io.BufferedReader(stream)
+        return
+    with open(name, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < TRACKED_BYTES:
+            yield io.BufferedReader(file)
+            return
+        with track(size, f"reading {name}", "bytes") as advance:
+            yield io.BufferedReader(_Counted(file, advance), 1 << 20)
+
+
+class _Counted(io.RawIOBase):
+    """A file that tells how many bytes were read of it."""
+
+    def __init__(self, file: io.RawIOBase, advance: Callable[[int], None]):
+        self.file = file
+        self.advance = advance
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self.file.readinto(buffer) or 0
+        self.advance(count)
+        return count
+
+
+def _format_log(log: WorkerLog, show_all: bool) -> str:
+    """Returns the review of one log as text."""
+    name = "standard input" if log.name == STDIN else log.name
+    if not log.lines:
+        return f"{name}: empty"
+    folded = f", {log.repeats_folded:,} repeated" if log.repeats_folded else ""
+    lines = [f"{name}: {log.lines:,} lines{folded}"]
+    if log.runs_left_out:
+        lines.append(f"{log.runs_left_out:,} earlier runs are left out")
+    if not any(run.steps for run in log.runs):
+        lines.append("no training steps in it")
+    for number, run in enumerate(log.runs, 1 + log.runs_left_out):
+        lines += ["", *_format_run(number, run, show_all)]
+    return "\n".join([*lines, "", *_format_problems(log, show_all)])
+
+
+def _format_run(number: int, run: Run, show_all: bool) -> list[str]:
+    task = f" of {run.task}" if run.task else ""
+    lines = [f"run {number}{task}, from line {run.first_line:,}"]
+    if run.bottlenecks or run.bottlenecks_created:
+        lines.append(
+            f"bottlenecks: {run.bottlenecks_created:,} files created, "
+            f"{run.bottlenecks:,} reported"
+        )
+    if run.steps:
+        lines += [_extent(run), "", *_table(run, show_all), ""]
+        width = shutil.get_terminal_size().columns
+        curve = terminal_curve(
+            finite_points(run.steps, "train_accuracy"),
+            finite_points(run.steps, "validation_accuracy"),
+            width,
+            glyphs_for(sys.stdout.encoding),
+        )
+        lines += [curve, ""] if curve else []
+    if run.test_accuracy is None:
+        lines.append("no final test accuracy: the run did not reach its end")
+        return lines
+    interval = run.test_interval_95
+    between = " to ".join(_percent(bound) for bound in interval) if interval else "-"
+    lines.append(
+        f"final test accuracy {_percent(run.test_accuracy)} (N={run.test_n}), "
+        f"95 % interval {between}"
+    )
+    return lines
+
+
+def _extent(run: Run) -> str:
+    """Returns how many evaluations a run logged, of which steps, in what time."""
+    first, last = run.steps[0].step, run.steps[-1].step
+    text = f"evaluations: {run.num_steps:,}, step {first}"
+    if last == first:
+        return text
+    text += f" to {last}"
+    with contextlib.suppress(ValueError):  # no time, or one in another form
+        started, ended = map(datetime.fromisoformat, (run.started, run.ended))
+        text += f" in {(ended - started).total_seconds():,.1f} s"
+    return text
+
+
+def _table(run: Run, show_all: bool) -> list[str]:
+    """Returns the steps as rows; of many, some with the best and the last."""
+    steps = run.steps
+    if not show_all and len(steps) > MAX_ROWS:
+        chosen = {round(k * (len(steps) - 1) / (MAX_ROWS - 1)) for k in range(MAX_ROWS)}
+        shown = [steps[index] for index in sorted(chosen)]
+        if run.best is not None and run.best not in shown:
+            shown = sorted([*shown, run.best], key=lambda step: step.step)
+        steps = shown
+    lines = [
+        f"{'step':>8}  {'train':>7}  {'entropy':>10}  {'validation':>10}  {'N':>6}"
+    ]
+    lines += [_row(step, run.best) for step in steps]
+    if len(steps) < run.num_steps:
+        lines.append(f"{len(steps)} of {run.num_steps:,}; --all shows every step")
+    return lines
+
+
+def _row(step: Step, best: Step | None) -> str:
+    entropy = "-" if step.cross_entropy is None else f"{step.cross_entropy:.6f}"
+    n = "-" if step.validation_n is None else step.validation_n
+    row = (
+        f"{step.step:>8}  {_percent(step.train_accuracy):>7}  {entropy:>10}  "
+        f"{_percent(step.validation_accuracy):>10}  {n:>6}"
+    )
+    return f"{row}  best" if step is best else row
+
+
+def _format_problems(log: WorkerLog, show_all: bool) -> list[str]:
+    """Returns the errors, then the warnings, each with its count and first line."""
+    if not log.problems:
+        return ["no warnings or errors"]
+    problems = sorted(log.problems, key=lambda problem: problem.level != "error")
+    shown = problems if show_all else problems[:MAX_PROBLEMS]
+    lines = ["warnings and errors"]
+    for problem in shown:
+        times = f" ({problem.count:,} times)" if problem.count > 1 else ""
+        place = f"line {problem.first_line:,}"
+        lines.append(f"  {problem.level:<7}  {place:<12}  {problem.text}{times}")
+    if len(shown) < len(problems):
+        lines.append(f"  {len(problems) - len(shown)} more; --all shows them")
+    if log.problems_left_out:
+        lines.append(f"  {log.problems_left_out:,} lines of other kinds are left out")
+    return lines
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}%"
+
+
+def _named_runs(logs: list[WorkerLog]) -> list[tuple[str, Run]]:
+    """Returns all runs with a name that tells them apart."""
+    return [
+        (
+            f"{log.name} {number} {run.task}".rstrip()
+            if len(log.runs) > 1
+            else log.name,
+            run,
+        )
+        for log in logs
+        for number, run in enumerate(log.runs, 1 + log.runs_left_out)
+    ]
+
+
+def _data(log: WorkerLog) -> Any:
+    """Returns a log as JSON data; what is no finite number is null."""
+    data = dataclasses.asdict(log)
+    for found, run in zip(data["runs"], log.runs, strict=True):
+        found["test_interval_95"] = run.test_interval_95
+    return _finite(data)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

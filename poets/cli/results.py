@@ -1,0 +1,46 @@
+"""`poets results URL`: a results folder listed as `hdfs dfs -ls` does, then told."""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from poets.report.listing import Entry, format_listing, list_folder
+from poets.report.summary import format_results, read_results
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the verb `results` to the command."""
+    parser = subparsers.add_parser(
+        "results", help="list a results folder and tell what its run achieved"
+    )
+    parser.add_argument("url", metavar="URL", help="the folder of --output_graph")
+    parser.add_argument("--json", action="store_true", help="print the data as JSON")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the listing and the summary of a folder; returns the exit code.
+
+    Raises:
+      StorageError: if the folder cannot be listed, or a file of it not be read.
+      ModelError: if metrics.json is not what a run writes.
+    """
+    entries = list_folder(args.url)
+    if not args.json and entries:
+        print(format_listing(entries), end="\n\n")
+    results = read_results(entries)
+    if args.json:
+        data = {"url": args.url, "listing": [_data(entry) for entry in entries]}
+        print(json.dumps(data | asdict(results), indent=1))
+    else:
+        print(format_results(results))
+    return 0
+
+
+def _data(entry: Entry) -> dict[str, Any]:
+    """Returns one line of the listing as JSON data."""
+    data = asdict(entry)
+    data |= data.pop("attributes")
+    data["modified"] = entry.modified.isoformat() if entry.modified else None
+    return data

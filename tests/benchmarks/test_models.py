@@ -1,0 +1,128 @@
+"""The look-alike archives have the originals' names, shapes and layout."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.models import write_inception_archive, write_mobilenet_archive
+
+v1 = tf.compat.v1
+
+
+def read_graph(archive: Path, member: str) -> v1.GraphDef:
+    with tarfile.open(archive) as tgz:
+        return v1.GraphDef.FromString(tgz.extractfile(member).read())
+
+
+def run_graph(graph_def: v1.GraphDef, fetch: str, feed: str, value) -> np.ndarray:
+    with tf.Graph().as_default(), v1.Session() as session:
+        tf.import_graph_def(graph_def, name="")
+        return session.run(fetch, {feed: value})
+
+
+def pictures(size_px: int) -> list[np.ndarray]:
+    """Four clearly different pictures, float32 [1, size_px, size_px, 3] in -1..1."""
+    slope = np.linspace(-1, 1, size_px, dtype=np.float32)
+    rows, columns = np.meshgrid(slope, slope, indexing="ij")
+    disc = np.where(rows**2 + columns**2 < 0.3, 1.0, -1.0)
+    stripes = np.sign(np.sin(20 * columns))
+    planes = [
+        (rows, columns, -rows),
+        (disc, -disc, disc),
+        (stripes, stripes, stripes),
+        (np.full_like(rows, 0.9), columns, disc),
+    ]
+    return [np.stack(plane, axis=-1).astype(np.float32)[None] for plane in planes]
+
+
+def assert_distinct(features: np.ndarray) -> None:
+    """Checks that no two pictures [N, D] look alike to the backbone."""
+    assert np.isfinite(features).all()
+    correlation = np.corrcoef(features)
+    assert (correlation[~np.eye(len(features), dtype=bool)] < 0.95).all()
+    # What tells pictures apart is a good part of what there is.
+    assert features.std(axis=0).mean() > 0.2 * features.std()
+
+
+@pytest.mark.parametrize(("width", "name"), [(0.25, "0.25"), (0.5, "0.50")])
+def test_mobilenet_archive_has_the_published_layout(
+    tmp_path: Path, width: float, name: str
+):
+    path = write_mobilenet_archive(tmp_path / "new", width, size_px=128)
+    assert path == tmp_path / "new" / f"mobilenet_v1_{name}_128_frozen.tgz"
+    folder = f"mobilenet_v1_{name}_128"
+    with tarfile.open(path) as tgz:
+        assert set(tgz.getnames()) == {
+            f"{folder}/{file}"
+            for file in ("frozen_graph.pb", "quantized_graph.pb", "labels.txt")
+        }
+        labels = tgz.extractfile(f"{folder}/labels.txt").read().decode()
+    assert len(labels.splitlines()) == 1001
+
+
+@pytest.mark.parametrize("size_px", [128, 224])
+@pytest.mark.parametrize("member", ["frozen_graph.pb", "quantized_graph.pb"])
+def test_mobilenet_tells_pictures_apart(tmp_path: Path, size_px: int, member: str):
+    archive = write_mobilenet_archive(tmp_path, size_px=size_px)
+    graph_def = read_graph(archive, f"mobilenet_v1_0.25_{size_px}/{member}")
+    [given] = [node for node in graph_def.node if node.name == "input"]
+    assert [dim.size for dim in given.attr["shape"].shape.dim] == [1, *[size_px] * 2, 3]
+    for name, shape in (
+        ("MobilenetV1/Predictions/Reshape:0", (1, 1001)),
+        ("MobilenetV1/Logits/AvgPool_1a/AvgPool:0", (1, 1, 1, 256)),
+    ):
+        features = [
+            run_graph(graph_def, name, "input:0", picture)
+            for picture in pictures(size_px)
+        ]
+        assert {feature.shape for feature in features} == {shape}
+        assert_distinct(np.reshape(features, (4, -1)))
+
+
+def test_same_seed_gives_the_same_weights(tmp_path: Path):
+    graphs = [
+        read_graph(
+            write_mobilenet_archive(tmp_path / str(i), seed=seed),
+            "mobilenet_v1_0.25_128/frozen_graph.pb",
+        )
+        for i, seed in enumerate((0, 0, 1))
+    ]
+    assert graphs[0] == graphs[1]
+    assert graphs[0] != graphs[2]
+
+
+def test_inception_tells_pictures_apart(tmp_path: Path):
+    path = write_inception_archive(tmp_path / "new")
+    assert path == tmp_path / "new" / "inception-2015-12-05.tgz"
+    graph_def = read_graph(path, "classify_image_graph_def.pb")
+    features = [
+        run_graph(graph_def, "pool_3/_reshape:0", "Mul:0", picture)
+        for picture in pictures(299)
+    ]
+    assert {feature.shape for feature in features} == {(1, 2048)}
+    assert_distinct(np.concatenate(features))
+
+
+def test_inception_takes_jpeg_bytes(tmp_path: Path):
+    archive = write_inception_archive(tmp_path)
+    graph_def = read_graph(archive, "classify_image_graph_def.pb")
+    Image.new("RGB", (40, 30), (0, 128, 255)).save(tmp_path / "blue.jpg", quality=100)
+    jpeg = (tmp_path / "blue.jpg").read_bytes()
+    scaled = run_graph(graph_def, "Mul:0", "DecodeJpeg/contents:0", jpeg)
+    assert scaled.shape == (1, 299, 299, 3)
+    np.testing.assert_allclose(scaled[0, 7, 7], [-1, 0, 127 / 128], atol=0.05)
+    scores = run_graph(graph_def, "softmax:0", "DecodeJpeg/contents:0", jpeg)
+    assert scores.shape == (1, 1008)
+    assert scores.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_inception_is_made_of_the_operations_of_its_time(tmp_path: Path):
+    archive = write_inception_archive(tmp_path)
+    graph_def = read_graph(archive, "classify_image_graph_def.pb")
+    operations = {node.op for node in graph_def.node}
+    assert {"BatchNormWithGlobalNormalization", "CheckNumerics"} <= operations
+    assert graph_def.versions.producer < 9
