@@ -272,7 +272,7 @@ def _parser() -> argparse.ArgumentParser:
         "--python",
         metavar="X.Y",
         default=IMAGE_PYTHON,
-        help=f"the image's Python (default: {IMAGE_PYTHON}); pip judges some conditions "
+        help=f"the image's Python (default: {IMAGE_PYTHON}); pip judges some markers "
         "by the Python it runs on, so best run this program with the same one",
     )
     vendoring.add_argument(

@@ -47,7 +47,11 @@ def read_split(split_csv: Path) -> list[tuple[Key, str, str]]:
     """Returns key, label and split of each image of a run's `split.csv`."""
     with split_csv.open(newline="") as file:
         return [
-            (tuple(Path(row["path"]).parts[-2:]), row["label"], row["split"])
+            (
+                (Path(row["path"]).parts[-2], Path(row["path"]).name),
+                row["label"],
+                row["split"],
+            )
             for row in csv.DictReader(file)
         ]
 

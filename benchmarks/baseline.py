@@ -27,14 +27,15 @@ import logging  # noqa: E402
 import random  # noqa: E402
 import re  # noqa: E402
 import resource  # noqa: E402
+import sys  # noqa: E402
 from collections.abc import Iterable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import NamedTuple  # noqa: E402
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
+import tensorflow.compat.v1 as v1  # noqa: E402
 
-v1 = tf.compat.v1
 log = logging.getLogger(__name__)
 
 INPUT, BOTTLENECK = "input:0", "MobilenetV1/Predictions/Reshape:0"
@@ -63,7 +64,8 @@ class Head(NamedTuple):
 
 def find_images(image_dir: Path) -> tuple[Images, dict[str, str]]:
     """Returns the images by label and split, and the folder of each label."""
-    images, folders = {}, {}
+    images: Images = {}
+    folders: dict[str, str] = {}
     for folder in sorted(path for path in image_dir.iterdir() if path.is_dir()):
         files = [
             path
@@ -76,12 +78,16 @@ def find_images(image_dir: Path) -> tuple[Images, dict[str, str]]:
         folders[label] = folder.name
         images[label] = {split: [] for split in SPLITS}
         for path in files:
-            images[label][split_of(path)].append(path.name)
+            images[label][split_of(path.relative_to(image_dir))].append(path.name)
     return images, folders
 
 
 def split_of(path: Path) -> str:
-    """Returns the split that the hash of the whole path gives."""
+    """Returns the split that the hash of the path gives.
+
+    The original hashes the whole path; here it is the path below `image_dir`, so that
+    a figure does not hang on where the photographs lie.
+    """
     text = re.sub(r"_nohash_.*$", "", str(path))
     number = int(hashlib.sha1(text.encode()).hexdigest(), 16)
     percentage = number % (MAX_IMAGES_PER_LABEL + 1) * (100 / MAX_IMAGES_PER_LABEL)
@@ -278,6 +284,10 @@ def retrain(
         `retrained_labels.txt`. Bottlenecks that are there are used.
     """
     images, folders = find_images(image_dir)
+    for label, splits in images.items():
+        if steps and not all(splits.values()):
+            counts = {split: len(names) for split, names in splits.items()}
+            sys.exit(f"cannot train: {label!r} has {counts} images; give it more")
     found = sum(len(names) for splits in images.values() for names in splits.values())
     with tf.Graph().as_default(), v1.Session() as session:
         graph_def = v1.GraphDef.FromString(graph_path.read_bytes())

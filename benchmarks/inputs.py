@@ -65,10 +65,6 @@ class Inputs:
     def name(self) -> str:
         return f"{self.case.architecture} on {self.case.photographs}"
 
-    def count(self) -> int:
-        """Returns the number of photographs."""
-        return sum(1 for _ in photographs(self.image_dir))
-
 
 def photographs(image_dir: Path) -> Iterator[Path]:
     """Yields the JPEG files of all label folders, sorted."""
@@ -111,7 +107,8 @@ def unpack_graph(archive: Path, graph: Path) -> None:
     """Writes the frozen graph of an archive to the file `graph`."""
     member = f"{archive.name.removesuffix('_frozen.tgz')}/frozen_graph.pb"
     with tarfile.open(archive) as tgz:
-        graph.write_bytes(tgz.extractfile(member).read())
+        file = tgz.extractfile(member)
+        graph.write_bytes(file.read() if file else b"")
 
 
 def draw_flowers(case: Case, work: Path) -> Path:

@@ -224,7 +224,7 @@ class Bench:
 
     def label(self, images: Path, graph: Path) -> Run:
         """Runs `poets label` on a file or a folder."""
-        arguments = ["label", images, f"--model={graph}"]
+        arguments = ["label", str(images), f"--model={graph}"]
         run = run_python("poets", arguments, self._logs / "label.log")
         log.info("label %s: %.1f s", images.name, run.wall_s)
         return run

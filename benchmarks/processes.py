@@ -116,7 +116,7 @@ class _Sampler:
 
 def descendants(pid: int) -> list[int]:
     """Returns the processes below `pid`; empty if it is gone."""
-    found = []
+    found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             children = Path(f"/proc/{pid}/task/{thread}/children").read_text()

@@ -67,6 +67,21 @@ def orientation(data: bytes) -> int:
     return value if value in range(1, 9) else 1
 
 
+def is_plain(data: bytes) -> bool:
+    """Returns whether TensorFlow's decoder sees these bytes as `decode` does.
+
+    So it is with upright JPEGs that libjpeg-turbo takes and with 8-bit PNGs.
+    """
+    if orientation(data) != 1:
+        return False
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return data[24:25] == b"\x08"  # IHDR: bit depth
+    try:
+        return data[:2] == b"\xff\xd8" and _decode_jpeg(data) is not None
+    except ImageError:
+        return False
+
+
 def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
     """Returns a picture at the size a backbone reads.
 

@@ -10,13 +10,16 @@ for `log_dir`; the first is the original's, the second survives mustache templat
 
 import json
 import logging
+import os
 import sys
 from typing import Any
 
+from poets.bottlenecks.pool import Pool
 from poets.cluster import cluster_of
 from poets.config import RetrainConfig
 from poets.errors import ConfigError
 from poets.flags import config_from_args
+from poets.preflight import preflight
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +52,24 @@ def main(server: Any, log_dir: str | None, context: Any) -> None:
             *(cluster.name, cluster.num_workers),
         )
         return
-    from poets.retrain import retrain  # imports TensorFlow
-
-    retrain(config)
+    run(config)
     logger.info("Done")
+
+
+def run(config: RetrainConfig) -> None:
+    """Runs the whole job here.
+
+    What the user got wrong is told before TensorFlow is imported, and the processes
+    that compute bottlenecks load while it is.
+
+    Raises:
+      PoetsError: if the job cannot be done.
+    """
+    dataset = preflight(config)
+    with Pool(config.processes or os.cpu_count() or 1) as pool:
+        from poets.retrain import retrain
+
+        retrain(config, dataset, pool)
 
 
 def config_from_context(context: Any, log_dir: str | None) -> RetrainConfig:

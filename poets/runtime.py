@@ -35,6 +35,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with quiet_stderr():
     import tensorflow as tf
 
+    tf.config.list_physical_devices()  # where there is no GPU this prints too
+
 v1 = tf.compat.v1
 tf.get_logger().setLevel(logging.ERROR)  # its deprecation notes are for us, not users
 logging.getLogger("absl").setLevel(logging.ERROR)

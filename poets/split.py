@@ -7,7 +7,6 @@ that must not be told apart stay together: those whose names differ only after
 """
 
 import hashlib
-import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,8 +14,6 @@ from collections.abc import Sequence
 from poets.config import RetrainConfig
 from poets.dataset import Dataset, Image
 from poets.errors import DatasetError
-
-logger = logging.getLogger(__name__)
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
@@ -74,8 +71,8 @@ def _group_keys(images: Sequence[Image], digests: Sequence[bytes]) -> list[str]:
     return [root(name) for name in names]
 
 
-def check_split(dataset: Dataset, splits: Sequence[str]) -> None:
-    """Warns of labels that a split lacks.
+def check_split(dataset: Dataset, splits: Sequence[str]) -> list[str]:
+    """Returns sentences about labels that a split lacks.
 
     Args:
       dataset: its images are those the splits are of.
@@ -95,6 +92,7 @@ def check_split(dataset: Dataset, splits: Sequence[str]) -> None:
             "none; add images, or lower --testing_percentage and "
             "--validation_percentage"
         )
+    thin = []
     for split, flag in ((VALIDATION, "validation"), (TEST, "testing")):
         empty = [folder for folder in dataset.folders if not counts[folder, split]]
         if len(empty) == len(dataset.folders):
@@ -103,7 +101,6 @@ def check_split(dataset: Dataset, splits: Sequence[str]) -> None:
                 f"raise --{flag}_percentage"
             )
         if empty:
-            logger.warning(
-                "no %s images for %s: too few images for a share of them",
-                *(split, ", ".join(map(repr, empty))),
-            )
+            names = ", ".join(map(repr, empty))
+            thin.append(f"no {split} images for {names}: too few for a share of them")
+    return thin

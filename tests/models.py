@@ -18,14 +18,13 @@ Digests differ from the published ones, and the classes mean nothing.
 
 import io
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import tensorflow.compat.v1 as v1
 from PIL import Image
-
-v1 = tf.compat.v1
 
 # Channels at width 1.0 and stride of MobileNet v1 (Howard et al., 2017, table 1):
 # one full convolution, then 13 depthwise separable ones.
@@ -53,8 +52,8 @@ class _Layer:
     stride: int
     padding: str = "SAME"
     relu6: bool = True
-    kernel: np.ndarray | None = None
-    bias: np.ndarray | None = None
+    kernel: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    bias: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def depthwise(self) -> bool:
@@ -153,7 +152,7 @@ def _calibrate(
         mean, variance = (x.numpy() for x in tf.nn.moments(outputs, axes=[0, 1, 2]))
         scale = 1 / np.sqrt(variance + 1e-6)
         kernel *= scale[:, None] if layer.depthwise else scale
-        drawn.append(_Layer(**{**vars(layer), "kernel": kernel, "bias": -mean * scale}))
+        drawn.append(replace(layer, kernel=kernel, bias=-mean * scale))
         images = (outputs - mean) * scale
         images = tf.nn.relu6(images) if layer.relu6 else tf.nn.relu(images)
     return drawn, images

@@ -7,6 +7,8 @@ batch.
 
 from typing import Any
 
+from tensorflow.python.framework import convert_to_constants
+
 from poets.backbones import Backbone
 from poets.errors import ModelError
 from poets.runtime import quiet_stderr, tf, v1
@@ -120,6 +122,11 @@ def function_of(backbone: Backbone, scale: bool) -> Any:
         return extract(images)
 
     return bottlenecks.get_concrete_function()
+
+
+def constant_graph(function: Any) -> Any:
+    """Returns a concrete function whose variables have become constants."""
+    return convert_to_constants.convert_variables_to_constants_v2(function)
 
 
 def convert_to_litert(function: Any) -> bytes:

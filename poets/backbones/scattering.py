@@ -21,6 +21,7 @@ same bytes from every TensorFlow, as its digest names the features in the store.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,7 @@ SIZES_PX = (96, 128, 160, 224)
 BOTTLENECK_SIZE = 1194
 
 OCTAVES = 4
+ONE = np.ones((1, 1))  # the only channel, as it is
 LIGHT = np.array([[0.299, 0.587, 0.114]])  # luma of R, G, B (ITU-R BT.601)
 CHROMA = np.array([[0.5, -0.419, -0.081], [-0.169, -0.331, 0.5]])  # Cr, Cb of the same
 
@@ -80,14 +82,15 @@ def scattering_graph(size_px: int) -> bytes:
 
     Returns:
       A serialised GraphDef without variables, from `input`, float32 [N, S, S, 3] with
-      pixels in [-1, 1], to `Scattering/features`, float32 [N, 1194], none below log 1e-3.
+      pixels in [-1, 1], to `Scattering/features`, float32 [N, 1194] from log 1e-3 on.
     """
     graph = _Graph()
     octaves = [graph.placeholder(INPUT_NAME, size_px, channels=3)]
     for octave in range(1, OCTAVES):
         octaves.append(graph.halve(f"Scattering/image_{octave}", octaves[-1]))
     averages = graph.concat(
-        "Scattering/averages", _scatter_light(graph, octaves) + _colours(graph, octaves[2])
+        "Scattering/averages",
+        _scatter_light(graph, octaves) + _colours(graph, octaves[2]),
     )
     floor = np.full(BOTTLENECK_SIZE, FLOOR)
     graph.add("Log", BOTTLENECK_NAME, graph.bias("Scattering/floor", averages, floor))
@@ -112,13 +115,12 @@ def _scatter_light(graph: "_Graph", octaves: Sequence["_Maps"]) -> list[str]:
             chroma = graph.modulus(chroma_name, image, _wavelets(7, 4, CHROMA), stride)
             averages.append(graph.average(chroma_name, chroma, grid=2))
         edges = graph.convolve(f"{name}/edges", light, np.ones((1, 1, 8, 1)))
-        if octave < 3:
-            edges = graph.halve(f"{name}/edges/half", edges)
         for scale in range(4 if octave == 0 else 3):
             second_name = f"{name}/second_{scale}"
-            second = graph.modulus(second_name, edges, _wavelets(5, 4, [[1.0]]))
+            if scale > 0 or octave < 3:
+                edges = graph.halve(f"{second_name}/edges", edges)
+            second = graph.modulus(second_name, edges, _wavelets(5, 4, ONE))
             averages.append(graph.average(second_name, second))
-            edges = graph.halve(f"{second_name}/half", edges)
     return averages
 
 
@@ -134,8 +136,11 @@ def _colours(graph: "_Graph", image: "_Maps") -> list[str]:
     weights = COLOURS.T[None, None] / COLOUR_SOFTNESS**2
     bias = -(COLOURS**2).sum(axis=1) / (2 * COLOUR_SOFTNESS**2)
     scores = graph.convolve("Scattering/colour/scores", image, weights)
-    biased = graph.bias("Scattering/colour/biased", scores.node, bias)
-    shares = graph.add("Softmax", "Scattering/colour", biased)
+    pixels = graph.bias("Scattering/colour/pixels", scores.node, bias)
+    # The Softmax of TensorFlow 1.5 knows only two dimensions.
+    pixels = graph.reshape("Scattering/colour/flat", pixels, colours)
+    pixels = graph.add("Softmax", "Scattering/colour/shares", pixels)
+    shares = graph.reshape("Scattering/colour", pixels, size, size, colours)
     maps = _Maps(shares, size, colours)
     averages = [graph.average("Scattering/colour", maps, grid=2)]
 
@@ -143,16 +148,174 @@ def _colours(graph: "_Graph", image: "_Maps") -> list[str]:
     here = graph.reshape("Scattering/pairs/here", shares, size**2, colours)
     near = graph.reshape("Scattering/pairs/near", window.node, size**2, colours)
     sums = graph.add("BatchMatMul", "Scattering/pairs/sums", here, near, adj_x=True)
-    pairs = graph.reshape("Scattering/pairs/flat", sums, colours**2)
-    averages.append(graph.pick_and_scale("Scattering/pairs", pairs, size))
+    sums = graph.reshape("Scattering/pairs/flat", sums, colours**2)
+    # Red near green is green near red: half of the table will do.
+    half = np.ravel_multi_index(np.triu_indices(colours), (colours, colours))
+    picked = graph.pick("Scattering/pairs/half", sums, half)
+    averages.append(graph.scale("Scattering/pairs", picked, 1 / size**2))
 
     # Each map becomes a picture of its own: one small bank of filters serves all.
-    order = graph.constant("Scattering/maps/order", np.array([0, 3, 1, 2], np.int32))
-    turned = graph.add("Transpose", "Scattering/maps/turned", shares, order)
+    turned = graph.transpose("Scattering/maps/turned", shares, (0, 3, 1, 2))
     maps = _Maps(graph.reshape("Scattering/maps", turned, size, size, 1), size, 1)
     for octave in range(OCTAVES):
         name = f"Scattering/maps_{octave}"
-        shapes = graph.modulus(name, maps, _wavelets(7, 4, [[1.0]]))
+        if octave > 0:
+            maps = graph.halve(f"{name}/maps", maps)
+        shapes = graph.modulus(name, maps, _wavelets(7, 4, ONE))
         averages.append(graph.average(name, shapes, pictures=colours))
-        maps = graph.halve(f"{name}/half", maps)
     return averages
+
+
+def _wavelets(
+    width: int, angles: int, colours: np.ndarray, frequency: float = 0.6 * np.pi
+) -> np.ndarray:
+    """Returns the real parts, then the imaginary ones, of a bank of Morlet wavelets.
+
+    A wavelet is a plane wave under a Gaussian that is longer along its crests, less
+    what gives it the mean 0; here with the sum of its magnitudes 2.
+
+    Args:
+      width: pixels W of a filter, odd.
+      angles: A directions, evenly spaced over half a turn.
+      colours: [K, C], the mixtures of the C channels that are filtered.
+      frequency: of the wave, in radians a pixel.
+
+    Returns:
+      float64 [W, W, C, 2 K A].
+    """
+    spread = 0.55 + 0.15 * width
+    crest_spread = spread / 0.6
+    rows, columns = np.mgrid[:width, :width] - (width - 1) / 2
+    bank = []
+    for angle in np.pi * np.arange(angles) / angles:
+        across = columns * np.cos(angle) + rows * np.sin(angle)
+        along = rows * np.cos(angle) - columns * np.sin(angle)
+        window = np.exp(-((across / spread) ** 2 + (along / crest_spread) ** 2) / 2)
+        wave = np.exp(1j * frequency * across)
+        wavelet = window * (wave - (window * wave).sum() / window.sum())
+        bank.append(2 * wavelet / abs(wavelet).sum())
+    mixed = np.einsum("ahw,kc->hwcka", np.array(bank), colours)
+    mixed = mixed.reshape(width, width, -1, len(colours) * angles)
+    return np.concatenate([mixed.real, mixed.imag], axis=-1)
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """The node of float32 [N, size_px, size_px, channels]."""
+
+    node: str
+    size_px: int
+    channels: int
+
+
+class _Graph:
+    """Writes a GraphDef. A method adds the nodes below `name` and returns the last."""
+
+    def __init__(self) -> None:
+        # Of TensorFlow 1.5, so that every reader since takes the nodes as it did.
+        self._graph_def = v1.GraphDef(versions={"producer": 24})
+
+    def serialise(self) -> bytes:
+        return self._graph_def.SerializeToString(deterministic=True)
+
+    def _node(self, op: str, name: str, *inputs: str) -> Any:
+        return self._graph_def.node.add(op=op, name=name, input=inputs)
+
+    def add(self, op: str, name: str, *inputs: str, **attrs: Any) -> str:
+        """Adds an operation on floats; an attribute is bytes, a bool, int or ints."""
+        node = self._node(op, name, *inputs)
+        node.attr["T"].type = tf.float32.as_datatype_enum
+        for key, value in attrs.items():
+            kinds = {bytes: "s", bool: "b", int: "i"}
+            if kind := kinds.get(type(value)):
+                setattr(node.attr[key], kind, value)
+            else:
+                node.attr[key].list.i.extend(value)
+        return name
+
+    def placeholder(self, name: str, size_px: int, channels: int) -> _Maps:
+        node = self._node("Placeholder", name)
+        node.attr["dtype"].type = tf.float32.as_datatype_enum
+        for size in (-1, size_px, size_px, channels):
+            node.attr["shape"].shape.dim.add(size=size)
+        return _Maps(name, size_px, channels)
+
+    def constant(self, name: str, value: Any) -> str:
+        """Adds integers as int32, and all else as float32."""
+        value = np.asarray(value)
+        if value.dtype.kind == "i":
+            value = value.astype(np.int32)
+        else:
+            # The last bit of a sine differs between machines; the digest must not.
+            value = value.round(7).astype(np.float32)
+        node = self._node("Const", name)
+        node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        return name
+
+    def bias(self, name: str, node: str, bias: np.ndarray) -> str:
+        return self.add("BiasAdd", name, node, self.constant(f"{name}/bias", bias))
+
+    def reshape(self, name: str, node: str, *sizes: int) -> str:
+        """Adds a reshape to [-1, *sizes]."""
+        shape = self.constant(f"{name}/shape", [-1, *sizes])
+        return self.add("Reshape", name, node, shape)
+
+    def concat(self, name: str, nodes: Sequence[str]) -> str:
+        axis = self.constant(f"{name}/axis", 1)
+        return self.add("ConcatV2", name, *nodes, axis, N=len(nodes))
+
+    def transpose(self, name: str, node: str, order: Sequence[int]) -> str:
+        return self.add("Transpose", name, node, self.constant(f"{name}/order", order))
+
+    def scale(self, name: str, node: str, factor: float) -> str:
+        return self.add("Mul", name, node, self.constant(f"{name}/factor", factor))
+
+    def pick(self, name: str, node: str, columns: np.ndarray) -> str:
+        """Adds the choice of some columns of [N, D]."""
+        indices = self.constant(f"{name}/columns", columns)
+        axis = self.constant(f"{name}/axis", 1)
+        picked = self._node("GatherV2", name, node, indices, axis)
+        for attr, dtype in (("params", tf.float32), ("indices", tf.int32)):
+            picked.attr[f"T{attr}"].type = dtype.as_datatype_enum
+        picked.attr["Taxis"].type = tf.int32.as_datatype_enum
+        return name
+
+    def pool(self, name: str, maps: _Maps, width: int, stride: int) -> _Maps:
+        """Adds local averages, which see nothing beyond the edge."""
+        windows = {"ksize": [1, width, width, 1], "strides": [1, stride, stride, 1]}
+        padding = b"SAME" if stride == 1 else b"VALID"
+        self.add("AvgPool", name, maps.node, padding=padding, **windows)
+        return _Maps(name, maps.size_px // stride, maps.channels)
+
+    def halve(self, name: str, maps: _Maps) -> _Maps:
+        return self.pool(name, maps, width=2, stride=2)
+
+    def convolve(
+        self, name: str, maps: _Maps, kernel: np.ndarray, stride: int = 1
+    ) -> _Maps:
+        strides = [1, stride, stride, 1]
+        weights = self.constant(f"{name}/kernel", kernel)
+        self.add("Conv2D", name, maps.node, weights, strides=strides, padding=b"SAME")
+        return _Maps(name, maps.size_px // stride, kernel.shape[-1])
+
+    def modulus(
+        self, name: str, maps: _Maps, wavelets: np.ndarray, stride: int = 1
+    ) -> _Maps:
+        """Adds a layer of the network: sqrt(real^2 + imaginary^2) of the wavelets."""
+        both = self.convolve(f"{name}/wavelets", maps, wavelets, stride)
+        squares = self.add("Square", f"{name}/squares", both.node)
+        # Much faster in LiteRT than to cut the channels in two and add them.
+        sums = np.tile(np.eye(both.channels // 2), (2, 1))[None, None]
+        squared = self.convolve(
+            f"{name}/squared", _Maps(squares, both.size_px, both.channels), sums
+        )
+        modulus = self.add("Sqrt", f"{name}/modulus", squared.node)
+        return _Maps(modulus, squared.size_px, squared.channels)
+
+    def average(self, name: str, maps: _Maps, grid: int = 1, pictures: int = 1) -> str:
+        """Adds averages by tile, [N, pictures * grid * grid * channels]."""
+        tile = maps.size_px // grid
+        means = self.pool(f"{name}/means", maps, width=tile, stride=tile)
+        features = pictures * grid**2 * maps.channels
+        return self.reshape(f"{name}/features", means.node, features)

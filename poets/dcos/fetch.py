@@ -111,6 +111,8 @@ def download(
                 _receive(answer, part, deadline)
         except (OSError, http.client.HTTPException, ValueError) as error:
             part.unlink(missing_ok=True)
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is the answer, with the connection
             final = isinstance(error, TooMuchError) or (
                 isinstance(error, urllib.error.HTTPError)
                 and error.code not in TRY_AGAIN

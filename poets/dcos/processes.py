@@ -72,6 +72,8 @@ class TaskProcess:
         self._signal(signal.SIGKILL)
         for pump in self._pumps:
             pump.join()
+        if self._process.stdin:
+            self._process.stdin.close()
         return code
 
     def stop(self, grace_s: float) -> None:

@@ -9,9 +9,7 @@ there stays, as does the folder itself.
 
 import os
 
-import pyarrow.fs
-
-from poets.errors import ConfigError, StorageError
+from poets.errors import StorageError
 from poets.runtime import tf, v1
 from poets.storage import open_storage, reason
 
@@ -61,13 +59,3 @@ class Summaries:
             ]
         )
         self._writers[run].add_summary(summary, step)
-
-
-def check_summaries_dir(summaries_dir: str) -> None:
-    """Raises ConfigError if events cannot go to `summaries_dir` because it is a file."""
-    for url in (summaries_dir, *(f"{summaries_dir.rstrip('/')}/{run}" for run in RUNS)):
-        filesystem, path = open_storage(url)
-        if filesystem.get_file_info(path).type == pyarrow.fs.FileType.File:
-            raise ConfigError(
-                f"--summaries_dir={summaries_dir!r}: {url!r} is a file; name a folder"
-            )

@@ -83,7 +83,7 @@ def read_results(entries: Sequence[Entry]) -> Results:
 
     Raises:
       StorageError: if a file of it cannot be read.
-      ModelError: if metrics.json is not what a run writes.
+      ModelError: if metrics.json or skipped_images.csv is not what a run writes.
     """
     files = {entry.name: entry for entry in entries if not entry.is_folder}
     metrics: Mapping[str, Any] = {}
@@ -106,12 +106,7 @@ def read_results(entries: Sequence[Entry]) -> Results:
     if not labels and labels_name:
         lines = _read(files[labels_name], MAX_TEXT_BYTES).splitlines()
         labels = [line for line in lines if line.strip()]
-    skipped: Counter[str] = Counter()
-    if SKIPPED in files:
-        table = io.StringIO(_read(files[SKIPPED], MAX_TEXT_BYTES), newline="")
-        skipped.update(
-            row.get("reason") or "no reason" for row in csv.DictReader(table)
-        )
+    skipped = _count_skipped(files[SKIPPED]) if SKIPPED in files else Counter()
     return Results(
         metrics=metrics,
         labels=labels,
@@ -163,6 +158,18 @@ def _read_metrics(entry: Entry) -> Mapping[str, Any]:
         f"cannot read {entry.path!r}: {problem}; "
         "run retrain again, or move the file away to see the rest"
     )
+
+
+def _count_skipped(entry: Entry) -> Counter[str]:
+    """Returns how many images were left out for each reason."""
+    table = io.StringIO(_read(entry, MAX_TEXT_BYTES), newline="")
+    try:
+        return Counter(row.get("reason") or "?" for row in csv.DictReader(table))
+    except csv.Error as error:
+        raise ModelError(
+            f"cannot read {entry.path!r}: it is not CSV ({error}); "
+            "move the file away to see the rest"
+        ) from error
 
 
 def _wrong(value: Any, form: Any, place: str = "") -> str:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from poets.evaluate import Accuracy
+
 MAX_STEPS = 4096  # steps kept of a run unless all are asked for; retrain logs 400
 MAX_RUNS = 64  # the latest runs of a log
 MAX_PROBLEMS = 200  # kinds of warnings and errors, the first ones
@@ -27,7 +29,10 @@ _ESCAPE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor moves
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # window titles and links
 )
-_TASK = re.compile(r"\[(?P<task>[^\[\]\s|]+) (?:stdout|stderr)\] ?")
+# "worker-0 | text" as `poets dcos run` and compose print; "[worker-0 stderr] text".
+_TASK = re.compile(
+    r"(?:(?P<name>[\w.-]*\d) +[|>]|\[(?P<task>[^\[\]\s|]+) (?:stdout|stderr)\]) ?"
+)
 _LEVEL = "(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)"
 _WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?"
 # One group a form: `lastindex` tells the form and its group is the level.
@@ -112,10 +117,15 @@ class Run:
 
     @property
     def test_interval_95(self) -> tuple[float, float] | None:
-        """Returns the interval of the final test accuracy, None without one."""
-        if self.test_accuracy is None or not self.test_n:
+        """The interval of the final test accuracy, None without images.
+
+        The log rounds to a tenth of a percent: the nearest whole number of right
+        answers is taken, which is the true one up to 1,000 images.
+        """
+        share, n = self.test_accuracy, self.test_n
+        if share is None or not n or not 0 <= share <= 1:
             return None
-        return wilson_interval(self.test_accuracy, self.test_n)
+        return Accuracy(n, round(share * n)).interval_95
 
     def add_step(self, number: int, max_steps: int | None) -> Step:
         """Returns the step `number`, which is the latest or comes after it."""
@@ -155,30 +165,6 @@ class WorkerLog:
     runs_left_out: int = 0
     problems: list[Problem] = field(default_factory=list)
     problems_left_out: int = 0
-
-
-def wilson_interval(accuracy: float, n: int) -> tuple[float, float] | None:
-    """Returns the 95 % interval of an accuracy measured on n images.
-
-    Wilson's score interval (E. B. Wilson, 1927) with z = 1.96. The log rounds the
-    accuracy to a tenth of a percent, so the nearest whole number of images is
-    taken, which is the true one up to n = 1000.
-
-    Args:
-      accuracy: fraction, 0 to 1.
-      n: number of images.
-
-    Returns:
-      Lower and upper bound as fractions; None if n is 0 or the accuracy is no
-      number in [0, 1].
-    """
-    if n <= 0 or not 0 <= accuracy <= 1:
-        return None
-    z2 = 1.959964**2
-    p = round(accuracy * n) / n
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def read_log(
@@ -228,8 +214,8 @@ class _Reader:
         """Takes one line in."""
         self.log.lines = number
         task = ""
-        if line.startswith("[") and (prefix := _TASK.match(line)):
-            task, line = prefix["task"], line[prefix.end() :]
+        if prefix := _TASK.match(line):
+            task, line = prefix["name"] or prefix["task"], line[prefix.end() :]
         form, level, text = 0, "", line
         if found := _FORM.search(line):
             form = found.lastindex or 0

@@ -44,9 +44,10 @@ def image_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         while any(wanted.values()):
             path = folder / name / f"{number}.jpg"
             number += 1
-            if not wanted[baseline.split_of(path)]:
+            split = baseline.split_of(path.relative_to(folder))
+            if not wanted[split]:
                 continue
-            wanted[baseline.split_of(path)] -= 1
+            wanted[split] -= 1
             pixels = rng.integers(0, 20, (150, 200, 3), np.uint8)
             pixels[:, :, channel] += 150
             Image.fromarray(pixels).save(path)
@@ -154,6 +155,18 @@ def test_baseline_uses_the_text_files_that_are_there(
     assert results[1]["images_per_s"] is None
     assert caplog.text.count("Creating bottleneck at") == 18
     assert set(images) == {"red roses ", "tulips"}
+
+
+def test_baseline_names_the_label_with_an_empty_split(
+    tmp_path: Path, image_dir: Path, graph: Path
+):
+    (tmp_path / "tulips").mkdir()
+    source = next((image_dir / "tulips").iterdir())
+    (tmp_path / "tulips" / "7.jpg").write_bytes(source.read_bytes())
+    with pytest.raises(
+        SystemExit, match=r"cannot train: 'tulips' has .*: 0.* images; give it more"
+    ):
+        baseline.retrain(tmp_path, graph, SIZE_PX, 10, tmp_path / "work")
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,25 @@ def test_inputs_are_found_where_the_environment_points(
     assert found.archive.parent == work
     assert found.graph.stat().st_size > 1_000_000
     assert not found.real
-    assert found.count() == 3
-    assert inputs.find_inputs(inputs.SMALL, work, per_label=1).count() == 2
+    some = inputs.find_inputs(inputs.SMALL, work, per_label=1)
+    assert [path.name for path in inputs.photographs(some.image_dir)] == [
+        "a.jpg",
+        "c.jpeg",
+    ]
+
+
+def test_flowers_are_drawn_where_photographs_are_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("POETS_TEST_DATA", str(tmp_path / "nothing" / "here"))
+    monkeypatch.setitem(inputs.DRAWN_PER_LABEL, inputs.SMALL.photographs, 2)
+    found = inputs.find_inputs(inputs.SMALL, tmp_path)
+    assert not found.real
+    paths = list(inputs.photographs(found.image_dir))
+    assert len(paths) == 2 * len({path.parent for path in paths}) == 10
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.size == (128, 128)
 
 
 def test_limit_is_below_decode_and_below_forward(image_dir: Path, tmp_path: Path):

@@ -1,0 +1,158 @@
+"""Retrained graphs and SavedModels in TensorFlow: ours, and the originals'."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from poets.backbones.graph import parse_graph
+from poets.classifier import check_labels
+from poets.errors import ModelError
+from poets.images import ImageError, decode, is_plain, resize
+from poets.runtime import tf, v1
+
+CONTENTS = "DecodeJpeg/contents"
+
+INPUTS = {  # placeholder -> (mean, std) by which the original scripts scaled pixels
+    "input": (127.5, 127.5),  # mobilenet_*
+    "Mul": (128.0, 128.0),  # inception_v3
+    "Placeholder": (0.0, 255.0),  # TensorFlow Hub modules
+}
+
+
+def as_plain(data: bytes) -> bytes:
+    """Returns image bytes that TensorFlow decodes to the pixels we see.
+
+    Raises:
+      ImageError: if the bytes are no image.
+    """
+    if is_plain(data):
+        return data
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(decode(data)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+class FrozenGraphClassifier:
+    """A frozen GraphDef with one softmax at its end."""
+
+    def __init__(self, data: bytes, source: str, labels: tuple[str, ...]) -> None:
+        """Loads a graph.
+
+        Raises:
+          ModelError: if it is none, or has no input or output that is known.
+        """
+        self.labels = labels
+        graph_def = parse_graph(data, source)
+        nodes = {node.name: node for node in graph_def.node}
+        output = _final_softmax(graph_def, source)
+        self.input_name = next((name for name in INPUTS if name in nodes), None)
+        self.takes_bytes = CONTENTS in nodes
+        if not self.takes_bytes and not self.input_name:
+            raise ModelError(
+                f"{source!r} has neither {CONTENTS!r} nor one of "
+                f"{', '.join(map(repr, INPUTS))}: it is no graph of retrain.py"
+            )
+        with tf.Graph().as_default() as graph:
+            v1.import_graph_def(graph_def, name="")
+        self._output = graph.get_tensor_by_name(f"{output}:0")
+        self._session = v1.Session(graph=graph)
+        check_labels(labels, int(self._output.shape[-1]), source)
+
+    def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
+        """Returns float32 [L] for each image, or why it cannot be classified."""
+        return [self._predict(data) for data in images]
+
+    def predict_bytes(self, data: bytes) -> np.ndarray:
+        """Returns float32 [L] for JPEG or PNG bytes as TensorFlow decodes them."""
+        return self._session.run(self._output, {f"{CONTENTS}:0": data})[0]
+
+    def predict_scaled(self, images: np.ndarray) -> np.ndarray:
+        """Returns float32 [N, L] for float32 [N, S, S, 3] scaled for the backbone."""
+        return self._session.run(self._output, {f"{self.input_name}:0": images})
+
+    def _predict(self, data: bytes) -> np.ndarray | ImageError:
+        try:
+            if self.takes_bytes:
+                return self.predict_bytes(as_plain(data))
+            placeholder = self._session.graph.get_tensor_by_name(f"{self.input_name}:0")
+            pixels = resize(decode(data), int(placeholder.shape[1]))
+        except ImageError as error:
+            return error
+        mean, std = INPUTS[str(self.input_name)]
+        return self.predict_scaled(((pixels.astype(np.float32) - mean) / std)[None])[0]
+
+
+class SavedModelClassifier:
+    """A SavedModel whose `serving_default` takes one image's bytes."""
+
+    def __init__(self, folder: str) -> None:
+        """Loads a SavedModel.
+
+        Raises:
+          ModelError: if it does not load or has another signature.
+        """
+        graph = tf.Graph()
+        self._session = v1.Session(graph=graph)
+        try:
+            with graph.as_default():
+                loaded = v1.saved_model.load(self._session, ["serve"], folder)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"cannot load {folder!r}: {reason}") from error
+        self._signatures = loaded.signature_def
+        try:
+            signature = self._signatures["serving_default"]
+            image = signature.inputs["image"]
+            self._prediction = signature.outputs["prediction"].name
+            classes = signature.outputs["classes"].name
+        except KeyError as error:
+            raise ModelError(
+                f"{folder!r} has no signature 'serving_default' from image to "
+                f"prediction and classes: {error} is missing"
+            ) from error
+        if image.dtype != tf.string.as_datatype_enum:
+            raise ModelError(
+                f"'serving_default' of {folder!r} takes "
+                f"{tf.dtypes.as_dtype(image.dtype).name}, not the bytes of an image"
+            )
+        self._image = image.name
+        names = self._session.run(classes)
+        self.labels = tuple(name.decode() for name in np.ravel(names))
+
+    def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
+        """Returns float32 [L] for each image, or why it cannot be classified."""
+        results: list[np.ndarray | ImageError] = []
+        for data in images:
+            try:
+                results.append(self.predict_bytes(as_plain(data)))
+            except ImageError as error:
+                results.append(error)
+        return results
+
+    def predict_bytes(self, data: bytes) -> np.ndarray:
+        """Returns float32 [L] for JPEG or PNG bytes as TensorFlow decodes them."""
+        return self._session.run(self._prediction, {self._image: data})[0]
+
+    def run(self, signature_name: str, values: Any) -> dict[str, np.ndarray]:
+        """Returns the outputs of a signature with one input."""
+        signature = self._signatures[signature_name]
+        (given,) = signature.inputs.values()
+        outputs = {name: info.name for name, info in signature.outputs.items()}
+        return self._session.run(outputs, {given.name: values})
+
+
+def _final_softmax(graph_def: Any, source: str) -> str:
+    consumed = {name.split(":")[0] for node in graph_def.node for name in node.input}
+    ends = [
+        node.name
+        for node in graph_def.node
+        if node.op == "Softmax" and node.name not in consumed
+    ]
+    if len(ends) != 1:
+        raise ModelError(
+            f"{source!r} has {len(ends)} softmax outputs; a retrained graph has one"
+        )
+    return ends[0]

@@ -1,0 +1,87 @@
+"""The SavedModel: image bytes in, as TensorFlow Serving gets them.
+
+    signature          input                              outputs
+    serving_default    image: string []                   prediction [1, L], classes [L]
+    serving_bytes      image_bytes: string [N]            prediction [N, L], classes [N, L]
+    serving_images     images: float32 [N, S, S, 3]       prediction [N, L], classes [N, L]
+
+`serving_default` is the published contract. Its outputs do not share a dimension, so
+the REST API's `instances` cannot use it; the other two are for them. `images` are
+scaled as the backbone wants them, as for `input:0` of the graph. It is written with
+the TensorFlow 1 builder and control flow, which every version loads.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from poets.backbones import Backbone
+from poets.export.frozen import (
+    CONTENTS_NAME,
+    add_classifier,
+    decode_and_resize,
+    scaled_input,
+)
+from poets.head import Head
+from poets.runtime import tf, v1
+
+METHOD = "tensorflow/serving/predict"
+
+
+def write_saved_model(
+    folder: str,
+    backbone: Backbone,
+    head: Head,
+    labels: tuple[str, ...],
+    final_tensor_name: str,
+) -> None:
+    """Writes a SavedModel into a local folder that does not exist yet."""
+    with tf.Graph().as_default(), _control_flow_v1():
+        contents = v1.placeholder(tf.string, [], name=CONTENTS_NAME)
+        batch = v1.placeholder_with_default(
+            tf.expand_dims(contents, 0), [None], name="image_bytes"
+        )
+        pixels = v1.map_fn(
+            lambda one: decode_and_resize(one, backbone.image_size_px),
+            batch,
+            dtype=tf.float32,
+        )
+        images = scaled_input(pixels, backbone)
+        prediction = add_classifier(images, backbone, head, final_tensor_name)
+        classes = tf.constant(labels, name="classes")
+        rows = tf.tile(tf.expand_dims(classes, 0), [tf.shape(prediction)[0], 1])
+        many = {"prediction": prediction, "classes": rows}
+        signatures = {
+            "serving_default": _signature(
+                {"image": contents}, {"prediction": prediction, "classes": classes}
+            ),
+            "serving_bytes": _signature({"image_bytes": batch}, many),
+            "serving_images": _signature({"images": images}, many),
+        }
+        with v1.Session() as session:
+            builder = v1.saved_model.Builder(folder)
+            builder.add_meta_graph_and_variables(
+                session, ["serve"], signatures, strip_default_attrs=True
+            )
+            builder.save()
+
+
+def _signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+    info = v1.saved_model.utils.build_tensor_info
+    return v1.saved_model.build_signature_def(
+        {name: info(tensor) for name, tensor in inputs.items()},
+        {name: info(tensor) for name, tensor in outputs.items()},
+        METHOD,
+    )
+
+
+@contextlib.contextmanager
+def _control_flow_v1() -> Iterator[None]:
+    """Builds loops from operations that TensorFlow 1.x has."""
+    enabled = v1.control_flow_v2_enabled()
+    v1.disable_control_flow_v2()
+    try:
+        yield
+    finally:
+        if enabled:
+            v1.enable_control_flow_v2()

@@ -1,0 +1,127 @@
+"""What `metrics.json` says of a run, as one pure function of what the run found."""
+
+import datetime
+import importlib.metadata
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from poets import __version__
+from poets.backbones import Backbone
+from poets.config import RetrainConfig
+from poets.dataset import Dataset
+from poets.evaluate import accuracy_of, confusion_of, per_label
+from poets.split import SPLITS, TEST
+
+PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pyarrow", "pillow", "simplejpeg")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the head says of every image that was used.
+
+    Attributes:
+      dataset: its images are the N that were used.
+      splits: the split of each.
+      label_indices: int [N], the true labels.
+      probabilities: float32 [N, L].
+    """
+
+    dataset: Dataset
+    splits: np.ndarray
+    label_indices: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """int [N], the labels that the head gives."""
+        return self.probabilities.argmax(axis=1)
+
+
+def metrics_of(
+    config: RetrainConfig,
+    backbone: Backbone,
+    answers: Answers,
+    found: int,
+    duplicates: int,
+    exports: Mapping[str, Mapping[str, object]],
+    duration_s: Mapping[str, float],
+    training_steps: int,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Returns the content of `metrics.json`; its shape is in docs/architecture.md.
+
+    Args:
+      config: the flags.
+      backbone: the network.
+      answers: of the images that were used.
+      found: images that were listed.
+      duplicates: used images whose content another one has.
+      exports: what is said of each export, by its file name.
+      duration_s: seconds by phase.
+      training_steps: steps that were run.
+      notes: sentences for the user.
+    """
+    dataset = answers.dataset
+    used = len(dataset.images)
+    test = answers.splits == TEST
+    confusion = confusion_of(
+        answers.predicted[test], answers.label_indices[test], len(dataset.labels)
+    )
+    return {
+        "poets": __version__,
+        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
+        "seed": config.seed,
+        "training_steps": training_steps,
+        "model": {
+            "backbone": backbone.name,
+            "backbone_digest": backbone.digest,
+            "image_size_px": backbone.image_size_px,
+            "bottleneck_size": backbone.bottleneck_size,
+            "final_tensor_name": config.final_tensor_name,
+        },
+        "labels": _labels(answers),
+        "images": {
+            "found": found,
+            "used": used,
+            "skipped": found - used,
+            "duplicates": duplicates,
+        },
+        "accuracy": {
+            split: accuracy_of(
+                answers.predicted[answers.splits == split],
+                answers.label_indices[answers.splits == split],
+            ).to_json()
+            for split in reversed(SPLITS)
+        },
+        "per_label": per_label(dataset.labels, confusion),
+        "confusion": confusion.tolist(),
+        "exports": dict(exports),
+        "flags": asdict(config),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        "duration_s": {name: round(value, 3) for name, value in duration_s.items()},
+        "notes": list(notes),
+    }
+
+
+def _labels(answers: Answers) -> list[dict[str, Any]]:
+    dataset = answers.dataset
+    counts = Counter(zip(answers.label_indices.tolist(), answers.splits, strict=True))
+    return [
+        {
+            "label": label,
+            "folder": folder,
+            "images": sum(counts[index, split] for split in SPLITS),
+            **{str(split): counts[index, split] for split in SPLITS},
+        }
+        for index, (label, folder) in enumerate(
+            zip(dataset.labels, dataset.folders, strict=True)
+        )
+    ]

@@ -1,0 +1,43 @@
+"""The files that a run leaves beside its graph, as bytes.
+
+metrics.json          accuracy with intervals, per label, flags, versions, digests
+split.csv             which image trained, validated, tested, and what was predicted
+skipped_images.csv    which images were left out, and why
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def metrics_json(metrics: dict[str, Any]) -> bytes:
+    """Returns the content of `metrics.json`; its shape is in docs/architecture.md."""
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def split_csv(rows: Iterable[tuple[str, str, str, str, float]]) -> bytes:
+    """Returns the content of `split.csv`.
+
+    Args:
+      rows: path, label in its own spelling, split, predicted label, its score 0 to 1.
+    """
+    return _csv(
+        ("path", "label", "split", "predicted_label", "score"),
+        ((*names, f"{score:.5f}") for *names, score in rows),
+    )
+
+
+def skipped_images_csv(rows: Sequence[tuple[str, str]]) -> bytes:
+    """Returns the content of `skipped_images.csv`: path and reason."""
+    return _csv(("path", "reason"), rows)
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue().encode("utf-8", "surrogateescape")

@@ -1,0 +1,165 @@
+"""The job zip: same bytes from the same files, whatever machine they lie on."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DEADLINE_S = 60.0
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A small copy of the project, as one would unpack it, without git."""
+    root = tmp_path / "checkout"
+    (root / "poets" / "cli").mkdir(parents=True)
+    (root / "poets" / "__init__.py").write_text('__version__ = "1.2.3"\n')
+    (root / "poets" / "cli" / "__init__.py").write_text("")
+    (root / "poets" / "labels.txt").write_text("daisy\n")
+    (root / "demo").mkdir()
+    (root / "demo" / "poets.json").write_text("{}")
+    shutil.copy(ROOT / "build_zip.py", root)
+    return root
+
+
+def git(root, *words):
+    command = ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run([*command, *words], check=True, capture_output=True, timeout=60)
+
+
+def build(root, *words):
+    """Runs build_zip.py as one does; returns the zip and what was printed."""
+    done = subprocess.run(
+        [sys.executable, "build_zip.py", *words],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    return root / printed["path"], printed, done.stderr
+
+
+def test_the_zip_holds_the_package_and_nothing_else(checkout):
+    archive, _, _ = build(checkout)
+    assert archive == checkout / "dist" / "poets-1.2.3.zip"
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.namelist() == [
+            "poets-1.2.3/poets/__init__.py",
+            "poets-1.2.3/poets/cli/__init__.py",
+            "poets-1.2.3/poets/labels.txt",
+        ]
+
+
+def test_the_options_to_use_are_printed(checkout):
+    archive, printed, _ = build(checkout, "--output", "out")
+    assert archive.parent == checkout / "out"
+    assert printed["size"] == f"{archive.stat().st_size:,} bytes"
+    assert printed["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert printed["job_url"].startswith(f"file://{archive} ")
+    assert printed["job_path"] == "poets-1.2.3"
+    assert printed["job_name"] == "poets"
+
+
+def test_the_same_files_make_the_same_bytes_with_and_without_git(checkout, tmp_path):
+    first = build(checkout)[0].read_bytes()
+    (checkout / "poets" / "__pycache__").mkdir()
+    (checkout / "poets" / "__pycache__" / "a.cpython-311.pyc").write_bytes(b"1")
+    (checkout / "poets" / "labels.txt").chmod(0o600)
+    os.utime(checkout / "poets" / "labels.txt", (0, 10**9))
+    assert build(checkout)[0].read_bytes() == first
+    (checkout / ".gitignore").write_text("__pycache__/\ndist/\n")
+    git(checkout, "init", "--quiet")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message=all")
+    clone = tmp_path / "clone"
+    git(checkout, "clone", "--quiet", str(checkout), str(clone))
+    for root in (checkout, clone):
+        archive, _, said = build(root)
+        assert archive.read_bytes() == first
+        assert said == ""
+
+
+def test_what_git_ignores_stays_out_and_what_is_not_committed_is_told(checkout):
+    (checkout / ".gitignore").write_text("*.tmp\n")
+    git(checkout, "init", "--quiet")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message=all")
+    (checkout / "poets" / "left.tmp").write_text("x")
+    (checkout / "poets" / "new.py").write_text("x = 1\n")
+    (checkout / "poets" / "labels.txt").unlink()
+    archive, _, said = build(checkout)
+    with zipfile.ZipFile(archive) as opened:
+        names = [name.rpartition("/")[2] for name in opened.namelist()]
+    assert names == ["__init__.py", "__init__.py", "new.py"]
+    assert "poets/ has changes that are not committed" in said
+
+
+def test_a_tree_without_a_version_is_refused(checkout):
+    (checkout / "poets" / "__init__.py").write_text("version = 1\n")
+    done = subprocess.run(
+        [sys.executable, "build_zip.py"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "has no line __version__" in done.stderr
+    assert not (checkout / "dist").exists()
+
+
+def test_serve_offers_the_zip_and_only_the_zip(checkout):
+    (checkout / "dist").mkdir()
+    (checkout / "dist" / "secret").write_text("x")
+    with subprocess.Popen(
+        [sys.executable, "build_zip.py", "--serve"],
+        cwd=checkout,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as serving:
+        try:
+            url = ""
+            while not url:
+                line = serving.stdout.readline()
+                assert line, "the server ended early"
+                url = line.split()[1] if line.startswith("job_url") else ""
+            with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:
+                content = answer.read()
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(
+                    url.rpartition("/")[0] + "/secret", timeout=DEADLINE_S
+                )
+            caught.value.close()
+        finally:
+            serving.send_signal(2)
+            serving.wait(DEADLINE_S)
+    assert serving.returncode == 0
+    assert caught.value.code == 404
+    assert content == (checkout / "dist" / "poets-1.2.3.zip").read_bytes()
+
+
+@pytest.mark.skipif(
+    "pip" not in os.environ.get("POETS_REQUIRE", "").split(","),
+    reason="downloads 140 MB of wheels; POETS_REQUIRE=pip runs it",
+)
+def test_dependencies_lie_beside_the_package_without_tensorflow(checkout):
+    shutil.copy(ROOT / "pyproject.toml", checkout)
+    archive, _, _ = build(checkout, "--with-dependencies")
+    with zipfile.ZipFile(archive) as opened:
+        tops = {name.split("/")[1] for name in opened.namelist()}
+    assert {"poets", "pyarrow", "cv2", "ai_edge_litert", "simplejpeg"} <= tops
+    assert not tops & {"tensorflow", "numpy", "requests", "bin"}
+    assert (
+        archive.read_bytes() == build(checkout, "--with-dependencies")[0].read_bytes()
+    )
