@@ -135,7 +135,11 @@ class RetrainConfig:
         0, DISTORTIONS, "how much to scale up, in percent", at_least=0, at_most=400
     )
     random_brightness: int = flag(
-        0, DISTORTIONS, "how much to vary brightness, in percent", at_least=0, at_most=99
+        0,
+        DISTORTIONS,
+        "how much to vary brightness, in percent",
+        at_least=0,
+        at_most=99,
     )
     augmentations: int = flag(
         4, DISTORTIONS, "distorted copies of each training image", at_least=1

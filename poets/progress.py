@@ -14,7 +14,9 @@ LINE_EVERY_S = 5.0
 
 
 @contextlib.contextmanager
-def track(total: int, what: str, unit: str = "images") -> Iterator[Callable[[int], None]]:
+def track(
+    total: int, what: str, unit: str = "images"
+) -> Iterator[Callable[[int], None]]:
     """Gives a function to call with the number of units just done.
 
     Args:

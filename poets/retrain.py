@@ -1,7 +1,7 @@
 """The job on one machine: from labelled images to a published classifier.
 
-    bottlenecks of all images ─> split ─> bottlenecks of distorted copies ─> head
-        ─> evaluate ─> export ─> verify each export ─> publish all of it together
+bottlenecks of all images ─> split ─> bottlenecks of distorted copies ─> head
+    ─> evaluate ─> export ─> verify each export ─> publish all of it together
 """
 
 import contextlib
@@ -207,9 +207,7 @@ def _training_examples(
     copies = range(config.augmentations)
     size = every.bottlenecks.shape[1]
     extraction = compute_bottlenecks(images, spec, size, pool, copies)
-    logger.info(
-        "%d bottlenecks of distorted copies created.", extraction.computed
-    )
+    logger.info("%d bottlenecks of distorted copies created.", extraction.computed)
     kept = np.array(extraction.kept, int)
     return Examples(
         np.concatenate([train.bottlenecks, extraction.matrix]),

@@ -7,11 +7,10 @@ batch.
 
 from typing import Any
 
-from tensorflow.python.framework import convert_to_constants
-
 from poets.backbones import Backbone
 from poets.errors import ModelError
-from poets.runtime import quiet_stderr, tf, v1
+from poets.quiet import quiet_stderr
+from poets.runtime import tf, v1
 
 
 def parse_graph(data: bytes, source: str) -> Any:
@@ -89,7 +88,9 @@ def bottleneck_size(
     """
     with tf.Graph().as_default():
         (output,) = v1.import_graph_def(
-            parse_graph(graph, source), return_elements=[f"{bottleneck_name}:0"], name=""
+            parse_graph(graph, source),
+            return_elements=[f"{bottleneck_name}:0"],
+            name="",
         )
     if output.shape.rank != 2 or not output.shape[1]:
         raise ModelError(
@@ -126,6 +127,8 @@ def function_of(backbone: Backbone, scale: bool) -> Any:
 
 def constant_graph(function: Any) -> Any:
     """Returns a concrete function whose variables have become constants."""
+    from tensorflow.python.framework import convert_to_constants
+
     return convert_to_constants.convert_variables_to_constants_v2(function)
 
 

@@ -12,6 +12,7 @@ import tempfile
 from typing import Any
 
 import pyarrow.fs
+
 from poets.backbones import Backbone
 from poets.backbones.graph import bottleneck_size, constant_graph
 from poets.config import RetrainConfig

@@ -1,7 +1,7 @@
 """Bottlenecks of a list of images: from the store, or computed and stored.
 
-    extraction = compute_bottlenecks(images, spec, size, pool)
-    extraction.matrix        float32 [N, D], one row an image that could be read
+extraction = compute_bottlenecks(images, spec, size, pool)
+extraction.matrix        float32 [N, D], one row an image that could be read
 """
 
 import logging
@@ -92,9 +92,7 @@ def compute_bottlenecks(
             computed += total
             index = store.read_index()
         try:
-            return _gather(
-                images, variants, index, unread, store, computed, started
-            )
+            return _gather(images, variants, index, unread, store, computed, started)
         except CorruptPartError:
             continue
     raise StorageError(
@@ -104,7 +102,9 @@ def compute_bottlenecks(
 
 
 def _variant(spec: Spec, copy: int) -> str:
-    return "" if copy == PLAIN or not spec.distortions else spec.distortions.variant(copy)
+    return (
+        "" if copy == PLAIN or not spec.distortions else spec.distortions.variant(copy)
+    )
 
 
 def _task(

@@ -10,6 +10,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from poets.errors import ModelError
+from poets.quiet import quiet_stderr
 
 
 class LiteRT:
@@ -18,12 +19,13 @@ class LiteRT:
     batch_size = 1
 
     def __init__(self, model_path: str) -> None:
-        self._interpreter = Interpreter(model_path=model_path, num_threads=1)
+        with quiet_stderr():  # "INFO: Created TensorFlow Lite XNNPACK delegate"
+            self._interpreter = Interpreter(model_path=model_path, num_threads=1)
+            self._interpreter.allocate_tensors()
         (given,) = self._interpreter.get_input_details()
         (answer,) = self._interpreter.get_output_details()
         self.image_size_px = int(given["shape"][1])
         self.output_size = int(answer["shape"][-1])
-        self._interpreter.allocate_tensors()
         self._input = self._interpreter.tensor(given["index"])
         self._output = self._interpreter.tensor(answer["index"])
 

@@ -133,7 +133,9 @@ class Worker:
                     self._run(rows, waiting)
         self._run(rows, waiting)
         for (index, _), bottleneck in zip(
-            known, self._store.read_bottlenecks([place for _, place in known]), strict=True
+            known,
+            self._store.read_bottlenecks([place for _, place in known]),
+            strict=True,
         ):
             rows[index] = rows[index]._replace(bottleneck=bottleneck)
         if rows:
@@ -155,11 +157,11 @@ class Worker:
             return self._spec.distortions.distort(pixels, size_px, digest, copy)
         return resize(pixels, size_px)
 
-    def _row(self, task: Task, copy: int, digest: bytes, error: str | None = None) -> Row:
+    def _row(
+        self, task: Task, copy: int, digest: bytes, error: str | None = None
+    ) -> Row:
         variant = self._variant(copy)
-        return Row(
-            task.path, variant, task.length, task.mtime_ns, digest, error, None
-        )
+        return Row(task.path, variant, task.length, task.mtime_ns, digest, error, None)
 
     def _run(self, rows: list[Row], waiting: list[tuple[int, np.ndarray]]) -> None:
         """Fills in the bottlenecks of the pictures that wait, and empties the list."""

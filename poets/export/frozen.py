@@ -9,8 +9,6 @@ TensorFlow refuses attributes it does not know, even at their defaults.
 
 from typing import Any
 
-from tensorflow.python.framework import op_def_registry
-
 from poets.backbones import Backbone
 from poets.backbones.graph import parse_graph
 from poets.head import Head
@@ -80,7 +78,11 @@ def without_defaults(graph_def: Any) -> Any:
 
     Importing a GraphDef puts them back into the very object: serialise it first.
     """
-    functions = [node for function in graph_def.library.function for node in function.node_def]
+    from tensorflow.python.framework import op_def_registry
+
+    functions = [
+        node for function in graph_def.library.function for node in function.node_def
+    ]
     for node in [*graph_def.node, *functions]:
         definition = op_def_registry.get(node.op)
         for attribute in definition.attr if definition else ():

@@ -12,7 +12,7 @@ import numpy as np
 
 from poets.backbones import Backbone
 from poets.bottlenecks.engine_litert import connect
-from poets.classifier_tensorflow import FrozenGraphClassifier, SavedModelClassifier
+from poets.classifier.with_tensorflow import FrozenGraphClassifier, SavedModelClassifier
 from poets.errors import ModelError
 from poets.images import decode, is_plain, resize
 from poets.runtime import tf

@@ -1,7 +1,7 @@
 """The head's training state as TensorFlow checkpoint files.
 
-    <checkpoint_path>.index
-    <checkpoint_path>.data-00000-of-00001
+<checkpoint_path>.index
+<checkpoint_path>.data-00000-of-00001
 """
 
 import os

@@ -119,7 +119,9 @@ class _Loop:
         initial = random.normal(0, INITIAL_STDDEV, (dimensions, num_labels))
         self._mean = train.bottlenecks.mean(axis=0, dtype=np.float64).astype(np.float32)
         spread = train.bottlenecks.std(axis=0, dtype=np.float64).astype(np.float32)
-        self._scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1).astype(np.float32)
+        self._scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1).astype(
+            np.float32
+        )
         self._average_from = config.how_many_training_steps // 2
         self._weights = tf.Variable(initial.astype(np.float32))
         self._biases = tf.Variable(np.zeros(num_labels, np.float32))
@@ -222,7 +224,9 @@ def _log(
     train_accuracy, train_entropy = _score(head, batch)
     accuracy, entropy = _score(head, validation)
     now = datetime.datetime.now
-    logger.info("%s: Step %d: Train accuracy = %.1f%%", now(), step, train_accuracy * 100)
+    logger.info(
+        "%s: Step %d: Train accuracy = %.1f%%", now(), step, train_accuracy * 100
+    )
     logger.info("%s: Step %d: Cross entropy = %f", now(), step, train_entropy)
     logger.info(
         "%s: Step %d: Validation accuracy = %.1f%% (N=%d)",

@@ -74,7 +74,9 @@ def metrics_of(
     )
     return {
         "poets": __version__,
-        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
+        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(
+            "T", "seconds"
+        ),
         "seed": config.seed,
         "training_steps": training_steps,
         "model": {

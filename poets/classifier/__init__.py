@@ -106,7 +106,9 @@ def read_labels(url: str) -> tuple[str, ...]:
     try:
         lines = read_url(url).decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ModelError(f"the labels file {url!r} is no UTF-8 text: {error}") from error
+        raise ModelError(
+            f"the labels file {url!r} is no UTF-8 text: {error}"
+        ) from error
     return tuple(line for line in lines if line)
 
 
@@ -120,7 +122,7 @@ def check_labels(labels: Sequence[str], outputs: int, model: str) -> None:
 
 
 def _tensorflow():
-    return importlib.import_module("poets.classifier_tensorflow")
+    return importlib.import_module("poets.classifier.with_tensorflow")
 
 
 def _graphs_in(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
@@ -154,7 +156,9 @@ def _is_same_run(model: str, path: str, fast: str) -> bool:
         return False
     try:
         exports = json.loads(read_url(metrics))["exports"]
-        recorded = [exports[posixpath.basename(name)]["sha256"] for name in (path, fast)]
+        recorded = [
+            exports[posixpath.basename(name)]["sha256"] for name in (path, fast)
+        ]
     except (ValueError, KeyError, TypeError):
         return False
     found = [hashlib.sha256(read_url(name)).hexdigest() for name in (path, fast)]

@@ -1,0 +1,32 @@
+"""`poets retrain`: the job from the command line, with every flag."""
+
+import argparse
+
+from poets.flags import add_flags, config_from_args
+from poets.job import log_to_stderr, run, set_verbosity
+
+
+def add_parser(verbs: argparse._SubParsersAction) -> None:
+    """Adds the verb."""
+    parser = verbs.add_parser(
+        "retrain",
+        help="retrain a classifier on labelled folders",
+        description="Retrains an image classifier on a folder of labelled images. "
+        "The flags are those of TensorFlow's retrain.py, and a few more.",
+        allow_abbrev=False,
+    )
+    add_flags(parser)
+    parser.set_defaults(func=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    given = {
+        name: value
+        for name, value in vars(args).items()
+        if name not in ("verb", "func")
+    }
+    config = config_from_args(given)
+    log_to_stderr()
+    set_verbosity(config.logging_verbosity)
+    run(config)
+    return 0
