@@ -35,8 +35,8 @@ def flag(default: Any, group: str, text: str, **rules: Any) -> Any:
       group: the heading in `--help`.
       text: one sentence for `--help`.
       **rules: `at_least`, `at_most`, `above` (numbers); `choices` (names, compared
-        in lower case); `known` (how to say many choices); `required` (may not be empty); `or_all` (-1 is allowed and
-        means all).
+        in lower case); `known` (how to say many choices); `required` (may not be
+        empty); `or_all` (-1 is allowed and means all).
     """
     metadata = {"group": group, "help": text, **rules}
     return dataclasses.field(default=default, metadata=metadata)

@@ -43,8 +43,8 @@ def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
             break
         except requests.HTTPError as error:
             raise ModelError(
-                f"cannot download {source_url!r}: {error.response.status_code} "
-                f"{error.response.reason}; put the file at {target_url!r} by hand"
+                f"cannot download {source_url!r}: {error}; put the file at "
+                f"{target_url!r} by hand"
             ) from error
         except (requests.RequestException, OSError) as error:
             if attempt == ATTEMPTS - 1:
@@ -111,8 +111,9 @@ def _check(
     if (sha256 and found != sha256) or (md5 and found_md5 != md5):
         os.unlink(part)
         raise ModelError(
-            f"what came from {source_url!r} is not the published file: SHA-256 {found}, "
-            f"expected {sha256 or 'MD5 ' + str(md5)}; try again, or another --model_url"
+            f"what came from {source_url!r} is not the published file: SHA-256 "
+            f"{found}, expected {sha256 or 'MD5 ' + str(md5)}; try again, or another "
+            "--model_url"
         )
     logger.info("downloaded %d bytes, SHA-256 %s", len(data), found)
 

@@ -29,7 +29,7 @@ PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 Chunk = Sequence[Task]
 
 
-class Died(Exception):
+class ProcessDiedError(Exception):
     """A process ended before it replied."""
 
 
@@ -40,7 +40,7 @@ class Child:
         # The child finds every module where this process found it.
         path = os.pathsep.join([PACKAGE_PARENT, *filter(None, sys.path)])
         self._spec: Spec | None = None
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._process = subprocess.Popen(
             [sys.executable, "-m", "poets.bottlenecks.process"],
             stdin=subprocess.PIPE,
@@ -60,7 +60,7 @@ class Child:
             return
         try:
             self._ask({"spec": spec.to_json()})
-        except Died as death:
+        except ProcessDiedError as death:
             raise PoetsError(
                 f"a process that computes bottlenecks does not start: {death}"
             ) from death
@@ -70,7 +70,7 @@ class Child:
         """Has a chunk computed and returns (path, reason) of what was not read.
 
         Raises:
-          Died: if the process ended instead.
+          ProcessDiedError: if the process ended instead.
         """
         reply = self._ask({"tasks": chunk})
         return [(path, why) for path, why in reply["unread"]]
@@ -88,10 +88,10 @@ class Child:
             self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
         except OSError as error:
-            raise Died(self._death()) from error
+            raise ProcessDiedError(self._death()) from error
         line = self._process.stdout.readline()  # type: ignore[union-attr]
         if not line.endswith("\n"):
-            raise Died(self._death())
+            raise ProcessDiedError(self._death())
         reply = json.loads(line)
         if "failed" in reply:
             raise PoetsError(reply["failed"])
@@ -149,7 +149,7 @@ class Pool:
             try:
                 unread.extend(self._children[slot].compute(chunk))
                 advance(sum(len(task.copies) for task in chunk))
-            except Died as death:
+            except ProcessDiedError as death:
                 if stopping.is_set():
                     return
                 self._restart(slot, spec, death)
@@ -187,7 +187,7 @@ class Pool:
             raise failures[0]
         return unread
 
-    def _restart(self, slot: int, spec: Spec, death: Died) -> None:
+    def _restart(self, slot: int, spec: Spec, death: ProcessDiedError) -> None:
         logger.warning("a process died: %s; its part is tried again", death)
         self._children[slot].stop()
         self._children[slot] = Child()

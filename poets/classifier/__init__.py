@@ -85,7 +85,7 @@ def load_classifier(model: str, labels: str | None = None) -> Classifier:
     if kind == pyarrow.fs.FileType.Directory:
         if exists(join(model, "saved_model.pb")):
             return _tensorflow().SavedModelClassifier(path)
-        graphs = [name for name in _graphs_in(filesystem, path)]
+        graphs = _graphs_in(filesystem, path)
         if len(graphs) != 1:
             raise ModelError(
                 f"{model!r} is a folder with {len(graphs)} graphs and no "

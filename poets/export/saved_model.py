@@ -1,9 +1,9 @@
 """The SavedModel: image bytes in, as TensorFlow Serving gets them.
 
-    signature          input                              outputs
-    serving_default    image: string []                   prediction [1, L], classes [L]
-    serving_bytes      image_bytes: string [N]            prediction [N, L], classes [N, L]
-    serving_images     images: float32 [N, S, S, 3]       prediction [N, L], classes [N, L]
+    signature        input                         outputs
+    serving_default  image: string []              prediction [1, L], classes [L]
+    serving_bytes    image_bytes: string [N]       prediction [N, L], classes [N, L]
+    serving_images   images: float32 [N, S, S, 3]  prediction [N, L], classes [N, L]
 
 `serving_default` is the published contract. Its outputs do not share a dimension, so
 the REST API's `instances` cannot use it; the other two are for them. `images` are

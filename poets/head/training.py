@@ -104,9 +104,9 @@ def train_head(
                         *(config.patience, last),
                     )
                     return best or head, step
-        if config.intermediate_store_frequency and last:
-            if last % config.intermediate_store_frequency == 0:
-                store_intermediate(last, head)
+        every = config.intermediate_store_frequency
+        if every and last and last % every == 0:
+            store_intermediate(last, head)
     return (best or head) if config.patience else head, step
 
 

@@ -156,5 +156,6 @@ def _translated(verb: str, url: str):
         raise
     except OSError as error:
         raise StorageError(
-            f"cannot {verb} {url!r}: {reason(error)}; what was there before is unchanged"
+            f"cannot {verb} {url!r}: {reason(error)}; what was there before is "
+            "unchanged"
         ) from error
