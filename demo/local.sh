@@ -1,0 +1,47 @@
+#!/bin/sh
+# The walk-through on one machine: the job of demo/poets.json on drawn flowers, on the
+# local file system. Every command is shown before it runs, to be repeated by hand.
+#
+#   demo/local.sh [WORK]      default: .cache/demo
+set -eu
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+mkdir -p "${1:-$root/.cache/demo}"
+work=$(CDPATH='' cd -- "${1:-$root/.cache/demo}" && pwd)
+cd "$root"
+
+run() {
+  printf '\n\033[1m$ %s\033[0m\n' "$*"
+  "$@"
+}
+
+echo "1. Pictures: five kinds of drawn flowers, and a few odd files among them."
+if [ ! -d "$work/flower_photos" ]; then
+  run python demo/flowers.py "$work/flower_photos" --per_label 150 --odd
+fi
+
+echo "2. The zip that the tasks of the job fetch."
+run python build_zip.py --output "$work/dist"
+
+echo "3. The job, as DC/OS runs it; only the addresses are this machine's."
+rm -rf "$work/sandbox"
+run poets dcos run demo/poets.json --sandbox "$work/sandbox" \
+  --set "service.job_url=$(ls "$work"/dist/poets-*.zip)" \
+  --set "service.shared_filesystem=$work/test_run" \
+  --set service.hdfs.config_uri= \
+  --set service.security.kerberos.enabled=false \
+  --arg "image_dir=$work/flower_photos" \
+  --arg architecture=scattering_128 \
+  --arg "saved_model_dir=<<shared_filesystem>>/saved_model/1" \
+  --arg "checkpoint_path=<<shared_filesystem>>/checkpoint/head"
+
+echo "4. What came out."
+run poets logs "$work/sandbox/worker-0/stderr"
+run poets results "$work/test_run"
+run poets label "$work/flower_photos/roses/roses_00001.jpg" \
+  --model "$work/test_run/retrained_graph.pb"
+
+echo
+echo "The results are in  $work/test_run"
+echo "Look at them with   poets results $work/test_run"
+echo "                    tensorboard --logdir $work/test_run/training_summaries"
