@@ -43,7 +43,8 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 docs: setup
-	$(BIN)/python -m poets.flags > docs/flags.md
+	$(BIN)/python -c 'from poets.flags import flags_markdown as text; \
+	  print(text(), end="")' > docs/flags.md
 
 zip: setup
 	$(BIN)/python build_zip.py

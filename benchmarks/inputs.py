@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 PROJECT = Path(__file__).resolve().parent.parent
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG")
-DRAWN_PER_LABEL = {"flower_photos_128": 800, "flower_photos_full": 100}
+DRAWN = {  # flags of demo/flowers.py
+    "flower_photos_128": ["--per_label=860", "--size=128..128"],
+    "flower_photos_full": ["--per_label=100", "--size=240..500"],
+}
 
 
 @dataclass(frozen=True)
@@ -112,25 +113,15 @@ def unpack_graph(archive: Path, graph: Path) -> None:
 
 
 def draw_flowers(case: Case, work: Path) -> Path:
-    """Draws flowers for a case, shrunk to its size if its photographs are small."""
+    """Draws as many flowers of the same size as the case has photographs."""
     target = work / f"{case.photographs}_drawn"
-    if target.exists():
-        return target
-    parts = target.with_suffix(".part")
-    shutil.rmtree(parts, ignore_errors=True)
-    count = DRAWN_PER_LABEL[case.photographs]
-    script = PROJECT / "demo" / "flowers.py"
-    subprocess.run(
-        [sys.executable, script, parts, f"--per_label={count}", "--seed=0"],
-        check=True,
-        stdout=sys.stderr,
-    )
-    if case is SMALL:
-        for path in photographs(parts):
-            with Image.open(path) as image:
-                size_px = (case.image_size_px, case.image_size_px)
-                image.convert("RGB").resize(size_px).save(path, quality=90)
-    parts.rename(target)
+    if not target.exists():
+        script = PROJECT / "demo" / "flowers.py"
+        subprocess.run(
+            [sys.executable, script, target, "--seed=0", *DRAWN[case.photographs]],
+            check=True,
+            stdout=sys.stderr,
+        )
     return target
 
 

@@ -1,7 +1,7 @@
 """Draws five kinds of flowers, so that the job has pictures where there are none.
 
     OUT/daisy/daisy_00001.jpg          white petals around a yellow disk
-    OUT/dandelion/dandelion_00001.jpg  yellow heads of many rays, or white puffs
+    OUT/dandelion/dandelion_00001.jpg  yellow heads of many rays, or balls of seeds
     OUT/roses/roses_00001.jpg          spirals of overlapping petals
     OUT/sunflowers/...                 yellow petals around a big dark disk
     OUT/tulips/...                     cups on stems with long leaves
@@ -10,18 +10,18 @@
 
 Size, angle, colour, light, focus and background vary, colours overlap between labels,
 and leaves hide parts. The same seed draws the same pictures, however many there are.
-OUT appears whole, and replaces only a folder that was drawn by this program.
+OUT appears whole, and takes the place only of a folder that was drawn by this program.
 """
 
 import argparse
 import io
 import json
-import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -31,23 +31,68 @@ from PIL import Image
 MARKER = ".drawn_by_flowers.json"  # in a folder that may be drawn anew
 GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
 
+Colour = tuple[float, ...]  # R, G, B in 0..255
 WHITE, IVORY, PINK, RED = (
     (248, 246, 242),
     (240, 226, 196),
     (232, 130, 160),
     (190, 25, 40),
 )
-YELLOW, ORANGE, PURPLE, BROWN = (
-    (246, 206, 30),
-    (238, 140, 25),
-    (120, 45, 130),
-    (78, 48, 26),
-)
+YELLOW, ORANGE, PURPLE = (246, 206, 30), (238, 140, 25), (120, 45, 130)
 LEAF, GRASS, SKY, SOIL = (58, 105, 42), (96, 140, 56), (120, 170, 225), (112, 84, 62)
+BROWN, FLUFF = (78, 48, 26), (225, 225, 220)
 
-PETALS = (WHITE, IVORY, PINK, RED, YELLOW, ORANGE, PURPLE)
+PETALS: dict[
+    str, dict[Colour, float]
+] = {  # label -> how often its petals have which colour
+    "daisy": {WHITE: 9, PINK: 1, IVORY: 1, YELLOW: 0.4},
+    "dandelion": {YELLOW: 6, FLUFF: 3, ORANGE: 1},
+    "roses": {RED: 5, PINK: 3, WHITE: 1, YELLOW: 0.5, ORANGE: 0.3},
+    "sunflowers": {YELLOW: 8, ORANGE: 2, RED: 0.2},
+    "tulips": {RED: 3, PINK: 1.5, YELLOW: 2, PURPLE: 3, WHITE: 0.5, ORANGE: 1},
+}
 
-Colour = tuple[float, float, float]
+
+def directions(angles: float | np.ndarray) -> np.ndarray:
+    """Returns x and y of steps of length 1, [2] or [N, 2]."""
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+
+
+def rotation(angle: float) -> np.ndarray:
+    """Returns the [2, 2] matrix that turns by `angle` radians."""
+    return np.stack([directions(angle), directions(angle + np.pi / 2)], axis=1)
+
+
+def shade(colour: Colour, light: float) -> Colour:
+    """Returns a colour in more or less light."""
+    return tuple(min(255.0, channel * light) for channel in colour)
+
+
+def jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
+    """Returns a colour near another, in brightness above all."""
+    every, *each = rng.normal(0, amount, 4)
+    moved = (
+        channel + every + own / 2 for channel, own in zip(colour, each, strict=True)
+    )
+    return tuple(min(255.0, max(0.0, channel)) for channel in moved)
+
+
+def choose(rng: np.random.Generator, weights: dict[Colour, float]) -> Colour:
+    """Returns one of the colours, by how often each is due."""
+    shares = np.array(list(weights.values()))
+    return list(weights)[rng.choice(len(weights), p=shares / shares.sum())]
+
+
+@lru_cache
+def petal_outline(roundness: float, belly: float) -> np.ndarray:
+    """Returns [18, 2] around a petal of length and width 1, widest at x = `belly`."""
+    along = np.linspace(0, 1, 9)
+    half = 0.5 * np.sin(np.pi * along ** -(np.log(2) / np.log(belly))) ** roundness
+    upper = np.stack([along, half], axis=1)
+    return np.concatenate([upper, upper[::-1] * (1, -1)])
+
+
+CIRCLE = directions(np.linspace(0, 2 * np.pi, 20, endpoint=False))
 
 
 @dataclass
@@ -66,21 +111,19 @@ class Pen:
     centre: np.ndarray
     view: np.ndarray
 
-    def _pixels(self, points: np.ndarray) -> np.ndarray:
-        return np.round((points @ self.view.T + self.centre) * 16).astype(np.int32)
+    def _pixels(self, points: np.ndarray) -> list[np.ndarray]:
+        return [((points @ self.view.T + self.centre) * 16).astype(np.int32)]
 
     def fill(self, outline: np.ndarray, colour: Colour) -> None:
-        cv2.fillPoly(self.picture, [self._pixels(outline)], colour, cv2.LINE_AA, 4)
+        cv2.fillPoly(self.picture, self._pixels(outline), colour, cv2.LINE_AA, 4)
 
-    def line(self, points: np.ndarray, colour: Colour, width: float = 0.02) -> None:
-        pixels = max(1, round(width * abs(np.linalg.det(self.view)) ** 0.5))
-        path = [self._pixels(points)]
-        cv2.polylines(self.picture, path, False, colour, pixels, cv2.LINE_AA, 4)
+    def line(self, points: np.ndarray, colour: Colour, width: float = 0.01) -> None:
+        width_px = max(1, round(width * abs(np.linalg.det(self.view)) ** 0.5))
+        path = self._pixels(points)
+        cv2.polylines(self.picture, path, False, colour, width_px, cv2.LINE_AA, 4)
 
-    def disk(self, radius: float, colour: Colour, x: float = 0, y: float = 0) -> None:
-        turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-        circle = np.stack([np.cos(turns), np.sin(turns)], axis=1)
-        self.fill(circle * radius + (x, y), colour)
+    def disk(self, radius: float, colour: Colour, at: Iterable[float] = (0, 0)) -> None:
+        self.fill(CIRCLE * radius + tuple(at), colour)
 
     def petal(
         self,
@@ -90,303 +133,232 @@ class Pen:
         colour: Colour,
         start: float = 0.0,
         roundness: float = 0.7,
-        belly: float = 1.2,
+        belly: float = 0.55,
     ) -> None:
         """Draws a petal from `start` outwards, darker at its rim and along its fold."""
-        along = np.linspace(0, 1, 9)
-        half = width / 2 * np.sin(np.pi * along**belly) ** roundness
-        upper = np.stack([along * length, half], axis=1)
-        outline = np.concatenate([upper, upper[::-1] * (1, -1)])
-        turn = rotation(angle)
-        for scale, light in ((1.0, 0.78), (0.86, 1.0)):
-            shape = outline * (0.5 + scale / 2, scale) + (start, 0)
-            self.fill(shape @ turn.T, shade(colour, light))
-        fold = np.array([[start + 0.1 * length, 0], [start + 0.75 * length, 0]])
-        self.line(fold @ turn.T, shade(colour, 0.86), 0.015)
+        outline = petal_outline(roundness, belly) * (length, width)
+        turn = rotation(angle).T
+        self.fill((outline + (start, 0)) @ turn, shade(colour, 0.78))
+        self.fill((outline * (0.93, 0.86) + (start, 0)) @ turn, colour)
+        fold = np.array([(0.1 * length + start, 0), (0.75 * length + start, 0)])
+        self.line(fold @ turn, shade(colour, 0.86))
 
-    def ring(self, count: int, colour: Colour, length: float, **petal: float) -> None:
+    def ring(self, count: int, length: float, colour: Colour, **petal: float) -> None:
         """Draws petals all around, no two quite the same."""
-        first = self.rng.uniform(0, 2 * np.pi)
+        step, first = 2 * np.pi / count, self.rng.uniform(0, 2 * np.pi)
         for index in self.rng.permutation(count):
-            self.petal(
-                first + (index + self.rng.uniform(-0.3, 0.3)) * 2 * np.pi / count,
-                length * self.rng.uniform(0.86, 1.05),
-                colour=jitter(self.rng, colour, 12),
-                **petal,
-            )
+            angle = first + (index + self.rng.uniform(-0.3, 0.3)) * step
+            reach = length * self.rng.uniform(0.86, 1.05)
+            self.petal(angle, reach, colour=jitter(self.rng, colour, 10), **petal)
 
     def seeds(self, radius: float, count: int, inner: Colour, outer: Colour) -> None:
         """Draws the florets of a disk, in the spirals of the golden angle."""
         for index in range(count):
             share = (index + 0.5) / count
-            x, y = radius * share**0.5 * np.array(direction(index * GOLDEN_ANGLE))
-            tint = tuple(np.multiply(inner, 1 - share) + np.multiply(outer, share))
-            self.disk(radius * 0.8 / count**0.5, jitter(self.rng, tint, 18), x, y)
+            tint = jitter(self.rng, outer if self.rng.random() < share else inner, 12)
+            at = radius * share**0.5 * directions(index * GOLDEN_ANGLE)
+            self.disk(radius * 0.8 / count**0.5, tint, at)
 
 
-def direction(angle: float) -> tuple[float, float]:
-    """Returns x and y of a step of length 1."""
-    return np.cos(angle), np.sin(angle)
+def daisy(pen: Pen, colour: Colour) -> None:
+    """Draws narrow petals around a small yellow disk."""
+    count, disk = pen.rng.integers(12, 24), pen.rng.uniform(0.2, 0.36)
+    petal = {"width": pen.rng.uniform(0.2, 0.32), "start": 0.1, "roundness": 0.5}
+    for light in (0.85, 1.0):
+        pen.ring(count, 0.85, shade(colour, light), **petal)
+    pen.disk(disk, shade(YELLOW, 0.7))
+    pen.seeds(disk * 0.95, 40, ORANGE, YELLOW)
 
 
-def rotation(angle: float) -> np.ndarray:
-    """Returns the [2, 2] matrix that turns by `angle` radians."""
-    x, y = direction(angle)
-    return np.array([[x, -y], [y, x]])
-
-
-def shade(colour: Colour, light: float) -> Colour:
-    """Returns a colour in more or less light."""
-    return tuple(np.clip(np.multiply(colour, light), 0, 255).tolist())
-
-
-def jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
-    """Returns a colour near another, in brightness above all."""
-    moved = np.add(colour, rng.normal(0, amount) + rng.normal(0, amount / 2, 3))
-    return tuple(np.clip(moved, 0, 255).tolist())
-
-
-def choose(rng: np.random.Generator, weights: dict[Colour, float]) -> Colour:
-    """Returns one of the colours, jittered."""
-    colours, shares = list(weights), np.array(list(weights.values()))
-    return jitter(rng, colours[rng.choice(len(colours), p=shares / shares.sum())], 10)
-
-
-def daisy(pen: Pen) -> None:
-    """Draws white petals, seldom pink or yellow ones, around a yellow disk."""
-    rng = pen.rng
-    colour = choose(rng, {WHITE: 8, PINK: 1, YELLOW: 1, IVORY: 1})
-    count, width = rng.integers(12, 24), rng.uniform(0.2, 0.32)
-    start = rng.uniform(0.05, 0.15)
-    pen.ring(count, shade(colour, 0.85), 0.85, width=width, start=start, roundness=0.5)
-    pen.ring(count, colour, 0.82, width=width, start=start, roundness=0.5)
-    middle = choose(rng, {YELLOW: 4, ORANGE: 1})
-    disk = rng.uniform(0.2, 0.36)
-    pen.disk(disk, shade(middle, 0.75))
-    pen.seeds(disk * 0.95, 40, shade(middle, 0.8), middle)
-
-
-def dandelion(pen: Pen) -> None:
-    """Draws a yellow head of many rays, or the white ball of seeds after it."""
-    rng = pen.rng
-    if rng.random() < 0.35:
-        pen.disk(0.12, BROWN)
-        for index in range(rng.integers(60, 110)):
-            reach = 0.95 * rng.uniform(0.1, 1) ** 0.3
-            end = reach * np.array(direction(index * GOLDEN_ANGLE))
-            grey = jitter(rng, (225, 225, 220), 14)
-            pen.line(np.array([(0, 0), end]), shade(grey, 0.85), 0.01)
-            for spoke in np.arange(5) * 1.3 + index:
-                tip = end + np.multiply(direction(spoke), 0.12)
-                pen.line(np.array([end, tip]), grey, 0.01)
+def dandelion(pen: Pen, colour: Colour) -> None:
+    """Draws a head of many rays, or the ball of seeds that comes after it."""
+    if colour[2] < 150:
+        pen.disk(0.5, shade(colour, 0.7))
+        for length, light in ((1.0, 0.85), (0.85, 0.95), (0.65, 1.0), (0.42, 1.05)):
+            rays = int(45 * length + 8)
+            pen.ring(rays, length, shade(colour, light), width=0.09, roundness=0.4)
         return
-    colour = choose(rng, {YELLOW: 5, ORANGE: 1})
-    pen.disk(0.5, shade(colour, 0.7))
-    for length, light in ((1.0, 0.85), (0.85, 0.95), (0.65, 1.0), (0.42, 1.05)):
-        count = int(60 * length + 8)
-        thin = rng.uniform(0.07, 0.1)
-        pen.ring(count, shade(colour, light), length, width=thin, roundness=0.4)
-    pen.disk(0.12, shade(colour, 0.8))
+    pen.disk(0.12, BROWN)
+    for index in range(pen.rng.integers(60, 110)):
+        grey = jitter(pen.rng, colour, 14)
+        out = directions(index * GOLDEN_ANGLE) * 0.95 * pen.rng.uniform(0.1, 1) ** 0.3
+        pen.line(np.array([(0, 0), out]), shade(grey, 0.85))
+        tips = out + 0.12 * directions(np.arange(5) * 1.3 + index)
+        pen.line(np.insert(tips, range(5), out, axis=0), grey)
 
 
-def roses(pen: Pen) -> None:
+def roses(pen: Pen, colour: Colour) -> None:
     """Draws broad petals in a spiral, from the outermost to the bud."""
-    rng = pen.rng
-    colour = choose(rng, {RED: 4, PINK: 3, WHITE: 1.5, YELLOW: 1, ORANGE: 1, IVORY: 1})
-    count = rng.integers(16, 26)
-    first = rng.uniform(0, 2 * np.pi)
+    count, first = pen.rng.integers(16, 26), pen.rng.uniform(0, 2 * np.pi)
     for index in range(count):
         left = 1 - index / count
-        angle = first + index * GOLDEN_ANGLE
-        x, y = np.multiply(direction(angle), 0.5 * left)
-        tint = jitter(rng, shade(colour, 0.72 + 0.33 * left), 7)
+        at = 0.5 * left * directions(first + index * GOLDEN_ANGLE)
+        tint = jitter(pen.rng, shade(colour, 0.72 + 0.33 * left), 7)
         radius = 0.5 * left**0.8 + 0.06
-        pen.disk(radius, shade(tint, 0.68), x, y)
-        pen.disk(radius * 0.93, tint, x * 1.04, y * 1.04)
-        pen.disk(radius * 0.72, shade(tint, 0.86), x * 0.72, y * 0.72)
-    turns = np.linspace(0, rng.uniform(3.5, 5.5) * np.pi, 40)
-    spiral = (
-        0.3 * (turns / turns[-1])[:, None] * np.stack(direction(turns + first), axis=1)
-    )
+        pen.disk(radius, shade(tint, 0.68), at)
+        pen.disk(radius * 0.93, tint, at * 1.04)
+        pen.disk(radius * 0.72, shade(tint, 0.86), at * 0.72)
+    turns = np.linspace(0, pen.rng.uniform(3.5, 5.5) * np.pi, 40)
+    spiral = 0.3 * (turns / turns[-1])[:, None] * directions(turns + first)
     pen.line(spiral, shade(colour, 0.55), 0.035)
 
 
-def sunflowers(pen: Pen) -> None:
-    """Draws pointed yellow petals around a big disk, dark with few exceptions."""
-    rng = pen.rng
-    colour = choose(rng, {YELLOW: 6, ORANGE: 2, RED: 0.3})
-    disk = rng.uniform(0.38, 0.55)
-    count, width = rng.integers(16, 28), rng.uniform(0.2, 0.3)
-    petal = {"width": width, "start": disk * 0.8, "roundness": 0.9, "belly": 0.9}
-    pen.ring(count, shade(colour, 0.8), 1 - disk * 0.8, **petal)
-    pen.ring(count, colour, 0.95 - disk * 0.8, **petal)
-    seeds = choose(rng, {BROWN: 5, ORANGE: 0.7, LEAF: 0.7})
+def sunflowers(pen: Pen, colour: Colour) -> None:
+    """Draws pointed petals around a big disk, dark with few exceptions."""
+    disk, count = pen.rng.uniform(0.38, 0.55), pen.rng.integers(16, 28)
+    start = disk * 0.8
+    petal = {"width": pen.rng.uniform(0.2, 0.3), "roundness": 0.9, "belly": 0.45}
+    for light in (0.8, 1.0):
+        pen.ring(count, 1 - start, shade(colour, light), start=start, **petal)
+    seeds = choose(pen.rng, {BROWN: 8, SOIL: 2, LEAF: 1})
     pen.disk(disk, shade(seeds, 0.7))
-    pen.seeds(disk * 0.95, 90, shade(seeds, 0.7), shade(seeds, 1.5))
+    pen.seeds(disk * 0.95, 80, shade(seeds, 0.7), shade(seeds, 1.5))
 
 
-def tulips(pen: Pen) -> None:
+def tulips(pen: Pen, colour: Colour) -> None:
     """Draws a cup from the side, or seldom six broad petals from above."""
-    rng = pen.rng
-    colour = choose(rng, {RED: 3, PINK: 2, YELLOW: 2, PURPLE: 2, WHITE: 1, ORANGE: 1})
-    if rng.random() < 0.12:
+    if pen.rng.random() < 0.08:
         for light in (0.85, 1.0):
-            pen.ring(3, shade(colour, light), 1.0, width=0.85, roundness=0.6)
+            pen.ring(3, 1.0, shade(colour, light), width=0.85)
         pen.seeds(0.18, 12, (40, 40, 30), YELLOW)
         return
-    open_by = rng.uniform(0.05, 0.4)
-    petals = [(-0.5, 0.8), (0.5, 0.8), (-1, 0.9), (1, 0.92), (0, 1.04)]
-    for side, light in petals:
-        lean = -np.pi / 2 + side * open_by
-        foot = Pen(
-            pen.picture, rng, pen.centre + pen.view @ (side * 0.22, 0.75), pen.view
-        )
-        tint = jitter(rng, shade(colour, light), 6)
-        length = 1.75 if side else 1.6
-        foot.petal(
-            lean, length, rng.uniform(0.8, 0.95), tint, roundness=0.75, belly=0.9
-        )
+    opening = pen.rng.uniform(0.05, 0.4)
+    for side, light in ((-0.5, 0.8), (0.5, 0.8), (-1, 0.9), (1, 0.92), (0, 1.04)):
+        foot = pen.centre + pen.view @ (side * 0.22, 0.75)
+        cup = Pen(pen.picture, pen.rng, foot, pen.view)
+        length, width = 1.75 - 0.15 * (side == 0), pen.rng.uniform(0.8, 0.95)
+        tint = jitter(pen.rng, shade(colour, light), 6)
+        cup.petal(side * opening - np.pi / 2, length, width, tint, belly=0.45)
 
 
-KINDS: dict[str, Callable[[Pen], None]] = {
-    "daisy": daisy,
-    "dandelion": dandelion,
-    "roses": roses,
-    "sunflowers": sunflowers,
-    "tulips": tulips,
-}
-
-
-def cloud(
-    rng: np.random.Generator, shape: tuple[int, int], cell: float, *colours: Colour
-) -> np.ndarray:
-    """Returns uint8 [H, W, 3] that drifts between two colours, `cell` pixels a patch."""
-    height, width = shape
-    coarse = rng.random((int(height / cell) + 2, int(width / cell) + 2))
-    share = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    share = share.clip(0, 1)[..., None]
-    return (share * colours[0] + (1 - share) * colours[1]).astype(np.uint8)
-
-
-def background(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Returns uint8 [H, W, 3]: a meadow, soil, sky, a wall, or lights out of focus."""
-    height, width = shape
-    whole = Pen(np.empty(0), rng, np.zeros(2), np.diag([width, height]).astype(float))
-    kind = rng.choice(
-        ["meadow", "soil", "sky", "wall", "lights"], p=[0.3, 0.15, 0.15, 0.1, 0.3]
-    )
-    green = jitter(rng, LEAF, 18)
-    if kind == "soil":
-        whole.picture = cloud(rng, shape, 6, jitter(rng, SOIL, 15), shade(SOIL, 0.5))
-    elif kind == "sky":
-        blue = jitter(rng, SKY, 20)
-        whole.picture = cloud(rng, shape, 90, blue, jitter(rng, (225, 232, 240), 12))
-        horizon = rng.integers(height // 2, height)
-        whole.picture[horizon:] = cloud(rng, shape, 20, green, GRASS)[horizon:]
-    elif kind == "wall":
-        plain = tuple(rng.uniform(20, 235, 3))
-        whole.picture = cloud(rng, shape, 120, plain, shade(plain, 0.6))
-    else:
-        whole.picture = cloud(rng, shape, 30, shade(green, 0.5), jitter(rng, GRASS, 25))
-    if kind == "lights":
-        for _ in range(rng.integers(6, 25)):
-            lamp = choose(rng, {GRASS: 4, LEAF: 4, **dict.fromkeys(PETALS, 0.5)})
-            whole.disk(rng.uniform(0.03, 0.12), lamp, *rng.random(2))
-        blur = rng.uniform(3, 9)
-        whole.picture = cv2.GaussianBlur(whole.picture, (0, 0), blur)
-    elif kind != "wall":
-        leaves(whole, rng.integers(10, 50))
-        for _ in range(rng.integers(0, 12)):  # other things that have petals' colours
-            spot = choose(rng, dict.fromkeys(PETALS, 1))
-            whole.disk(rng.uniform(0.008, 0.04), spot, *rng.random(2))
-        if rng.random() < 0.6:
-            whole.picture = cv2.GaussianBlur(whole.picture, (0, 0), rng.uniform(0.6, 4))
-    return whole.picture
-
-
-def leaves(whole: Pen, count: int) -> None:
-    """Draws blades of grass and leaves over a picture, wherever they fall."""
-    rng = whole.rng
-    for _ in range(count):
-        green = jitter(rng, LEAF if rng.random() < 0.5 else GRASS, 20)
-        pen = Pen(whole.picture, rng, whole.view @ rng.random(2), whole.view)
-        length, wide = rng.uniform(0.15, 0.5), rng.uniform(0.015, 0.1)
-        pen.petal(rng.normal(-np.pi / 2, 0.6), length, wide, green)
+KINDS = {kind.__name__: kind for kind in (daisy, dandelion, roses, sunflowers, tulips)}
 
 
 def stem(pen: Pen, label: str) -> None:
     """Draws what holds the flower: a bent stem, with the leaves of its kind."""
     rng, green = pen.rng, jitter(pen.rng, LEAF, 15)
-    radius = abs(np.linalg.det(pen.view)) ** 0.5
-    upright = Pen(pen.picture, rng, pen.centre, np.eye(2) * radius)
+    upright = np.eye(2) * abs(np.linalg.det(pen.view)) ** 0.5
     down = np.linspace(0, 5, 12)
-    bend = rng.normal(0, 0.06)
-    path = np.stack([bend * down**2, down], axis=1)
-    upright.line(path, green, 0.14 if label in ("tulips", "sunflowers") else 0.08)
-    foot = pen.centre + radius * path[rng.integers(4, 8)]
+    path = np.stack([rng.normal(0, 0.06) * down**2, down], axis=1)
+    width = 0.14 if label in ("tulips", "sunflowers") else 0.08
+    Pen(pen.picture, rng, pen.centre, upright).line(path, green, width)
+    foot = pen.centre + upright @ path[rng.integers(4, 8)]
     for side in (-1, 1):
-        leaf = Pen(pen.picture, rng, foot, upright.view)
-        tint = jitter(rng, green, 10)
+        leaf = Pen(pen.picture, rng, foot, upright)
         if label == "tulips":
-            leaf.petal(-np.pi / 2 + side * rng.uniform(0.1, 0.5), 2.6, 0.5, tint)
+            leaf.petal(side * rng.uniform(0.1, 0.5) - np.pi / 2, 2.6, 0.5, green)
         elif label in ("roses", "sunflowers"):
-            leaf.petal(-np.pi / 2 + side * rng.uniform(0.8, 1.5), 1.2, 0.6, tint)
+            leaf.petal(side * rng.uniform(0.8, 1.5) - np.pi / 2, 1.2, 0.6, green)
+
+
+def leaves(whole: Pen, count: int, highest: float = 0.0) -> None:
+    """Draws blades of grass and leaves over a picture, rooted below `highest`."""
+    rng = whole.rng
+    for _ in range(count):
+        root = whole.view @ (rng.random(), rng.uniform(highest, 1.2))
+        green = jitter(rng, LEAF if rng.random() < 0.5 else GRASS, 20)
+        length, width = rng.uniform(0.15, 0.45), rng.uniform(0.015, 0.08)
+        pen = Pen(whole.picture, rng, root, whole.view)
+        pen.petal(rng.normal(-np.pi / 2, 0.6), length, width, green)
+
+
+def cloud(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    cell: int,
+    light: Colour,
+    dark: Colour,
+) -> np.ndarray:
+    """Returns uint8 [H, W, 3] between two colours, in patches of `cell` pixels."""
+    coarse = rng.random([int(side / cell) + 2 for side in shape], np.float32)
+    share = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    ramp = np.linspace(np.array(light), np.array(dark), 256).astype(np.uint8)
+    return ramp[(share.clip(0, 1) * 255).astype(np.uint8)]
+
+
+def background(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Returns uint8 [H, W, 3]: a meadow, soil, the sky, a wall, or spots of light."""
+    green = jitter(rng, LEAF, 18)
+    meadow = cloud(rng, shape, 30, shade(green, 0.5), jitter(rng, GRASS, 25))
+    whole = Pen(meadow, rng, np.zeros(2), np.diag(shape[::-1]).astype(float))
+    kinds, shares = (
+        ["meadow", "soil", "sky", "wall", "lights"],
+        [0.25, 0.2, 0.2, 0.1, 0.25],
+    )
+    kind, highest = rng.choice(kinds, p=shares), 0.0
+    if kind == "wall":
+        plain = jitter(rng, (rng.uniform(50, 200),) * 3, 30)
+        return cloud(rng, shape, 120, plain, shade(plain, 0.6))
+    if kind == "soil":
+        whole.picture = cloud(rng, shape, 6, jitter(rng, SOIL, 15), shade(SOIL, 0.5))
+    elif kind == "sky":
+        highest = rng.uniform(0.5, 0.95)
+        sky = cloud(rng, shape, 90, jitter(rng, SKY, 20), (225, 232, 240))
+        horizon = int(highest * shape[0])
+        whole.picture[:horizon] = sky[:horizon]
+    spots = {colour: 1.0 for colours in PETALS.values() for colour in colours}
+    if kind == "lights":
+        for _ in range(rng.integers(6, 25)):
+            lamp = jitter(rng, choose(rng, spots | {GRASS: 20.0, LEAF: 20.0}), 15)
+            whole.disk(rng.uniform(0.03, 0.12), lamp, rng.random(2))
+        return cv2.GaussianBlur(whole.picture, (0, 0), rng.uniform(3, 9))
+    leaves(whole, int(rng.integers(8, 35)), highest)
+    for _ in range(rng.integers(0, 8)):  # other things with the colours of petals
+        at = rng.random(), rng.uniform(highest, 1)
+        whole.disk(rng.uniform(0.008, 0.03), choose(rng, spots), at)
+    return cv2.GaussianBlur(whole.picture, (0, 0), rng.uniform(0.4, 4))
+
+
+def photograph(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns the picture in some light, in or out of focus, with a camera's noise."""
+    height, width = picture.shape[:2]
+    corners = rng.uniform(0.6, 1.3, (2, 2)).astype(np.float32)
+    light = cv2.resize(corners, (width, height))[..., None]
+    taken = picture * (light * rng.normal(1, 0.05, 3).astype(np.float32))
+    if rng.random() < 0.5:
+        taken = cv2.GaussianBlur(taken, (0, 0), rng.exponential(0.6) + 0.3)
+    grain = rng.standard_normal((height, width, 1), np.float32) * rng.uniform(0, 8)
+    return (taken + grain).clip(0, 255).astype(np.uint8)
 
 
 def draw(label: str, rng: np.random.Generator, sizes: tuple[int, int]) -> np.ndarray:
     """Returns uint8 [H, W, 3], each side within `sizes`: one to eight flowers."""
-    shape = tuple(int(side) for side in rng.integers(sizes[0], sizes[1] + 1, 2))
-    picture = background(rng, shape)
+    height, width = (int(side) for side in rng.integers(sizes[0], sizes[1] + 1, 2))
+    picture = background(rng, (height, width))
+    colour = choose(rng, PETALS[label])
     count = rng.choice([1, 2, 3, 5, 8], p=[0.5, 0.2, 0.15, 0.1, 0.05])
-    middles = rng.uniform(0.5 - 0.12 * count**0.5, 0.5 + 0.12 * count**0.5, (count, 2))
-    for middle in sorted(middles.tolist(), key=lambda xy: xy[1]):  # the near ones last
-        radius = min(shape) * rng.uniform(0.2, 0.48) / count**0.45
-        tilt, spin = rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi)
+    places = 0.5 + rng.uniform(-0.12, 0.12, (count, 2)) * count**0.5
+    for x, y in sorted(places.tolist(), key=lambda place: place[1]):  # near ones last
+        if rng.random() < 0.15:
+            colour = choose(rng, PETALS[label])
+        radius = min(height, width) * rng.uniform(0.24, 0.5) / count**0.45
+        tilt, spin = rng.uniform(0, 2 * np.pi, 2)
         if label == "tulips":
             tilt, spin, radius = rng.normal(0, 0.25), 0.0, radius * 0.8
-        squash = np.diag([rng.uniform(0.6, 1.0), 1.0])
+        squash = np.diag([rng.uniform(0.65, 1.0), 1.0])
         view = radius * rotation(tilt) @ squash @ rotation(spin)
-        pen = Pen(picture, rng, np.array(middle) * shape[::-1], view)
-        if rng.random() < 0.75:
+        pen = Pen(picture, rng, np.array([x * width, y * height]), view)
+        if rng.random() < 0.8:
             stem(pen, label)
-        KINDS[label](pen)
-    if rng.random() < 0.5:
-        whole = Pen(picture, rng, np.zeros(2), np.diag(shape[::-1]).astype(float))
-        leaves(whole, rng.integers(1, 6))
+        KINDS[label](pen, jitter(rng, colour, 10))
+    if rng.random() < 0.4:
+        whole = Pen(picture, rng, np.zeros(2), np.diag([width, height]).astype(float))
+        leaves(whole, int(rng.integers(1, 6)), highest=0.5)
     return photograph(picture, rng)
-
-
-def photograph(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns the picture in some light, of some colour, as some camera took it."""
-    height, width = picture.shape[:2]
-    side = rng.uniform(0.5, 1.3, (2, 2)).astype(np.float32)
-    light = cv2.resize(side, (width, height))[..., None] * rng.normal(1, 0.06, 3)
-    taken = picture * light.astype(np.float32)
-    if rng.random() < 0.6:
-        taken = cv2.GaussianBlur(taken, (0, 0), rng.exponential(0.8) + 0.3)
-    grey = taken.mean(axis=2, keepdims=True)
-    taken = grey + (taken - grey) * rng.uniform(0.5, 1.15)
-    taken += rng.normal(0, rng.uniform(0, 9), (height, width, 1))
-    return taken.clip(0, 255).astype(np.uint8)
-
-
-def jpeg(picture: np.ndarray, quality: int) -> bytes:
-    """Returns the picture as a JPEG file."""
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    return cv2.imencode(".jpg", picture[..., ::-1], settings)[1].tobytes()
 
 
 def draw_folder(
     folder: Path, per_label: int, sizes: tuple[int, int], seed: int
 ) -> None:
-    """Draws `per_label` pictures of each label into `folder`."""
+    """Draws `per_label` pictures of each label into `folder`, JPEG of any quality."""
     for label_index, label in enumerate(KINDS):
         (folder / label).mkdir()
         for index in range(1, per_label + 1):
             rng = np.random.default_rng([seed, label_index, index])
             picture = draw(label, rng, sizes)
-            file = folder / label / f"{label}_{index:05}.jpg"
-            file.write_bytes(jpeg(picture, int(rng.integers(45, 96))))
+            quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 96))]
+            _, data = cv2.imencode(".jpg", picture[..., ::-1], quality)
+            (folder / label / f"{label}_{index:05}.jpg").write_bytes(data.tobytes())
 
 
 def draw_odd(folder: Path, sizes: tuple[int, int], seed: int) -> None:
@@ -397,77 +369,62 @@ def draw_odd(folder: Path, sizes: tuple[int, int], seed: int) -> None:
     clear.putalpha(Image.linear_gradient("L").resize(clear.size))
     clear.save(folder / "daisy/odd_transparent.png")
     pictures["dandelion"].convert("L").save(folder / "dandelion/odd_grey.jpg")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: a viewer turns it a quarter to the right
     turned = pictures["roses"].transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: a viewer turns it back, a quarter to the right
     turned.save(folder / "roses/odd_turned.jpg", exif=exif)
     pictures["sunflowers"].save(folder / "sunflowers/odd.webp")
-    whole = io.BytesIO()
-    pictures["tulips"].save(whole, "JPEG")
+    pictures["tulips"].save(whole := io.BytesIO(), "JPEG")
     (folder / "tulips/odd_broken.jpg").write_bytes(whole.getvalue()[:300])
-
-
-def publish(made: Path, out: Path) -> None:
-    """Puts a whole folder in the place of an earlier one, or of none."""
-    if not out.exists():
-        made.rename(out)
-        return
-    earlier = made.with_name(f"{made.name}.earlier")
-    out.rename(earlier)
-    made.rename(out)
-    shutil.rmtree(earlier)
 
 
 def parse_sizes(text: str) -> tuple[int, int]:
     """Returns the shortest and the longest side that `160..320` or `224` allows."""
-    try:
-        shortest, longest = (int(side) for side in (text.split("..") * 2)[:2])
-    except ValueError:
-        shortest = longest = 0
-    if not 32 <= shortest <= longest <= 4096:
+    shortest, _, longest = text.partition("..")
+    sides = [
+        int(side) if side.isdecimal() else 0 for side in (shortest, longest or shortest)
+    ]
+    if not 32 <= sides[0] <= sides[1] <= 4096:
         raise argparse.ArgumentTypeError(
-            f"no image sizes in {text!r}; give pixels, as 224 or 160..320, in 32..4096"
+            f"no sizes in {text!r}; give pixels within 32..4096, as 224 or 160..320"
         )
-    return shortest, longest
-
-
-def parse_count(text: str) -> int:
-    """Returns how many pictures of a label to draw."""
-    if not text.isdecimal() or not 1 <= int(text) <= 99999:
-        raise argparse.ArgumentTypeError(f"no number in 1..99999: {text!r}")
-    return int(text)
+    return sides[0], sides[1]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the program; returns 0, or 2 for the user's mistake."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], allow_abbrev=False
-    )
+    """Runs the program. The user's mistakes exit with 2, before anything is drawn."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
-    parser.add_argument("--per_label", type=parse_count, default=100, metavar="N")
-    parser.add_argument("--size", type=parse_sizes, default="160..320", metavar="PX")
-    parser.add_argument("--seed", type=int, default=0, help="0 or more")
-    parser.add_argument("--odd", action="store_true", help="rare forms, one broken")
+    parser.add_argument("--per_label", type=int, default=100, help="pictures of a kind")
+    parser.add_argument(
+        "--size", type=parse_sizes, default="160..320", help="in pixels"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another, other pictures")
+    parser.add_argument("--odd", action="store_true", help="rare formats, one broken")
     args = parser.parse_args(arguments)
-    if args.seed < 0:
-        parser.error(f"--seed is {args.seed}; give 0 or more")
-    out = args.out.absolute()
-    empty = out.is_dir() and not any(out.iterdir())
-    if out.exists() and not empty and not (out / MARKER).is_file():
-        parser.error(f"{str(args.out)!r} was not drawn by this program; name another")
-    started = time.perf_counter()
+    out: Path = args.out.absolute()
+    for flag, lowest in (("per_label", 1), ("seed", 0)):
+        if (given := getattr(args, flag)) < lowest:
+            parser.error(f"--{flag} is {given}; give {lowest} or more")
+    taken = out.exists() and not (out / MARKER).is_file()
+    if taken and not (out.is_dir() and not any(out.iterdir())):
+        parser.error(f"{str(out)!r} was not drawn by this program; name another folder")
+
+    started_s = time.perf_counter()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
-        made = Path(beside) / out.name
+        made = Path(beside, "new")
         made.mkdir()
         draw_folder(made, args.per_label, args.size, args.seed)
         if args.odd:
             draw_odd(made, args.size, args.seed)
         about = {"per_label": args.per_label, "size": args.size, "seed": args.seed}
         (made / MARKER).write_text(json.dumps(about) + "\n")
-        publish(made, out)
-    took_s = time.perf_counter() - started
-    pictures = args.per_label * len(KINDS) + len(KINDS) * args.odd
+        if out.exists():
+            out.rename(Path(beside, "earlier"))
+        made.rename(out)
+    pictures = len(KINDS) * (args.per_label + args.odd)
+    took_s = time.perf_counter() - started_s
     print(
         f"drew {pictures} pictures of {len(KINDS)} kinds in {took_s:.1f} s: {args.out}"
     )

@@ -170,3 +170,29 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         else:
             shown = f"{text} (default: {field.default!r})" if field.default else text
             groups[title].add_argument(f"--{name}", metavar="X", help=shown, **common)
+
+
+def flags_markdown() -> str:
+    """Returns the table of all flags for the documents (`make docs`)."""
+    lines = [
+        "# Flags",
+        "",
+        "Of `poets retrain`, and of `args` in the DC/OS job context. Written by",
+        "`make docs` from the program's own table, `poets/config.py`.",
+    ]
+    title = None
+    for name, field in FIELDS.items():
+        if field.metadata["group"] != title:
+            title = field.metadata["group"]
+            lines += ["", f"## {title.capitalize()}", ""]
+            lines += ["| flag | default | what |", "|---|---|---|"]
+        shown = "off" if field.default is False else f"`{field.default}`"
+        if field.default == "":
+            shown = "*required*" if field.metadata.get("required") else "empty"
+        text = field.metadata["help"]
+        if known := field.metadata.get("known"):
+            text += f": `{known}`"
+        elif choices := field.metadata.get("choices"):
+            text += f": {', '.join(f'`{choice}`' for choice in choices)}"
+        lines.append(f"| `--{name}` | {shown} | {text} |")
+    return "\n".join(lines) + "\n"

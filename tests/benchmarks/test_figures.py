@@ -83,7 +83,9 @@ def test_flowers_are_drawn_where_photographs_are_absent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("POETS_TEST_DATA", str(tmp_path / "nothing" / "here"))
-    monkeypatch.setitem(inputs.DRAWN_PER_LABEL, inputs.SMALL.photographs, 2)
+    monkeypatch.setitem(
+        inputs.DRAWN, inputs.SMALL.photographs, ["--per_label=2", "--size=128..128"]
+    )
     found = inputs.find_inputs(inputs.SMALL, tmp_path)
     assert not found.real
     paths = list(inputs.photographs(found.image_dir))

@@ -1,0 +1,264 @@
+"""The layers of docs/architecture.md, held against every import in poets/.
+
+Imports are read by `ast`, those inside functions included; so are the names of
+modules in the tables of adapters, which are imported by `importlib`.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "poets"
+
+LAYERS = (  # highest first; a module imports only from the lines below its own
+    {"poets.py", "__main__", "__init__"},
+    {"cli/"},
+    {"job", "dcos/"},
+    {"retrain"},
+    {"export/", "report/"},
+    {"classifier/", "preflight"},
+    {"bottlenecks/", "head/", "evaluate"},
+    {"split", "distortions", "backbones/"},
+    {"dataset", "images"},
+    {"flags", "runtime"},
+    {"config", "cluster", "storage/", "progress", "quiet"},
+    {"errors"},
+)
+
+ADAPTERS = (  # modules that stand for each other: none knows another
+    {"poets.storage.local"},
+    {
+        "poets.backbones.archives",
+        "poets.backbones.saved_model",
+        "poets.backbones.scattering",
+    },
+    {"poets.bottlenecks.engine_litert", "poets.bottlenecks.engine_tensorflow"},
+)
+
+CLIENTS = {  # third-party package -> the modules that import it
+    "ai_edge_litert": {"bottlenecks.engine_litert"},
+    "cv2": {"images", "bottlenecks.process"},
+    "matplotlib": {"report.curve"},
+    "PIL": {"images", "classifier.with_tensorflow"},
+    "pyarrow": {
+        "storage",
+        "storage.local",
+        "storage.publish",
+        "dataset",
+        "preflight",
+        "backbones.saved_model",
+        "bottlenecks.process",
+        "bottlenecks.store",
+        "classifier",
+        "report.listing",
+    },
+    "requests": {"backbones.download", "classifier.fetch"},
+    "simplejpeg": {"images"},
+    "tensorflow": {
+        "runtime",
+        "dcos.task",  # imports nothing of poets
+        "backbones.graph",  # one function: constants for variables
+        "export.frozen",  # one function: the defaults of attributes
+    },
+    "tensorflow_hub": {"backbones.saved_model"},  # one function: an extra
+    "tqdm": {"progress"},
+}
+AT_MODULE_LEVEL = {"tensorflow": {"runtime"}, "tensorflow_hub": set()}
+
+WITHOUT_NUMPY = LAYERS[-1] | LAYERS[-2] | {"flags", "job", "dcos/", "__init__"}
+
+PRINT = {"cli/", "__main__", "dcos.task", "bottlenecks.process"}
+"""Programs; the last two are started as processes of their own."""
+
+PATHS = {
+    ".".join(("poets", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items()}
+ENTRIES = sorted(
+    f"{path.name}/" if path.is_dir() else path.stem.replace("poets", "poets.py")
+    for path in PACKAGE.iterdir()
+    if path.suffix == ".py" or (path / "__init__.py").exists()
+)
+
+
+def entry_of(module: str) -> str:
+    """Returns a module's name in the table, as "cli/" for poets.cli.label."""
+    if module == "poets":
+        return "__init__"
+    entry = module.split(".")[1]
+    if entry == "poets":
+        return "poets.py"
+    return f"{entry}/" if f"{entry}/" in ENTRIES else entry
+
+
+def layer_of(module: str) -> int:
+    """Returns how high a module stands; 0 is the lowest line."""
+    entry = entry_of(module)
+    (line,) = [i for i, line in enumerate(reversed(LAYERS)) if entry in line]
+    return line
+
+
+def imported_by(tree: ast.AST) -> Iterator[str]:
+    """Yields what the import statements name: a module, or a name in a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_modules(tree: ast.AST) -> set[str]:
+    """Returns the modules of poets that a tree imports.
+
+    `from poets import __version__` imports none: whoever runs is inside `poets`.
+    """
+    found = set()
+    for name in imported_by(tree):
+        if name.split(".")[0] == "poets" and name != "poets.__version__":
+            found.add(name if name in PATHS else name.rpartition(".")[0])
+    return found
+
+
+def named_modules(tree: ast.AST) -> set[str]:
+    """Returns the modules of poets that are named in strings, as for importlib."""
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith("poets.")
+        and node.value in PATHS
+    }
+
+
+def documented_layers() -> tuple[set[str], ...]:
+    """Returns the table in docs/architecture.md: the names that begin each line."""
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    section = text.partition("## Layers")[2].partition("\n## ")[0]
+    block = section.split("```")[1]
+    lines = re.findall(r"^ ?\d+[a-z]? +(.*)$", block, re.MULTILINE)
+    known = {*ENTRIES, *(name for line in LAYERS for name in line)}
+    layers = []
+    for line in lines:
+        names = set()
+        for word in line.split():
+            if word not in known:
+                break  # what follows is prose
+            names.add(word)
+        layers.append(names)
+    return tuple(layers)
+
+
+def test_architecture_document_draws_the_same_layers():
+    assert documented_layers() == LAYERS
+
+
+def test_every_module_has_one_place():
+    assert sorted(name for line in LAYERS for name in line) == ENTRIES
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_imports_come_from_lower_lines(module):
+    imported = own_modules(TREES[module]) | named_modules(TREES[module])
+    wrong = {
+        other
+        for other in imported
+        if entry_of(other) != entry_of(module) and layer_of(other) >= layer_of(module)
+    }
+    assert not wrong, f"{module} imports {sorted(wrong)} from its own line or above"
+
+
+def test_no_module_imports_itself_round_a_circle():
+    # A package's __init__ runs before its modules: importing the module imports it.
+    edges = {
+        module: own_modules(tree) - {module, module.rpartition(".")[0]}
+        for module, tree in TREES.items()
+    }
+    left = dict(edges)
+    while free := [name for name, to in left.items() if not to & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, "these import each other"
+
+
+@pytest.mark.parametrize("package", [e[:-1] for e in ENTRIES if e.endswith("/")])
+def test_a_package_does_not_import_what_it_contains(package):
+    name = f"poets.{package}"
+    assert not {
+        other for other in own_modules(TREES[name]) if other.startswith(f"{name}.")
+    }
+
+
+@pytest.mark.parametrize("adapters", ADAPTERS, ids=lambda of: min(of).split(".")[1])
+def test_adapters_do_not_know_each_other(adapters):
+    for module in adapters:
+        assert not (own_modules(TREES[module]) & adapters)
+
+
+def test_each_client_is_imported_where_it_is_meant_to_be():
+    found: dict[str, set[str]] = {name: set() for name in CLIENTS}
+    for module, tree in TREES.items():
+        for name in imported_by(tree):
+            client = name.split(".")[0]
+            if client in CLIENTS:
+                found[client].add(module.removeprefix("poets."))
+    # The task imports TensorFlow by importlib, with its C++ lines held back.
+    assert 'import_module("tensorflow")' in PATHS["poets.dcos.task"].read_text("utf-8")
+    found["tensorflow"].add("dcos.task")
+    assert found == CLIENTS
+
+
+def test_no_client_is_left_out_of_the_table():
+    import sys
+
+    known = {*sys.stdlib_module_names, *CLIENTS, "poets", "numpy"}
+    imported = {
+        name.split(".")[0] for tree in TREES.values() for name in imported_by(tree)
+    }
+    assert imported <= known
+
+
+@pytest.mark.parametrize(("client", "modules"), AT_MODULE_LEVEL.items())
+def test_heavy_clients_are_imported_inside_functions(client, modules):
+    found = set()
+    for module, tree in TREES.items():
+        inside = {
+            id(node)
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef)
+            for node in ast.walk(function)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in inside:
+                names = {name.split(".")[0] for name in imported_by(node)}
+                found |= {module.removeprefix("poets.")} if client in names else set()
+    assert found == modules
+
+
+def test_the_lowest_layers_and_the_hook_need_no_numpy():
+    importers = {
+        module
+        for module, tree in TREES.items()
+        if "numpy" in {name.split(".")[0] for name in imported_by(tree)}
+    }
+    assert not {module for module in importers if entry_of(module) in WITHOUT_NUMPY}
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_only_programs_print_or_exit(module):
+    if entry_of(module) in PRINT or module.removeprefix("poets.") in PRINT:
+        return
+    called = {
+        ast.unparse(node.func)
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Call)
+    }
+    assert not called & {"print", "sys.exit", "exit", "quit", "os._exit"}
