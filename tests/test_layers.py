@@ -6,6 +6,7 @@ modules in the tables of adapters, which are imported by `importlib`.
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,8 +218,6 @@ def test_each_client_is_imported_where_it_is_meant_to_be():
 
 
 def test_no_client_is_left_out_of_the_table():
-    import sys
-
     known = {*sys.stdlib_module_names, *CLIENTS, "poets", "numpy"}
     imported = {
         name.split(".")[0] for tree in TREES.values() for name in imported_by(tree)
