@@ -162,7 +162,7 @@ class Pen:
 
 def daisy(pen: Pen, colour: Colour) -> None:
     """Draws narrow petals around a small yellow disk."""
-    count, disk = pen.rng.integers(12, 24), pen.rng.uniform(0.2, 0.36)
+    count, disk = int(pen.rng.integers(12, 24)), pen.rng.uniform(0.2, 0.36)
     petal = {"width": pen.rng.uniform(0.2, 0.32), "start": 0.1, "roundness": 0.5}
     for light in (0.85, 1.0):
         pen.ring(count, 0.85, shade(colour, light), **petal)
@@ -205,7 +205,7 @@ def roses(pen: Pen, colour: Colour) -> None:
 
 def sunflowers(pen: Pen, colour: Colour) -> None:
     """Draws pointed petals around a big disk, dark with few exceptions."""
-    disk, count = pen.rng.uniform(0.38, 0.55), pen.rng.integers(16, 28)
+    disk, count = pen.rng.uniform(0.38, 0.55), int(pen.rng.integers(16, 28))
     start = disk * 0.8
     petal = {"width": pen.rng.uniform(0.2, 0.3), "roundness": 0.9, "belly": 0.45}
     for light in (0.8, 1.0):
@@ -378,6 +378,24 @@ def draw_odd(folder: Path, sizes: tuple[int, int], seed: int) -> None:
     (folder / "tulips/odd_broken.jpg").write_bytes(whole.getvalue()[:300])
 
 
+def draw_all(
+    out: Path, per_label: int, sizes: tuple[int, int], seed: int, odd: bool
+) -> None:
+    """Draws beside `out`, and puts the whole folder there when it is done."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
+        made = Path(beside, "new")
+        made.mkdir()
+        draw_folder(made, per_label, sizes, seed)
+        if odd:
+            draw_odd(made, sizes, seed)
+        about = {"per_label": per_label, "size": sizes, "seed": seed, "odd": odd}
+        (made / MARKER).write_text(json.dumps(about) + "\n")
+        if out.exists():
+            out.rename(Path(beside, "earlier"))
+        made.rename(out)
+
+
 def parse_sizes(text: str) -> tuple[int, int]:
     """Returns the shortest and the longest side that `160..320` or `224` allows."""
     shortest, _, longest = text.partition("..")
@@ -411,18 +429,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{str(out)!r} was not drawn by this program; name another folder")
 
     started_s = time.perf_counter()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
-        made = Path(beside, "new")
-        made.mkdir()
-        draw_folder(made, args.per_label, args.size, args.seed)
-        if args.odd:
-            draw_odd(made, args.size, args.seed)
-        about = {"per_label": args.per_label, "size": args.size, "seed": args.seed}
-        (made / MARKER).write_text(json.dumps(about) + "\n")
-        if out.exists():
-            out.rename(Path(beside, "earlier"))
-        made.rename(out)
+    try:
+        draw_all(out, args.per_label, args.size, args.seed, args.odd)
+    except OSError as error:
+        parser.exit(1, f"cannot draw into {str(out)!r}: {error}; try another folder\n")
     pictures = len(KINDS) * (args.per_label + args.odd)
     took_s = time.perf_counter() - started_s
     print(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pyarrow.fs
 
 from poets.errors import DatasetError, together
-from poets.storage import is_local, open_storage, reason
+from poets.storage import kind_of, open_storage, reason
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ def find_images(image_dir: str) -> Dataset:
     Raises:
       DatasetError: if the folder is missing or cannot be listed, if fewer than two
         labels have images, or if two folders clean up to one label.
+      StorageError: if it cannot be known whether there is a folder.
     """
     infos = _list_files(image_dir)
     images = []
@@ -97,19 +98,19 @@ def find_images(image_dir: str) -> Dataset:
 
 
 def _list_files(image_dir: str) -> list[tuple[str, pyarrow.fs.FileInfo]]:
-    filesystem, root = open_storage(image_dir)
-    root = root.rstrip("/")
-    info = filesystem.get_file_info(root or "/")
-    if info.type == pyarrow.fs.FileType.NotFound:
+    kind = kind_of(image_dir)
+    if kind == pyarrow.fs.FileType.NotFound:
         raise DatasetError(
             f"Image directory {image_dir!r} not found; give --image_dir a folder with "
             "one folder of images per label"
         )
-    if info.type != pyarrow.fs.FileType.Directory:
+    if kind != pyarrow.fs.FileType.Directory:
         raise DatasetError(
             f"--image_dir={image_dir!r} is a file; give the folder that has one folder "
             "of images per label"
         )
+    filesystem, root = open_storage(image_dir)
+    root = root.rstrip("/")
     selector = pyarrow.fs.FileSelector(root or "/", recursive=True)
     try:
         listing = filesystem.get_file_info(selector)
@@ -118,10 +119,19 @@ def _list_files(image_dir: str) -> list[tuple[str, pyarrow.fs.FileInfo]]:
             f"cannot list {image_dir!r}: {reason(error)}; every label's folder must be "
             "readable for the user that runs the job"
         ) from error
-    start = len(root) + 1
-    if is_local(filesystem) and "\\" in root:
-        start = len(root.replace("\\", "/")) + 1
-    return [(info.path[start:], info) for info in listing]
+    named = []
+    nameless = []
+    for info in listing:
+        try:
+            named.append((info.path[len(root) + 1 :], info))
+        except UnicodeDecodeError as error:
+            nameless.append(error.object.decode("utf-8", "backslashreplace"))
+    if nameless:
+        logger.warning(
+            "%d names are not UTF-8 and passed over, '%s' for one; rename them",
+            *(len(nameless), nameless[0]),
+        )
+    return named
 
 
 def _is_hidden(relative: str) -> bool:

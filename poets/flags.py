@@ -10,7 +10,7 @@ All that is wrong is reported at once, each unknown name with the nearest known 
 import argparse
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from poets.config import RetrainConfig
@@ -32,18 +32,22 @@ def config_from_args(args: Mapping[str, object]) -> RetrainConfig:
     """
     problems: list[str] = []
     values: dict[str, Any] = {}
+    seen: set[str] = set()
     for given, value in args.items():
         name = str(given).lstrip("-").replace("-", "_")
         if name not in FIELDS:
             problems.append(f"unknown flag {given!r}{nearest(name, FIELDS)}")
-        elif name in values:
+        elif value is None:
+            continue
+        elif name in seen:
             problems.append(f"--{name} is given twice")
-        elif value is not None:
+        else:
+            seen.add(name)
             try:
                 values[name] = parse_value(FIELDS[name], value)
             except ValueError as error:
                 problems.append(f"--{name}={_shown(value)}: {error}")
-    problems += _missing(values) + _contradictions(values)
+    problems += _missing(seen) + _contradictions(values)
     if problems:
         raise ConfigError(together("wrong flags", problems))
     return RetrainConfig(**values)
@@ -59,8 +63,9 @@ def parse_value(field: dataclasses.Field, value: object) -> Any:
         if len(value) != 1:
             raise ValueError(f"takes one value, found a list of {len(value)}")
         value = value[0]
-    if isinstance(value, dict):
-        raise ValueError("takes one value, found an object")
+    if value is None or isinstance(value, dict | list | tuple):
+        found = {dict: "an object", type(None): "null"}.get(type(value), "a list")
+        raise ValueError(f"takes one value, found {found}")
     if field.type is bool:
         return _parse_bool(value)
     if isinstance(value, bool):
@@ -96,7 +101,7 @@ def _parse_number(field: dataclasses.Field, value: Any) -> int | float:
     try:
         number = float(value)
         exact = int(str(value)) if field.type is int and isinstance(value, str) else 0
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"takes {_kind(field)}") from None
     if not math.isfinite(number):
         raise ValueError(f"takes {_kind(field)}")
@@ -116,11 +121,11 @@ def _parse_number(field: dataclasses.Field, value: Any) -> int | float:
     return number
 
 
-def _missing(values: Mapping[str, Any]) -> list[str]:
+def _missing(given: Container[str]) -> list[str]:
     return [
         f"--{name} is required: {field.metadata['help']}"
         for name, field in FIELDS.items()
-        if field.metadata.get("required") and not field.default and name not in values
+        if field.metadata.get("required") and not field.default and name not in given
     ]
 
 

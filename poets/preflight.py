@@ -12,7 +12,7 @@ from poets.config import RetrainConfig
 from poets.dataset import Dataset, find_images
 from poets.errors import ConfigError, PoetsError, StorageError, together
 from poets.split import check_split, split_images
-from poets.storage import exists, join, open_storage
+from poets.storage import exists, join, kind_of, open_storage
 from poets.storage.publish import check_writable
 
 logger = logging.getLogger(__name__)
@@ -83,9 +83,9 @@ def _check_saved_model_dir(config: RetrainConfig) -> None:
     url = config.saved_model_dir
     if not url or not exists(url) or exists(join(url, "saved_model.pb")):
         return
-    filesystem, path = open_storage(url)
-    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.File:
+    if kind_of(url) == pyarrow.fs.FileType.File:
         raise ConfigError(f"--saved_model_dir={url!r} is a file; name a folder")
+    filesystem, path = open_storage(url)
     if filesystem.get_file_info(pyarrow.fs.FileSelector(path)):
         raise ConfigError(
             f"--saved_model_dir={url!r} holds files and is no SavedModel; name an "
@@ -96,8 +96,7 @@ def _check_saved_model_dir(config: RetrainConfig) -> None:
 def _check_summaries_dir(config: RetrainConfig) -> None:
     url = config.summaries_dir
     for folder in (url, *(join(url, run) for run in SUMMARY_RUNS)):
-        filesystem, path = open_storage(folder)
-        if filesystem.get_file_info(path).type == pyarrow.fs.FileType.File:
+        if kind_of(folder) == pyarrow.fs.FileType.File:
             raise ConfigError(
                 f"--summaries_dir={url!r}: {folder!r} is a file; name a folder"
             )

@@ -163,3 +163,39 @@ def test_dependencies_lie_beside_the_package_without_tensorflow(checkout):
     assert (
         archive.read_bytes() == build(checkout, "--with-dependencies")[0].read_bytes()
     )
+
+
+# Imports every module of the package it finds first, and says where it found them.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import poets
+names = [module.name for module in pkgutil.walk_packages(poets.__path__, "poets.")]
+for name in names:
+    if name != "poets.__main__":
+        importlib.import_module(name)
+strangers = {
+    module.__file__
+    for name, module in sys.modules.items()
+    if name.partition(".")[0] == "poets" and not module.__file__.startswith(sys.argv[1])
+}
+print(callable(poets.main), poets.__version__, len(names) > 40, strangers or "all ours")
+"""
+
+
+@pytest.mark.parametrize("job_path", ["{top}", "{top}/poets"])
+def test_every_module_of_the_zip_loads_by_both_job_paths(tmp_path, job_path):
+    archive, printed, _ = build(ROOT, "--output", str(tmp_path))
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path)
+    top = tmp_path / printed["job_path"]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, str(top)],
+        env=os.environ | {"PYTHONPATH": job_path.format(top=top)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    version = printed["job_path"].removeprefix("poets-")
+    assert done.stdout == f"True {version} True all ours\n"

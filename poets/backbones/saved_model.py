@@ -18,7 +18,7 @@ from poets.backbones.graph import bottleneck_size, constant_graph
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, ModelError
 from poets.runtime import tf, v1
-from poets.storage import is_local, open_storage, read_bytes, scheme_of
+from poets.storage import is_local, kind_of, open_storage, read_bytes, scheme_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +55,14 @@ def load(config: RetrainConfig) -> Backbone:
 def _local_folder(handle: str, model_dir: str, staging: str) -> str:
     if scheme_of(handle) in ("http", "https"):
         return _resolve(handle, model_dir)
-    filesystem, root = open_storage(handle)
-    kind = filesystem.get_file_info(root).type
+    kind = kind_of(handle)
     if kind != pyarrow.fs.FileType.Directory:
         found = "nothing" if kind == pyarrow.fs.FileType.NotFound else "a file"
         raise ModelError(
             f"--tfhub_module={handle!r}: found {found}; give a SavedModel folder or a "
             "hub handle that begins with https://"
         )
+    filesystem, root = open_storage(handle)
     if is_local(filesystem):
         return root
     selector = pyarrow.fs.FileSelector(root, recursive=True)

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from poets.bottlenecks.engines import Engine, load_engine
-from poets.bottlenecks.store import Index, Place, Row, Store
+from poets.bottlenecks.store import CorruptPartError, Index, Place, Row, Store
 from poets.distortions import Distortions
 from poets.errors import PoetsError
 from poets.images import MAX_BYTES, ImageError, decode, resize
@@ -99,6 +99,13 @@ class Worker:
 
     def compute(self, tasks: Sequence[Task]) -> dict[str, object]:
         """Writes one part for the tasks and returns the reply."""
+        try:
+            return self._compute(tasks)
+        except CorruptPartError:  # what was to be reused is gone: the index without it
+            self._index = self._store.read_index()
+            return self.compute(tasks)
+
+    def _compute(self, tasks: Sequence[Task]) -> dict[str, object]:
         rows: list[Row] = []
         known: list[tuple[int, Place]] = []
         waiting: list[tuple[int, np.ndarray]] = []

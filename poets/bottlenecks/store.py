@@ -158,14 +158,14 @@ class Store:
         for name, indices in by_part.items():
             try:
                 column = self._read(name, ["bottleneck"]).column(0).combine_chunks()
-            except (OSError, pa.ArrowException) as error:
+                values = column.values.to_numpy(zero_copy_only=False)
+                part = values.reshape(-1, self.bottleneck_size)
+                matrix[indices] = part[[places[index].row for index in indices]]
+            except (OSError, pa.ArrowException, IndexError) as error:
                 self._set_aside(name, error)
                 raise CorruptPartError(
                     f"{name} in {self.url!r} is damaged; it was set aside"
                 ) from error
-            values = column.values.to_numpy(zero_copy_only=False)
-            part = values.reshape(-1, self.bottleneck_size)
-            matrix[indices] = part[[places[index].row for index in indices]]
         return matrix
 
     def _table(self, rows: Sequence[Row]) -> pa.Table:
@@ -210,6 +210,8 @@ class Store:
         path = posixpath.join(self._path, name)
         try:
             self._filesystem.move(path, f"{path}.damaged")
+        except FileNotFoundError:
+            return  # another process was first
         except OSError as failure:
             raise StorageError(
                 f"cannot set the damaged part {path!r} aside: {reason(failure)}; "

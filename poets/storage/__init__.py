@@ -8,6 +8,7 @@ are named in a table and imported on first use.
 """
 
 import importlib
+import re
 
 import pyarrow.fs
 
@@ -87,12 +88,30 @@ def read_url(url: str) -> bytes:
         raise StorageError(f"cannot read {url!r}: {reason(error)}") from error
 
 
-def exists(url: str) -> bool:
-    """Returns whether there is a file or a folder at `url`."""
+def kind_of(url: str) -> pyarrow.fs.FileType:
+    """Returns what is at `url`: a file, a folder (Directory) or nothing (NotFound).
+
+    Raises:
+      StorageError: if that cannot be known.
+    """
     filesystem, path = open_storage(url)
-    return filesystem.get_file_info(path).type != pyarrow.fs.FileType.NotFound
+    try:
+        return filesystem.get_file_info(path).type
+    except OSError as error:
+        raise StorageError(f"cannot look at {url!r}: {reason(error)}") from error
+
+
+def exists(url: str) -> bool:
+    """Returns whether there is a file or a folder at `url`.
+
+    Raises:
+      StorageError: if that cannot be known.
+    """
+    return kind_of(url) != pyarrow.fs.FileType.NotFound
 
 
 def reason(error: OSError) -> str:
     """Returns what the system said, without the path that the caller tells anyway."""
-    return (error.strerror or str(error) or type(error).__name__).lower()
+    text = error.strerror or str(error) or type(error).__name__
+    detail = re.search(r"Detail: \[errno \d+\] (.+)", text)  # as pyarrow puts it
+    return (detail[1] if detail else text).lower()

@@ -1,0 +1,164 @@
+"""A process that dies takes nothing with it but the image that killed it."""
+
+import os
+import signal
+import textwrap
+from dataclasses import replace
+
+import pytest
+
+from poets.bottlenecks.compute import compute_bottlenecks
+from poets.bottlenecks.pool import Pool
+from poets.bottlenecks.process import PLAIN, Task
+from poets.bottlenecks.store import Store
+from poets.errors import PoetsError
+from tests.retraining import children_of, is_running, wait_until
+
+DEADLY = b"this picture kills"
+
+# A decoder that crashes on one picture: a child finds it before the real one.
+DEADLY_DECODER = f"""
+    import importlib.machinery, importlib.util, os, signal, sys
+
+    here = os.path.dirname(__file__)
+    path = [entry for entry in sys.path if entry != here]
+    spec = importlib.machinery.PathFinder.find_spec("simplejpeg", path)
+    real = importlib.util.module_from_spec(spec)
+    sys.modules["simplejpeg"] = real
+    spec.loader.exec_module(real)
+    decode_jpeg_header = real.decode_jpeg_header
+
+    def deadly(data, *args, **more):
+        if {DEADLY!r} in data:
+            print("libjpeg: the sky is falling", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return decode_jpeg_header(data, *args, **more)
+
+    real.decode_jpeg_header = deadly
+"""
+
+
+def chunks_of(images, size):
+    tasks = [Task(i.path, i.length, i.mtime_ns, (PLAIN,), None) for i in images]
+    return [tasks[start : start + size] for start in range(0, len(tasks), size)]
+
+
+def stored(spec, network):
+    index = Store(spec.store_url, network.size).read_index()
+    return {path for path, _ in index.by_image}
+
+
+def shadow(monkeypatch, folder, module, code):
+    """Puts a module before the installed one, for processes started from now on."""
+    folder.mkdir()
+    (folder / f"{module}.py").write_text(textwrap.dedent(code))
+    monkeypatch.syspath_prepend(folder)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_every_image_is_computed_once_by_any_number_of_processes(
+    network, image_dir, images, tmp_path, processes
+):
+    done = []
+    spec = network.spec(image_dir, tmp_path / "store")
+    with Pool(processes) as pool:
+        assert pool.run(spec, chunks_of(images, 7), done.append) == []
+    assert sum(done) == 40
+    assert stored(spec, network) == {image.path for image in images}
+
+
+def test_a_process_killed_in_the_middle_is_replaced(
+    network, image_dir, images, tmp_path, caplog
+):
+    spec = network.spec(image_dir, tmp_path / "store")
+    with Pool(2) as pool:
+        first = children_of(os.getpid())
+        done = []
+
+        def advance(count):
+            if not done:
+                os.kill(first[0], signal.SIGKILL)
+            done.append(count)
+
+        assert pool.run(spec, chunks_of(images, 2), advance) == []
+        replaced = set(children_of(os.getpid())) - set(first)
+    assert sum(done) == 40
+    assert stored(spec, network) == {image.path for image in images}
+    assert len(replaced) <= 1  # none, if the other process had taken all the rest
+    assert len(replaced) == caplog.text.count("a process died: SIGKILL")
+
+
+def test_an_image_that_kills_is_left_out_and_the_others_of_its_part_are_not(
+    network, image_dir, images, tmp_path, pictures, monkeypatch, caplog
+):
+    shadow(monkeypatch, tmp_path / "shadow", "simplejpeg", DEADLY_DECODER)
+    for name in ("daisy/06.jpg", "tulips/31.jpg"):
+        (image_dir / name).write_bytes(pictures[0] + DEADLY)
+    spec = network.spec(image_dir, tmp_path / "store")
+    with Pool(2) as pool:
+        found = compute_bottlenecks(images, spec, network.size, pool)
+    reasons = dict(found.skipped)
+    assert reasons.keys() == {"daisy/06.jpg", "tulips/31.jpg"}
+    for why in reasons.values():
+        assert why == (
+            "the process that decoded it died: SIGSEGV: libjpeg: the sky is falling"
+        )
+    assert len(found.kept) == 38
+    assert "a process died: SIGSEGV: libjpeg: the sky is falling" in caplog.text
+
+
+def test_processes_that_do_not_start_say_why(
+    network, image_dir, images, tmp_path, monkeypatch
+):
+    code = "raise ImportError('libXNNPACK.so: wrong ELF class')"
+    shadow(monkeypatch, tmp_path / "shadow", "simplejpeg", code)
+    spec = network.spec(image_dir, tmp_path / "store")
+    with (
+        Pool(2) as pool,
+        pytest.raises(
+            PoetsError,
+            match="a process that computes bottlenecks does not start: exit code 1: "
+            "ImportError: libXNNPACK.so: wrong ELF class",
+        ),
+    ):
+        compute_bottlenecks(images, spec, network.size, pool)
+
+
+def test_a_model_that_does_not_load_is_named(network, image_dir, images, tmp_path):
+    (tmp_path / "bad.tflite").write_bytes(b"bad")
+    spec = network.spec(image_dir, tmp_path / "store")
+    spec = replace(spec, model_path=str(tmp_path / "bad.tflite"))
+    with (
+        Pool(1) as pool,
+        pytest.raises(PoetsError, match=r"bad.tflite' is no LiteRT model"),
+    ):
+        compute_bottlenecks(images, spec, network.size, pool)
+
+
+def test_a_store_that_goes_away_in_the_middle_stops_the_run(
+    network, image_dir, images, tmp_path
+):
+    spec = network.spec(image_dir, tmp_path / "store")
+
+    def advance(count):
+        if (tmp_path / "store").is_dir():
+            (tmp_path / "store").rename(tmp_path / "kept")
+            (tmp_path / "store").write_text("no folder any more")
+
+    with Pool(1) as pool, pytest.raises(PoetsError, match=r"cannot write '.*/store/"):
+        pool.run(spec, chunks_of(images, 5), advance)
+    assert len(list((tmp_path / "kept").glob("part-*"))) == 1
+
+
+def test_processes_end_with_the_pool():
+    with Pool(2):
+        started = children_of(os.getpid())
+        assert len(started) >= 2
+    wait_until(lambda: not any(map(is_running, started)), "the processes have ended")
+
+
+def test_processes_end_with_the_pool_after_an_error():
+    with pytest.raises(ZeroDivisionError), Pool(2):  # noqa: PT012
+        started = children_of(os.getpid())
+        raise ZeroDivisionError
+    assert not any(map(is_running, started))
