@@ -79,6 +79,7 @@ def validate(args: argparse.Namespace) -> int:
 
 def run_here(args: argparse.Namespace) -> int:
     """Runs the tasks of an options file and prints the plan; returns the exit code."""
+    job.log_to_stderr()
     options = read_options(args.options, args.settings, args.args)
     problems = find_problems(options, job.config_from_context)
     if errors := _errors(problems):

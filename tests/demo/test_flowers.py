@@ -21,7 +21,11 @@ def flowers() -> ModuleType:
     spec = importlib.util.spec_from_file_location("drawn_flowers", PROGRAM)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(PROGRAM.parent))  # as `python demo/flowers.py` does
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(PROGRAM.parent))
     return module
 
 
