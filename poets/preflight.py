@@ -30,7 +30,12 @@ def preflight(config: RetrainConfig) -> Dataset:
       PoetsError: several of these, in one message.
     """
     errors: list[PoetsError] = []
-    for check in (_check_saved_model_dir, _check_summaries_dir, _check_folders):
+    for check in (
+        _check_files,
+        _check_saved_model_dir,
+        _check_summaries_dir,
+        _check_folders,
+    ):
         try:
             check(config)
         except PoetsError as error:
@@ -53,7 +58,9 @@ def preflight(config: RetrainConfig) -> Dataset:
 
 def folder_of(url: str) -> str:
     """Returns the URL of the folder that a file or a folder lies in."""
-    return posixpath.dirname(url.rstrip("/")) or "."
+    scheme, separator, path = url.rstrip("/").rpartition("://")
+    folder = posixpath.dirname(path)
+    return f"{scheme}{separator}{folder}" if separator else folder or "."
 
 
 def _check_folders(config: RetrainConfig) -> None:
@@ -76,6 +83,13 @@ def _check_folders(config: RetrainConfig) -> None:
             problems.append(str(error))
     if problems:
         raise StorageError(together("cannot write results", problems))
+
+
+def _check_files(config: RetrainConfig) -> None:
+    for flag in ("output_graph", "output_labels"):
+        url = getattr(config, flag)
+        if kind_of(url) == pyarrow.fs.FileType.Directory:
+            raise ConfigError(f"--{flag}={url!r} is a folder; name a file")
 
 
 def _check_saved_model_dir(config: RetrainConfig) -> None:

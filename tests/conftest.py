@@ -6,6 +6,8 @@ Each part is a fixture, so that no test imports this file:
     labelled_folder(tmp_path, {"daisy": 30}) draws a data set and returns its folder
     web_server                               files over HTTP, with ranges and faults
     closed_port                              a port on which nobody listens
+    unprivileged                             a folder where modes bind, even for root
+    small_disk                               a disk that is soon full
     model_dir                                holds a random MobileNet 0.25/128
     photographs, models                      the real ones, skipped where absent
 
@@ -16,6 +18,8 @@ A part of the world that is absent is skipped by its name, and
 import os
 import re
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 import zlib
@@ -28,6 +32,7 @@ import pytest
 import simplejpeg
 
 ROOT = Path(__file__).parents[1]
+NOBODY = 65534
 
 pytest.register_assert_rewrite("tests.storage.contract")
 
@@ -216,6 +221,36 @@ def web_server() -> Iterator[WebServer]:
     running = WebServer()
     yield running
     running.close()
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user that file modes bind; the test runs as that user."""
+    with tempfile.TemporaryDirectory(prefix="poets-test-") as made:
+        folder = Path(made)
+        user = os.geteuid()
+        if user == 0:
+            os.chown(folder, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+            for path in (folder, *folder.rglob("*")):
+                if path.is_dir():
+                    path.chmod(0o700)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB; skipped where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, timeout=30, check=False)
+    require("tmpfs", done.returncode == 0)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True, timeout=30)
 
 
 @pytest.fixture

@@ -35,7 +35,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "validate", help="say what is wrong with an options file"
     )
     validating.set_defaults(func=validate)
-    running = verbs.add_parser("run", help="run an options file on this machine")
+    running = verbs.add_parser(
+        "run",
+        help="run an options file on this machine",
+        description="Runs every task of an options file as a process. What a task "
+        "prints is shown on stderr, as 'worker-0 | its stderr' and 'worker-0 > its "
+        "stdout', and kept in its sandbox; the deploy plan follows on stdout.",
+    )
     running.set_defaults(func=run_here)
     running.add_argument(
         "--sandbox",
@@ -90,12 +96,14 @@ def run_here(args: argparse.Namespace) -> int:
             log.warning("%s: %s", problem.path, problem.text)
     work_dir = open_work_dir(args.sandbox)
     log.info("%s, in %s", _summary(options), work_dir)
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         outcome = run(options, work_dir, _Lines(tasks_of(options)))
     except KeyboardInterrupt:
         log.error("stopped, and all tasks with it; their output is in %s", work_dir)
         return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(outcome.plan)
     return 0 if outcome.succeeded else 1
 

@@ -54,7 +54,8 @@ def open_storage(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 def join(url: str, *names: str) -> str:
     """Returns the URL of `names` below the folder `url`."""
-    return "/".join([url.rstrip("/"), *names])
+    separator = "" if url.endswith("/") else "/"
+    return url + separator + "/".join(names)
 
 
 def is_local(filesystem: pyarrow.fs.FileSystem) -> bool:

@@ -1,7 +1,7 @@
 """Local paths and `file://` URLs."""
 
 import os
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pyarrow.fs
 
@@ -16,13 +16,14 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """
     if "://" not in url:
         return pyarrow.fs.LocalFileSystem(), _absolute(url, url)
-    parts = urlsplit(url, allow_fragments=False)
-    if parts.netloc not in ("", "localhost"):
+    # "#" and "?" are characters of a name here: a file has no query or fragment.
+    machine, slash, path = url.partition("://")[2].partition("/")
+    if machine not in ("", "localhost"):
         raise StorageError(
-            f"cannot open {url!r}: it names the machine {parts.netloc!r}; "
-            f"a local file is file://{parts.path} with three slashes"
+            f"cannot open {url!r}: it names the machine {machine!r}; "
+            f"a local file is file:///{path} with three slashes"
         )
-    return pyarrow.fs.LocalFileSystem(), _absolute(unquote(parts.path), url)
+    return pyarrow.fs.LocalFileSystem(), _absolute(slash + unquote(path), url)
 
 
 def _absolute(path: str, url: str) -> str:

@@ -9,6 +9,7 @@ A full disk, a lost connection or a kill before `commit` leaves what was there.
 """
 
 import contextlib
+import errno
 import os
 import posixpath
 import uuid
@@ -37,12 +38,14 @@ class Publication:
         """Writes `data` beside `url`.
 
         Raises:
-          StorageError: if it cannot be written; nothing has changed then.
+          StorageError: if it cannot be written, or a folder is there; nothing has
+            changed then.
         """
         filesystem, path = open_storage(url)
         part = _part_of(path)
         self._renames.append((filesystem, part, path, url))
         with _translated("write", url):
+            _refuse_folder(filesystem, path)
             filesystem.create_dir(posixpath.dirname(path), recursive=True)
             _write_file(filesystem, part, data)
 
@@ -125,12 +128,20 @@ def _write_file(filesystem: pyarrow.fs.FileSystem, path: str, data: bytes) -> No
         stream.write(data)
 
 
+def _refuse_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
+    """Raises IsADirectoryError if a file would take the place of a folder."""
+    if _is_folder(filesystem, path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
 def _replace(filesystem: pyarrow.fs.FileSystem, part: str, path: str) -> None:
     """Renames `part` to `path`; a folder that was there moves aside first."""
     path = path.rstrip("/")
-    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.Directory:
+    if not _is_folder(filesystem, path):
         filesystem.move(part, path)
         return
+    if not _is_folder(filesystem, part):
+        _refuse_folder(filesystem, path)
     aside = _part_of(path)
     filesystem.move(path, aside)
     try:
@@ -142,10 +153,14 @@ def _replace(filesystem: pyarrow.fs.FileSystem, part: str, path: str) -> None:
 
 
 def _delete(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
-    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory:
+    if _is_folder(filesystem, path):
         filesystem.delete_dir(path)
     else:
         filesystem.delete_file(path)
+
+
+def _is_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:
+    return filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory
 
 
 @contextlib.contextmanager

@@ -97,14 +97,12 @@ def options_of(job_url, workers=1, ps=0, **service):
 @pytest.fixture
 def lines():
     """An `emit` that keeps what it is given."""
-    kept = []
 
     class Lines(list):
         def __call__(self, task, stream, text):
             self.append((task, stream, text))
 
-    kept = Lines()
-    return kept
+    return Lines()
 
 
 def work_dir(tmp_path):

@@ -1,0 +1,83 @@
+"""Event files and checkpoints are what TensorFlow's own readers expect."""
+
+import numpy as np
+import pytest
+
+from poets.errors import StorageError
+from poets.head import Head
+from poets.head.checkpoint import add_checkpoint
+from poets.head.summaries import Summaries
+from poets.runtime import tf
+from poets.storage.publish import Publication
+
+
+def write(folder, values=((0, 0.25, 1.5), (10, 0.75, 0.5))):
+    with Summaries(str(folder)) as summaries:
+        for step, accuracy, cross_entropy in values:
+            summaries.add("train", step, accuracy, cross_entropy)
+            summaries.add("validation", step, accuracy / 2, cross_entropy * 2)
+
+
+def read(folder):
+    """Returns tag -> (step, value)s as the installed TensorBoard reads them."""
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    events = accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    return {
+        tag: [(event.step, round(event.value, 6)) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def test_tensorboard_reads_accuracy_and_cross_entropy_of_both(tmp_path):
+    write(tmp_path)
+    assert read(tmp_path / "train") == {
+        "accuracy": [(0, 0.25), (10, 0.75)],
+        "cross_entropy": [(0, 1.5), (10, 0.5)],
+    }
+    assert read(tmp_path / "validation") == {
+        "accuracy": [(0, 0.125), (10, 0.375)],
+        "cross_entropy": [(0, 3.0), (10, 1.0)],
+    }
+
+
+def test_only_our_own_event_files_are_cleared(tmp_path):
+    write(tmp_path)
+    others = ["notes.txt", "train/model.ckpt", "train/plugins/profile/x", "other/a"]
+    others.append("other/events.out.tfevents.1.host")
+    for name in others:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    write(tmp_path, [(5, 1.0, 0.0)])
+    assert read(tmp_path / "train")["accuracy"] == [(5, 1.0)]
+    for name in others:
+        assert (tmp_path / name).read_text() == "mine"
+    assert len(list((tmp_path / "train").glob("events*"))) == 1
+
+
+def test_a_file_in_the_way_is_named_and_kept(tmp_path):
+    (tmp_path / "train").write_text("mine")
+    with pytest.raises(StorageError, match=r"cannot write --summaries_dir='.*': .+"):
+        Summaries(str(tmp_path))
+    assert (tmp_path / "train").read_text() == "mine"
+
+
+def test_the_checkpoint_is_read_by_tensorflow(tmp_path):
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((5, 3)).astype(np.float32)
+    head = Head(weights, np.arange(3, dtype=np.float32))
+    path = str(tmp_path / "made" / "_retrain_checkpoint")
+    with Publication() as publication:
+        add_checkpoint(publication, path, head, 500)
+        publication.commit()
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    reader = tf.train.load_checkpoint(path)
+    assert np.array_equal(reader.get_tensor(f"final_weights{suffix}"), weights)
+    assert reader.get_tensor(f"final_biases{suffix}").tolist() == [0, 1, 2]
+    assert reader.get_tensor(f"step{suffix}") == 500
+    assert sorted(name.name for name in (tmp_path / "made").iterdir()) == [
+        "_retrain_checkpoint.data-00000-of-00001",
+        "_retrain_checkpoint.index",
+    ]
