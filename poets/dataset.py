@@ -87,7 +87,7 @@ def find_images(image_dir: str) -> Dataset:
             continue
         if info.type == pyarrow.fs.FileType.Directory:
             folders.update([] if separator else [folder])
-        elif separator and relative.lower().endswith(IMAGE_SUFFIXES):
+        elif separator and _is_image(relative, info):
             mtime_ns = info.mtime_ns or 0
             images.append(Image(relative, folder, info.size or 0, mtime_ns))
         else:
@@ -132,6 +132,12 @@ def _list_files(image_dir: str) -> list[tuple[str, pyarrow.fs.FileInfo]]:
             *(len(nameless), nameless[0]),
         )
     return named
+
+
+def _is_image(relative: str, info: pyarrow.fs.FileInfo) -> bool:
+    """Returns whether it is a file, and no pipe or socket, and has an image's name."""
+    is_file = info.type == pyarrow.fs.FileType.File
+    return is_file and relative.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _is_hidden(relative: str) -> bool:

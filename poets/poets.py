@@ -14,6 +14,7 @@ if __name__ == "poets":  # imported by DC/OS; inside the package it is "poets.po
     __path__ = [os.path.dirname(os.path.abspath(__file__))]
     sys.path.append(os.path.dirname(__path__[0]))
 
+from poets.__init__ import __version__
 from poets.job import main
 
-__all__ = ["main"]
+__all__ = ["__version__", "main"]

@@ -8,12 +8,10 @@ import contextlib
 import io
 import logging
 import os
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from poets.flags import config_from_args
@@ -109,16 +107,6 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def wait_until(ready, what: str, timeout_s: float = 30.0, poll_s: float = 0.002):
-    """Returns what `ready()` gives once it is true; fails after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := ready()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not so after {timeout_s:g} s")
-        time.sleep(poll_s)
-    return found
 
 
 def is_running(pid: int) -> bool:

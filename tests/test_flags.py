@@ -214,7 +214,10 @@ def test_all_that_is_wrong_is_reported_together():
         ({"seed": [[1]]}, "--seed=[[1]]: takes one value, found a list"),
         ({"seed": [None]}, "--seed=[None]: takes one value, found null"),
         ({"seed": {"a": 1}}, "--seed={'a': 1}: takes one value, found an object"),
-        ({"learning_rate": 0.1, "--learning-rate": 1}, "--learning_rate is given twice"),
+        (
+            {"learning_rate": 0.1, "--learning-rate": 1},
+            "--learning_rate is given twice",
+        ),
         (
             {"engine": "lite"},
             "--engine=lite: no such name (did you mean 'litert'?); known: auto, "

@@ -109,7 +109,9 @@ def test_the_hook_runs_from_both_job_paths(job_path, file, tmp_path):
     assert SAYS in done.stderr
 
 
-@pytest.mark.parametrize("job_path", [ROOT, PACKAGE], ids=["folder above", "own folder"])
+@pytest.mark.parametrize(
+    "job_path", [ROOT, PACKAGE], ids=["folder above", "own folder"]
+)
 def test_modules_are_the_same_whichever_way_one_asks(job_path, tmp_path):
     code = (
         "import poets, poets.job, poets.errors\n"

@@ -14,7 +14,7 @@ from poets.bottlenecks.compute import compute_bottlenecks
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.store import Store
 from poets.dataset import find_images
-from tests.retraining import children_of, is_running, wait_until
+from tests.retraining import children_of, is_running
 
 CHIEF = Path(__file__).with_name("chief.py")
 ROOT = Path(__file__).parents[2]
@@ -64,19 +64,20 @@ def parts_in(store):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_killed_run_goes_on_from_there(
-    network, many_images, undisturbed, tmp_path, seed
+    network, many_images, undisturbed, tmp_path, seed, wait_until
 ):
     store, enough = tmp_path / "store", random.Random(seed).randint(0, 6)
     with start(network, many_images, store) as chief:
-        wait_until(lambda: len(children_of(chief.pid)) == 2, "processes")
+        wait_until(lambda: len(children_of(chief.pid)) == 2)
         children = children_of(chief.pid)
         wait_until(
-            lambda: len(parts_in(store)) >= enough or chief.poll() is not None, "parts"
+            lambda: len(parts_in(store)) >= enough or chief.poll() is not None,
+            poll_s=0.001,
         )
         chief.kill()
         whole = parts_in(store)
         chief.communicate(timeout=30)
-    wait_until(lambda: not any(map(is_running, children)), "no orphans")
+    wait_until(lambda: not any(map(is_running, children)))
     kept = Store(str(store), network.size).read_index().by_image
     assert len(parts_in(store)) >= max(len(whole), enough)
     images = find_images(str(many_images)).images
@@ -91,13 +92,13 @@ def test_a_killed_run_goes_on_from_there(
 
 
 def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(
-    network, many_images, tmp_path
+    network, many_images, tmp_path, wait_until
 ):
     store = tmp_path / "store"
     with start(network, many_images, store) as chief:
-        wait_until(lambda: len(children_of(chief.pid)) == 2, "processes")
+        wait_until(lambda: len(children_of(chief.pid)) == 2)
         children = children_of(chief.pid)
-        wait_until(lambda: parts_in(store), "a part")
+        wait_until(lambda: parts_in(store), poll_s=0.001)
         for pid in (*children, chief.pid):  # a terminal tells the whole group
             os.kill(pid, signal.SIGINT)
         _, errors = chief.communicate(timeout=30)

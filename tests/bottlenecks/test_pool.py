@@ -12,7 +12,7 @@ from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.process import PLAIN, Task
 from poets.bottlenecks.store import Store
 from poets.errors import PoetsError
-from tests.retraining import children_of, is_running, wait_until
+from tests.retraining import children_of, is_running
 
 DEADLY = b"this picture kills"
 
@@ -156,7 +156,7 @@ def test_processes_end_with_the_pool():
     with Pool(2):
         started = children_of(os.getpid())
         assert len(started) >= 2
-    wait_until(lambda: not any(map(is_running, started)), "the processes have ended")
+    assert not any(map(is_running, started))
 
 
 def test_processes_end_with_the_pool_after_an_error():

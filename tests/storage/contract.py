@@ -3,7 +3,9 @@
     class TestLocal(StorageContract):
         folder_url      an empty folder, as a URL
         refused_url     a folder that cannot be made or written
-        as_seen         reads a file behind the storage's back: bytes, or None
+        as_seen         returns a URL's bytes, read behind the storage's back
+
+Names in URLs may have to be quoted: `quoted` says how.
 """
 
 import errno
@@ -187,9 +189,7 @@ class StorageContract:
         url = join(folder_url, "nothing")
         with pytest.raises(StorageError) as caught:
             read_url(url)
-        assert str(caught.value) == (
-            f"cannot read {url!r}: no such file or directory"
-        )
+        assert str(caught.value) == (f"cannot read {url!r}: no such file or directory")
 
     def test_a_folder_is_no_file(self, folder_url):
         write_atomically(join(folder_url, "folder", "file"), b"")

@@ -1,0 +1,231 @@
+"""Labelled folders: what is an image of which label, and what is refused."""
+
+import os
+
+import pytest
+
+from poets.dataset import IMAGE_SUFFIXES, clean_label, find_images
+from poets.errors import DatasetError
+
+
+@pytest.fixture
+def image_dir(tmp_path):
+    return tmp_path / "flowers"
+
+
+def fill(image_dir, *paths, data=b"x"):
+    """Writes files that look like images by their names."""
+    for path in paths:
+        target = image_dir / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def paths_of(image_dir):
+    return [image.path for image in find_images(str(image_dir)).images]
+
+
+def refusal(image_dir):
+    with pytest.raises(DatasetError) as caught:
+        find_images(str(image_dir))
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_images_are_sorted_and_know_their_folder_length_and_time(image_dir):
+    fill(image_dir, "b/2.jpg", "b/10.jpg", "a/1.jpg", data=b"12345")
+    os.utime(image_dir / "a" / "1.jpg", ns=(1, 1_700_000_000_123_456_789))
+    dataset = find_images(str(image_dir))
+    assert [image.path for image in dataset.images] == [
+        "a/1.jpg",
+        "b/10.jpg",
+        "b/2.jpg",
+    ]
+    assert dataset.images[0] == ("a/1.jpg", "a", 5, 1_700_000_000_123_456_789)
+    assert dataset.image_dir == str(image_dir)
+    assert dataset.labels == dataset.folders == ("a", "b")
+
+
+@pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".JPG", ".JPEG", ".Png", ".WebP"])
+def test_all_image_suffixes_count(image_dir, suffix):
+    fill(image_dir, f"a/1{suffix}", "b/1.jpg")
+    assert paths_of(image_dir) == [f"a/1{suffix}", "b/1.jpg"]
+
+
+def test_nested_folders_count_for_the_label_above(image_dir):
+    fill(image_dir, "Red Roses/2016/May/1.jpg", "Red Roses/2.jpg", "b/b/1.jpg")
+    dataset = find_images(str(image_dir))
+    assert {image.path: image.folder for image in dataset.images} == {
+        "Red Roses/2.jpg": "Red Roses",
+        "Red Roses/2016/May/1.jpg": "Red Roses",
+        "b/b/1.jpg": "b",
+    }
+
+
+def test_hidden_and_other_files_are_passed_over(image_dir, caplog):
+    caplog.set_level("INFO")
+    fill(image_dir, "a/1.jpg", "b/1.jpg", "top.jpg", "a/notes.txt", "a/jpg", "a/1.jpg~")
+    fill(image_dir, "a/.hidden.jpg", ".git/1.jpg", "b/.thumbs/1.jpg", ".DS_Store")
+    assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
+    assert "4 files that are no images passed over" in caplog.messages
+    assert "Looking for images in 'a'" in caplog.messages
+    assert not [line for line in caplog.messages if ".git" in line or ".DS" in line]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["it's", "a b", "käse", "花", "a#b?c", "100%", "a\\b", 'a"b', "a\nb", "[x]*", "-x"],
+)
+def test_any_name_is_a_label(tmp_path, name):
+    image_dir = tmp_path / name
+    fill(image_dir, f"{name}/{name}.jpg", "zzz/1.jpg")
+    dataset = find_images(str(image_dir))
+    assert f"{name}/{name}.jpg" in [image.path for image in dataset.images]
+    assert set(dataset.folders) == {name, "zzz"}
+
+
+@pytest.mark.parametrize("tail", ["", "/", "//", "/."])
+def test_the_spelling_of_the_folder_changes_nothing(image_dir, tail, monkeypatch):
+    fill(image_dir, "a/1.jpg", "b/1.jpg")
+    expected = find_images(str(image_dir)).images
+    monkeypatch.chdir(image_dir.parent)
+    assert find_images(f"{image_dir}{tail}").images == expected
+    assert find_images(f"./{image_dir.name}{tail}").images == expected
+    assert find_images(f"file://{image_dir}{tail}").images == expected
+
+
+def test_links_to_folders_and_files_count(image_dir, tmp_path):
+    fill(tmp_path / "elsewhere", "1.jpg", "2.jpg")
+    fill(image_dir, "b/1.jpg")
+    (image_dir / "a").symlink_to(tmp_path / "elsewhere")
+    (image_dir / "b" / "2.jpg").symlink_to(tmp_path / "elsewhere" / "2.jpg")
+    assert paths_of(image_dir) == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"]
+
+
+def test_what_is_no_file_is_passed_over(image_dir):
+    fill(image_dir, "a/1.jpg", "b/1.jpg", "b/folder.jpg/notes.txt")
+    os.mkfifo(image_dir / "a" / "pipe.jpg")  # opening it would wait for ever
+    (image_dir / "b" / "2.jpg").symlink_to("nowhere.jpg")
+    assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
+
+
+def test_a_name_that_is_not_utf8_is_passed_over_and_told(image_dir, caplog):
+    fill(image_dir, "a/1.jpg", "b/1.jpg")
+    (image_dir / os.fsdecode(b"a/caf\xe9.jpg")).write_bytes(b"x")
+    assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
+    assert (
+        f"1 names are not UTF-8 and passed over, '{image_dir}/a/caf\\xe9.jpg' for one; "
+        "rename them"
+    ) in caplog.messages
+
+
+def test_a_folder_without_images_is_no_label(image_dir, caplog):
+    fill(image_dir, "a/1.jpg", "b/1.jpg", "c/notes.txt", "d/deep/notes.txt")
+    assert find_images(str(image_dir)).folders == ("a", "b")
+    for folder in ("c", "d"):
+        assert f"No files found in '{folder}': it is no label" in caplog.messages
+
+
+@pytest.mark.parametrize(("count", "warns"), [(19, True), (20, False)])
+def test_few_images_are_warned_about_in_the_originals_words(
+    image_dir, caplog, count, warns
+):
+    fill(image_dir, *(f"{label}/{i}.jpg" for label in "ab" for i in range(count)))
+    find_images(str(image_dir))
+    text = "WARNING: Folder has less than 20 images, which may cause issues. 'a' has 19"
+    assert (text in caplog.messages) is warns
+
+
+@pytest.mark.parametrize(
+    ("folder", "label"),
+    [
+        ("daisy", "daisy"),
+        ("Red Roses", "red roses"),
+        ("Red__Roses-2", "red roses 2"),
+        ("_a", " a"),
+        ("a!", "a "),
+        ("Käse", "k se"),
+        ("花", "花"),
+        ("Ж  Я", "ж я"),
+        ("!!!", "!!!"),
+    ],
+)
+def test_labels_are_cleaned_as_in_the_original(folder, label):
+    assert clean_label(folder) == label
+
+
+def test_labels_are_sorted_and_folders_follow_them(image_dir):
+    fill(image_dir, "Zebra/1.jpg", "apple/1.jpg", "_b/1.jpg")
+    dataset = find_images(str(image_dir))
+    assert dataset.labels == (" b", "apple", "zebra")
+    assert dataset.folders == ("_b", "apple", "Zebra")
+
+
+def test_folders_that_become_one_label_are_refused_by_name(image_dir):
+    fill(
+        image_dir, "Red Roses/1.jpg", "red_roses/1.jpg", "b/1.jpg", "B/1.jpg", "c/1.jpg"
+    )
+    assert refusal(image_dir) == (
+        "two folders are one label: 2 problems\n"
+        "  - 'B' and 'b' both become 'b'\n"
+        "  - 'Red Roses' and 'red_roses' both become 'red roses'; rename or merge the "
+        "folders"
+    )
+
+
+def test_a_folder_without_images_collides_with_none(image_dir):
+    fill(image_dir, "Roses/notes.txt", "roses/1.jpg", "b/1.jpg")
+    assert find_images(str(image_dir)).labels == ("b", "roses")
+
+
+def test_a_missing_folder_is_told(image_dir):
+    assert refusal(image_dir) == (
+        f"Image directory {str(image_dir)!r} not found; give --image_dir a folder with "
+        "one folder of images per label"
+    )
+
+
+def test_a_file_is_no_folder(image_dir):
+    image_dir.write_bytes(b"")
+    assert refusal(image_dir) == (
+        f"--image_dir={str(image_dir)!r} is a file; give the folder that has one "
+        "folder of images per label"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "folders"), [([], 0), (["a/notes.txt", "b/notes.txt"], 2), (["1.jpg"], 0)]
+)
+def test_no_image_at_all_is_told(image_dir, files, folders):
+    image_dir.mkdir()
+    fill(image_dir, *files)
+    assert refusal(image_dir) == (
+        f"No valid folders of images found at {str(image_dir)!r}: found {folders} "
+        "folders and no image; each label needs a folder with jpg, jpeg, png, webp, "
+        "bmp, gif files"
+    )
+
+
+def test_one_label_is_too_few(image_dir):
+    fill(image_dir, "daisy/1.jpg", "daisy/2.jpg", "empty/notes.txt")
+    assert refusal(image_dir) == (
+        f"Only one valid folder of images found at {str(image_dir)!r} - multiple "
+        "classes are needed for classification: found 'daisy'; add a folder of images "
+        "for another label"
+    )
+
+
+def test_a_label_folder_that_cannot_be_read_is_told(unprivileged):
+    fill(unprivileged, "a/1.jpg", "b/1.jpg")
+    (unprivileged / "b").chmod(0o000)
+    text = refusal(unprivileged)
+    assert text == (
+        f"cannot list {str(unprivileged)!r}: permission denied; every label's folder "
+        "must be readable for the user that runs the job"
+    )
+
+
+def test_the_photographs_are_found_quickly(photographs):
+    dataset = find_images(str(photographs))
+    assert len(dataset.images) == 4317
+    assert dataset.labels == ("daisy", "dandelion", "rose", "sunflower", "tulip")
