@@ -59,7 +59,7 @@ def cluster_of(server: Any) -> Cluster:
     definition = server.server_def
     tasks = {job.name: sorted(job.tasks) for job in definition.cluster.job}
     job, index = definition.job_name or "worker", definition.task_index
-    if job == "local":  # tf.distribute.Server.create_local_server()
+    if job in ("local", "localhost"):  # Server.create_local_server(), by version
         return Cluster()
     if index not in tasks.get(job, []):
         found = ", ".join(f"{name}: {len(of)} tasks" for name, of in tasks.items())

@@ -154,11 +154,12 @@ def _check_final_tensor_name(config: RetrainConfig, backbone: Backbone) -> None:
             f"--final_tensor_name={name!r} is no name of a TensorFlow operation; use "
             "letters, digits and _ . - /"
         )
-    taken = {node.name for node in parse_graph(backbone.graph, backbone.name).node}
-    if name in taken:
+    trial = Head(np.zeros((backbone.bottleneck_size, 2), "f4"), np.zeros(2, "f4"))
+    graph = parse_graph(frozen_graph(backbone, trial, name), backbone.name)
+    if graph.node[-1].name != name:  # TensorFlow has added "_1" to it
         raise ConfigError(
-            f"--final_tensor_name={name!r}: {backbone.name} has an operation of that "
-            "name; choose another"
+            f"--final_tensor_name={name!r}: the graph of {backbone.name} has an "
+            "operation of that name; choose another"
         )
 
 

@@ -5,13 +5,34 @@ back, and shown only if the import fails. All our modules take `tf` and `v1` fro
 here. Only the chief's process ever imports this one.
 """
 
+import contextlib
 import logging
 import os
+import sys
+from collections.abc import Iterator
 
 from poets.quiet import quiet_stderr
 
+
+@contextlib.contextmanager
+def without(name: str) -> Iterator[None]:
+    """Has imports of a module fail, unless it is loaded already.
+
+    TensorFlow imports Keras only to have it early, and goes on where it is missing:
+    half a second for nothing, as we use none of it. `tf.keras` still loads on use.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-with quiet_stderr():
+with quiet_stderr(), without("keras"):
     import tensorflow as tf
 
     tf.config.list_physical_devices()  # where there is no GPU this prints too

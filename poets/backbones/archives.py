@@ -41,13 +41,14 @@ def load(config: RetrainConfig) -> Backbone:
       ModelError: if its archive is damaged, or is not there and cannot be downloaded.
     """
     name = config.architecture
+    graph_file = "frozen_graph.pb"
     if name.endswith("_quantized"):
-        logger.warning(
-            "%s: the operations of the quantized graph are gone from TensorFlow; the "
-            "float graph of the same archive is used",
-            name,
-        )
         name = name.removesuffix("_quantized")
+        graph_file = "quantized_graph.pb"
+        logger.info(
+            "%s: its 8-bit weights are computed with as the numbers they stand for",
+            config.architecture,
+        )
     if name == "inception_v3":
         return _load(
             config,
@@ -65,7 +66,7 @@ def load(config: RetrainConfig) -> Backbone:
         config,
         archive=f"{stem}_frozen.tgz",
         remote_folder="",
-        member=f"{stem}/frozen_graph.pb",
+        member=f"{stem}/{graph_file}",
         input_name="input",
         bottleneck_name="MobilenetV1/Predictions/Reshape",
         size_px=int(size),

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.fs
 
 from poets.backbones import Backbone
-from poets.backbones.graph import bottleneck_size, constant_graph
+from poets.backbones.graph import bottleneck_size
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, ModelError
 from poets.runtime import tf, v1
@@ -143,6 +143,8 @@ def _image_size_px(function: Any, config: RetrainConfig) -> int:
 
 
 def _freeze(function: Any, size_px: int) -> bytes:
+    from tensorflow.python.framework import convert_to_constants
+
     outputs = function.structured_outputs
     name = next((name for name in OUTPUTS if name in outputs), None)
     if name is None and len(outputs) == 1:
@@ -160,7 +162,9 @@ def _freeze(function: Any, size_px: int) -> bytes:
         found = function(**{input_key: images})[name]
         return tf.reshape(found, [-1, found.shape[-1]])
 
-    frozen = constant_graph(features.get_concrete_function())
+    frozen = convert_to_constants.convert_variables_to_constants_v2(
+        features.get_concrete_function()
+    )
     with tf.Graph().as_default() as graph:
         images = v1.placeholder(
             tf.float32, [None, size_px, size_px, 3], name=INPUT_NAME

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from poets.backbones.graph import OUTPUT_NAME, PIXELS_NAME
 from poets.runtime import tf, v1
-
-INPUT_NAME, OUTPUT_NAME = "pixels", "bottleneck"
 
 
 class TensorFlow:
@@ -20,7 +19,7 @@ class TensorFlow:
         with tf.Graph().as_default() as graph:
             self._input, self._output = v1.import_graph_def(
                 graph_def,
-                return_elements=[f"{INPUT_NAME}:0", f"{OUTPUT_NAME}:0"],
+                return_elements=[f"{PIXELS_NAME}:0", f"{OUTPUT_NAME}:0"],
                 name="",
             )
         self.image_size_px = int(self._input.shape[1])
@@ -40,5 +39,5 @@ class TensorFlow:
 
 
 def connect(model_path: str) -> TensorFlow:
-    """Returns the engine for a frozen graph from `pixels` to `bottleneck`."""
+    """Returns the engine for a frozen graph from `pixels` to `output`."""
     return TensorFlow(model_path)

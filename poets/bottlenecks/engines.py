@@ -38,7 +38,7 @@ def load_engine(name: str, model_path: str) -> Engine:
 
     Args:
       name: "litert" (a .tflite file) or "tensorflow" (a frozen graph whose input is
-        `pixels` and whose output is `bottleneck`).
+        `pixels` and whose output is `output`).
       model_path: local file.
     """
     return importlib.import_module(ADAPTERS[name]).connect(model_path)

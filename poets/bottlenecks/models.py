@@ -3,7 +3,7 @@
     model_dir/mobilenet_0.25_128-ddb3e9765ec0.tflite     converted once, kept
 
 The file is named by the backbone's digest, so it is never another network's. Without
-LiteRT a frozen graph from `pixels` to `bottleneck` is written for this run only.
+LiteRT a frozen graph from `pixels` to `output` is written for this run only.
 """
 
 import logging
@@ -11,11 +11,10 @@ import os
 from dataclasses import dataclass
 
 from poets.backbones import Backbone
-from poets.backbones.graph import constant_graph, convert_to_litert, function_of
+from poets.backbones.graph import convert_to_litert, pixel_graph
 from poets.bottlenecks.store import store_url
 from poets.config import RetrainConfig
 from poets.errors import ModelError, StorageError
-from poets.runtime import tf, v1
 from poets.storage import exists, is_local, open_storage, read_url
 from poets.storage.publish import write_atomically
 
@@ -57,7 +56,7 @@ def engine_model(
             logger.warning("%s: the TensorFlow engine is used instead", error)
     path = os.path.join(work_dir, "backbone.pb")
     with open(path, "wb") as file:
-        file.write(_pixel_graph(backbone))
+        file.write(pixel_graph(backbone))
     return EngineModel("tensorflow", path)
 
 
@@ -70,7 +69,7 @@ def _litert_path(config: RetrainConfig, backbone: Backbone, work_dir: str) -> st
         data = read_url(url)
     else:
         logger.info("converting %s to LiteRT, once", backbone.name)
-        data = convert_to_litert(function_of(backbone, scale=True))
+        data = convert_to_litert(pixel_graph(backbone))
         try:
             write_atomically(url, data)
             if is_local(filesystem):
@@ -81,18 +80,3 @@ def _litert_path(config: RetrainConfig, backbone: Backbone, work_dir: str) -> st
     with open(staged, "wb") as file:
         file.write(data)
     return staged
-
-
-def _pixel_graph(backbone: Backbone) -> bytes:
-    frozen = constant_graph(function_of(backbone, scale=True))
-    size_px = backbone.image_size_px
-    with tf.Graph().as_default() as graph:
-        pixels = v1.placeholder(tf.float32, [None, size_px, size_px, 3], name="pixels")
-        (bottleneck,) = v1.import_graph_def(
-            frozen.graph.as_graph_def(),
-            input_map={frozen.inputs[0].name: pixels},
-            return_elements=[frozen.outputs[0].name],
-            name="backbone",
-        )
-        tf.identity(bottleneck, name="bottleneck")
-    return graph.as_graph_def().SerializeToString()

@@ -10,7 +10,7 @@ TensorFlow refuses attributes it does not know, even at their defaults.
 from typing import Any
 
 from poets.backbones import Backbone
-from poets.backbones.graph import parse_graph
+from poets.backbones.graph import add_backbone, scale
 from poets.head import Head
 from poets.runtime import tf, v1
 
@@ -44,9 +44,9 @@ def scaled_input(pixels: Any, backbone: Backbone) -> Any:
       pixels: float32 [N, S, S, 3] in 0..255.
       backbone: for its scaling and the name of its input.
     """
-    scaled = tf.multiply(tf.subtract(pixels, backbone.mean), 1.0 / backbone.std)
     size_px = backbone.image_size_px
     shape = [None, size_px, size_px, 3]
+    scaled = scale(pixels, backbone)
     return v1.placeholder_with_default(scaled, shape, name=backbone.input_name)
 
 
@@ -54,17 +54,7 @@ def add_classifier(
     images: Any, backbone: Backbone, head: Head, final_tensor_name: str
 ) -> Any:
     """Adds backbone and head to the current graph; returns float32 [N, L]."""
-    graph_def = parse_graph(backbone.graph, backbone.name)
-    for index, node in enumerate(graph_def.node):
-        if node.name == backbone.input_name:
-            del graph_def.node[index]
-            break
-    (bottlenecks,) = v1.import_graph_def(
-        graph_def,
-        input_map={f"{backbone.input_name}:0": images},
-        return_elements=[f"{backbone.bottleneck_name}:0"],
-        name="",
-    )
+    bottlenecks = add_backbone(images, backbone)
     with tf.name_scope("final_training_ops"):
         weights = tf.constant(head.weights, name="weights")
         biases = tf.constant(head.biases, name="biases")

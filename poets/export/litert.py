@@ -5,7 +5,13 @@ its input's shape.
 """
 
 from poets.backbones import Backbone
-from poets.backbones.graph import convert_to_litert, function_of
+from poets.backbones.graph import (
+    OUTPUT_NAME,
+    convert_to_litert,
+    pixel_placeholder,
+    scale,
+)
+from poets.export.frozen import add_classifier
 from poets.head import Head
 from poets.runtime import tf
 
@@ -16,13 +22,7 @@ def litert_model(backbone: Backbone, head: Head) -> bytes:
     Raises:
       ModelError: if the backbone has operations that LiteRT does not know.
     """
-    bottlenecks = function_of(backbone, scale=True)
-    weights, biases = tf.constant(head.weights), tf.constant(head.biases)
-    size_px = backbone.image_size_px
-    spec = tf.TensorSpec([None, size_px, size_px, 3], tf.float32)
-
-    @tf.function(input_signature=[spec])
-    def classify(pixels):
-        return tf.nn.softmax(tf.matmul(bottlenecks(pixels), weights) + biases)
-
-    return convert_to_litert(classify.get_concrete_function())
+    with tf.Graph().as_default() as graph:
+        images = scale(pixel_placeholder(backbone), backbone)
+        add_classifier(images, backbone, head, OUTPUT_NAME)
+    return convert_to_litert(graph.as_graph_def().SerializeToString())

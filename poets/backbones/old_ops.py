@@ -1,0 +1,77 @@
+"""Operations of 2015 to 2017 that today's TensorFlow or LiteRT no longer takes.
+
+    Dequantize of constants              ─> the constants it gives
+    BatchNormWithGlobalNormalization     ─> Mul, BiasAdd with folded constants
+    CheckNumerics                        ─> Identity
+
+The published Inception (2015) is built of the last two; the `_quantized` MobileNets
+keep their large weights in 8 bits behind the first.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from poets.runtime import tf, v1
+
+BATCH_NORM = "BatchNormWithGlobalNormalization"
+
+
+def modernise(graph_def: Any, output_name: str) -> Any:
+    """Returns what a frozen GraphDef's output needs, old operations replaced."""
+    values = _constants(graph_def)
+    if not values and all(node.op != "CheckNumerics" for node in graph_def.node):
+        return graph_def
+    replaced = v1.GraphDef(versions=graph_def.versions)
+    for node in graph_def.node:
+        if node.op == "Dequantize":
+            replaced.node.append(_constant(node.name, values[node.name]))
+        elif node.op == BATCH_NORM:
+            replaced.node.extend(_folded(node, values))
+        else:
+            added = replaced.node.add()
+            added.CopyFrom(node)
+            if node.op == "CheckNumerics":
+                added.op = "Identity"
+                del added.attr["message"]
+    return v1.graph_util.extract_sub_graph(replaced, [output_name])
+
+
+def _constants(graph_def: Any) -> dict[str, np.ndarray]:
+    """Returns the values, by node, that old operations are replaced with."""
+    wanted: list[str] = []
+    for node in graph_def.node:
+        if node.op == "Dequantize":
+            wanted.append(node.name)
+        elif node.op == BATCH_NORM:
+            wanted.extend(node.input[1:])  # mean, variance, beta, gamma
+    if not wanted:
+        return {}
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+        v1.import_graph_def(graph_def, name="")
+        tensors = {name: f"{name}:0" for name in dict.fromkeys(wanted)}
+        return session.run(tensors)
+
+
+def _folded(node: Any, values: dict[str, np.ndarray]) -> list[Any]:
+    """Returns (x - mean) * gamma / sqrt(variance + epsilon) + beta as x * s + t."""
+    mean, variance, beta, gamma = (values[name] for name in node.input[1:])
+    factor = 1 / np.sqrt(variance + node.attr["variance_epsilon"].f)
+    if node.attr["scale_after_normalization"].b:
+        factor = factor * gamma
+    scale = _constant(f"{node.name}/scale", factor)
+    shift = _constant(f"{node.name}/shift", beta - mean * factor)
+    product = v1.NodeDef(
+        name=f"{node.name}/product", op="Mul", input=[node.input[0], scale.name]
+    )
+    total = v1.NodeDef(name=node.name, op="BiasAdd", input=[product.name, shift.name])
+    for made in (product, total):
+        made.attr["T"].type = tf.float32.as_datatype_enum
+    return [scale, shift, product, total]
+
+
+def _constant(name: str, value: np.ndarray) -> Any:
+    node = v1.NodeDef(name=name, op="Const")
+    node.attr["dtype"].type = tf.float32.as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.astype(np.float32)))
+    return node

@@ -1,0 +1,54 @@
+"""Many images through the processes answer as one image in this process does."""
+
+import os
+
+import numpy as np
+import pytest
+
+from poets.classifier import load_classifier
+from poets.classifier.many import FEW, classify_files
+from poets.images import ImageError
+
+pytest_plugins = ["tests.finished"]
+
+
+@pytest.fixture
+def classifier(finished):
+    return load_classifier(str(finished.graph))
+
+
+def test_both_ways_agree_bit_for_bit(finished, classifier, tmp_path):
+    paths = sorted(str(path) for path in finished.image_dir.rglob("*.*"))
+    paths += [str(tmp_path / "absent.jpg"), str(tmp_path), paths[0]]
+    assert len(paths) > FEW
+    together = classify_files(classifier, paths)
+    alone = [classify_files(classifier, [path])[0] for path in paths]
+    for path, one, other in zip(paths, together, alone, strict=True):
+        if isinstance(other, ImageError):
+            assert str(one) == str(other), path
+        else:
+            assert np.array_equal(one, other), path
+    bad = [path for path, one in zip(paths, together, strict=True) if isinstance(one, ImageError)]
+    names = {os.path.basename(path) for path in bad}
+    assert names == {"broken.jpg", "empty.png", "absent.jpg", tmp_path.name}
+
+
+def test_relative_paths_are_of_this_folder(finished, classifier, monkeypatch):
+    monkeypatch.chdir(finished.image_dir)
+    paths = [f"daisy/{path.name}" for path in sorted((finished.image_dir / "daisy").iterdir())]
+    many = classify_files(classifier, paths * 2)
+    assert len(many) > FEW
+    few = classify_files(classifier, paths[:3])
+    for one, other in zip(many[:3], few, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_nothing_is_left_behind(finished, classifier, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    paths = [str(path) for path in sorted(finished.image_dir.rglob("*.jpg"))]
+    assert len(classify_files(classifier, paths)) == len(paths)
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith("poets-label-")]
+
+
+def test_no_images_no_answers(classifier):
+    assert classify_files(classifier, []) == []

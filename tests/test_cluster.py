@@ -1,0 +1,90 @@
+"""A task's place in the cluster of the server that DC/OS hands over."""
+
+from types import SimpleNamespace
+
+import pytest
+import tensorflow as tf
+
+from poets.cluster import Cluster, cluster_of
+from poets.errors import ConfigError
+
+
+def server_of(job: str, index: int, **tasks: int) -> SimpleNamespace:
+    """Returns what a server tells of itself, without opening its ports."""
+    spec = tf.train.ClusterSpec(
+        {name: [f"host:{i}" for i in range(count)] for name, count in tasks.items()}
+    )
+    definition = tf.train.ServerDef(
+        cluster=spec.as_cluster_def(), job_name=job, task_index=index
+    )
+    return SimpleNamespace(server_def=definition)
+
+
+def test_without_a_server_the_process_is_alone_and_chief():
+    cluster = cluster_of(None)
+    assert cluster == Cluster("worker", 0, 0, 1)
+    assert cluster.is_chief
+    assert cluster.name == "worker:0"
+
+
+def test_a_real_local_server_is_alone():
+    server = tf.distribute.Server.create_local_server(start=False)
+    assert cluster_of(server).is_chief
+
+
+def test_every_worker_has_its_own_number_and_one_is_chief():
+    tasks = {"ps": 2, "worker": 3, "gpu_worker": 2}
+    clusters = [
+        cluster_of(server_of(job, index, **tasks))
+        for job in ("worker", "gpu_worker")
+        for index in range(tasks[job])
+    ]
+    assert [cluster.worker_index for cluster in clusters] == [0, 1, 2, 3, 4]
+    assert {cluster.num_workers for cluster in clusters} == {5}
+    assert [cluster.name for cluster in clusters if cluster.is_chief] == ["worker:0"]
+
+
+@pytest.mark.parametrize("job", ["chief", "master"])
+def test_a_chief_job_comes_before_the_workers(job):
+    assert cluster_of(server_of(job, 0, **{job: 1, "worker": 2})).is_chief
+    worker = cluster_of(server_of("worker", 0, **{job: 1, "worker": 2}))
+    assert not worker.is_chief
+    assert worker.worker_index == 1
+
+
+def test_without_plain_workers_the_first_gpu_worker_is_chief():
+    assert cluster_of(server_of("gpu_worker", 0, gpu_worker=2, ps=1)).is_chief
+    assert not cluster_of(server_of("gpu_worker", 1, gpu_worker=2, ps=1)).is_chief
+
+
+def test_a_parameter_server_is_no_worker():
+    cluster = cluster_of(server_of("ps", 1, ps=2, worker=3))
+    assert cluster.is_ps
+    assert not cluster.is_chief
+    assert (cluster.name, cluster.num_workers) == ("ps:1", 3)
+
+
+@pytest.mark.parametrize(
+    ("server", "text"),
+    [
+        (
+            server_of("worker", 5, worker=2, ps=1),
+            "this task is worker:5, which its own cluster does not have: found "
+            "ps: 1 tasks, worker: 2 tasks; give the server a cluster that holds it",
+        ),
+        (
+            server_of("worker", 0),
+            "this task is worker:0, which its own cluster does not have: found no "
+            "tasks; give the server a cluster that holds it",
+        ),
+        (
+            server_of("evaluator", 0, evaluator=1, worker=1),
+            "this task's job is 'evaluator'; known are ps, chief, master, worker, "
+            "gpu_worker",
+        ),
+    ],
+)
+def test_a_task_outside_its_cluster_is_told(server, text):
+    with pytest.raises(ConfigError) as caught:
+        cluster_of(server)
+    assert str(caught.value) == text

@@ -1,0 +1,150 @@
+"""What will go wrong is told before the work, all at once, and changes nothing."""
+
+import logging
+
+import pytest
+
+from poets.errors import ConfigError, DatasetError, StorageError
+from poets.flags import config_from_args
+from poets.preflight import folder_of, preflight
+from tests.retraining import IMAGES, flags_for, snapshot, write_images
+
+
+@pytest.fixture
+def image_dir(tmp_path):
+    return write_images(tmp_path / "images")
+
+
+@pytest.fixture
+def check(tmp_path, image_dir):
+    def run(**flags):
+        flags = flags_for(tmp_path / "out", image_dir) | flags
+        return preflight(config_from_args(flags))
+
+    return run
+
+
+def test_good_flags_give_the_images_and_leave_no_probe(check, tmp_path):
+    dataset = check()
+    assert len(dataset.images) == IMAGES
+    assert dataset.labels == ("daisy", "red roses", "tulips")
+    assert snapshot(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["output_graph", "output_labels", "saved_model_dir", "checkpoint_path", "bottleneck_dir"],
+)
+def test_an_output_below_a_file_is_found(check, tmp_path, flag):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(
+        StorageError, match=r"cannot write results: cannot write '.*/file.*/\.poets-"
+    ):
+        check(**{flag: str(tmp_path / "file" / "a" / "b")})
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_folder_of_intermediate_graphs_matters_only_if_there_are_any(
+    check, tmp_path
+):
+    (tmp_path / "file").write_text("mine")
+    prefix = str(tmp_path / "file") + "/"
+    check(intermediate_output_graphs_dir=prefix)
+    with pytest.raises(StorageError, match="cannot write results"):
+        check(intermediate_output_graphs_dir=prefix, intermediate_store_frequency=10)
+
+
+def test_outputs_that_are_left_out_are_not_tested(check):
+    check(saved_model_dir="", checkpoint_path="")
+
+
+def test_a_folder_without_write_permission_is_found(unprivileged):
+    image_dir = write_images(unprivileged / "images")
+    (unprivileged / "out").mkdir(mode=0o500)
+    flags = flags_for(unprivileged / "out", image_dir)
+    with pytest.raises(
+        StorageError, match="cannot write '.*/out/.*: permission denied; what was there"
+    ):
+        preflight(config_from_args(flags))
+
+
+def test_a_label_folder_without_read_permission_is_named(unprivileged):
+    image_dir = write_images(unprivileged / "images")
+    (image_dir / "tulips").chmod(0)
+    flags = flags_for(unprivileged / "out", image_dir)
+    with pytest.raises(
+        DatasetError,
+        match="cannot list '.*/images': permission denied; every label's folder must be "
+        "readable",
+    ):
+        preflight(config_from_args(flags))
+
+
+def test_a_saved_model_folder_is_replaced_only_if_it_is_one(check, tmp_path):
+    folder = tmp_path / "out" / "saved_model" / "1"
+    folder.mkdir(parents=True)
+    check()  # empty
+    (folder / "saved_model.pb").write_bytes(b"")
+    (folder / "variables").mkdir()
+    check()  # a SavedModel
+    (folder / "saved_model.pb").unlink()
+    (folder / "thesis.tex").write_text("mine")
+    with pytest.raises(
+        ConfigError,
+        match=r"--saved_model_dir='.*/saved_model/1' holds files and is no SavedModel; "
+        "name an empty folder or a new one",
+    ):
+        check()
+    assert (folder / "thesis.tex").read_text() == "mine"
+
+
+def test_a_saved_model_folder_that_is_a_file_is_refused(check, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="--saved_model_dir='.*/file' is a file; name"):
+        check(saved_model_dir=str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("name", ["summaries", "summaries/train", "summaries/validation"])
+def test_a_summaries_folder_that_is_a_file_is_refused(check, tmp_path, name):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(ConfigError, match=f"--summaries_dir='.*/summaries': '.*/{name}' is a"):
+        check()
+    assert path.read_text() == "mine"
+
+
+def test_all_problems_are_told_together(check, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError) as caught:
+        check(
+            image_dir=str(tmp_path / "absent"),
+            output_graph=str(tmp_path / "file" / "graph.pb"),
+            summaries_dir=str(tmp_path / "file"),
+            saved_model_dir=str(tmp_path / "file"),
+        )
+    message = str(caught.value)
+    assert message.startswith("the job cannot start: 4 problems\n")
+    assert "--saved_model_dir=" in message
+    assert "--summaries_dir=" in message
+    assert "cannot write results: " in message
+    assert "Image directory '" in message
+
+
+def test_a_label_too_small_for_a_split_is_told_before_the_work(check, image_dir, caplog):
+    (image_dir / "lilies").mkdir()
+    for number in (1, 2):  # both are for training
+        data = next((image_dir / "daisy").iterdir()).read_bytes()
+        (image_dir / "lilies" / f"{number}{number}.jpg").write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        check()
+    assert "Folder has less than 20 images" in caplog.text
+    assert "images for 'lilies': too few for a share of them" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [("a/b.pb", "a"), ("b.pb", "."), ("/b.pb", "/"), ("a/b/1/", "a/b")],
+)
+def test_the_folder_of_an_output(url, folder):
+    assert folder_of(url) == folder
