@@ -1,7 +1,5 @@
 """`python -m poets` is the `poets` command."""
 
-import sys
+from poets.cli import main
 
-from poets.cli import run
-
-sys.exit(run())
+main()

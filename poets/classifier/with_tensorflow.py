@@ -102,12 +102,15 @@ class SavedModelClassifier:
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"cannot load {folder!r}: {reason}") from error
-        self._signatures = loaded.signature_def
+        self._signatures = dict(
+            loaded.signature_def
+        )  # protobuf maps make what is missing
         try:
             signature = self._signatures["serving_default"]
-            image = signature.inputs["image"]
-            self._prediction = signature.outputs["prediction"].name
-            classes = signature.outputs["classes"].name
+            image = dict(signature.inputs)["image"]
+            outputs = dict(signature.outputs)
+            self._prediction = outputs["prediction"].name
+            classes = outputs["classes"].name
         except KeyError as error:
             raise ModelError(
                 f"{folder!r} has no signature 'serving_default' from image to "
