@@ -117,7 +117,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool) -> None:
         with durations.phase("training"), Summaries(config.summaries_dir) as summaries:
             head, steps = train_head(
                 train,
-                _rows(every, splits == VALIDATION),
+                every.choose(np.flatnonzero(splits == VALIDATION)),
                 len(used.labels),
                 config,
                 summaries,
@@ -200,26 +200,21 @@ def _training_examples(
     pool: Pool,
 ) -> Examples:
     """Returns the training images and, if asked for, their distorted copies."""
-    is_train = splits == TRAIN
-    train = _rows(every, is_train)
+    rows = np.flatnonzero(splits == TRAIN)
     if not config.distorts:
-        return train
-    images = [used.images[row] for row in np.flatnonzero(is_train)]
+        return every.choose(rows)
+    images = [used.images[row] for row in rows]
     copies = range(config.augmentations)
     size = every.bottlenecks.shape[1]
     extraction = compute_bottlenecks(images, spec, size, pool, copies)
     logger.info("%d bottlenecks of distorted copies created.", extraction.computed)
-    kept = np.array(extraction.kept, int)
+    copied = np.repeat(rows[list(extraction.kept)], len(copies))
+    count = len(every)
     return Examples(
-        np.concatenate([train.bottlenecks, extraction.matrix]),
-        np.concatenate(
-            [train.label_indices, np.repeat(train.label_indices[kept], len(copies))]
-        ),
+        np.concatenate([every.bottlenecks, extraction.matrix]),
+        np.concatenate([every.label_indices, every.label_indices[copied]]),
+        np.concatenate([rows, np.arange(count, count + len(copied))]),
     )
-
-
-def _rows(examples: Examples, chosen: np.ndarray) -> Examples:
-    return Examples(examples.bottlenecks[chosen], examples.label_indices[chosen])
 
 
 def _store_intermediate(

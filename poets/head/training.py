@@ -36,22 +36,59 @@ class Examples:
     """Bottlenecks with the index of their label.
 
     Attributes:
-      bottlenecks: float32 [N, D].
-      label_indices: int32 [N].
+      bottlenecks: float32 [M, D]; splits share one matrix, which may be large.
+      label_indices: int32 [M].
+      rows: int [N], which of the M these examples are; None for all.
     """
 
     bottlenecks: np.ndarray
     label_indices: np.ndarray
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.label_indices)
+        return len(self.label_indices if self.rows is None else self.rows)
+
+    def choose(self, positions: np.ndarray) -> "Examples":
+        """Returns the examples at some positions, 0 to N - 1."""
+        rows = positions if self.rows is None else self.rows[positions]
+        return Examples(self.bottlenecks, self.label_indices, rows)
 
     def sample(self, size: int, random: np.random.Generator) -> "Examples":
         """Returns `size` examples drawn without replacement, or all for -1."""
         if size == -1 or size >= len(self):
             return self
-        rows = random.choice(len(self), size, replace=False)
-        return Examples(self.bottlenecks[rows], self.label_indices[rows])
+        return self.choose(random.choice(len(self), size, replace=False))
+
+    def labels(self) -> np.ndarray:
+        """Returns int32 [N]."""
+        return (
+            self.label_indices if self.rows is None else self.label_indices[self.rows]
+        )
+
+    def matrix(self) -> np.ndarray:
+        """Returns float32 [N, D], a copy unless it is all of them."""
+        return self.bottlenecks if self.rows is None else self.bottlenecks[self.rows]
+
+    def mean_and_spread(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the mean and the standard deviation of each dimension.
+
+        In parts of 4,096 rows, for which no copy of the matrix is needed.
+
+        Returns:
+          float32 [D] and float32 [D].
+        """
+        parts = range(0, len(self), 4096)
+        size = self.bottlenecks.shape[1]
+        total, squares = np.zeros(size), np.zeros(size)
+        for start in parts:
+            part = self.choose(np.arange(start, min(start + 4096, len(self))))
+            total += part.matrix().sum(axis=0, dtype=np.float64)
+        mean = total / len(self)
+        for start in parts:
+            part = self.choose(np.arange(start, min(start + 4096, len(self))))
+            squares += ((part.matrix() - mean) ** 2).sum(axis=0)
+        spread = np.sqrt(squares / len(self))
+        return mean.astype(np.float32), spread.astype(np.float32)
 
 
 def train_head(
@@ -89,9 +126,7 @@ def train_head(
         if last % config.eval_step_interval == 0 or is_last:
             size = -1 if config.patience else config.validation_batch_size
             sample = validation.sample(size, random)
-            batch = Examples(
-                train.bottlenecks[indices[-1]], train.label_indices[indices[-1]]
-            )
+            batch = train.choose(indices[-1])
             accuracy = _log(last, head, batch, sample, summaries)
             if accuracy > best_accuracy:
                 best, best_accuracy, since_best = head, accuracy, 0
@@ -117,17 +152,15 @@ class _Loop:
         dimensions = train.bottlenecks.shape[1]
         random = np.random.default_rng([config.seed, 2])
         initial = random.normal(0, INITIAL_STDDEV, (dimensions, num_labels))
-        self._mean = train.bottlenecks.mean(axis=0, dtype=np.float64).astype(np.float32)
-        spread = train.bottlenecks.std(axis=0, dtype=np.float64).astype(np.float32)
-        self._scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1).astype(
-            np.float32
-        )
+        self._mean, spread = train.mean_and_spread()
+        self._scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1)
         self._average_from = config.how_many_training_steps // 2
         self._weights = tf.Variable(initial.astype(np.float32))
         self._biases = tf.Variable(np.zeros(num_labels, np.float32))
         self._weights_sum = tf.Variable(tf.zeros_like(self._weights))
         self._biases_sum = tf.Variable(tf.zeros_like(self._biases))
         self._averaged = 0
+        self._rows = train.rows
         self._steps = self._compile(train, num_labels, config)
 
     def _compile(
@@ -166,8 +199,9 @@ class _Loop:
         return steps
 
     def run(self, indices: np.ndarray, first_step: int) -> None:
-        """Runs the steps of int32 [K, B] batches, the first being `first_step`."""
-        self._steps(indices, first_step)
+        """Runs the steps of int [K, B] batches, the first being `first_step`."""
+        rows = indices if self._rows is None else self._rows[indices]
+        self._steps(rows.astype(np.int32), first_step)
         after = first_step + len(indices)
         self._averaged += max(0, after - max(first_step, self._average_from))
 
@@ -188,7 +222,7 @@ def _label_weights(
     """Returns float32 [L]: 1, or N / (L * images of the label) when balanced."""
     if config.class_weights != "balanced":
         return np.ones(num_labels, np.float32)
-    counts = np.bincount(train.label_indices, minlength=num_labels)
+    counts = np.bincount(train.labels(), minlength=num_labels)
     return (len(train) / (num_labels * counts)).astype(np.float32)
 
 
@@ -239,9 +273,9 @@ def _log(
 
 def _score(head: Head, examples: Examples) -> tuple[float, float]:
     """Returns the accuracy, 0 to 1, and the mean cross entropy, in nats."""
-    found = head.probabilities(examples.bottlenecks)
-    rows = np.arange(len(examples))
-    likelihood = found[rows, examples.label_indices]
+    found = head.probabilities(examples.matrix())
+    labels = examples.labels()
+    likelihood = found[np.arange(len(examples)), labels]
     entropy = -np.log(np.maximum(likelihood, np.finfo(np.float32).tiny))
-    right = found.argmax(axis=1) == examples.label_indices
+    right = found.argmax(axis=1) == labels
     return float(right.mean()), float(entropy.mean())

@@ -128,10 +128,11 @@ def test_a_large_folder_goes_through_the_processes_and_agrees(label, finished):
 def test_labels_agree_with_what_the_run_said(label, finished):
     _, out, _ = label(finished.image_dir, "--json", "--top", 1)
     found = {row["image"]: row for row in map(json.loads, out.splitlines())}
-    for row in csv.DictReader((finished.folder / "split.csv").open()):
+    text = (finished.folder / "split.csv").read_text()
+    for row in csv.DictReader(io.StringIO(text)):
         (best,) = found[str(finished.image_dir / row["path"])]["labels"]
         assert best["label"] == row["predicted_label"]
-        assert best["score"] == pytest.approx(float(row["score"]), abs=1e-4)
+        assert best["score"] == pytest.approx(float(row["score"]), abs=1e-3)
 
 
 def test_urls_are_fetched(label, flower, web_server):

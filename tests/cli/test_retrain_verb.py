@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from poets.cli import run
@@ -64,9 +65,7 @@ def test_all_wrong_flags_are_told_at_once(capsys):
     assert "Traceback" not in err
 
 
-def test_ctrl_c_says_how_to_go_on_and_the_next_run_does(tmp_path, pytestconfig, wait_until):
-    import numpy as np
-
+def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path, wait_until):
     image_dir = write_images(tmp_path / "images")
     rng = np.random.default_rng(0)
     for label in ("daisy", "tulips"):
