@@ -35,7 +35,7 @@ def track(
         nonlocal done, said
         done += count
         now = time.monotonic()
-        if now - said >= LINE_EVERY_S and done < total:
+        if now - said >= LINE_EVERY_S and 0 < done < total:
             said = now
             rate = done / (now - started)
             logger.info(

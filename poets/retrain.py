@@ -5,6 +5,7 @@ bottlenecks of all images ─> split ─> bottlenecks of distorted copies ─> h
 """
 
 import contextlib
+import errno
 import logging
 import posixpath
 import re
@@ -26,7 +27,7 @@ from poets.bottlenecks.store import store_url
 from poets.config import RetrainConfig
 from poets.dataset import Dataset
 from poets.distortions import Distortions
-from poets.errors import ConfigError, DatasetError
+from poets.errors import ConfigError, DatasetError, StorageError
 from poets.evaluate import accuracy_of
 from poets.export.frozen import frozen_graph
 from poets.export.results import Export, build_exports
@@ -40,7 +41,7 @@ from poets.preflight import folder_of
 from poets.report.metrics import Answers, metrics_of
 from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
 from poets.split import TEST, TRAIN, VALIDATION, check_split, split_images
-from poets.storage import join, open_storage, read_bytes
+from poets.storage import join, open_storage, read_bytes, reason
 from poets.storage.publish import Publication, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool) -> None:
       PoetsError: if it cannot be done; earlier results are unchanged then.
     """
     durations = Durations()
-    with tempfile.TemporaryDirectory(prefix="poets-") as work_dir:
+    with _work_dir() as work_dir:
         with durations.phase("backbone"):
             backbone = load_backbone(config)
             _check_final_tensor_name(config, backbone)
@@ -145,6 +146,23 @@ def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool) -> None:
             notes=notes,
         )
         _publish(config, exports, head, steps, answers, extraction, metrics)
+
+
+@contextlib.contextmanager
+def _work_dir() -> Iterator[str]:
+    """Gives a temporary folder, and says so if there is no room in it."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="poets-") as work_dir:
+            yield work_dir
+    except StorageError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise StorageError(
+            f"cannot write to the temporary folder {tempfile.gettempdir()!r}: "
+            f"{reason(error)}; make room, or name another by TMPDIR"
+        ) from error
 
 
 def _check_final_tensor_name(config: RetrainConfig, backbone: Backbone) -> None:

@@ -72,7 +72,9 @@ def finished(tmp_path_factory) -> Finished:
     (image_dir / broken[0]).write_bytes(data[:300])
     (image_dir / broken[1]).write_bytes(b"")
     (image_dir / "tulips" / "twin.jpg").write_bytes(
-        (image_dir / "tulips" / next(retraining.names_for("tulips", "train"))).read_bytes()
+        (
+            image_dir / "tulips" / next(retraining.names_for("tulips", "train"))
+        ).read_bytes()
     )
     lines = retraining.retrain(
         parent / "out",

@@ -40,14 +40,27 @@ def test_a_context_in_any_form_gives_the_flags(context):
 
 @pytest.mark.parametrize(
     "context",
-    [None, {}, "", " \r\n", b"", "{}", "null", {"args": None}, {"args": {}}, '{"args":null}'],
+    [
+        None,
+        {},
+        "",
+        " \r\n",
+        b"",
+        "{}",
+        "null",
+        {"args": None},
+        {"args": {}},
+        '{"args":null}',
+    ],
 )
 def test_an_empty_context_asks_for_nothing_but_the_image_folder(context):
     with pytest.raises(ConfigError, match="^wrong flags: --image_dir is required: "):
         config_from_context(context, "/shared")
 
 
-@pytest.mark.parametrize("placeholder", ["{{shared_filesystem}}", "<<shared_filesystem>>"])
+@pytest.mark.parametrize(
+    "placeholder", ["{{shared_filesystem}}", "<<shared_filesystem>>"]
+)
 @pytest.mark.parametrize(
     ("log_dir", "expected"),
     [
@@ -58,7 +71,10 @@ def test_an_empty_context_asks_for_nothing_but_the_image_folder(context):
     ],
 )
 def test_both_placeholders_stand_for_log_dir(placeholder, log_dir, expected):
-    args = {"image_dir": [f"{placeholder}/a"], "output_graph": f"{placeholder}/out/g.pb"}
+    args = {
+        "image_dir": [f"{placeholder}/a"],
+        "output_graph": f"{placeholder}/out/g.pb",
+    }
     config = config_from_context({"args": args}, log_dir)
     assert config.output_graph == expected
     assert config.image_dir == log_dir.rstrip("/") + "/a"

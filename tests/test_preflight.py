@@ -33,7 +33,13 @@ def test_good_flags_give_the_images_and_leave_no_probe(check, tmp_path):
 
 @pytest.mark.parametrize(
     "flag",
-    ["output_graph", "output_labels", "saved_model_dir", "checkpoint_path", "bottleneck_dir"],
+    [
+        "output_graph",
+        "output_labels",
+        "saved_model_dir",
+        "checkpoint_path",
+        "bottleneck_dir",
+    ],
 )
 def test_an_output_below_a_file_is_found(check, tmp_path, flag):
     (tmp_path / "file").write_text("mine")
@@ -74,8 +80,8 @@ def test_a_label_folder_without_read_permission_is_named(unprivileged):
     flags = flags_for(unprivileged / "out", image_dir)
     with pytest.raises(
         DatasetError,
-        match="cannot list '.*/images': permission denied; every label's folder must be "
-        "readable",
+        match="cannot list '.*/images': permission denied; every label's folder must "
+        "be readable",
     ):
         preflight(config_from_args(flags))
 
@@ -100,16 +106,22 @@ def test_a_saved_model_folder_is_replaced_only_if_it_is_one(check, tmp_path):
 
 def test_a_saved_model_folder_that_is_a_file_is_refused(check, tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ConfigError, match="--saved_model_dir='.*/file' is a file; name"):
+    with pytest.raises(
+        ConfigError, match="--saved_model_dir='.*/file' is a file; name"
+    ):
         check(saved_model_dir=str(tmp_path / "file"))
 
 
-@pytest.mark.parametrize("name", ["summaries", "summaries/train", "summaries/validation"])
+@pytest.mark.parametrize(
+    "name", ["summaries", "summaries/train", "summaries/validation"]
+)
 def test_a_summaries_folder_that_is_a_file_is_refused(check, tmp_path, name):
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    with pytest.raises(ConfigError, match=f"--summaries_dir='.*/summaries': '.*/{name}' is a"):
+    with pytest.raises(
+        ConfigError, match=f"--summaries_dir='.*/summaries': '.*/{name}' is a"
+    ):
         check()
     assert path.read_text() == "mine"
 
@@ -131,7 +143,9 @@ def test_all_problems_are_told_together(check, tmp_path):
     assert "Image directory '" in message
 
 
-def test_a_label_too_small_for_a_split_is_told_before_the_work(check, image_dir, caplog):
+def test_a_label_too_small_for_a_split_is_told_before_the_work(
+    check, image_dir, caplog
+):
     (image_dir / "lilies").mkdir()
     for number in (1, 2):  # both are for training
         data = next((image_dir / "daisy").iterdir()).read_bytes()

@@ -57,7 +57,9 @@ def test_every_promised_file_is_there_and_no_other(finished):
 def test_labels_are_lower_case_one_a_line_and_folders_keep_their_spelling(finished):
     text = (finished.folder / "retrained_labels.txt").read_bytes()
     assert text == b"daisy\nred roses\ntulips\n"
-    assert {row["label"] for row in table(finished.folder / "split.csv")} == set(FOLDERS)
+    assert {row["label"] for row in table(finished.folder / "split.csv")} == set(
+        FOLDERS
+    )
     assert [label["folder"] for label in finished.metrics["labels"]] == [
         "daisy",
         "Red Roses",
@@ -116,7 +118,9 @@ def test_split_csv_tells_every_image_and_agrees_with_metrics(finished):
     rows = table(finished.folder / "split.csv")
     assert list(rows[0]) == ["path", "label", "split", "predicted_label", "score"]
     assert len(rows) == finished.metrics["images"]["used"]
-    folder_of = {label["label"]: label["folder"] for label in finished.metrics["labels"]}
+    folder_of = {
+        label["label"]: label["folder"] for label in finished.metrics["labels"]
+    }
     right = Counter()
     for row in rows:
         assert (finished.image_dir / row["path"]).is_file()
@@ -172,7 +176,9 @@ def test_the_log_has_the_originals_lines(finished):
 
 def test_misclassified_test_images_are_listed(finished):
     start = finished.lines.index("=== MISCLASSIFIED TEST IMAGES ===") + 1
-    folder_of = {label["label"]: label["folder"] for label in finished.metrics["labels"]}
+    folder_of = {
+        label["label"]: label["folder"] for label in finished.metrics["labels"]
+    }
     wrong = [
         f"{finished.image_dir / row['path']!s:>70}  {row['predicted_label']}"
         for row in table(finished.folder / "split.csv")
@@ -217,7 +223,9 @@ def test_a_rerun_replaces_every_result_whole(again, tmp_path):
     second = snapshot(out)
     for name in ("retrained_graph.pb", "retrained_graph.tflite", "metrics.json"):
         assert second[name] != first[name]
-    assert second["saved_model/1/saved_model.pb"] != first["saved_model/1/saved_model.pb"]
+    assert (
+        second["saved_model/1/saved_model.pb"] != first["saved_model/1/saved_model.pb"]
+    )
     assert "saved_model/1/old.txt" not in second
     results = {name for name in first if not name.startswith("summaries/")}
     assert {n for n in second if not n.startswith("summaries/")} == results - {

@@ -9,14 +9,15 @@ import time
 
 import requests
 
-from poets.errors import ModelError
+from poets.errors import ModelError, StorageError
 from poets.progress import track
-from poets.storage import is_local, open_storage
+from poets.storage import is_local, open_storage, reason
 from poets.storage.publish import write_atomically
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 4
+PAUSE_S = 0.5  # before the second attempt; twice as long before each further one
 TIMEOUT_S = (10, 60)  # to connect, between two pieces
 PIECE_BYTES = 1 << 16
 
@@ -34,6 +35,7 @@ def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
 
     Raises:
       ModelError: if it cannot be had or has another digest.
+      StorageError: if it cannot be written.
     """
     part = _part_path(target_url)
     logger.info("downloading %s", source_url)
@@ -42,17 +44,19 @@ def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
             expected = _fetch(source_url, part)
             break
         except requests.HTTPError as error:
-            raise ModelError(
-                f"cannot download {source_url!r}: {error}; put the file at "
-                f"{target_url!r} by hand"
-            ) from error
+            refused = error.response is not None and error.response.status_code < 500
+            if refused or attempt == ATTEMPTS - 1:
+                raise ModelError(
+                    f"cannot download {source_url!r}: {error}; put the file at "
+                    f"{target_url!r} by hand"
+                ) from error
         except (requests.RequestException, OSError) as error:
             if attempt == ATTEMPTS - 1:
                 raise ModelError(
                     f"cannot download {source_url!r}: {_short(error)}; where there is "
                     f"no network put the file at {target_url!r}"
                 ) from error
-            time.sleep(0.5 * 2**attempt)
+        time.sleep(PAUSE_S * 2**attempt)
     with open(part, "rb") as file:
         data = file.read()
     _check(data, sha256, expected, source_url, part)
@@ -66,7 +70,12 @@ def _part_path(target_url: str) -> str:
     folder, name = os.path.split(path)
     if not is_local(filesystem):
         folder = os.path.join(tempfile.gettempdir(), f"poets-downloads-{os.getuid()}")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {target_url!r}: {reason(error)}; name another folder"
+        ) from error
     return os.path.join(folder, f".{name}.download")
 
 

@@ -39,7 +39,7 @@ def load(config: RetrainConfig) -> Backbone:
         folder = _local_folder(handle, config.model_dir, staging)
         function = _image_function(folder, handle)
         size_px = _image_size_px(function, config)
-        graph = _freeze(function, size_px)
+        graph = _freeze(function, size_px, handle)
     return Backbone(
         name=handle,
         graph=graph,
@@ -127,7 +127,12 @@ def _image_size_px(function: Any, config: RetrainConfig) -> int:
             f"--tfhub_module={config.tfhub_module!r} takes {inputs}; a backbone takes "
             "one float32 tensor of images [N, S, S, 3]"
         )
-    _, height, width, _ = inputs[0].shape
+    _, height, width, channels = inputs[0].shape
+    if channels not in (None, 3):
+        raise ModelError(
+            f"--tfhub_module={config.tfhub_module!r} takes images of {channels} "
+            "channels; a backbone takes 3: red, green, blue"
+        )
     size_px = config.input_size_px or height
     if not size_px:
         raise ConfigError(
@@ -142,7 +147,7 @@ def _image_size_px(function: Any, config: RetrainConfig) -> int:
     return size_px
 
 
-def _freeze(function: Any, size_px: int) -> bytes:
+def _freeze(function: Any, size_px: int, handle: str) -> bytes:
     from tensorflow.python.framework import convert_to_constants
 
     outputs = function.structured_outputs
@@ -151,8 +156,20 @@ def _freeze(function: Any, size_px: int) -> bytes:
         name = next(iter(outputs))
     if name is None:
         raise ModelError(
-            f"the SavedModel gives {', '.join(sorted(outputs))}; a backbone has one "
-            f"output, or one called {' or '.join(OUTPUTS)}"
+            f"--tfhub_module={handle!r} gives {', '.join(sorted(outputs))}; a backbone "
+            f"has one output, or one called {' or '.join(OUTPUTS)}"
+        )
+    shape = outputs[name].shape
+    lengths = shape[1:].as_list() if shape.rank else [None]  # [D], or [1, 1, D]
+    if (
+        outputs[name].dtype != tf.float32
+        or not lengths
+        or lengths[-1] is None
+        or any(length not in (None, 1) for length in lengths[:-1])
+    ):
+        raise ModelError(
+            f"--tfhub_module={handle!r} gives {outputs[name]}; a bottleneck is float32 "
+            "[N, D] with a known D"
         )
     input_key = next(iter(function.structured_input_signature[1]))
     spec = tf.TensorSpec([None, size_px, size_px, 3], tf.float32)
@@ -160,7 +177,7 @@ def _freeze(function: Any, size_px: int) -> bytes:
     @tf.function(input_signature=[spec])
     def features(images):
         found = function(**{input_key: images})[name]
-        return tf.reshape(found, [-1, found.shape[-1]])
+        return tf.reshape(found, [-1, lengths[-1]])
 
     frozen = convert_to_constants.convert_variables_to_constants_v2(
         features.get_concrete_function()
@@ -177,4 +194,24 @@ def _freeze(function: Any, size_px: int) -> bytes:
         )
         tf.identity(found, name=BOTTLENECK_NAME)
     graph_def = v1.graph_util.extract_sub_graph(graph.as_graph_def(), [BOTTLENECK_NAME])
+    _number_nodes(graph_def)
     return graph_def.SerializeToString(deterministic=True)
+
+
+def _number_nodes(graph_def: Any) -> None:
+    """Names nodes by their place in the graph.
+
+    TensorFlow names constants by what the process did before, and the graph's digest
+    names the features in the store.
+    """
+    kept = (INPUT_NAME, BOTTLENECK_NAME)
+    names = {
+        node.name: node.name if node.name in kept else f"model/{i}"
+        for i, node in enumerate(graph_def.node)
+    }
+    for node in graph_def.node:
+        node.name = names[node.name]
+        for i, given in enumerate(node.input):  # as "name", "name:1" or "^name"
+            name = given.removeprefix("^").partition(":")[0]
+            node.input[i] = given.replace(name, names[name], 1)
+        node.attr.pop("_class", None)  # where it lies, by the old names

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from poets.backbones import Backbone
+from poets.errors import StorageError
 from poets.export.frozen import (
     CONTENTS_NAME,
     add_classifier,
@@ -35,7 +36,11 @@ def write_saved_model(
     labels: tuple[str, ...],
     final_tensor_name: str,
 ) -> None:
-    """Writes a SavedModel into a local folder that does not exist yet."""
+    """Writes a SavedModel into a local folder that does not exist yet.
+
+    Raises:
+      StorageError: if there is no room for it.
+    """
     with tf.Graph().as_default(), _control_flow_v1():
         contents = v1.placeholder(tf.string, [], name=CONTENTS_NAME)
         batch = v1.placeholder_with_default(
@@ -63,7 +68,13 @@ def write_saved_model(
             builder.add_meta_graph_and_variables(
                 session, ["serve"], signatures, strip_default_attrs=True
             )
-            builder.save()
+            try:
+                builder.save()
+            except tf.errors.OpError as error:
+                raise StorageError(
+                    f"cannot write the SavedModel to the temporary folder {folder!r}: "
+                    f"{error.message}; make room, or name another by TMPDIR"
+                ) from error
 
 
 def _signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:

@@ -1,5 +1,7 @@
 """The feature store gives back what was written, or says that it cannot."""
 
+import contextlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -110,10 +112,8 @@ def test_a_damaged_part_is_named_and_set_aside_and_the_others_stay(
     store.write_part([row(1)])
     bad = tmp_path / "store" / store.write_part([row(3), row(4)])
     bad.write_bytes(damage(bad.read_bytes()))
-    try:
+    with contextlib.suppress(CorruptPartError):  # of bottlenecks, which come last
         content(store)
-    except CorruptPartError as error:
-        assert f"{bad.name} in {str(tmp_path / 'store')!r} is damaged" in str(error)
     assert content(store).keys() == {("daisy/1.jpg", "")}
     assert f"the part {bad.name} of the feature store" in caplog.text
     assert "its images are computed again" in caplog.text
@@ -145,8 +145,12 @@ def test_a_bottleneck_column_that_lost_its_pages_is_damage(store, tmp_path):
     column = pq.read_metadata(part).row_group(0).column(6)
     data[column.data_page_offset + 1] ^= 1
     part.write_bytes(bytes(data))
-    with pytest.raises(CorruptPartError, match="it was set aside"):
+    with pytest.raises(
+        CorruptPartError,
+        match=rf"{part.name} in '.*/store' is damaged; it was set aside",
+    ) as caught:
         content(store)
+    assert isinstance(caught.value.__cause__, IndexError)
 
 
 def test_a_damaged_part_that_another_process_set_aside_is_no_error(store, tmp_path):

@@ -63,7 +63,9 @@ def test_all_forms_of_a_run_answer_alike(results, contents):
             assert np.allclose(one, two, atol=1e-3)
         for error in other[3:]:
             assert isinstance(error, ImageError)
-    assert [str(error) for error in first[3:]] == [str(error) for error in others[0][3:]]
+    assert [str(error) for error in first[3:]] == [
+        str(error) for error in others[0][3:]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,9 @@ def test_labels_are_found_beside_the_graph(results, name):
 def test_labels_may_lie_anywhere(results, tmp_path):
     (results / "retrained_labels.txt").rename(tmp_path / "mine.txt")
     graph = str(results / "retrained_graph.pb")
-    with pytest.raises(ModelError, match="no labels file beside .* give one by --labels"):
+    with pytest.raises(
+        ModelError, match="no labels file beside .* give one by --labels"
+    ):
         load_classifier(graph)
     found = load_classifier(graph, str(tmp_path / "mine.txt"))
     assert found.labels[0] == "daisy"
@@ -109,7 +113,7 @@ def test_labels_of_another_run_are_refused(results, model):
     (results / "retrained_labels.txt").write_text("one\ntwo\n")
     with pytest.raises(
         ModelError,
-        match="has 3 outputs, and its labels file 2 labels; give the labels file of the",
+        match="has 3 outputs, and its labels file 2 labels; give the labels file",
     ):
         load_classifier(str(results / model))
 
@@ -121,13 +125,17 @@ def test_labels_that_are_no_text_are_refused(results):
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ModelError, match="no model at '.*/absent.pb'; give a retrained"):
+    with pytest.raises(
+        ModelError, match="no model at '.*/absent.pb'; give a retrained"
+    ):
         load_classifier(str(tmp_path / "absent.pb"))
 
 
 def test_a_folder_of_several_graphs_is_ambiguous(results):
     shutil.copy(results / "retrained_graph.pb", results / "other.pb")
-    with pytest.raises(ModelError, match="is a folder with 2 graphs and no saved_model"):
+    with pytest.raises(
+        ModelError, match="is a folder with 2 graphs and no saved_model"
+    ):
         load_classifier(str(results))
 
 
@@ -183,7 +191,9 @@ def test_a_saved_model_without_the_signature_is_refused(tmp_path):
         lambda x: 2 * x, input_signature=[tf.TensorSpec([], tf.float32)]
     )
     tf.saved_model.save(module, str(tmp_path / "1"))
-    with pytest.raises(ModelError, match="has no signature 'serving_default' from image"):
+    with pytest.raises(
+        ModelError, match="has no signature 'serving_default' from image"
+    ):
         load_classifier(str(tmp_path / "1"))
 
 

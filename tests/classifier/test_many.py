@@ -28,14 +28,21 @@ def test_both_ways_agree_bit_for_bit(finished, classifier, tmp_path):
             assert str(one) == str(other), path
         else:
             assert np.array_equal(one, other), path
-    bad = [path for path, one in zip(paths, together, strict=True) if isinstance(one, ImageError)]
+    bad = [
+        path
+        for path, one in zip(paths, together, strict=True)
+        if isinstance(one, ImageError)
+    ]
     names = {os.path.basename(path) for path in bad}
     assert names == {"broken.jpg", "empty.png", "absent.jpg", tmp_path.name}
 
 
 def test_relative_paths_are_of_this_folder(finished, classifier, monkeypatch):
     monkeypatch.chdir(finished.image_dir)
-    paths = [f"daisy/{path.name}" for path in sorted((finished.image_dir / "daisy").iterdir())]
+    paths = [
+        f"daisy/{path.name}"
+        for path in sorted((finished.image_dir / "daisy").iterdir())
+    ]
     many = classify_files(classifier, paths * 2)
     assert len(many) > FEW
     few = classify_files(classifier, paths[:3])

@@ -47,8 +47,9 @@ def test_one_image_gives_labels_by_falling_score(label, flower):
     "model", ["retrained_graph.tflite", "saved_model/1", "saved_model/1/", "."]
 )
 def test_every_form_of_the_model_says_the_same(label, flower, finished, model):
-    assert label(flower, model=f"{finished.folder}/{model}")[1].split("(")[0] == (
-        label(flower)[1].split("(")[0]
+    assert (
+        label(flower, model=f"{finished.folder}/{model}")[1].split("(")[0]
+        == (label(flower)[1].split("(")[0])
     )
 
 
@@ -138,7 +139,8 @@ def test_labels_agree_with_what_the_run_said(label, finished):
 def test_urls_are_fetched(label, flower, web_server):
     web_server.files = {"/a.jpg": flower.read_bytes(), "/b.jpg": b"no image"}
     code, out, err = label(
-        *(web_server.url(path) for path in ("/a.jpg", "/b.jpg", "/absent.jpg")), "--json"
+        *(web_server.url(path) for path in ("/a.jpg", "/b.jpg", "/absent.jpg")),
+        "--json",
     )
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 1
@@ -183,7 +185,11 @@ def test_the_graph_of_another_run_is_answered_by_itself(
 def test_labels_can_be_named(label, flower, finished, tmp_path):
     (tmp_path / "mine.txt").write_text("Gänseblümchen\nRosen\nTulpen\n")
     _, out, _ = label(flower, "--labels", tmp_path / "mine.txt")
-    assert {name for name, _ in LINE.findall(out)} == {"Gänseblümchen", "Rosen", "Tulpen"}
+    assert {name for name, _ in LINE.findall(out)} == {
+        "Gänseblümchen",
+        "Rosen",
+        "Tulpen",
+    }
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,9 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     log = tmp_path / "log"
     line = "2026-01-31 12:00:00.000000: Step {0}: Train accuracy = 50.0%\n"
     log.write_text("".join(line.format(step) for step in range(20_000)))
-    command = f"{sys.executable} -m poets logs {log} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    command = (
+        f"{sys.executable} -m poets logs {log} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(
         ["bash", "-c", command],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

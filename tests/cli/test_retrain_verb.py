@@ -41,7 +41,8 @@ def test_a_whole_run_in_a_process_of_its_own(tmp_path):
     lines = err.splitlines()
     assert [line for line in lines if not line.startswith("[20")] == []
     assert lines[-1].endswith(
-        f"|poets.retrain|INFO]: Save final result to : {tmp_path}/out/retrained_graph.pb"
+        "|poets.retrain|INFO]: Save final result to : "
+        f"{tmp_path}/out/retrained_graph.pb"
     )
     assert (tmp_path / "out" / "metrics.json").is_file()
 

@@ -13,12 +13,13 @@ from poets.runtime import tf, v1
 pytest_plugins = ["tests.finished"]
 
 # What we write of what the registry of TensorFlow 1.5.0 lists.
-OPS_OF_1_5 = set(
-    """AvgPool BatchMatMul BiasAdd Cast ConcatV2 Const Conv2D DecodeJpeg
-    DepthwiseConv2dNative ExpandDims GatherV2 Identity Log MatMul Mul Placeholder
-    PlaceholderWithDefault Relu6 Reshape ResizeBilinear Softmax Sqrt Square Squeeze Sub
-    Transpose""".split()
-)
+OPS_OF_1_5 = {
+    "AvgPool", "BatchMatMul", "BiasAdd", "Cast", "ConcatV2", "Const", "Conv2D",
+    "DecodeJpeg", "DepthwiseConv2dNative", "ExpandDims", "GatherV2", "Identity",
+    "Log", "MatMul", "Mul", "Placeholder", "PlaceholderWithDefault", "Relu6",
+    "Reshape", "ResizeBilinear", "Softmax", "Sqrt", "Square", "Squeeze", "Sub",
+    "Transpose",
+}  # fmt: skip
 
 
 @pytest.fixture(params=["scattering_96", "mobilenet_0.25_128"], scope="module")

@@ -3,6 +3,11 @@
 import numpy as np
 import pytest
 
+from poets.backbones import load_backbone
+from poets.errors import StorageError
+from poets.export.saved_model import write_saved_model
+from poets.flags import config_from_args
+from poets.head import Head
 from poets.images import is_plain
 from poets.runtime import tf, v1
 from tests.export.test_frozen import OPS_OF_1_5
@@ -10,11 +15,12 @@ from tests.export.test_frozen import OPS_OF_1_5
 pytest_plugins = ["tests.finished"]
 
 # Of a loop over images, in the registry of TensorFlow 1.5.0 too.
-LOOP_OPS_OF_1_5 = set(
-    """AddV2 Enter Exit Less LogicalAnd LoopCond Merge NextIteration Pack Range Shape
-    StridedSlice Switch TensorArrayGatherV3 TensorArrayReadV3 TensorArrayScatterV3
-    TensorArrayV3 TensorArrayWriteV3 Tile""".split()
-)
+LOOP_OPS_OF_1_5 = {
+    "AddV2", "Enter", "Exit", "Less", "LogicalAnd", "LoopCond", "Merge",
+    "NextIteration", "Pack", "Range", "Shape", "StridedSlice", "Switch",
+    "TensorArrayGatherV3", "TensorArrayReadV3", "TensorArrayScatterV3",
+    "TensorArrayV3", "TensorArrayWriteV3", "Tile",
+}  # fmt: skip
 NEWER_ATTRIBUTES = {"explicit_paddings", "Truncate", "half_pixel_centers", "batch_dims"}
 
 
@@ -95,3 +101,16 @@ def test_it_needs_no_operation_that_tensorflow_1_5_lacks(finished):
     assert {node.op for node in meta.graph_def.node} <= OPS_OF_1_5 | LOOP_OPS_OF_1_5
     for node in meta.graph_def.node:
         assert not {name for name in node.attr if name in NEWER_ATTRIBUTES}, node.name
+
+
+def test_a_temporary_folder_without_room_is_told(small_disk):
+    args = {"image_dir": "unused", "architecture": "scattering_96"}
+    backbone = load_backbone(config_from_args(args))
+    size = backbone.bottleneck_size
+    head = Head(np.zeros((size, 3), np.float32), np.zeros(3, np.float32))
+    (small_disk / "filler").write_bytes(bytes(200_000))
+    with pytest.raises(
+        StorageError,
+        match="cannot write the SavedModel to the temporary folder '.*/1': ",
+    ):
+        write_saved_model(str(small_disk / "1"), backbone, head, ("a", "b", "c"), "out")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from poets.backbones import load_backbone
-from poets.backbones.graph import function_of
+from poets.backbones.graph import pixel_graph
 from poets.bottlenecks.engine_litert import connect
+from poets.bottlenecks.engines import load_engine
 from poets.errors import ModelError
 from poets.export import results
 from poets.export.results import build_exports
@@ -33,11 +34,15 @@ def contents():
     return [retraining.jpeg(rng, number % 3) for number in range(6)]
 
 
-def samples_of(backbone, contents, head):
-    pictures = np.stack([resize(decode(data), 96) for data in contents])
-    bottlenecks = function_of(backbone, scale=True)(pictures).numpy()
+@pytest.fixture(scope="module")
+def samples_of(backbone, contents, tmp_path_factory):
+    """Returns a function from a head to the samples that it answers."""
+    path = tmp_path_factory.mktemp("engine") / "backbone.pb"
+    path.write_bytes(pixel_graph(backbone))
+    pictures = [resize(decode(data), 96) for data in contents]
+    bottlenecks = load_engine("tensorflow", str(path)).run(pictures)
     paths = [f"daisy/{number}.jpg" for number in range(len(contents))]
-    return Samples(paths, contents, head.probabilities(bottlenecks))
+    return lambda head: Samples(paths, contents, head.probabilities(bottlenecks))
 
 
 def head_for(backbone, spread=1.0):
@@ -50,12 +55,12 @@ def other_order(head):
     return Head(head.weights[:, ::-1].copy(), head.biases[::-1].copy())
 
 
-def test_right_exports_pass_and_say_how_close_they_are(backbone, contents, tmp_path):
+def test_right_exports_pass_and_say_how_close_they_are(backbone, samples_of, tmp_path):
     head = head_for(backbone)
     folder = str(tmp_path / "out")
     flags = {"image_dir": "x", "output_graph": f"{folder}/g.pb"}
     config = config_from_args({**flags, "saved_model_dir": f"{folder}/1"})
-    samples = samples_of(backbone, contents, head)
+    samples = samples_of(head)
     exports = build_exports(config, backbone, head, LABELS, samples, str(tmp_path))
     assert [export.url for export in exports] == [
         f"{folder}/{name}" for name in ("g.pb", "g.tflite", "1")
@@ -65,10 +70,10 @@ def test_right_exports_pass_and_say_how_close_they_are(backbone, contents, tmp_p
         assert 0 <= export.check.max_score_difference < 1e-2
 
 
-def test_the_litert_export_takes_a_batch_of_pixels(backbone, contents, tmp_path):
+def test_the_litert_export_takes_a_batch_of_pixels(backbone, samples_of, tmp_path):
     head = head_for(backbone)
     config = config_from_args({"image_dir": "x", "saved_model_dir": ""})
-    samples = samples_of(backbone, contents, head)
+    samples = samples_of(head)
     exports = build_exports(config, backbone, head, LABELS, samples, str(tmp_path))
     assert len(exports) == 2
     (tmp_path / "c.tflite").write_bytes(exports[1].data)
@@ -76,10 +81,10 @@ def test_the_litert_export_takes_a_batch_of_pixels(backbone, contents, tmp_path)
     assert np.allclose(found, samples.expected, atol=1e-2)
 
 
-def test_every_kind_of_export_is_held_to_the_head(backbone, contents, tmp_path):
+def test_an_export_of_another_head_is_refused(backbone, samples_of, tmp_path):
     """The scores are of another head than the one that is exported."""
     head = head_for(backbone)
-    wrong = samples_of(backbone, contents, other_order(head))
+    wrong = samples_of(other_order(head))
     config = config_from_args({"image_dir": "x"})
     with pytest.raises(
         ModelError,
@@ -90,9 +95,9 @@ def test_every_kind_of_export_is_held_to_the_head(backbone, contents, tmp_path):
         build_exports(config, backbone, head, LABELS, wrong, str(tmp_path))
 
 
-def test_a_head_that_is_undecided_is_no_disagreement(backbone, contents):
+def test_a_head_that_is_undecided_is_no_disagreement(backbone, samples_of):
     head = Head(np.zeros((backbone.bottleneck_size, 3), np.float32), np.zeros(3, "f4"))
-    samples = samples_of(backbone, contents, head)
+    samples = samples_of(head)
     noisy = Head(head.weights, np.array([0, 1e-6, 0], np.float32))
     data = results.frozen_graph(backbone, noisy, "final_result")
     assert check_frozen_graph(data, LABELS, backbone, samples).images == 6
@@ -105,7 +110,9 @@ def test_without_test_images_nothing_is_compared(backbone):
     assert check_frozen_graph(data, LABELS, backbone, none).images == 0
 
 
-@pytest.mark.parametrize("export", ["frozen_graph", "litert_model", "write_saved_model"])
+@pytest.mark.parametrize(
+    "export", ["frozen_graph", "litert_model", "write_saved_model"]
+)
 def test_a_wrong_export_publishes_nothing_and_earlier_results_stay(
     finished, tmp_path, monkeypatch, export
 ):
@@ -119,7 +126,9 @@ def test_a_wrong_export_publishes_nothing_and_earlier_results_stay(
     retraining.retrain(tmp_path, finished.image_dir, **flags)
     before = retraining.snapshot(tmp_path)
     monkeypatch.setattr(results, export, spoilt)
-    with pytest.raises(ModelError, match="gives another label .* nothing was published"):
+    with pytest.raises(
+        ModelError, match="gives another label .* nothing was published"
+    ):
         retraining.retrain(tmp_path, finished.image_dir, learning_rate=0.02, **flags)
     after = retraining.snapshot(tmp_path)
     assert {k: v for k, v in after.items() if not k.startswith("summaries")} == {

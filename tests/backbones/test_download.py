@@ -1,0 +1,170 @@
+"""Downloads from a real server that breaks off, refuses and lies."""
+
+import base64
+import hashlib
+
+import pytest
+
+from poets.backbones import download as module
+from poets.backbones.download import ATTEMPTS, PIECE_BYTES, download
+from poets.errors import ModelError, StorageError
+
+DATA = bytes(range(256)) * 2000
+SHA256 = hashlib.sha256(DATA).hexdigest()
+MD5 = base64.b64encode(hashlib.md5(DATA).digest()).decode()
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch):
+    monkeypatch.setattr(module, "PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def web(web_server):
+    web_server.files["/a.tgz"] = DATA
+    return web_server
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "models" / "a.tgz"
+
+
+def beside(target):
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+def refusal(url, target, sha256=None):
+    with pytest.raises(ModelError) as caught:
+        download(url, str(target), sha256)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_a_file_arrives_whole_and_alone(web, target, sha256, caplog):
+    caplog.set_level("INFO")
+    assert download(web.url("/a.tgz"), str(target), sha256) == DATA
+    assert target.read_bytes() == DATA
+    assert beside(target) == ["a.tgz"]
+    assert f"downloaded {len(DATA)} bytes, SHA-256 {SHA256}" in caplog.messages
+
+
+def test_an_empty_file_is_a_file(web, target):
+    web.files["/empty"] = b""
+    assert download(web.url("/empty"), str(target), None) == b""
+    assert target.read_bytes() == b""
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(web, target):
+    web.break_after = [PIECE_BYTES, 3 * PIECE_BYTES + 100]
+    assert download(web.url("/a.tgz"), str(target), SHA256) == DATA
+    wanted = [range_ for _, range_ in web.requests]
+    assert wanted == [
+        None,
+        f"bytes={PIECE_BYTES}-",
+        f"bytes={4 * PIECE_BYTES}-",
+    ]
+
+
+def test_what_a_failed_download_left_is_completed_by_the_next(web, target):
+    web.break_after = [PIECE_BYTES] * ATTEMPTS
+    text = refusal(web.url("/a.tgz"), target, SHA256)
+    assert text.startswith(f"cannot download {web.url('/a.tgz')!r}: ")
+    assert text.endswith(f"; where there is no network put the file at {str(target)!r}")
+    assert not target.exists()
+    assert beside(target) == [".a.tgz.download"]
+    assert download(web.url("/a.tgz"), str(target), SHA256) == DATA
+    assert web.requests[-1] == ("/a.tgz", f"bytes={PIECE_BYTES * ATTEMPTS}-")
+    assert beside(target) == ["a.tgz"]
+
+
+def test_a_server_without_ranges_sends_all_again(web, target):
+    web.takes_ranges = False
+    web.break_after = [100_000]
+    assert download(web.url("/a.tgz"), str(target), SHA256) == DATA
+
+
+@pytest.mark.parametrize("left", [DATA, DATA + b"more"])
+def test_a_part_that_is_too_long_begins_again(web, target, left):
+    target.parent.mkdir()
+    (target.parent / ".a.tgz.download").write_bytes(left)
+    assert download(web.url("/a.tgz"), str(target), SHA256) == DATA
+
+
+def test_another_digest_is_refused_and_nothing_kept(web, target):
+    text = refusal(web.url("/a.tgz"), target, "0" * 64)
+    assert text == (
+        f"what came from {web.url('/a.tgz')!r} is not the published file: SHA-256 "
+        f"{SHA256}, expected {'0' * 64}; try again, or another --model_url"
+    )
+    assert beside(target) == []
+
+
+def test_a_part_of_another_file_is_found_by_the_digest(web, target):
+    target.parent.mkdir()
+    (target.parent / ".a.tgz.download").write_bytes(b"of another version")
+    assert "is not the published file" in refusal(web.url("/a.tgz"), target, SHA256)
+    assert download(web.url("/a.tgz"), str(target), SHA256) == DATA
+
+
+def test_an_earlier_file_stays_when_the_download_fails(web, target):
+    target.parent.mkdir()
+    target.write_bytes(b"earlier")
+    refusal(web.url("/a.tgz"), target, "0" * 64)
+    assert target.read_bytes() == b"earlier"
+
+
+def test_the_md5_of_google_cloud_storage_is_checked(web, target):
+    web.headers["/a.tgz"] = {"x-goog-hash": f"crc32c=AAAAAA==, md5={MD5}"}
+    assert download(web.url("/a.tgz"), str(target), None) == DATA
+    other = base64.b64encode(bytes(16)).decode()
+    web.headers["/a.tgz"] = {"x-goog-hash": f"crc32c=AAAAAA==,md5={other}"}
+    target.unlink()
+    text = refusal(web.url("/a.tgz"), target)
+    assert f"expected MD5 {other}" in text
+    assert beside(target) == []
+
+
+def test_the_md5_of_the_whole_holds_for_a_resumed_download(web, target):
+    web.headers["/a.tgz"] = {"x-goog-hash": f"md5={MD5}"}
+    web.break_after = [100_000]
+    assert download(web.url("/a.tgz"), str(target), None) == DATA
+
+
+def test_a_missing_file_is_told_at_once(web, target):
+    text = refusal(web.url("/b.tgz"), target)
+    assert text == (
+        f"cannot download {web.url('/b.tgz')!r}: 404 Client Error: Not Found for url: "
+        f"{web.url('/b.tgz')}; put the file at {str(target)!r} by hand"
+    )
+    assert len(web.requests) == 1
+
+
+def test_a_server_out_of_order_is_asked_again(web, target):
+    web.statuses = [503, 500]
+    assert download(web.url("/a.tgz"), str(target), SHA256) == DATA
+    web.statuses = [503] * ATTEMPTS
+    assert "503 Server Error: Service Unavailable" in refusal(web.url("/a.tgz"), target)
+
+
+def test_a_refused_connection_is_told_in_one_line(closed_port, target):
+    url = f"http://127.0.0.1:{closed_port}/a.tgz"
+    text = refusal(url, target)
+    assert text == (
+        f"cannot download {url!r}: [Errno 111] Connection refused; where there is no "
+        f"network put the file at {str(target)!r}"
+    )
+
+
+@pytest.mark.parametrize("url", ["htp://x/a.tgz", "nowhere/a.tgz"])
+def test_what_is_no_web_address_is_told(url, target):
+    text = refusal(url, target)
+    assert text.startswith(f"cannot download {url!r}: ")
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_download(web, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    target = str(tmp_path / "file" / "models" / "a.tgz")
+    with pytest.raises(StorageError, match=r"cannot write '.*/a\.tgz': not a dir"):
+        download(web.url("/a.tgz"), target, None)
+    assert web.requests == []
