@@ -7,6 +7,7 @@ giving the module a `__path__` makes it that package. What lies beside the packa
 found too, as it is when `job_path` names the folder above.
 """
 
+import importlib
 import os
 import sys
 
@@ -14,7 +15,9 @@ if __name__ == "poets":  # imported by DC/OS; inside the package it is "poets.po
     __path__ = [os.path.dirname(os.path.abspath(__file__))]
     sys.path.append(os.path.dirname(__path__[0]))
 
-from poets.__init__ import __version__
 from poets.job import main
+
+# By name: to mypy and to the layers `poets.__init__` is `poets`, and imports nothing.
+__version__ = importlib.import_module("poets.__init__").__version__
 
 __all__ = ["__version__", "main"]

@@ -62,7 +62,7 @@ CLIENTS = {  # third-party package -> the modules that import it
     "tensorflow": {
         "runtime",
         "dcos.task",  # imports nothing of poets
-        "backbones.graph",  # one function: constants for variables
+        "backbones.saved_model",  # one function: constants for variables
         "export.frozen",  # one function: the defaults of attributes
     },
     "tensorflow_hub": {"backbones.saved_model"},  # one function: an extra

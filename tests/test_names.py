@@ -117,6 +117,8 @@ def test_modules_are_the_same_whichever_way_one_asks(job_path, tmp_path):
         "import poets, poets.job, poets.errors\n"
         "from poets import main\n"
         "assert poets.main is main is poets.job.main\n"
+        "from poets import __version__\n"
+        "assert poets.__version__ == __version__\n"
         "try: main(None, '', '[]')\n"
         "except poets.errors.ConfigError as error: print(error)\n"
     )

@@ -174,7 +174,7 @@ def _freeze(function: Any, size_px: int, handle: str) -> bytes:
     input_key = next(iter(function.structured_input_signature[1]))
     spec = tf.TensorSpec([None, size_px, size_px, 3], tf.float32)
 
-    @tf.function(input_signature=[spec])
+    @tf.function(input_signature=[spec], autograph=False)
     def features(images):
         found = function(**{input_key: images})[name]
         return tf.reshape(found, [-1, lengths[-1]])

@@ -58,7 +58,6 @@ def add_classifier(
     with tf.name_scope("final_training_ops"):
         weights = tf.constant(head.weights, name="weights")
         biases = tf.constant(head.biases, name="biases")
-        # bias_add: what `+` writes, AddV2, is unknown to TensorFlow 1.5.
         logits = tf.nn.bias_add(tf.matmul(bottlenecks, weights), biases)
     return tf.nn.softmax(logits, name=final_tensor_name)
 

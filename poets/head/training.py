@@ -168,33 +168,39 @@ class _Loop:
     ) -> Callable[..., None]:
         bottlenecks = tf.convert_to_tensor(train.bottlenecks)
         label_indices = tf.convert_to_tensor(train.label_indices)
+        rate = config.learning_rate
         label_weights = tf.convert_to_tensor(_label_weights(train, num_labels, config))
 
+        def train_on(batch, step):
+            images = (tf.gather(bottlenecks, batch) - self._mean) * self._scale
+            labels = tf.gather(label_indices, batch)
+            found = tf.nn.softmax(images @ self._weights + self._biases)
+            # The gradient of the mean cross entropy, each image by its weight.
+            error = found - tf.one_hot(labels, num_labels)
+            error *= tf.gather(label_weights, labels)[:, None]
+            error /= tf.cast(tf.size(batch), tf.float32)
+            decay = WEIGHT_DECAY * self._weights
+            gradient = tf.matmul(images, error, transpose_a=True) + decay
+            self._weights.assign_sub(rate * gradient)
+            self._biases.assign_sub(rate * tf.reduce_sum(error, axis=0))
+            counts = tf.cast(step >= self._average_from, tf.float32)
+            self._weights_sum.assign_add(counts * self._weights)
+            self._biases_sum.assign_add(counts * self._biases)
+
+        # Written as a loop of the graph: AutoGraph does not work on Python 3.13.
         @tf.function(
             input_signature=[
                 tf.TensorSpec([None, None], tf.int32),
                 tf.TensorSpec([], tf.int32),
-            ]
+            ],
+            autograph=False,
         )
         def steps(indices, first_step):
-            for step in tf.range(tf.shape(indices)[0]):
-                batch = indices[step]
-                images = (tf.gather(bottlenecks, batch) - self._mean) * self._scale
-                labels = tf.gather(label_indices, batch)
-                found = tf.nn.softmax(images @ self._weights + self._biases)
-                # The gradient of the mean cross entropy, each image by its weight.
-                error = found - tf.one_hot(labels, num_labels)
-                error *= tf.gather(label_weights, labels)[:, None]
-                error /= tf.cast(tf.size(batch), tf.float32)
-                decay = WEIGHT_DECAY * self._weights
-                gradient = tf.matmul(images, error, transpose_a=True) + decay
-                self._weights.assign_sub(config.learning_rate * gradient)
-                self._biases.assign_sub(
-                    config.learning_rate * tf.reduce_sum(error, axis=0)
-                )
-                if first_step + step >= self._average_from:
-                    self._weights_sum.assign_add(self._weights)
-                    self._biases_sum.assign_add(self._biases)
+            def body(done):
+                train_on(indices[done], first_step + done)
+                return (done + 1,)
+
+            tf.while_loop(lambda done: done < tf.shape(indices)[0], body, (0,))
 
         return steps
 
