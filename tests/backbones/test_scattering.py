@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 
 from poets.backbones import graph as surgery
 from poets.backbones import load_backbone
 from poets.backbones import scattering as net
+from poets.bottlenecks.engines import load_engine
 from poets.config import RetrainConfig
 from poets.errors import ConfigError
 from poets.runtime import v1
@@ -33,12 +33,19 @@ def backbone(request):
     return load_backbone(RetrainConfig(architecture=f"scattering_{request.param}"))
 
 
+def engine_of(backbone, name, folder):
+    """Returns the backbone in one of the engines."""
+    graph = surgery.pixel_graph(backbone)
+    model = folder / f"{backbone.name}.{name}"
+    model.write_bytes(surgery.convert_to_litert(graph) if name == "litert" else graph)
+    return load_engine(name, str(model))
+
+
 @pytest.fixture(scope="module")
-def features():
+def features(tmp_path_factory):
     """The features of float or uint8 pixels [N, 128, 128, 3] in 0..255."""
     small = load_backbone(RetrainConfig(architecture="scattering_128"))
-    extract = surgery.function_of(small, scale=True)
-    return lambda pixels: extract(np.asarray(pixels, np.float32)).numpy()
+    return engine_of(small, "tensorflow", tmp_path_factory.mktemp("model")).run
 
 
 def drawn(labels: list[str], count: int, size_px: int = 128) -> np.ndarray:
@@ -47,7 +54,11 @@ def drawn(labels: list[str], count: int, size_px: int = 128) -> np.ndarray:
     spec = importlib.util.spec_from_file_location("flowers_to_scatter", program)
     flowers = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = flowers
-    spec.loader.exec_module(flowers)
+    sys.path.insert(0, str(program.parent))  # as `python demo/flowers.py` does
+    try:
+        spec.loader.exec_module(flowers)
+    finally:
+        sys.path.remove(str(program.parent))
     return np.stack(
         [
             flowers.draw(label, np.random.default_rng([5, i, n]), (size_px, size_px))
@@ -90,30 +101,20 @@ def test_backbone_says_what_the_graph_takes_and_gives(backbone):
     )
     assert size == backbone.bottleneck_size == net.BOTTLENECK_SIZE
     assert (backbone.mean, backbone.std) == (127.5, 127.5)
-    extract = surgery.function_of(backbone, scale=True)
-    assert extract.inputs[0].shape.as_list() == [None, *[backbone.image_size_px] * 2, 3]
 
 
-def test_litert_and_tensorflow_agree_at_any_batch(backbone):
+def test_litert_and_tensorflow_agree_at_any_batch(backbone, tmp_path):
     size_px = backbone.image_size_px
     pixels = drawn(["daisy", "roses", "tulips"], 1, size_px).astype(np.float32)
-    function = surgery.function_of(backbone, scale=True)
-    expected = function(pixels).numpy()
-    one_by_one = [function(pixels[i : i + 1]).numpy()[0] for i in range(3)]
+    reference = engine_of(backbone, "tensorflow", tmp_path)
+    assert reference.image_size_px == size_px
+    expected = reference.run(pixels)
+    one_by_one = [reference.run(pixels[i : i + 1])[0] for i in range(3)]
     np.testing.assert_allclose(expected, one_by_one, atol=1e-4)
 
-    model = surgery.convert_to_litert(function)
-    interpreter = Interpreter(model_content=model, num_threads=1)
-    (given,), (answer,) = (
-        interpreter.get_input_details(),
-        interpreter.get_output_details(),
-    )
+    litert = engine_of(backbone, "litert", tmp_path)
     for batch in (1, 3):
-        interpreter.resize_tensor_input(given["index"], [batch, size_px, size_px, 3])
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(given["index"], pixels[:batch])
-        interpreter.invoke()
-        got = interpreter.get_tensor(answer["index"])
+        got = litert.run(pixels[:batch])
         np.testing.assert_allclose(got, expected[:batch], atol=1e-4)
 
 
