@@ -6,6 +6,7 @@ here. Only the chief's process ever imports this one.
 """
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -31,8 +32,24 @@ def without(name: str) -> Iterator[None]:
         del sys.modules[name]
 
 
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+    """Has no garbage collected: an import makes a million objects and drops none.
+
+    They are then left out of later collections, too. Saves 0.4 s of a run.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-with quiet_stderr(), without("keras"):
+with quiet_stderr(), without("keras"), without_collections():
     import tensorflow as tf
 
     tf.config.list_physical_devices()  # where there is no GPU this prints too

@@ -9,13 +9,13 @@ What is there is used without a network; what is not is downloaded once.
 """
 
 import hashlib
+import importlib
 import io
 import logging
 import tarfile
 import zlib
 
 from poets.backbones import Backbone
-from poets.backbones.download import download
 from poets.backbones.graph import bottleneck_size, cut
 from poets.config import RetrainConfig
 from poets.errors import ModelError
@@ -94,6 +94,7 @@ def _load(
             _check_digest(content, archive, packed)
         else:
             remote = f"{config.model_url.rstrip('/')}/{remote_folder}{archive}"
+            download = importlib.import_module("poets.backbones.download").download
             content = download(remote, packed, SHA256.get(archive))
         data = read_member(content, member, packed)
     graph = cut(data, input_name, bottleneck_name, size_px, source)

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 MAX_CHUNK = 256
 """Copies in a part: what a kill may lose, a quarter of a second of a core's work."""
 
+MIN_CHUNK = 32
+"""Copies in the last parts, for which a process may have to wait for another."""
+
 ATTEMPTS = 3
 
 
@@ -133,10 +136,19 @@ def _task(
 
 
 def _chunks(tasks: Sequence[Task], processes: int) -> list[Chunk]:
-    """Returns the tasks in chunks of equal length, several for each process."""
+    """Returns the tasks in chunks that get smaller towards the end.
+
+    So the processes end together (guided self-scheduling; Polychronopoulos and Kuck,
+    1987).
+    """
     copies = max(len(task.copies) for task in tasks)
-    size = min(MAX_CHUNK // copies + 1, max(8, len(tasks) // (processes * 4)))
-    return [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    chunks, start = [], 0
+    while start < len(tasks):
+        share = (len(tasks) - start) // (2 * processes)
+        size = max(MIN_CHUNK // copies, min(MAX_CHUNK // copies, share), 1)
+        chunks.append(tasks[start : start + size])
+        start += size
+    return chunks
 
 
 def _gather(

@@ -11,8 +11,10 @@ A chunk becomes one part of the store, so a killed process loses one chunk. No
 TensorFlow is imported where LiteRT serves.
 """
 
+import contextlib
 import dataclasses
 import hashlib
+import importlib
 import json
 import os
 import posixpath
@@ -25,7 +27,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from poets.bottlenecks.engines import Engine, load_engine
+from poets.bottlenecks.engines import ADAPTERS, Engine, load_engine
 from poets.bottlenecks.store import CorruptPartError, Index, Place, Row, Store
 from poets.distortions import Distortions
 from poets.errors import PoetsError
@@ -201,6 +203,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the chief ends us, a part is whole
     cv2.setNumThreads(1)
     pa.set_cpu_count(1)
+    with contextlib.suppress(ImportError):  # told when a spec asks for it
+        importlib.import_module(ADAPTERS["litert"])  # while the chief does other things
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
         os.dup2(2, 1)
         try:
