@@ -166,7 +166,7 @@ class _Loop:
     def _compile(
         self, train: Examples, num_labels: int, config: RetrainConfig
     ) -> Callable[..., None]:
-        bottlenecks = tf.convert_to_tensor(train.bottlenecks)
+        bottlenecks = _as_tensor(train.bottlenecks)
         label_indices = tf.convert_to_tensor(train.label_indices)
         rate = config.learning_rate
         label_weights = tf.convert_to_tensor(_label_weights(train, num_labels, config))
@@ -220,6 +220,16 @@ class _Loop:
             weights, biases = self._weights.numpy(), self._biases.numpy()
         folded = weights * self._scale[:, None]
         return Head(folded, biases - self._mean @ folded)
+
+
+def _as_tensor(matrix: np.ndarray) -> tf.Tensor:
+    """Returns a tensor that shares the matrix's memory where its alignment allows.
+
+    A copy would take as much again twice over, and the matrix may be large.
+    """
+    if matrix.size and matrix.ctypes.data % 64 == 0 and matrix.flags.c_contiguous:
+        return tf.experimental.dlpack.from_dlpack(matrix.__dlpack__())
+    return tf.convert_to_tensor(matrix)
 
 
 def _label_weights(
