@@ -6,6 +6,7 @@ feature store that lives as long as the call.
 
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,30 +19,45 @@ from poets.dataset import Image
 from poets.images import ImageError
 
 FEW = 32
-"""Up to so many images one process is done before others have started."""
+"""So few images are done before another process could have started."""
+
+HEAD_START_S = 0.4
+"""What processes take to load; until then this one does the work."""
 
 
 def classify_files(
-    classifier: Classifier, paths: Sequence[str]
+    classifier: Classifier, paths: Sequence[str], head_start_s: float = HEAD_START_S
 ) -> list[np.ndarray | ImageError]:
     """Returns float32 [L] for each image file, or why it cannot be classified.
 
     Args:
       classifier: a loaded model.
       paths: local paths.
+      head_start_s: how long to go on alone while the processes load.
 
     Raises:
       PoetsError: if the processes do not start.
     """
     if len(paths) <= FEW or not isinstance(classifier, LiteRTClassifier):
         return [_classify(classifier, path) for path in paths]
+    with Pool(os.cpu_count() or 1) as pool:
+        loaded = time.monotonic() + head_start_s
+        alone = []
+        while len(alone) < len(paths) and time.monotonic() < loaded:
+            alone.append(_classify(classifier, paths[len(alone)]))
+        left = paths[len(alone) :]
+        return [*alone, *(_classify_in(pool, classifier, left) if left else [])]
+
+
+def _classify_in(
+    pool: Pool, classifier: LiteRTClassifier, paths: Sequence[str]
+) -> list[np.ndarray | ImageError]:
     names = [os.path.relpath(os.path.abspath(path), "/") for path in paths]
     images = [_image(name) for name in names]
     with tempfile.TemporaryDirectory(prefix="poets-label-") as store:
         model_path = os.path.abspath(classifier.path)
         spec = Spec("/", store, "litert", model_path, None, known_content=False)
-        with Pool(os.cpu_count() or 1) as pool:
-            found = compute_bottlenecks(images, spec, len(classifier.labels), pool)
+        found = compute_bottlenecks(images, spec, len(classifier.labels), pool)
     answers: dict[int, np.ndarray] = dict(zip(found.kept, found.matrix, strict=True))
     reasons = dict(found.skipped)
     return [

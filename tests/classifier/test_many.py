@@ -17,11 +17,12 @@ def classifier(finished):
     return load_classifier(str(finished.graph))
 
 
-def test_both_ways_agree_bit_for_bit(finished, classifier, tmp_path):
+@pytest.mark.parametrize("head_start_s", [0, 0.02, 60])
+def test_both_ways_agree_bit_for_bit(finished, classifier, tmp_path, head_start_s):
     paths = sorted(str(path) for path in finished.image_dir.rglob("*.*"))
     paths += [str(tmp_path / "absent.jpg"), str(tmp_path), paths[0]]
     assert len(paths) > FEW
-    together = classify_files(classifier, paths)
+    together = classify_files(classifier, paths, head_start_s)
     alone = [classify_files(classifier, [path])[0] for path in paths]
     for path, one, other in zip(paths, together, alone, strict=True):
         if isinstance(other, ImageError):
@@ -43,7 +44,7 @@ def test_relative_paths_are_of_this_folder(finished, classifier, monkeypatch):
         f"daisy/{path.name}"
         for path in sorted((finished.image_dir / "daisy").iterdir())
     ]
-    many = classify_files(classifier, paths * 2)
+    many = classify_files(classifier, paths * 2, head_start_s=0)
     assert len(many) > FEW
     few = classify_files(classifier, paths[:3])
     for one, other in zip(many[:3], few, strict=True):
@@ -53,7 +54,7 @@ def test_relative_paths_are_of_this_folder(finished, classifier, monkeypatch):
 def test_nothing_is_left_behind(finished, classifier, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     paths = [str(path) for path in sorted(finished.image_dir.rglob("*.jpg"))]
-    assert len(classify_files(classifier, paths)) == len(paths)
+    assert len(classify_files(classifier, paths, head_start_s=0)) == len(paths)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("poets-label-")]
 
 
