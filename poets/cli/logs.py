@@ -198,9 +198,15 @@ def _extent(run: Run) -> str:
         return text
     text += f" to {last}"
     with contextlib.suppress(ValueError):  # no time, or one in another form
-        started, ended = map(datetime.fromisoformat, (run.started, run.ended))
+        started, ended = map(_time, (run.started, run.ended))
         text += f" in {(ended - started).total_seconds():,.1f} s"
     return text
+
+
+def _time(text: str) -> datetime:
+    """Returns a log line's time; Python 3.10 wants all six digits of a second."""
+    whole, _, fraction = text.replace(",", ".").partition(".")
+    return datetime.fromisoformat(f"{whole}.{fraction:0<6.6}")
 
 
 def _table(run: Run, show_all: bool) -> list[str]:
