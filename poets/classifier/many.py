@@ -42,7 +42,7 @@ def classify_files(
         return [_classify(classifier, path) for path in paths]
     with Pool(os.cpu_count() or 1) as pool:
         loaded = time.monotonic() + head_start_s
-        alone = []
+        alone: list[np.ndarray | ImageError] = []
         while len(alone) < len(paths) and time.monotonic() < loaded:
             alone.append(_classify(classifier, paths[len(alone)]))
         left = paths[len(alone) :]
