@@ -11,7 +11,7 @@ work=$(CDPATH='' cd -- "${1:-$root/.cache/demo}" && pwd)
 cd "$root"
 
 run() {
-  printf '\n\033[1m$ %s\033[0m\n' "$*"
+  if [ -t 1 ]; then printf '\n\033[1m$ %s\033[0m\n' "$*"; else printf '\n$ %s\n' "$*"; fi
   "$@"
 }
 

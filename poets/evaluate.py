@@ -56,7 +56,9 @@ def confusion_of(
     return counts.reshape(num_labels, num_labels)
 
 
-def per_label(labels: tuple[str, ...], confusion: np.ndarray) -> list[dict]:
+def per_label(
+    labels: tuple[str, ...], confusion: np.ndarray
+) -> list[dict[str, object]]:
     """Returns n, precision and recall of each label; None where there is no image."""
     rows = []
     for index, label in enumerate(labels):

@@ -53,7 +53,7 @@ def config_from_args(args: Mapping[str, object]) -> RetrainConfig:
     return RetrainConfig(**values)
 
 
-def parse_value(field: dataclasses.Field, value: object) -> Any:
+def parse_value(field: dataclasses.Field[Any], value: object) -> Any:
     """Returns `value` in the field's type.
 
     Raises:
@@ -83,7 +83,7 @@ def _parse_bool(value: object) -> bool:
     raise ValueError("takes true or false")
 
 
-def _parse_name(field: dataclasses.Field, text: str) -> str:
+def _parse_name(field: dataclasses.Field[Any], text: str) -> str:
     if field.metadata.get("required") and not text.strip():
         raise ValueError("may not be empty")
     choices = field.metadata.get("choices")
@@ -96,7 +96,7 @@ def _parse_name(field: dataclasses.Field, text: str) -> str:
     raise ValueError(f"no such name{nearest(text.lower(), choices)}; known: {known}")
 
 
-def _parse_number(field: dataclasses.Field, value: Any) -> int | float:
+def _parse_number(field: dataclasses.Field[Any], value: Any) -> int | float:
     rules = field.metadata
     try:
         number = float(value)
@@ -150,7 +150,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _kind(field: dataclasses.Field) -> str:
+def _kind(field: dataclasses.Field[Any]) -> str:
     return {int: "a whole number", float: "a number", str: "text"}[field.type]  # type: ignore[index]
 
 

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -295,7 +296,7 @@ def _publish(
     steps: int,
     answers: Answers,
     extraction: Extraction,
-    metrics: dict,
+    metrics: dict[str, Any],
 ) -> None:
     dataset, predicted = answers.dataset, answers.predicted
     rows = (

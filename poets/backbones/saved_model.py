@@ -175,7 +175,7 @@ def _freeze(function: Any, size_px: int, handle: str) -> bytes:
     spec = tf.TensorSpec([None, size_px, size_px, 3], tf.float32)
 
     @tf.function(input_signature=[spec], autograph=False)
-    def features(images):
+    def features(images: Any) -> Any:
         found = function(**{input_key: images})[name]
         return tf.reshape(found, [-1, lengths[-1]])
 

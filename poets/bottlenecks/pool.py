@@ -18,6 +18,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from poets.bottlenecks.process import Spec, Task
 from poets.errors import PoetsError
@@ -83,7 +84,7 @@ class Child:
             with contextlib.suppress(OSError):  # what was not sent cannot be flushed
                 stream.close()  # type: ignore[union-attr]
 
-    def _ask(self, request: dict[str, object]) -> dict:
+    def _ask(self, request: dict[str, object]) -> dict[str, Any]:
         try:
             self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]

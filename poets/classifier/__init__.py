@@ -14,6 +14,7 @@ import json
 import logging
 import posixpath
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -121,7 +122,7 @@ def check_labels(labels: Sequence[str], outputs: int, model: str) -> None:
         )
 
 
-def _tensorflow():
+def _tensorflow() -> ModuleType:
     return importlib.import_module("poets.classifier.with_tensorflow")
 
 

@@ -17,7 +17,7 @@ from types import FrameType
 from poets import job
 from poets.dcos.options import Options, read_options
 from poets.dcos.run import open_work_dir, run
-from poets.dcos.tasks import tasks_of
+from poets.dcos.tasks import Task, tasks_of
 from poets.dcos.validate import Problem, find_problems
 from poets.errors import ConfigError, together
 
@@ -27,7 +27,9 @@ INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C stopped."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
+def add_parser(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
     """Adds the verb `dcos` to the command."""
     parser = subparsers.add_parser("dcos", help="check or run a DC/OS options file")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
@@ -125,7 +127,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 class _Lines:
     """Prints the tasks' lines on stderr, each whole and with its task's name."""
 
-    def __init__(self, tasks: list):
+    def __init__(self, tasks: list[Task]):
         self._width = max(len(task.name) for task in tasks)
         self._lock = threading.Lock()
 

@@ -20,7 +20,7 @@ from poets.images import ImageError
 from poets.storage import scheme_of
 
 
-def add_parser(verbs: argparse._SubParsersAction) -> None:
+def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "label",

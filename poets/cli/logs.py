@@ -36,7 +36,9 @@ TRACKED_BYTES = 64 << 20  # 2 s to read; a longer log shows its progress
 STDIN = "-"
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
+def add_parser(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
     """Adds the verb `logs` to the command."""
     parser = subparsers.add_parser(
         "logs", help="review worker logs: steps, accuracy, warnings and errors"

@@ -9,7 +9,9 @@ from poets.report.listing import Entry, format_listing, list_folder
 from poets.report.summary import format_results, read_results
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
+def add_parser(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
     """Adds the verb `results` to the command."""
     parser = subparsers.add_parser(
         "results", help="list a results folder and tell what its run achieved"

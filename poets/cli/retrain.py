@@ -6,7 +6,7 @@ from poets.flags import add_flags, config_from_args
 from poets.job import log_to_stderr, run, set_verbosity
 
 
-def add_parser(verbs: argparse._SubParsersAction) -> None:
+def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "retrain",

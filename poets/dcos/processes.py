@@ -23,7 +23,7 @@ OnLine = Callable[[str, str], None]
 class TaskProcess:
     """A running task. Made by `start`; `wait` or `stop` ends it."""
 
-    def __init__(self, process: subprocess.Popen, pumps: list[threading.Thread]):
+    def __init__(self, process: subprocess.Popen[bytes], pumps: list[threading.Thread]):
         self._process = process
         self._pumps = pumps
 

@@ -5,6 +5,7 @@ without effect there: `poets.dcos.validate` compares with this table.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 PACKAGE_NAME = "beta-tensorflow"
 PACKAGE_VERSION = "0.2.0-1.5.0-beta"
@@ -33,7 +34,7 @@ DISK_TYPES = ("ROOT", "MOUNT")
 
 def _service() -> list[Option]:
     image = "mesosphere/dcos-tensorflow:0.0.3-1.5.0"
-    rows: list[tuple] = [
+    rows: list[tuple[Any, ...]] = [
         ("name", "string", "tensorflow"),
         ("user", "string", "nobody"),
         ("job_url", "string", ""),

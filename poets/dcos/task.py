@@ -56,7 +56,9 @@ def main() -> int:
     return 0
 
 
-def load_hook(job_dir: str, job_name: str) -> Callable[[Any, str, dict], object]:
+def load_hook(
+    job_dir: str, job_name: str
+) -> Callable[[Any, str, dict[str, Any]], object]:
     """Imports the job's module and returns its `main`.
 
     Args:

@@ -6,6 +6,7 @@ and that will most likely not do what was meant.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from poets.dcos.options import Options, is_kind, kind_of, nearest_option, parse_context
@@ -25,7 +26,7 @@ VARIABLE_BYTES = 131_071
 
 KEYTAB_PREFIX = "__dcos_base64__"
 
-CheckContext = Callable[[dict, str], object]
+CheckContext = Callable[[dict[str, Any], str], object]
 """Called with the job's context and log_dir; raises PoetsError if they cannot run."""
 
 

@@ -171,7 +171,7 @@ class _Loop:
         rate = config.learning_rate
         label_weights = tf.convert_to_tensor(_label_weights(train, num_labels, config))
 
-        def train_on(batch, step):
+        def train_on(batch: tf.Tensor, step: tf.Tensor) -> None:
             images = (tf.gather(bottlenecks, batch) - self._mean) * self._scale
             labels = tf.gather(label_indices, batch)
             found = tf.nn.softmax(images @ self._weights + self._biases)
@@ -195,8 +195,8 @@ class _Loop:
             ],
             autograph=False,
         )
-        def steps(indices, first_step):
-            def body(done):
+        def steps(indices: tf.Tensor, first_step: tf.Tensor) -> None:
+            def body(done: tf.Tensor) -> tuple[tf.Tensor]:
                 train_on(indices[done], first_step + done)
                 return (done + 1,)
 

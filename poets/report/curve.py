@@ -16,6 +16,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from poets.errors import ConfigError
 from poets.report.worker_log import Run, Step
@@ -199,7 +200,7 @@ def plot_png(runs: Sequence[tuple[str, Run]]) -> bytes:
     return png.getvalue()
 
 
-def _draw_run(above, below, run: Run, colour: str, name: str) -> None:
+def _draw_run(above: Any, below: Any, run: Run, colour: str, name: str) -> None:
     """Draws one run in one colour into the two axes; no name if it is the only one."""
     interval = run.test_interval_95
     test = f"test {100 * (run.test_accuracy or 0):.1f}% (N={run.test_n})"

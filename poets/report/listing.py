@@ -85,7 +85,7 @@ def list_folder(url: str) -> list[Entry]:
       StorageError: if there is no such folder or it cannot be listed.
     """
     filesystem, path = open_storage(url)
-    attributes_of = ATTRIBUTES.get(filesystem.type_name, lambda _: Attributes())
+    attributes_of = ATTRIBUTES.get(filesystem.type_name, _unknown)
     try:
         folder = filesystem.get_file_info(path)
         if folder.type == pyarrow.fs.FileType.NotFound:
@@ -152,6 +152,10 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _unknown(path: str) -> Attributes:
+    return Attributes()
 
 
 def _entry(url: str, info: pyarrow.fs.FileInfo, attributes: Attributes) -> Entry:

@@ -13,6 +13,7 @@ import errno
 import os
 import posixpath
 import uuid
+from collections.abc import Iterator
 
 import pyarrow.fs
 
@@ -164,7 +165,7 @@ def _is_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:
 
 
 @contextlib.contextmanager
-def _translated(verb: str, url: str):
+def _translated(verb: str, url: str) -> Iterator[None]:
     try:
         yield
     except StorageError:
