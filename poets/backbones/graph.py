@@ -113,7 +113,8 @@ def pixel_placeholder(backbone: Backbone) -> Any:
 
 def scale(pixels: Any, backbone: Backbone) -> Any:
     """Adds the scaling that the backbone's input wants to pixels in 0..255."""
-    return tf.multiply(tf.subtract(pixels, backbone.mean), 1.0 / backbone.std)
+    with tf.name_scope("preprocess"):  # plain "Mul" is the name of Inception's input
+        return tf.multiply(tf.subtract(pixels, backbone.mean), 1.0 / backbone.std)
 
 
 def add_backbone(images: Any, backbone: Backbone) -> Any:

@@ -18,10 +18,12 @@ BATCH_NORM = "BatchNormWithGlobalNormalization"
 
 
 def modernise(graph_def: Any, output_name: str) -> Any:
-    """Returns what a frozen GraphDef's output needs, old operations replaced."""
+    """Returns what a frozen GraphDef's output needs, old operations replaced.
+
+    Control inputs go, too: nothing in a frozen graph has an effect beside its value,
+    and one that hangs on the input would run it where it is fed.
+    """
     values = _constants(graph_def)
-    if not values and all(node.op != "CheckNumerics" for node in graph_def.node):
-        return graph_def
     replaced = v1.GraphDef(versions=graph_def.versions)
     for node in graph_def.node:
         if node.op == "Dequantize":
@@ -34,6 +36,10 @@ def modernise(graph_def: Any, output_name: str) -> Any:
             if node.op == "CheckNumerics":
                 added.op = "Identity"
                 del added.attr["message"]
+    for node in replaced.node:
+        values_only = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(values_only)
     return v1.graph_util.extract_sub_graph(replaced, [output_name])
 
 

@@ -15,6 +15,7 @@ import pyarrow.fs
 
 from poets.backbones import Backbone
 from poets.backbones.graph import bottleneck_size
+from poets.backbones.old_ops import modernise
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, ModelError
 from poets.runtime import tf, v1
@@ -193,7 +194,7 @@ def _freeze(function: Any, size_px: int, handle: str) -> bytes:
             name="model",
         )
         tf.identity(found, name=BOTTLENECK_NAME)
-    graph_def = v1.graph_util.extract_sub_graph(graph.as_graph_def(), [BOTTLENECK_NAME])
+    graph_def = modernise(graph.as_graph_def(), BOTTLENECK_NAME)
     _number_nodes(graph_def)
     return graph_def.SerializeToString(deterministic=True)
 
@@ -211,7 +212,7 @@ def _number_nodes(graph_def: Any) -> None:
     }
     for node in graph_def.node:
         node.name = names[node.name]
-        for i, given in enumerate(node.input):  # as "name", "name:1" or "^name"
-            name = given.removeprefix("^").partition(":")[0]
+        for i, given in enumerate(node.input):  # as "name" or "name:1"
+            name = given.partition(":")[0]
             node.input[i] = given.replace(name, names[name], 1)
         node.attr.pop("_class", None)  # where it lies, by the old names

@@ -32,9 +32,12 @@ def decode_and_resize(contents: Any, size_px: int) -> Any:
 
     As `poets.images` does it, but for EXIF orientation, which TensorFlow ignores.
     """
-    pixels = tf.image.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
-    batch = tf.expand_dims(tf.cast(pixels, tf.float32), 0)
-    return tf.squeeze(v1.image.resize_bilinear(batch, [size_px, size_px]), [0])
+    with tf.name_scope("preprocess"):
+        pixels = tf.image.decode_jpeg(
+            contents, channels=3, dct_method="INTEGER_ACCURATE"
+        )
+        batch = tf.expand_dims(tf.cast(pixels, tf.float32), 0)
+        return tf.squeeze(v1.image.resize_bilinear(batch, [size_px, size_px]), [0])
 
 
 def scaled_input(pixels: Any, backbone: Backbone) -> Any:

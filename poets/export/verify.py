@@ -136,9 +136,9 @@ def _compare(
     try:
         found = np.asarray(score())
     except tf.errors.OpError as error:
+        why = " ".join(str(error).removeprefix("Graph execution error:").split())
         raise ModelError(
-            f"{name} does not answer on test images: {str(error).splitlines()[0]}; "
-            "nothing was published"
+            f"{name} does not answer on test images: {why[:300]}; nothing was published"
         ) from error
     best_two = np.sort(samples.expected, axis=1)[:, -2:]
     decided = best_two[:, 1] - best_two[:, 0] > UNDECIDED

@@ -1,0 +1,88 @@
+"""Every kind of backbone goes all the way: features, head, exports, checked answers."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from poets.classifier import load_classifier
+from poets.runtime import tf, v1
+from tests import retraining
+from tests.models import write_inception_archive, write_mobilenet_archive
+
+KERAS_EXPORT = """
+import sys
+import keras
+keras.utils.set_random_seed(0)
+model = keras.applications.MobileNetV2(
+    input_shape=(96, 96, 3), alpha=0.35, weights=None, include_top=False, pooling="avg"
+)
+model.export(sys.argv[1], verbose=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return retraining.write_images(tmp_path_factory.mktemp("backbones") / "images")
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    """Look-alikes of the published archives."""
+    folder = tmp_path_factory.mktemp("models")
+    write_mobilenet_archive(folder)
+    write_inception_archive(folder)
+    return folder
+
+
+def check_exports(folder, input_name, inputs):
+    """Asserts that every export was checked and answers like the others."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    names = {"retrained_graph.pb", "retrained_graph.tflite", "1"}
+    assert set(metrics["exports"]) == names
+    for export in metrics["exports"].values():
+        assert export["checked_images"] > 0
+        assert export["max_score_difference"] < 1e-3
+    graph_def = v1.GraphDef.FromString((folder / "retrained_graph.pb").read_bytes())
+    fed = {n.name for n in graph_def.node if n.op.startswith("Placeholder")}
+    assert fed == {"DecodeJpeg/contents", input_name}
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.import_graph_def(graph_def, name="")
+        scores = session.run("final_result:0", {f"{input_name}:0": inputs})
+    assert scores.shape == (len(inputs), len(retraining.FOLDERS))
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "input_name", "size_px"),
+    [
+        ("mobilenet_0.25_128", "input", 128),
+        ("mobilenet_0.25_128_quantized", "input", 128),
+        ("inception_v3", "Mul", 299),
+        ("scattering_128", "input", 128),
+    ],
+)
+def test_a_named_architecture(
+    images, model_dir, tmp_path, architecture, input_name, size_px
+):
+    retraining.retrain(
+        tmp_path, images, architecture=architecture, model_dir=str(model_dir)
+    )
+    check_exports(tmp_path, input_name, np.zeros((2, size_px, size_px, 3)))
+
+
+def test_a_saved_model_of_keras(images, tmp_path):
+    folder = tmp_path / "mobilenet_v2"
+    command = [sys.executable, "-c", KERAS_EXPORT, folder]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    out = tmp_path / "out"
+    flags = {"architecture": None, "tfhub_module": str(folder)}
+    retraining.retrain(out, images, **flags)
+    check_exports(out, "input", np.zeros((2, 96, 96, 3)))
+    assert load_classifier(str(out / "saved_model" / "1")).labels == (
+        "daisy",
+        "red roses",
+        "tulips",
+    )
