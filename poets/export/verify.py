@@ -43,16 +43,23 @@ class Samples:
 
     def plain(self) -> "Samples":
         """Returns those that TensorFlow's decoder sees as we do."""
-        rows = [row for row, data in enumerate(self.contents) if is_plain(data)]
+        return self._choose(
+            [row for row, data in enumerate(self.contents) if is_plain(data)]
+        )
+
+    def few(self) -> "Samples":
+        """Returns at most MAX_ONE_BY_ONE of them, from all labels."""
+        count = min(len(self.paths), MAX_ONE_BY_ONE)
+        return self._choose(
+            np.linspace(0, len(self.paths) - 1, count).astype(int).tolist()
+        )
+
+    def _choose(self, rows: list[int]) -> "Samples":
         return Samples(
             [self.paths[row] for row in rows],
             [self.contents[row] for row in rows],
             self.expected[rows],
         )
-
-    def first(self, count: int) -> "Samples":
-        """Returns at most `count` of them."""
-        return Samples(self.paths[:count], self.contents[:count], self.expected[:count])
 
     def pixels(self, size_px: int) -> np.ndarray:
         """Returns float32 [N, S, S, 3] in 0..255."""
@@ -77,7 +84,7 @@ def check_frozen_graph(
       ModelError: if a label differs.
     """
     classifier = FrozenGraphClassifier(data, "the retrained graph", labels)
-    plain = samples.plain().first(MAX_ONE_BY_ONE)
+    plain = samples.plain().few()
     pixels = samples.pixels(backbone.image_size_px)
     scaled = (pixels - backbone.mean) / backbone.std
     return _worst(
@@ -102,7 +109,7 @@ def check_saved_model(folder: str, samples: Samples) -> Check:
     """
     classifier = SavedModelClassifier(folder)
     plain = samples.plain()
-    few = plain.first(MAX_ONE_BY_ONE)
+    few = plain.few()
     return _worst(
         _compare(
             "the SavedModel's serving_default",

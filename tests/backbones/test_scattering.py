@@ -1,11 +1,10 @@
 """The scattering backbone: its graph, its features, and what they are good for."""
 
 import hashlib
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
+import flowers
 import numpy as np
 import pytest
 
@@ -50,15 +49,6 @@ def features(tmp_path_factory):
 
 def drawn(labels: list[str], count: int, size_px: int = 128) -> np.ndarray:
     """Returns uint8 [len(labels) * count, S, S, 3] of the demo's flowers."""
-    program = Path(__file__).parents[2] / "demo" / "flowers.py"
-    spec = importlib.util.spec_from_file_location("flowers_to_scatter", program)
-    flowers = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = flowers
-    sys.path.insert(0, str(program.parent))  # as `python demo/flowers.py` does
-    try:
-        spec.loader.exec_module(flowers)
-    finally:
-        sys.path.remove(str(program.parent))
     return np.stack(
         [
             flowers.draw(label, np.random.default_rng([5, i, n]), (size_px, size_px))

@@ -1,12 +1,11 @@
 """The drawn flowers: the folder they make, and that a classifier has work to do."""
 
 import hashlib
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
+import flowers
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,21 +14,7 @@ PROGRAM = Path(__file__).parents[2] / "demo" / "flowers.py"
 LABELS = ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
 
 
-@pytest.fixture(scope="module")
-def flowers() -> ModuleType:
-    """The program as a module."""
-    spec = importlib.util.spec_from_file_location("drawn_flowers", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(PROGRAM.parent))  # as `python demo/flowers.py` does
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(PROGRAM.parent))
-    return module
-
-
-def drawn(flowers: ModuleType, out: Path, *arguments: str) -> dict[str, str]:
+def drawn(out: Path, *arguments: str) -> dict[str, str]:
     """Draws small pictures; returns path -> digest of every visible file."""
     assert flowers.main([str(out), "--per_label=2", "--size=48..64", *arguments]) == 0
     return {
@@ -50,8 +35,8 @@ def test_runs_as_a_plain_program_and_says_what_it_drew(tmp_path):
             assert (picture.format, picture.size) == ("JPEG", (64, 64))
 
 
-def test_every_label_has_its_pictures_within_the_sizes(flowers, tmp_path):
-    files = drawn(flowers, tmp_path / "out")
+def test_every_label_has_its_pictures_within_the_sizes(tmp_path):
+    files = drawn(tmp_path / "out")
     assert list(files) == [f"{n}/{n}_0000{i}.jpg" for n in LABELS for i in (1, 2)]
     sizes = set()
     for file in files:
@@ -61,23 +46,23 @@ def test_every_label_has_its_pictures_within_the_sizes(flowers, tmp_path):
     assert len(sizes) > 1
 
 
-def test_the_seed_decides_every_byte(flowers, tmp_path):
-    first = drawn(flowers, tmp_path / "first", "--seed=7")
-    assert drawn(flowers, tmp_path / "again", "--seed=7") == first
-    other = drawn(flowers, tmp_path / "other", "--seed=8")
+def test_the_seed_decides_every_byte(tmp_path):
+    first = drawn(tmp_path / "first", "--seed=7")
+    assert drawn(tmp_path / "again", "--seed=7") == first
+    other = drawn(tmp_path / "other", "--seed=8")
     assert not set(first.values()) & set(other.values())
     assert len(set(first.values())) == len(first)
 
 
-def test_more_pictures_begin_with_the_same_ones(flowers, tmp_path):
-    few = drawn(flowers, tmp_path / "few", "--odd")
-    more = drawn(flowers, tmp_path / "more", "--odd", "--per_label=3")
+def test_more_pictures_begin_with_the_same_ones(tmp_path):
+    few = drawn(tmp_path / "few", "--odd")
+    more = drawn(tmp_path / "more", "--odd", "--per_label=3")
     assert few.items() < more.items()
 
 
-def test_odd_pictures_are_four_readable_kinds_and_a_broken_one(flowers, tmp_path):
+def test_odd_pictures_are_four_readable_kinds_and_a_broken_one(tmp_path):
     out = tmp_path / "out"
-    drawn(flowers, out, "--odd")
+    drawn(out, "--odd")
     with Image.open(out / "daisy/odd_transparent.png") as picture:
         assert (picture.format, picture.mode) == ("PNG", "RGBA")
     with Image.open(out / "dandelion/odd_grey.jpg") as picture:
@@ -90,19 +75,19 @@ def test_odd_pictures_are_four_readable_kinds_and_a_broken_one(flowers, tmp_path
         Image.open(out / "tulips/odd_broken.jpg")
 
 
-def test_draws_anew_over_its_own_folder_and_leaves_nothing_beside(flowers, tmp_path):
-    drawn(flowers, tmp_path / "out", "--odd", "--per_label=3")
-    again = drawn(flowers, tmp_path / "out")
+def test_draws_anew_over_its_own_folder_and_leaves_nothing_beside(tmp_path):
+    drawn(tmp_path / "out", "--odd", "--per_label=3")
+    again = drawn(tmp_path / "out")
     assert len(again) == 2 * len(LABELS)
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
-def test_an_empty_folder_is_taken(flowers, tmp_path):
-    assert len(drawn(flowers, tmp_path)) == 2 * len(LABELS)
+def test_an_empty_folder_is_taken(tmp_path):
+    assert len(drawn(tmp_path)) == 2 * len(LABELS)
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_refuses_what_it_did_not_draw(flowers, tmp_path, capsys, kind):
+def test_refuses_what_it_did_not_draw(tmp_path, capsys, kind):
     out = tmp_path / "mine"
     kept = out / "daisy" / "photo.jpg" if kind == "folder" else out
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +111,7 @@ def test_refuses_what_it_did_not_draw(flowers, tmp_path, capsys, kind):
     ],
 )
 def test_wrong_arguments_are_named_before_anything_is_drawn(
-    flowers, tmp_path, capsys, argument, message
+    tmp_path, capsys, argument, message
 ):
     with pytest.raises(SystemExit) as caught:
         flowers.main([str(tmp_path / "out"), argument])
@@ -135,10 +120,8 @@ def test_wrong_arguments_are_named_before_anything_is_drawn(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_run_leaves_the_earlier_pictures(
-    flowers, tmp_path, capsys, monkeypatch
-):
-    before = drawn(flowers, tmp_path / "out")
+def test_a_failed_run_leaves_the_earlier_pictures(tmp_path, capsys, monkeypatch):
+    before = drawn(tmp_path / "out")
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -153,7 +136,7 @@ def test_a_failed_run_leaves_the_earlier_pictures(
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_a_picture_is_neither_blank_nor_like_the_next(flowers, label):
+def test_a_picture_is_neither_blank_nor_like_the_next(label):
     pictures = [
         flowers.draw(label, np.random.default_rng([3, seed]), (96, 96)).astype(float)
         for seed in range(4)
