@@ -16,6 +16,7 @@ import re
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ from poets.storage import join, open_storage, reason
 from poets.storage.publish import write_atomically
 
 logger = logging.getLogger(__name__)
+
+MAX_READS = 4
+"""Parts that are read at once."""
 
 KEYS = ("path", "variant", "length", "mtime_ns")
 
@@ -155,7 +159,9 @@ class Store:
         by_part: dict[str, list[int]] = {}
         for index, place in enumerate(places):
             by_part.setdefault(place.part, []).append(index)
-        for name, indices in by_part.items():
+
+        def fill(name: str) -> None:
+            indices = by_part[name]
             try:
                 column = self._read(name, ["bottleneck"]).column(0).combine_chunks()
                 values = column.values.to_numpy(zero_copy_only=False)
@@ -166,6 +172,10 @@ class Store:
                 raise CorruptPartError(
                     f"{name} in {self.url!r} is damaged; it was set aside"
                 ) from error
+
+        with ThreadPoolExecutor(MAX_READS) as threads:
+            for _ in threads.map(fill, by_part):
+                pass
         return matrix
 
     def _table(self, rows: Sequence[Row]) -> pa.Table:
