@@ -166,7 +166,10 @@ class RetrainConfig:
         choices=("auto", "litert", "tensorflow"),
     )
     processes: int = flag(
-        0, OURS, "processes that compute bottlenecks; 0: one a core", at_least=0
+        0,
+        OURS,
+        "processes that compute bottlenecks; 0: as many as cores and memory allow",
+        at_least=0,
     )
     verify_bottlenecks: bool = flag(
         False, OURS, "read every image again to compare it with its stored bottleneck"

@@ -10,7 +10,6 @@ for `log_dir`; the first is the original's, the second survives mustache templat
 
 import json
 import logging
-import os
 import sys
 from typing import Any
 
@@ -19,6 +18,7 @@ from poets.cluster import cluster_of
 from poets.config import RetrainConfig
 from poets.errors import ConfigError
 from poets.flags import config_from_args
+from poets.machine import room_for_processes
 from poets.preflight import preflight
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def run(config: RetrainConfig) -> None:
       PoetsError: if the job cannot be done.
     """
     dataset = preflight(config)
-    with Pool(config.processes or os.cpu_count() or 1) as pool:
+    with Pool(config.processes or room_for_processes()) as pool:
         from poets.retrain import retrain
 
         retrain(config, dataset, pool)

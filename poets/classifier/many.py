@@ -17,6 +17,7 @@ from poets.bottlenecks.process import Spec
 from poets.classifier import Classifier, LiteRTClassifier
 from poets.dataset import Image
 from poets.images import ImageError
+from poets.machine import room_for_processes
 
 FEW = 32
 """So few images are done before another process could have started."""
@@ -40,7 +41,7 @@ def classify_files(
     """
     if len(paths) <= FEW or not isinstance(classifier, LiteRTClassifier):
         return [_classify(classifier, path) for path in paths]
-    with Pool(os.cpu_count() or 1) as pool:
+    with Pool(room_for_processes()) as pool:
         loaded = time.monotonic() + head_start_s
         alone: list[np.ndarray | ImageError] = []
         while len(alone) < len(paths) and time.monotonic() < loaded:

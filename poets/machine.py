@@ -1,0 +1,55 @@
+"""How many processes this machine, or this container of it, has room for.
+
+A scheduler gives a task a share of a machine: `os.cpu_count()` still tells all of its
+cores, and one process for each would take more memory than the task has.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+CHIEF_BYTES = 1200 * 2**20
+"""What the first process takes, with TensorFlow and the features in it."""
+
+PROCESS_BYTES = 200 * 2**20
+"""What a process that computes bottlenecks takes, with a small network in it."""
+
+
+def room_for_processes(root: Path = Path("/")) -> int:
+    """Returns how many processes may compute at once, 1 or more.
+
+    It is the least of the cores that this process may run on, its control group's
+    share of them, and what fits into the group's memory beside the first process.
+
+    Args:
+      root: where the file system begins; another one in tests.
+    """
+    groups = root / "sys/fs/cgroup"
+    rooms = [float(_cores())]
+    quota = _numbers(groups / "cpu.max")  # version 2: "400000 100000", "max 100000"
+    if not quota:
+        quota = [
+            *_numbers(groups / "cpu/cpu.cfs_quota_us"),  # version 1: -1 for no limit
+            *_numbers(groups / "cpu/cpu.cfs_period_us"),
+        ]
+    if len(quota) == 2 and min(quota) > 0:
+        rooms.append(quota[0] / quota[1])
+    memory = _numbers(groups / "memory.max") or _numbers(
+        groups / "memory/memory.limit_in_bytes"
+    )
+    if memory:
+        rooms.append((memory[0] - CHIEF_BYTES) / PROCESS_BYTES)
+    return max(1, int(min(rooms)))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _numbers(path: Path) -> list[float]:
+    """Returns the numbers in a file; none if it is absent or says "max"."""
+    with contextlib.suppress(OSError, ValueError):
+        return [float(word) for word in path.read_text().split()]
+    return []
