@@ -5,7 +5,6 @@ extraction.matrix        float32 [N, D], one row an image that could be read
 """
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -39,7 +38,6 @@ class Extraction:
       matrix: float32 [M * C, D] for C copies; the C rows of an image are adjacent.
       skipped: (path, reason) of the images that are left out.
       computed: how many bottlenecks were computed or copied now.
-      seconds: how long that took.
     """
 
     kept: tuple[int, ...]
@@ -47,7 +45,6 @@ class Extraction:
     matrix: np.ndarray
     skipped: tuple[tuple[str, str], ...]
     computed: int
-    seconds: float
 
 
 def compute_bottlenecks(
@@ -72,7 +69,6 @@ def compute_bottlenecks(
       StorageError: if the store cannot be read or written.
       PoetsError: if the processes do not start.
     """
-    started = time.monotonic()
     store = Store(spec.store_url, bottleneck_size)
     variants = [_variant(spec, copy) for copy in copies]
     computed = 0
@@ -95,7 +91,7 @@ def compute_bottlenecks(
             computed += total
             index = store.read_index()
         try:
-            return _gather(images, variants, index, unread, store, computed, started)
+            return _gather(images, variants, index, unread, store, computed)
         except CorruptPartError:
             continue
     raise StorageError(
@@ -158,7 +154,6 @@ def _gather(
     unread: dict[str, str],
     store: Store,
     computed: int,
-    started: float,
 ) -> Extraction:
     kept: list[int] = []
     places: list[Place] = []
@@ -181,7 +176,6 @@ def _gather(
         matrix=store.read_bottlenecks(places),
         skipped=tuple(skipped),
         computed=computed,
-        seconds=time.monotonic() - started,
     )
 
 
