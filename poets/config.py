@@ -4,8 +4,8 @@
 its range beside it. `poets.flags` makes the command line, the DC/OS context and
 the documents of it; nothing below `cli` and `job` sees argparse or loose strings.
 
-The first three groups are the flags of the original `retrain.py`, both
-generations, with their defaults; the last group is ours.
+The groups on files, training and distortions are the flags of the original
+`retrain.py`, both generations, with their defaults; the other two are ours.
 """
 
 import dataclasses
@@ -36,14 +36,16 @@ def flag(default: Any, group: str, text: str, **rules: Any) -> Any:
       text: one sentence for `--help`.
       **rules: `at_least`, `at_most`, `above` (numbers); `choices` (names, compared
         in lower case); `known` (how to say many choices); `required` (may not be
-        empty); `or_all` (-1 is allowed and means all).
+        empty); `or_all` (-1 is allowed and means all); `variable` (of the environment,
+        which carries the flag to the storage and to child processes).
     """
     metadata = {"group": group, "help": text, **rules}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-FILES, TRAINING, DISTORTIONS, OURS = (
+FILES, STORAGE, TRAINING, DISTORTIONS, OURS = (
     "where things are",
+    "how HDFS is reached",
     "training",
     "distortions",
     "beyond the original",
@@ -97,6 +99,19 @@ class RetrainConfig:
     )
     final_tensor_name: str = flag(
         "final_result", FILES, "name of the graph's output", required=True
+    )
+
+    hadoop_conf: str = flag(
+        "",
+        STORAGE,
+        "folder, or http(s):// folder, with core-site.xml and hdfs-site.xml",
+        variable="POETS_HADOOP_CONF",
+    )
+    kerberos_principal: str = flag(
+        "", STORAGE, "who we are on HDFS", variable="POETS_KERBEROS_PRINCIPAL"
+    )
+    kerberos_keytab: str = flag(
+        "", STORAGE, "file with the principal's keys", variable="KRB5_CLIENT_KTNAME"
     )
 
     how_many_training_steps: int = flag(
@@ -187,6 +202,15 @@ class RetrainConfig:
     logging_verbosity: str = flag(
         "INFO", OURS, "log level", choices=("DEBUG", "INFO", "WARN", "ERROR", "FATAL")
     )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variable -> value of the flags that travel by the environment."""
+        return {
+            field.metadata["variable"]: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if "variable" in field.metadata and getattr(self, field.name)
+        }
 
     @property
     def distorts(self) -> bool:

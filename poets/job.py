@@ -10,6 +10,7 @@ for `log_dir`; the first is the original's, the second survives mustache templat
 
 import json
 import logging
+import os
 import sys
 from typing import Any
 
@@ -65,6 +66,7 @@ def run(config: RetrainConfig) -> None:
     Raises:
       PoetsError: if the job cannot be done.
     """
+    os.environ.update(config.environment)  # before any thread or child is started
     dataset = preflight(config)
     with Pool(config.processes or room_for_processes()) as pool:
         from poets.retrain import retrain

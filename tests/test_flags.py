@@ -40,6 +40,9 @@ ORIGINAL = {  # of both generations of retrain.py
     "logging_verbosity": "INFO",
 }
 OURS = {
+    "hadoop_conf": "",
+    "kerberos_principal": "",
+    "kerberos_keytab": "",
     "augmentations": 4,
     "seed": 0,
     "split_seed": 0,
@@ -77,6 +80,15 @@ def test_every_flag_of_the_original_is_there_with_its_default():
     assert model_url.startswith("https://")
 
 
+def test_flags_of_the_storage_travel_by_the_environment():
+    assert config().environment == {}
+    given = config(hadoop_conf="/conf", kerberos_principal="alice@LOCAL")
+    assert given.environment == {
+        "POETS_HADOOP_CONF": "/conf",
+        "POETS_KERBEROS_PRINCIPAL": "alice@LOCAL",
+    }
+
+
 def test_every_flag_has_its_type_its_group_and_one_sentence():
     for field in FIELDS.values():
         assert type(field.default) is field.type
@@ -86,8 +98,8 @@ def test_every_flag_has_its_type_its_group_and_one_sentence():
 
 
 def test_every_default_is_in_its_own_range():
-    given = {name: value for name, value in ORIGINAL.items() if value != ""}
-    assert config(**given | OURS) == RetrainConfig(image_dir="flowers")
+    given = {name: value for name, value in (ORIGINAL | OURS).items() if value != ""}
+    assert config(**given) == RetrainConfig(image_dir="flowers")
 
 
 def test_all_architectures_of_the_original_and_ours_are_known():

@@ -50,6 +50,12 @@ def add_parser(
         metavar="DIR",
         help="empty folder for the tasks' sandboxes (default: a new temporary one)",
     )
+    running.add_argument(
+        "--secrets",
+        metavar="DIR",
+        help="folder with the secrets that the options name, each in a file of its "
+        "name: here the keytab (tools/kdc/kdc.py --local makes one)",
+    )
     for verb in (validating, running):
         verb.add_argument("options", metavar="OPTIONS", help="the options file")
         verb.add_argument(
@@ -100,7 +106,7 @@ def run_here(args: argparse.Namespace) -> int:
     log.info("%s, in %s", _summary(options), work_dir)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        outcome = run(options, work_dir, _Lines(tasks_of(options)))
+        outcome = run(options, work_dir, _Lines(tasks_of(options)), args.secrets)
     except KeyboardInterrupt:
         log.error("stopped, and all tasks with it; their output is in %s", work_dir)
         return INTERRUPTED

@@ -31,6 +31,7 @@ from poets.dcos.fetch import fetch, place
 from poets.dcos.options import Options
 from poets.dcos.plan import COMPLETE, ERROR, PENDING, render_plan
 from poets.dcos.processes import TaskProcess
+from poets.dcos.secrets import keytab_of, placed
 from poets.dcos.tasks import Task, cluster_of, tasks_of
 from poets.errors import ConfigError
 
@@ -52,7 +53,11 @@ class Outcome:
 
 
 def run(
-    options: Options, work_dir: Path, emit: Emit, grace_s: float = GRACE_S
+    options: Options,
+    work_dir: Path,
+    emit: Emit,
+    secrets_dir: str | None = None,
+    grace_s: float = GRACE_S,
 ) -> Outcome:
     """Runs the service that the options describe, and waits for its end.
 
@@ -60,14 +65,16 @@ def run(
       options: without errors (`poets.dcos.validate`).
       work_dir: an existing, empty folder, as `open_work_dir` returns it.
       emit: takes each line of each task.
+      secrets_dir: the folder with the secrets that the options name.
       grace_s: what a task has to end by itself when it is stopped.
 
     Raises:
-      ConfigError: if the job is missing or cannot be unpacked.
+      ConfigError: if the job or a secret is missing or is not what it should be.
       StorageError: if the job cannot be downloaded.
       KeyboardInterrupt: on Ctrl-C, after all tasks were stopped.
     """
     options = _on_this_machine(options)
+    keytab = keytab_of(options, secrets_dir)
     tasks = tasks_of(options)
     job_file = fetch(options["service.job_url"], work_dir / "fetched")
     sandboxes = {task: work_dir / task.name for task in tasks}
@@ -82,7 +89,8 @@ def run(
             task: _environment(options, task, cluster, sandbox)
             for task, sandbox in sandboxes.items()
         }
-        codes = _run_tasks(environments, sandboxes, emit, grace_s)
+        with placed(keytab, sandboxes.values()):
+            codes = _run_tasks(environments, sandboxes, emit, grace_s)
     return _outcome(tasks, codes, sandboxes)
 
 
