@@ -1,16 +1,28 @@
 """Which task of the job this process is.
 
-DC/OS hands the hook a TensorFlow server whose definition names the jobs (`ps`,
-`worker`, `gpu_worker`), this task's job and its index. Without a server the process
-is alone. Nothing here imports TensorFlow or waits for another task.
+    DC/OS         the hook's `server` names the jobs, this task's job and its index
+    Kubernetes    TF_CONFIG says the same: {"cluster": {"chief": ["host:port"], ...},
+                  "task": {"type": "worker", "index": 1}}
+    neither       the process is alone
+
+Nothing here imports TensorFlow or waits for another task.
 """
 
+import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from poets.errors import ConfigError
 
 WORKER_JOBS = ("chief", "master", "worker", "gpu_worker")
+"""In this order workers are numbered, whatever order the cluster names them in."""
+
+OTHER_JOBS = ("ps", "evaluator")
+"""Tasks that do none of the work."""
+
+VARIABLE = "TF_CONFIG"
 
 
 @dataclass(frozen=True)
@@ -18,9 +30,10 @@ class Cluster:
     """This task's place among the tasks.
 
     Attributes:
-      job: "ps" or one of WORKER_JOBS.
+      job: one of OTHER_JOBS or WORKER_JOBS.
       task_index: index among the tasks of the same job.
-      worker_index: index among all workers of all worker jobs; 0 is the chief.
+      worker_index: index among all workers of all worker jobs; 0 is the chief, -1 is
+        no worker.
       num_workers: workers of all worker jobs; at least 1.
     """
 
@@ -35,9 +48,14 @@ class Cluster:
         return self.job == "ps"
 
     @property
+    def is_worker(self) -> bool:
+        """Whether this task has a share of the work."""
+        return self.job in WORKER_JOBS
+
+    @property
     def is_chief(self) -> bool:
         """Whether this task does what is done once: head, exports, results."""
-        return not self.is_ps and self.worker_index == 0
+        return self.is_worker and self.worker_index == 0
 
     @property
     def name(self) -> str:
@@ -45,33 +63,94 @@ class Cluster:
         return f"{self.job}:{self.task_index}"
 
 
-def cluster_of(server: Any) -> Cluster:
-    """Returns this task's place in the cluster of a TensorFlow server.
+def cluster_of(server: Any, environ: Mapping[str, str] = os.environ) -> Cluster:
+    """Returns this task's place in its cluster.
 
     Args:
-      server: `tf.distribute.Server`, or None for a process that is alone.
+      server: `tf.distribute.Server`, or None.
+      environ: may hold TF_CONFIG.
 
     Raises:
-      ConfigError: if the server's definition does not contain its own task.
+      ConfigError: if the server or TF_CONFIG does not describe a cluster with this
+        task in it, or they contradict each other.
     """
-    if server is None:
-        return Cluster()
+    text = environ.get(VARIABLE, "").strip()
+    of_variable = _of_variable(text) if text else None
+    of_server = _of_server(server) if server is not None else None
+    if of_server and of_variable and of_server != of_variable:
+        raise ConfigError(
+            f"the server says that this task is {of_server.name} of "
+            f"{of_server.num_workers} workers, and {VARIABLE} says {of_variable.name} "
+            f"of {of_variable.num_workers}; unset {VARIABLE} or make them agree"
+        )
+    return of_server or of_variable or Cluster()
+
+
+def _of_server(server: Any) -> Cluster:
     definition = server.server_def
     tasks = {job.name: sorted(job.tasks) for job in definition.cluster.job}
     job, index = definition.job_name or "worker", definition.task_index
     if job in ("local", "localhost"):  # Server.create_local_server(), by version
         return Cluster()
-    if index not in tasks.get(job, []):
-        found = ", ".join(f"{name}: {len(of)} tasks" for name, of in tasks.items())
+    return _place(tasks, job, index, "this task's server")
+
+
+def _of_variable(text: str) -> Cluster:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
         raise ConfigError(
-            f"this task is {job}:{index}, which its own cluster does not have: found "
-            f"{found or 'no tasks'}; give the server a cluster that holds it"
+            f"{VARIABLE} is not JSON: {error}; found {text[:80]!r}"
+        ) from error
+    match value:
+        case {"cluster": dict(jobs), "task": {"type": str(job), "index": index}}:
+            pass
+        case {"cluster": _, "task": _}:
+            raise ConfigError(
+                f'{VARIABLE} names no task: give "task": {{"type": "worker", '
+                f'"index": 0}}; found {value["task"]!r}'
+            )
+        case _:
+            raise ConfigError(
+                f'{VARIABLE} is no object with "cluster" and "task"; found '
+                f"{text[:80]!r}"
+            )
+    if not all(isinstance(addresses, list) for addresses in jobs.values()):
+        raise ConfigError(
+            f"{VARIABLE}: each job of its cluster is a list of addresses; found "
+            f"{jobs!r}"
         )
+    if isinstance(index, str) and index.isdecimal():  # as some launchers write it
+        index = int(index)
+    if not isinstance(index, int) or isinstance(index, bool):
+        raise ConfigError(f"{VARIABLE}: a task's index is a number; found {index!r}")
+    tasks = {name: list(range(len(addresses))) for name, addresses in jobs.items()}
+    if not jobs and index == 0:  # as the training operator writes for one replica
+        return Cluster()
+    return _place(tasks, job, index, VARIABLE)
+
+
+def _place(
+    tasks: Mapping[str, list[int]], job: str, index: int, source: str
+) -> Cluster:
+    """Returns the place of a task among `tasks`, job -> indices."""
+    if job not in (*WORKER_JOBS, *OTHER_JOBS):
+        raise ConfigError(
+            f"{source}: this task's job is {job!r}; known are "
+            f"{', '.join((*OTHER_JOBS, *WORKER_JOBS))}"
+        )
+    found = ", ".join(f"{name}: {len(of)} tasks" for name, of in tasks.items())
+    # An evaluator stands beside the cluster, which need not name it.
+    if job != "evaluator" and index not in tasks.get(job, []):
+        raise ConfigError(
+            f"{source}: this task is {job}:{index}, which its own cluster does not "
+            f"have: found {found or 'no tasks'}; name a cluster that holds it"
+        )
+    chiefs = sum(len(tasks.get(name, [])) for name in ("chief", "master"))
+    if chiefs > 1:
+        raise ConfigError(f"{source}: a cluster has one chief or master; found {found}")
     workers = [(name, task) for name in WORKER_JOBS for task in tasks.get(name, [])]
-    if job == "ps":
-        return Cluster(job, index, -1, len(workers))
-    if job not in WORKER_JOBS:
-        raise ConfigError(
-            f"this task's job is {job!r}; known are ps, {', '.join(WORKER_JOBS)}"
-        )
-    return Cluster(job, index, workers.index((job, index)), len(workers))
+    if not workers:
+        raise ConfigError(f"{source}: a cluster has a worker; found {found}")
+    number = workers.index((job, index)) if job in WORKER_JOBS else -1
+    return Cluster(job, index, number, len(workers))

@@ -1,5 +1,6 @@
 """A task's place in the cluster of the server that DC/OS hands over."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -64,23 +65,91 @@ def test_a_parameter_server_is_no_worker():
     assert (cluster.name, cluster.num_workers) == ("ps:1", 3)
 
 
+def tf_config(job: str, index: object, **tasks: int) -> dict[str, str]:
+    """Returns an environment as Kubernetes' training operator makes it."""
+    cluster = {
+        name: [f"host-{i}:2222" for i in range(count)] for name, count in tasks.items()
+    }
+    task = {"type": job, "index": index}
+    value = {"cluster": cluster, "task": task, "environment": "cloud"}
+    return {"TF_CONFIG": json.dumps(value)}
+
+
+@pytest.mark.parametrize(
+    ("environ", "place"),
+    [
+        ({}, Cluster()),
+        ({"TF_CONFIG": " "}, Cluster()),
+        (tf_config("worker", 0), Cluster()),
+        (tf_config("master", 0, master=1), Cluster("master", 0, 0, 1)),
+        (tf_config("worker", 1, worker=3, chief=1), Cluster("worker", 1, 2, 4)),
+        (tf_config("worker", "1", ps=2, worker=2), Cluster("worker", 1, 1, 2)),
+        (tf_config("ps", 1, worker=2, ps=2), Cluster("ps", 1, -1, 2)),
+        (tf_config("evaluator", 0, worker=2), Cluster("evaluator", 0, -1, 2)),
+    ],
+)
+def test_kubernetes_names_the_task_by_tf_config(environ, place):
+    assert cluster_of(None, environ) == place
+
+
+def test_server_and_tf_config_may_say_the_same():
+    server = server_of("worker", 1, worker=2, ps=1)
+    environ = tf_config("worker", 1, ps=1, worker=2)
+    assert cluster_of(server, environ).worker_index == 1
+
+
+def test_server_and_tf_config_may_not_contradict():
+    with pytest.raises(ConfigError) as caught:
+        cluster_of(server_of("worker", 1, worker=2), tf_config("worker", 0, worker=3))
+    assert str(caught.value) == (
+        "the server says that this task is worker:1 of 2 workers, and TF_CONFIG says "
+        "worker:0 of 3; unset TF_CONFIG or make them agree"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{", "TF_CONFIG is not JSON: .*; found '{'"),
+        ("[]", """TF_CONFIG is no object with "cluster" and "task"; found '\\[\\]'"""),
+        ('{"cluster": {}}', "TF_CONFIG is no object with"),
+        ('{"cluster": {}, "task": {"index": 0}}', "names no task: .* found {'index'"),
+        (
+            '{"cluster": {"worker": 2}, "task": {"type": "worker", "index": 0}}',
+            "each job of its cluster is a list of addresses; found {'worker': 2}",
+        ),
+        (tf_config("worker", None, worker=1)["TF_CONFIG"], "number; found None"),
+        (tf_config("worker", True, worker=1)["TF_CONFIG"], "number; found True"),
+        (
+            tf_config("worker", 0, worker=1, chief=1, master=1)["TF_CONFIG"],
+            "a cluster has one chief or master; found worker: 1 tasks, chief: 1 tasks",
+        ),
+        (tf_config("ps", 0, ps=1)["TF_CONFIG"], "has a worker; found ps: 1 tasks"),
+        (tf_config("cook", 0, cook=1)["TF_CONFIG"], "this task's job is 'cook'"),
+    ],
+)
+def test_a_wrong_tf_config_is_told(text, found):
+    with pytest.raises(ConfigError, match=found):
+        cluster_of(None, {"TF_CONFIG": text})
+
+
 @pytest.mark.parametrize(
     ("server", "text"),
     [
         (
             server_of("worker", 5, worker=2, ps=1),
-            "this task is worker:5, which its own cluster does not have: found "
-            "ps: 1 tasks, worker: 2 tasks; give the server a cluster that holds it",
+            "this task's server: this task is worker:5, which its own cluster does not "
+            "have: found ps: 1 tasks, worker: 2 tasks; name a cluster that holds it",
         ),
         (
             server_of("worker", 0),
-            "this task is worker:0, which its own cluster does not have: found no "
-            "tasks; give the server a cluster that holds it",
+            "this task's server: this task is worker:0, which its own cluster does not "
+            "have: found no tasks; name a cluster that holds it",
         ),
         (
-            server_of("evaluator", 0, evaluator=1, worker=1),
-            "this task's job is 'evaluator'; known are ps, chief, master, worker, "
-            "gpu_worker",
+            server_of("cook", 0, cook=1, worker=1),
+            "this task's server: this task's job is 'cook'; known are ps, evaluator, "
+            "chief, master, worker, gpu_worker",
         ),
     ],
 )
