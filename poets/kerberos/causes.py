@@ -1,0 +1,102 @@
+"""What MIT's errors mean, and what to do about each.
+
+The library's own text says exactly what it found; each known error adds its cure, the
+one thing to do, in the words of the job's flags and files.
+"""
+
+from poets.kerberos.krb5_conf import Krb5Conf
+
+NO_KDC_TEXT = "none is configured"
+
+CURES = {  # code of krb5.h -> what to do
+    -1765328378: (  # KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN
+        "the KDC {kdcs} does not know {principal}: check name and realm, or add it "
+        "there"
+    ),
+    -1765328377: (  # KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN
+        "the server's address and the name of its service differ: use the host name "
+        "that the server's own principal has"
+    ),
+    -1765328370: (  # KRB5KDC_ERR_ETYPE_NOSUPP
+        "KDC and client share no kind of key: an old KDC may have des3 or arcfour keys "
+        "alone, so make aes keys there and export the keytab anew"
+    ),
+    -1765328366: "have {principal} unlocked at the KDC",  # .._ERR_CLIENT_REVOKED
+    -1765328383: "have {principal} prolonged at the KDC",  # .._ERR_NAME_EXP
+    -1765328361: (  # KRB5KDC_ERR_KEY_EXP
+        "change the key of {principal} and export the keytab anew"
+    ),
+    -1765328360: (  # KRB5KDC_ERR_PREAUTH_FAILED
+        "the key of {principal} in {keytab} (version {kvno}) is not the KDC's, which "
+        "may have been changed since: export the keytab anew"
+    ),
+    -1765328353: (  # KRB5KRB_AP_ERR_BAD_INTEGRITY
+        "the key of {principal} in {keytab} (version {kvno}) is not the KDC's, which "
+        "may have been changed since: export the keytab anew"
+    ),
+    -1765328352: (  # KRB5KRB_AP_ERR_TKT_EXPIRED
+        "run kinit again, or give a keytab (--kerberos_keytab) from which tickets are "
+        "renewed"
+    ),
+    -1765328347: "set this machine's clock: {kdcs} has another time",  # .._ERR_SKEW
+    -1765328236: "set this machine's clock: {kdcs} has another time",  # KDCREP_SKEW
+    -1765328230: (  # KRB5_REALM_UNKNOWN
+        "name the KDC of realm {realm} in krb5.conf (KRB5_CONFIG), or by "
+        "service.security.kerberos.kdc"
+    ),
+    -1765328228: (  # KRB5_KDC_UNREACH
+        "the KDC {kdcs} cannot be reached: check that it runs, its port, and the "
+        "firewall"
+    ),
+    -1765328203: (  # KRB5_KT_NOTFOUND
+        "export a key of {principal} into {keytab}, of a kind that this library takes "
+        "(aes)"
+    ),
+    -1765328189: (  # KRB5_FCC_NOFILE
+        "run kinit, or give a principal and its keytab (--kerberos_principal, "
+        "--kerberos_keytab)"
+    ),
+    -1765328243: "run kinit again, or give a keytab (--kerberos_keytab)",  # CC_NOTFOUND
+    -1765328160: (  # KRB5_CONFIG_NODEFREALM
+        "give the principal with its realm, or name default_realm in krb5.conf "
+        "(KRB5_CONFIG)"
+    ),
+    -1765328248: "mend krb5.conf (KRB5_CONFIG)",  # KRB5_CONFIG_BADFORMAT
+    -1765328249: "check KRB5_CONFIG",  # KRB5_CONFIG_CANTOPEN
+}
+OTHERWISE = "look the error up in the KDC's log, or set KRB5_TRACE=/dev/stderr"
+
+
+def cure(
+    code: int, principal: str | None, keytab: str | None, kvno: str, kdcs: str
+) -> str:
+    """Returns what to do about an error of libkrb5.
+
+    Args:
+      code: krb5_error_code.
+      principal: who asks, with the realm; None if nobody is named.
+      keytab: its file; None if a ticket cache is used.
+      kvno: the versions of the principal's keys in the keytab, as text.
+      kdcs: as of `kdcs_text`.
+    """
+    return CURES.get(code, OTHERWISE).format(
+        principal=principal or "the principal",
+        realm=realm_of(principal) or "the principal",
+        keytab=keytab or "the ticket cache",
+        kvno=kvno or "unknown",
+        kdcs=kdcs,
+    )
+
+
+def realm_of(principal: str | None) -> str | None:
+    """Returns the realm of a principal that has one."""
+    name, at, realm = (principal or "").rpartition("@")
+    return realm if at and name else None
+
+
+def kdcs_text(conf: Krb5Conf, principal: str | None) -> str:
+    """Returns which KDCs are asked for a principal, as "h:88, i:88 of realm R"."""
+    realm = realm_of(principal) or conf.default_realm
+    known = conf.kdcs.get(realm or "", [])
+    addresses = ", ".join(f"{host}:{port}" for host, port in known) or NO_KDC_TEXT
+    return f"{addresses} of realm {realm}" if realm else addresses

@@ -1,0 +1,96 @@
+"""The private folder of a job's tickets: made by one process, used by its children.
+
+    <temporary folder>/poets-kerberos-x7f3/      0700
+        krb5.conf            if it was generated
+        ccache.<process>     tickets of one process; MIT does not replace them whole
+
+Its maker removes it at the end, and holds a lock on it until then. A killed one cannot
+remove it: whoever makes the next folder removes those that nobody holds.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+VARIABLE = "POETS_KERBEROS_DIR"
+PREFIX = "poets-kerberos-"
+
+_log = logging.getLogger(__name__)
+
+
+class PrivateFolder:
+    """A folder that only this user may enter.
+
+    Attributes:
+      path: absolute.
+      is_ours: whether this process made it, and removes it.
+    """
+
+    def __init__(self) -> None:
+        """Takes the parent's folder, else makes one and tells children of it."""
+        given = os.environ.get(VARIABLE)
+        self._maker = 0
+        if given and _is_private(given):
+            self.path = given
+            return
+        _remove_abandoned()
+        made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))  # mode 0700
+        self._maker = os.getpid()
+        # A child that is started does not inherit it. systemd-tmpfiles heeds it, too.
+        self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        # Only now under the name by which others look for folders that nobody holds.
+        self.path = str(made.rename(made.with_name(made.name[1:])))
+        os.environ[VARIABLE] = self.path
+        atexit.register(self.remove)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process made it; not so in a forked child."""
+        return self._maker == os.getpid()
+
+    def holds(self, name: str | None) -> bool:
+        """Whether a path, or a cache as "FILE:/path", is in it."""
+        return (name or "").removeprefix("FILE:").startswith(f"{self.path}/")
+
+    def remove(self) -> None:
+        """Removes it with all tickets, if this process made it."""
+        if not self.is_ours:
+            return
+        atexit.unregister(self.remove)
+        self._maker = 0
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+        if os.environ.get(VARIABLE) == self.path:
+            del os.environ[VARIABLE]
+
+
+def _is_private(path: str) -> bool:
+    """Whether a path is a folder of this user, closed to all others."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    closed = not stat.S_IMODE(found.st_mode) & 0o077
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and closed
+
+
+def _remove_abandoned() -> None:
+    """Removes the folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if not _is_private(str(folder)):
+            continue
+        with contextlib.suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(lock)
+            _log.info("removed the tickets that a killed process left in %s", folder)

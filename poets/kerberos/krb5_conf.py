@@ -1,0 +1,161 @@
+"""MIT's configuration file, krb5.conf: written for one realm, read for its KDCs.
+
+[libdefaults]
+  default_realm = LOCAL
+[realms]
+  LOCAL = {
+    kdc = 127.0.0.1:2500
+  }
+"""
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from poets.errors import ConfigError
+
+DEFAULT_PATH = "/etc/krb5.conf"
+KDC_PORT = 88
+REALM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+MAX_FILES = 100
+"""A file that includes itself would be read for ever."""
+
+
+@dataclass
+class Krb5Conf:
+    """What the configuration says of realms.
+
+    Attributes:
+      files: the files read, in order; absent ones are left out, as MIT does.
+      default_realm: of a principal without one.
+      kdcs: realm -> (host, port) of each KDC, in the order in which MIT tries them.
+    """
+
+    files: list[str] = field(default_factory=list)
+    default_realm: str | None = None
+    kdcs: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+
+
+def krb5_conf_text(realm: str, kdcs: Sequence[str]) -> str:
+    """Returns a krb5.conf for one realm.
+
+    Names are taken as they are given, without DNS. TCP comes first: KDCs behind load
+    balancers are often reached in no other way.
+
+    Args:
+      realm: as "LOCAL".
+      kdcs: one `host` or `host:port` or more.
+
+    Raises:
+      ConfigError: if a name could not stand in the file.
+    """
+    if not REALM.fullmatch(realm):
+        raise ConfigError(
+            f"no Kerberos realm can be called {realm!r}; give one like 'EXAMPLE.COM'"
+        )
+    for kdc in kdcs:
+        if not HOST_AND_PORT.fullmatch(kdc):
+            raise ConfigError(
+                f"no KDC can be found at {kdc!r}; give host or host:port, "
+                "like 'kdc.example.com:88'"
+            )
+    lines = "".join(f"    kdc = {kdc}\n" for kdc in kdcs)
+    return (
+        "[libdefaults]\n"
+        f"  default_realm = {realm}\n"
+        "  dns_lookup_realm = false\n"
+        "  dns_lookup_kdc = false\n"
+        "  dns_canonicalize_hostname = false\n"
+        "  rdns = false\n"
+        "  udp_preference_limit = 1\n"
+        "[realms]\n"
+        f"  {realm} = {{\n{lines}  }}\n"
+    )
+
+
+def realms(path: str | None = None) -> Krb5Conf:
+    """Returns what the configuration says of realms, its includes followed.
+
+    Args:
+      path: files parted by colons, as in KRB5_CONFIG; default: that variable, or
+        `/etc/krb5.conf`.
+
+    Raises:
+      ConfigError: if a file is there and cannot be read.
+    """
+    conf = Krb5Conf()
+    for name in (path or os.environ.get("KRB5_CONFIG") or DEFAULT_PATH).split(":"):
+        if name:
+            _read(name, conf)
+    return conf
+
+
+def _read(path: str, conf: Krb5Conf) -> None:
+    if not os.path.exists(path):
+        return
+    conf.files.append(path)
+    if len(conf.files) > MAX_FILES:
+        raise ConfigError(
+            f"cannot read {conf.files[0]!r}: it includes more than {MAX_FILES} files; "
+            "does one of them include itself?"
+        )
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path!r}: {os.strerror(error.errno or 0).lower()}; "
+            "make it readable, or set KRB5_CONFIG"
+        ) from error
+    section: list[str] = []
+    for line in lines:
+        line = line.strip()
+        word, _, rest = line.partition(" ")
+        if not line or line[0] in "#;":
+            continue
+        if word == "include" and rest:
+            _read(rest.strip(), conf)
+        elif word == "includedir" and rest:
+            for name in _included(rest.strip()):
+                _read(name, conf)
+        elif match := re.match(r"\[([^]]+)\]", line):
+            section = [match[1]]
+        elif line.startswith("}"):
+            section = section[:-1] if len(section) > 1 else section
+        elif match := re.match(r"([^=]+?)\s*\*?\s*=\s*(.*)", line):
+            name, value = match[1].strip('"'), match[2].strip().strip('"')
+            if value == "{":
+                section = [*section, name]
+            else:
+                _take(section, name, value, conf)
+
+
+def _included(folder: str) -> Iterator[str]:
+    """Yields the files of a folder that MIT reads, by name."""
+    for name in sorted(glob.glob(os.path.join(glob.escape(folder), "*"))):
+        base = os.path.basename(name)
+        if re.fullmatch(r"[A-Za-z0-9_-]+", base) or base.endswith(".conf"):
+            yield name
+
+
+def _take(section: list[str], name: str, value: str, conf: Krb5Conf) -> None:
+    """Keeps a relation that is of interest; of two values MIT takes the first."""
+    if section == ["libdefaults"] and name == "default_realm":
+        conf.default_realm = conf.default_realm or value
+    elif len(section) == 2 and section[0] == "realms" and name == "kdc":
+        conf.kdcs.setdefault(section[1], []).extend(_host_and_port(value))
+
+
+def _host_and_port(value: str) -> list[tuple[str, int]]:
+    """Returns the (host, port) of a `kdc` value; none of a socket or a proxy."""
+    value = re.sub(r"^(?:tcp|udp)/", "", value)
+    if "/" in value:
+        return []
+    host, _, port = value.rpartition(":")
+    if not host or host.endswith(":") or value.endswith("]"):
+        host, port = value, ""
+    number = int(port) if port.isdecimal() else KDC_PORT
+    return [(host.strip("[]"), number)]

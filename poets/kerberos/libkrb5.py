@@ -1,0 +1,127 @@
+"""Tickets through MIT's libkrb5, which says exactly why there are none.
+
+    login ──> get_tgt(login)                          who we are, as the KDC knows us
+          └─> get_service_ticket(login, "hdfs/host")  that the server is known, too
+
+GSSAPI, which the storages use, has one text for most causes. This library is there
+wherever GSSAPI is, so no package is needed. Keys and tickets stay inside it. Each call
+has a deadline; one that is late is left behind in its thread.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from poets.deadline import run_with_deadline
+from poets.errors import KerberosError
+from poets.kerberos.causes import cure, kdcs_text
+from poets.kerberos.keytab import keys_of
+from poets.kerberos.krb5_conf import realms
+from poets.kerberos.session import Krb5Error, Session, Ticket, load_library
+
+__all__ = ["Credentials", "Ticket", "get_service_ticket", "get_tgt"]
+
+
+class Credentials(Protocol):
+    """Who asks, and with what: a keytab or a ticket cache.
+
+    Attributes:
+      principal: with its realm; with a keytab it is needed.
+      keytab: a file, or None.
+      cache: a cache, as "FILE:/path", or None for the default one.
+    """
+
+    @property
+    def principal(self) -> str | None: ...
+    @property
+    def keytab(self) -> str | None: ...
+    @property
+    def cache(self) -> str | None: ...
+
+
+def get_tgt(
+    login: Credentials, timeout_s: float, store_in: str | None = None
+) -> Ticket:
+    """Gets the ticket that all others are got with.
+
+    With a keytab from the KDC, otherwise from the ticket cache, where it must not have
+    expired.
+
+    Args:
+      login: who asks.
+      timeout_s: how long to wait at most.
+      store_in: a cache that is emptied and takes the new ticket, as "FILE:/path".
+
+    Raises:
+      KerberosError: if there is none; says why, and what to do.
+      KeytabError: if the keytab cannot be read or lacks the principal.
+      ConfigError: if the library is not installed.
+    """
+
+    def ask(session: Session) -> Ticket:
+        if login.principal and login.keytab:
+            cache = session.cache(store_in) if store_in else session.new_cache()
+            return session.log_in(login.principal, login.keytab, cache)
+        return session.cached_tgt(login.cache, login.principal)
+
+    return _ask(login, ask, f"no ticket for {_who(login)}", timeout_s)
+
+
+def get_service_ticket(login: Credentials, service: str, timeout_s: float) -> Ticket:
+    """Gets a ticket for a service, as every client of it must.
+
+    Args:
+      login: who asks.
+      service: as "hdfs/host" or "HTTP/host@REALM".
+      timeout_s: how long to wait at most.
+
+    Raises:
+      KerberosError: if there is none; says why, and what to do.
+      KeytabError: if the keytab cannot be read or lacks the principal.
+      ConfigError: if the library is not installed.
+    """
+
+    def ask(session: Session) -> Ticket:
+        if login.principal and login.keytab:
+            cache = session.new_cache()
+            session.log_in(login.principal, login.keytab, cache)
+        else:
+            session.cached_tgt(login.cache, login.principal)
+            cache = session.cache(login.cache)
+        return session.service_ticket(cache, service)
+
+    what = f"no ticket for service {service!r} as {_who(login)}"
+    return _ask(login, ask, what, timeout_s)
+
+
+def _who(login: Credentials) -> str:
+    if login.principal:
+        return repr(login.principal)
+    return f"the owner of {repr(login.cache) if login.cache else 'the ticket cache'}"
+
+
+def _ask(
+    login: Credentials,
+    ask: Callable[[Session], Ticket],
+    what: str,
+    timeout_s: float,
+) -> Ticket:
+    """Calls `ask` with a session, inside the deadline; explains what goes wrong."""
+    load_library()  # its absence has nothing to do with deadlines
+    keys = keys_of(login.keytab, login.principal) if login.keytab else []
+
+    def in_session() -> Ticket:
+        with Session() as session:
+            return ask(session)
+
+    try:
+        return run_with_deadline(in_session, timeout_s)
+    except Krb5Error as error:
+        kdcs = kdcs_text(realms(), login.principal)
+        kvnos = ", ".join(map(str, sorted({key.kvno for key in keys})))
+        todo = cure(error.code, login.principal, login.keytab, kvnos, kdcs)
+        raise KerberosError(f"{what}: {error.text}; {todo}") from None
+    except TimeoutError:
+        raise KerberosError(
+            f"{what}: no answer from KDC {kdcs_text(realms(), login.principal)} within "
+            f"{timeout_s:g} s; check that it runs, its port, and the firewall"
+        ) from None

@@ -1,0 +1,233 @@
+"""Who this process is: the principal, its keytab, and the cache of its tickets.
+
+    settings ──> current_login() ──> Login(principal, keytab, cache)
+                     │
+                     └─> private folder; KRB5_CONFIG  KRB5CCNAME  KRB5_CLIENT_KTNAME
+
+With a keytab, tickets are kept in a private cache of this process and renew themselves:
+GSSAPI gets a new one for every connection that needs it. Without, the cache that is
+there is used as it is, and ends when its ticket does.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+import stat
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from poets.errors import KerberosError, PoetsError
+from poets.kerberos.folder import VARIABLE, PrivateFolder
+from poets.kerberos.libkrb5 import Ticket, get_tgt
+from poets.kerberos.settings import CACHE, CONFIG, KEYTAB, VARIABLES, read_settings
+
+REFRESH_TIMEOUT_S = 60.0
+LONGEST_PAUSE_S = 3600.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who asks, and with what. No secret is in it.
+
+    Attributes:
+      principal: with its realm, or None: the owner of the ticket cache.
+      keytab: absolute path of a file that holds it, or None: the cache is used.
+      cache: the ticket cache, as "FILE:/path", or None: the default one.
+    """
+
+    principal: str | None
+    keytab: str | None
+    cache: str | None
+
+    def refresh_cache(self, timeout_s: float = REFRESH_TIMEOUT_S) -> Ticket:
+        """Puts a new ticket into the cache, for the JVM, which gets none itself.
+
+        The cache is replaced as a whole; no reader finds it empty. Without a keytab
+        it stays as it is.
+
+        Returns:
+          The ticket that the cache has now.
+
+        Raises:
+          KerberosError: if there is none; says why, and what to do.
+        """
+        if not self.keytab or not self.cache:
+            return get_tgt(self, timeout_s)
+        path = self.cache.removeprefix("FILE:")
+        if not os.path.isdir(os.path.dirname(path)):
+            raise KerberosError(
+                f"no place for tickets of {self.principal!r}: the folder of {path!r} "
+                "is gone; start again, and keep others from cleaning it away"
+            )
+        part = f"{path}.{threading.get_ident()}"
+        try:
+            ticket = get_tgt(self, timeout_s, store_in=f"FILE:{part}")
+            os.replace(part, path)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+        return ticket
+
+    def keep_fresh(self) -> None:
+        """Refreshes the cache now, and from a thread before its ticket ends.
+
+        For the JVM alone. The thread ends with `close` or with the process; while
+        there is no new ticket it warns once and tries on. More calls change nothing.
+
+        Raises:
+          KerberosError: if there is no ticket now.
+        """
+        ticket = self.refresh_cache()
+        with _state.lock:
+            if not self.keytab or self.cache in _state.refreshed:
+                return
+            _state.refreshed.add(self.cache)
+        threading.Thread(
+            target=self._refresh,
+            args=(ticket, _state.closed),
+            name=f"tickets of {self.principal}",
+            daemon=True,
+        ).start()
+
+    def _refresh(self, ticket: Ticket, closed: threading.Event) -> None:
+        failures = 0
+        while not closed.wait(_pause_s(ticket, failures)):
+            try:
+                ticket = self.refresh_cache()
+                failures = 0
+            except (PoetsError, OSError) as error:  # a keytab is being replaced, too
+                failures += 1
+                if failures == 1 and not closed.is_set():
+                    _log.warning("the ticket is not renewed: %s", error)
+
+
+def current_login() -> Login | None:
+    """Returns who this process is; None if nobody asks for Kerberos.
+
+    The first call must come before threads are started, since it sets environment
+    variables (`setenv` is not thread-safe): KRB5_CONFIG, KRB5CCNAME, KRB5_CLIENT_KTNAME
+    and POETS_KERBEROS_DIR, by which child processes find the private folder. Later
+    calls return the same, until a variable changes.
+
+    Raises:
+      ConfigError: if what is set does not fit together; all of it at once.
+      KeytabError: if the keytab cannot be read or lacks the principal.
+    """
+    with _state.lock:
+        if _state.seen != _environment():
+            _state.login = _log_in()
+            _state.seen = _environment()
+        return _state.login
+
+
+def close() -> None:
+    """Removes this process's tickets, and the private folder if it made it.
+
+    Call it before `os._exit`; otherwise the interpreter's end does it. After it,
+    `current_login` begins anew.
+    """
+    with _state.lock:
+        _state.closed.set()
+        if _state.folder is not None:
+            for name in (CACHE, CONFIG):
+                if _state.folder.holds(os.environ.get(name)):
+                    del os.environ[name]
+            _state.folder.remove()
+        _state.forget()
+
+
+class _State:
+    """What this process knows of itself; a forked child begins anew."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self.lock = threading.RLock()
+        self.numbers = itertools.count()
+        self.forget()
+
+    def forget(self) -> None:
+        self.seen: list[str | None] | None = None
+        self.login: Login | None = None
+        self.folder: PrivateFolder | None = None
+        self.refreshed: set[str | None] = set()
+        self.closed = threading.Event()
+
+    def private_folder(self) -> PrivateFolder:
+        if self.folder is None:
+            self.folder = PrivateFolder()
+        return self.folder
+
+
+_state = _State()
+os.register_at_fork(after_in_child=_state.begin)
+
+
+def _environment() -> list[str | None]:
+    return [os.environ.get(name) for name in (*VARIABLES, VARIABLE)]
+
+
+def _log_in() -> Login | None:
+    environment = dict(os.environ)
+    folder = environment.get(VARIABLE)
+    if folder and environment.get(CACHE, "").startswith(f"FILE:{folder}/"):
+        del environment[CACHE]  # our parent's, or of an earlier login
+    settings = read_settings(environment)
+    if settings is None:
+        return None
+    if settings.krb5_conf:
+        os.environ[CONFIG] = _write(settings.krb5_conf)
+    if not settings.keytab:
+        return Login(settings.principal, None, settings.cache)
+    private = _state.private_folder()
+    if private.is_ours:  # its children need not say it again
+        _warn_of_mode(settings.keytab)
+    number = next(_state.numbers)
+    cache = f"FILE:{private.path}/ccache.{os.getpid()}.{number}"
+    os.environ[KEYTAB] = settings.keytab
+    os.environ[CACHE] = cache
+    return Login(settings.principal, settings.keytab, cache)
+
+
+def _write(krb5_conf: str) -> str:
+    """Writes a configuration into the private folder and returns its path.
+
+    Processes with the same one share it; another one gets a file of its own.
+    """
+    folder = _state.private_folder()
+    path = Path(folder.path, "krb5.conf")
+    if path.exists() and path.read_text("utf-8") == krb5_conf:
+        return str(path)
+    if path.exists():
+        path = path.with_name(f"krb5.{os.getpid()}.{next(_state.numbers)}.conf")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(krb5_conf, "utf-8")
+    part.replace(path)
+    given = os.environ.get(CONFIG)
+    if given and not folder.holds(given):
+        _log.info("Kerberos: realm and KDC of the task are used, not %s", given)
+    return str(path)
+
+
+def _warn_of_mode(keytab: str) -> None:
+    mode = stat.S_IMODE(os.stat(keytab).st_mode)
+    if mode & 0o077:
+        _log.warning(
+            "keytab %s is open to others (mode %04o), who could act as its principals; "
+            "chmod 600 it",
+            keytab,
+            mode,
+        )
+
+
+def _pause_s(ticket: Ticket, failures: int) -> float:
+    """Returns when to refresh: a quarter of what is left, soon after a failure."""
+    if failures:
+        return min(2.0 ** min(failures, 6), 60.0)
+    return min(max((ticket.endtime - time.time()) / 4, 1.0), LONGEST_PAUSE_S)

@@ -1,0 +1,274 @@
+"""MIT's libkrb5 by ctypes: one context, and tickets got and read in it.
+
+Declarations follow krb5.h, whose structures have not changed since release 1.6.
+Keys and tickets stay in the library's memory, which it wipes.
+"""
+
+import contextlib
+import ctypes
+import functools
+import os
+import time
+from ctypes import POINTER, Structure, byref, c_char_p, c_int32, c_uint32, c_void_p
+from dataclasses import dataclass
+from typing import Any
+
+from poets.errors import ConfigError
+
+LIBRARIES = ("libkrb5.so.3", "libkrb5.dylib")
+NO_TICKET = -1765328243  # KRB5_CC_NOTFOUND
+EXPIRED = -1765328352  # KRB5KRB_AP_ERR_TKT_EXPIRED
+END_OF_CACHE = -1765328242  # KRB5_CC_END
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What may be shown of a ticket.
+
+    Attributes:
+      principal: whose it is.
+      service: for whom, as "krbtgt/LOCAL@LOCAL".
+      kvno: version of the service's key, by which its keytab can be compared.
+      endtime: seconds since 1970.
+      renew_till: likewise; 0 if it cannot be renewed.
+    """
+
+    principal: str
+    service: str
+    kvno: int
+    endtime: float
+    renew_till: float
+
+
+class Krb5Error(Exception):
+    """An error of the library: its code and its text."""
+
+    def __init__(self, code: int, text: str):
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class _Data(Structure):
+    _fields_ = (("magic", c_int32), ("length", c_uint32), ("data", c_void_p))
+
+
+class _Keyblock(Structure):
+    _fields_ = (
+        ("magic", c_int32),
+        ("enctype", c_int32),
+        ("length", c_uint32),
+        ("contents", c_void_p),
+    )
+
+
+class _Creds(Structure):
+    """krb5_creds of krb5.h; times are unsigned, so that they reach 2106."""
+
+    _fields_ = (
+        ("magic", c_int32),
+        ("client", c_void_p),
+        ("server", c_void_p),
+        ("keyblock", _Keyblock),
+        ("authtime", c_uint32),
+        ("starttime", c_uint32),
+        ("endtime", c_uint32),
+        ("renew_till", c_uint32),
+        ("is_skey", c_uint32),
+        ("ticket_flags", c_int32),
+        ("addresses", c_void_p),
+        ("ticket", _Data),
+        ("second_ticket", _Data),
+        ("authdata", c_void_p),
+    )
+
+
+class _Ticket(Structure):
+    """The beginning of krb5_ticket."""
+
+    _fields_ = (
+        ("magic", c_int32),
+        ("server", c_void_p),
+        ("enc_magic", c_int32),
+        ("enctype", c_int32),
+        ("kvno", c_uint32),
+    )
+
+
+@functools.cache
+def load_library() -> ctypes.CDLL:
+    """Returns the library.
+
+    Raises:
+      ConfigError: if it is not installed.
+    """
+    for name in LIBRARIES:
+        with contextlib.suppress(OSError):
+            library = ctypes.CDLL(name)
+            library.krb5_get_error_message.restype = c_void_p
+            return library
+    raise ConfigError(
+        f"Kerberos needs MIT's library, and there is no {LIBRARIES[0]} here; install "
+        "it: apt-get install libgssapi-krb5-2, or yum install krb5-libs"
+    )
+
+
+class Session:
+    """One context of the library, and all that is made in it, freed together."""
+
+    def __init__(self) -> None:
+        self._free = contextlib.ExitStack()
+        self._context = c_void_p()
+        self._library = load_library()
+        code = self._library.krb5_init_context(byref(self._context))
+        if code:
+            raise Krb5Error(code, self._text(code))
+        self._free.callback(self._library.krb5_free_context, self._context)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._free.close()
+
+    def log_in(self, principal: str, keytab: str, cache: c_void_p) -> Ticket:
+        """Gets a ticket from the KDC by a keytab, and empties a cache for it."""
+        client = self._principal(principal)
+        creds = _Creds()
+        self._free_after("krb5_free_cred_contents", byref(creds))
+        self._call(
+            "krb5_get_init_creds_keytab",
+            byref(creds),
+            client,
+            self._keytab(keytab),
+            c_int32(0),
+            None,
+            None,
+        )
+        # Only now: a failure leaves what the cache has.
+        self._call("krb5_cc_initialize", cache, client)
+        self._call("krb5_cc_store_cred", cache, byref(creds))
+        return self._describe(creds)
+
+    def service_ticket(self, cache: c_void_p, service: str) -> Ticket:
+        """Gets a ticket for a service by the ticket in a cache."""
+        wanted = _Creds()
+        client = c_void_p()
+        self._call("krb5_cc_get_principal", cache, byref(client))
+        self._free_after("krb5_free_principal", client)
+        wanted.client = client
+        wanted.server = self._principal(service)
+        got = POINTER(_Creds)()
+        self._call("krb5_get_credentials", c_int32(0), cache, byref(wanted), byref(got))
+        self._free_after("krb5_free_creds", got)
+        return self._describe(got.contents)
+
+    def cached_tgt(self, name: str | None, principal: str | None) -> Ticket:
+        """Returns the longest lasting ticket-granting ticket of a cache."""
+        cache = self.cache(name)
+        owner = c_void_p()
+        self._call("krb5_cc_get_principal", cache, byref(owner))
+        self._free_after("krb5_free_principal", owner)
+        whose = self._name(owner)
+        if principal and whose != principal:
+            raise Krb5Error(NO_TICKET, f"the ticket cache belongs to {whose}")
+        tickets = [
+            ticket
+            for ticket in self._tickets(cache)
+            if ticket.service.startswith("krbtgt/")
+        ]
+        if not tickets:
+            raise Krb5Error(NO_TICKET, "no such ticket in the ticket cache")
+        ticket = max(tickets, key=lambda ticket: ticket.endtime)
+        if ticket.endtime <= time.time():
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ticket.endtime))
+            raise Krb5Error(EXPIRED, f"Ticket expired at {when}")
+        return ticket
+
+    def cache(self, name: str | None) -> c_void_p:
+        """Returns a cache by its name; None names the default one."""
+        cache = c_void_p()
+        if name is None:
+            self._call("krb5_cc_default", byref(cache))
+        else:
+            self._call("krb5_cc_resolve", os.fsencode(name), byref(cache))
+        self._free_after("krb5_cc_close", cache)
+        return cache
+
+    def new_cache(self) -> c_void_p:
+        """Returns an empty cache in memory, which ends with this session."""
+        cache = c_void_p()
+        self._call("krb5_cc_new_unique", b"MEMORY", None, byref(cache))
+        self._free_after("krb5_cc_destroy", cache)
+        return cache
+
+    def _tickets(self, cache: c_void_p) -> list[Ticket]:
+        cursor = c_void_p()
+        self._call("krb5_cc_start_seq_get", cache, byref(cursor))
+        found = []
+        try:
+            while True:
+                creds = _Creds()
+                self._call("krb5_cc_next_cred", cache, byref(cursor), byref(creds))
+                try:
+                    found.append(self._describe(creds))
+                finally:
+                    self._library.krb5_free_cred_contents(self._context, byref(creds))
+        except Krb5Error as error:
+            if error.code != END_OF_CACHE:
+                raise
+        finally:
+            self._library.krb5_cc_end_seq_get(self._context, cache, byref(cursor))
+        return found
+
+    def _describe(self, creds: _Creds) -> Ticket:
+        decoded = POINTER(_Ticket)()
+        kvno = 0  # entries of the cache's own configuration are no tickets
+        if not self._library.krb5_decode_ticket(
+            byref(creds, _Creds.ticket.offset), byref(decoded)
+        ):
+            kvno = decoded.contents.kvno
+            self._library.krb5_free_ticket(self._context, decoded)
+        return Ticket(
+            principal=self._name(c_void_p(creds.client)),
+            service=self._name(c_void_p(creds.server)),
+            kvno=kvno,
+            endtime=creds.endtime,
+            renew_till=creds.renew_till,
+        )
+
+    def _principal(self, name: str) -> c_void_p:
+        principal = c_void_p()
+        self._call("krb5_parse_name", name.encode(), byref(principal))
+        self._free_after("krb5_free_principal", principal)
+        return principal
+
+    def _name(self, principal: c_void_p) -> str:
+        name = c_char_p()
+        self._call("krb5_unparse_name", principal, byref(name))
+        text = (name.value or b"").decode("utf-8", "replace")
+        self._library.krb5_free_unparsed_name(self._context, name)
+        return text
+
+    def _keytab(self, path: str) -> c_void_p:
+        keytab = c_void_p()
+        self._call("krb5_kt_resolve", os.fsencode(f"FILE:{path}"), byref(keytab))
+        self._free_after("krb5_kt_close", keytab)
+        return keytab
+
+    def _call(self, function: str, *arguments: Any) -> None:
+        """Calls a function that returns a krb5_error_code."""
+        code = getattr(self._library, function)(self._context, *arguments)
+        if code:
+            raise Krb5Error(code, self._text(code))
+
+    def _free_after(self, function: str, handle: Any) -> None:
+        self._free.callback(getattr(self._library, function), self._context, handle)
+
+    def _text(self, code: int) -> str:
+        message = c_void_p(
+            self._library.krb5_get_error_message(self._context, c_int32(code))
+        )
+        text = ctypes.string_at(message).decode("utf-8", "replace")
+        self._library.krb5_free_error_message(self._context, message)
+        return text

@@ -1,0 +1,68 @@
+"""A KDC of each module's own, which its tests may break, and a clean environment."""
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from poets.kerberos import login
+from poets.kerberos.settings import VARIABLES
+from tools.kdc.local import LocalKdc
+from tools.packages import missing_packages
+
+PRINCIPALS = ["tensorflow@LOCAL", "alice@LOCAL", "hdfs/localhost@LOCAL"]
+
+
+@pytest.fixture(scope="module")
+def kdc(
+    tmp_path_factory: pytest.TempPathFactory, require: Callable[[str, object], None]
+) -> Iterator[LocalKdc]:
+    """A running KDC with three principals; shared by the tests of a module."""
+    require("kdc", not missing_packages(["krb5"]))
+    kdc = LocalKdc(tmp_path_factory.mktemp("kdc"), port=0)
+    kdc.start()
+    kdc.add(PRINCIPALS)
+    yield kdc
+    kdc.remove()
+
+
+@pytest.fixture
+def keytab(kdc: LocalKdc) -> Path:
+    """A keytab with the keys that `kdc` has now."""
+    return kdc.keytab("keytab", PRINCIPALS)
+
+
+@pytest.fixture
+def environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.MonkeyPatch]:
+    """No Kerberos in the environment, and a temporary folder of the test's own."""
+    for name in (*VARIABLES, "POETS_KERBEROS_DIR"):
+        # Set first, so that what the code sets later is undone as well.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    # A cache of whoever runs the tests is none of theirs.
+    monkeypatch.setenv("KRB5_CONFIG", str(tmp_path / "no-krb5.conf"))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    yield monkeypatch
+    login.close()
+
+
+@pytest.fixture
+def kinit(kdc: LocalKdc, keytab: Path) -> Callable[..., None]:
+    """Puts a ticket of a principal into a cache, as `kinit(cache, principal, ...)`."""
+
+    def run(cache: Path, principal: str, *options: str) -> None:
+        subprocess.run(
+            ["kinit", "-k", "-t", keytab, "-c", f"FILE:{cache}", *options, principal],
+            env={"KRB5_CONFIG": str(kdc.krb5_conf), "PATH": "/usr/bin:/bin"},
+            check=True,
+            timeout=30,
+        )
+
+    return run
