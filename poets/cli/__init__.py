@@ -9,14 +9,17 @@ import contextlib
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import NoReturn
 
 from poets import __version__
 from poets.errors import PoetsError
+from poets.kerberos import login
 
-VERBS = ("retrain", "label", "results", "logs", "dcos")
+VERBS = ("retrain", "label", "results", "logs", "dcos", "kubernetes", "doctor")
 
 
 def build_parser(names: Sequence[str] = VERBS) -> argparse.ArgumentParser:
@@ -38,7 +41,9 @@ def main() -> NoReturn:
 
     Without the interpreter's own end: taking TensorFlow apart takes it half a second.
     """
+    signal.signal(signal.SIGTERM, _interrupt)  # so that temporary files are removed
     code = run()
+    login.close()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
@@ -65,3 +70,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"poets {args.verb}: interrupted; run it again to go on", file=sys.stderr)
         return 130
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
