@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from poets.bottlenecks.pool import Pool
-from poets.cluster import cluster_of
+from poets.cluster import Cluster, cluster_of
 from poets.config import RetrainConfig
 from poets.errors import ConfigError
 from poets.flags import config_from_args
@@ -41,20 +41,29 @@ def main(server: Any, log_dir: str | None, context: Any) -> None:
     """
     log_to_stderr()
     cluster = cluster_of(server)
-    if cluster.is_ps:
+    if cluster.is_ps and server is not None:
         logger.info("%s: serving until the job is stopped", cluster.name)
         server.join()
         return
-    config = config_from_context(context, log_dir)
+    run_as(cluster, config_from_context(context, log_dir))
+    logger.info("Done")
+
+
+def run_as(cluster: Cluster, config: RetrainConfig) -> None:
+    """Runs one task's part of the job.
+
+    Raises:
+      PoetsError: if the job cannot be done.
+    """
     set_verbosity(config.logging_verbosity)
     if not cluster.is_chief:
         logger.info(
-            "%s: worker:0 of %d does all the work of this job; nothing is left to do",
+            "%s: the chief of %d workers does all the work of this job; nothing is "
+            "left to do",
             *(cluster.name, cluster.num_workers),
         )
         return
     run(config)
-    logger.info("Done")
 
 
 def run(config: RetrainConfig) -> None:

@@ -159,7 +159,8 @@ def test_a_worker_that_is_not_the_chief_returns_at_once(tmp_path):
     with logged() as lines:
         main(cluster_server("worker", 1), str(tmp_path), {"args": args})
     assert lines == [
-        "worker:1: worker:0 of 2 does all the work of this job; nothing is left to do"
+        "worker:1: the chief of 2 workers does all the work of this job; nothing is "
+        "left to do"
     ]
 
 

@@ -1,9 +1,13 @@
-"""`poets retrain`: the job from the command line, with every flag."""
+"""`poets retrain`: the job from the command line, with every flag.
+
+On Kubernetes TF_CONFIG says which of the job's tasks this is.
+"""
 
 import argparse
 
+from poets.cluster import cluster_of
 from poets.flags import add_flags, config_from_args
-from poets.job import log_to_stderr, run, set_verbosity
+from poets.job import log_to_stderr, run_as
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -27,6 +31,5 @@ def _run(args: argparse.Namespace) -> int:
     }
     config = config_from_args(given)
     log_to_stderr()
-    set_verbosity(config.logging_verbosity)
-    run(config)
+    run_as(cluster_of(None), config)
     return 0

@@ -1,5 +1,6 @@
 """What `metrics.json` says of a run, as one pure function of what the run found."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import platform
@@ -106,11 +107,19 @@ def metrics_of(
         "flags": asdict(config),
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            **{name: _version(name) for name in PACKAGES},
         },
         "duration_s": {name: round(value, 3) for name, value in duration_s.items()},
         "notes": list(notes),
     }
+
+
+def _version(package: str) -> str | None:
+    """Returns what is installed; tensorflow-cpu is tensorflow under another name."""
+    for name in (package, f"{package}-cpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return None
 
 
 def _labels(answers: Answers) -> list[dict[str, Any]]:

@@ -1,0 +1,173 @@
+"""`poets kubernetes manifests`: the options file of DC/OS as Kubernetes objects.
+
+    poets kubernetes manifests demo/poets.json | kubectl apply -f -
+
+What is printed is JSON, which is YAML too: kubectl, kustomize and jq all take it.
+`poets kubernetes follow` is what the TensorBoard pod runs beside TensorBoard.
+"""
+
+import argparse
+import json
+import logging
+import time
+
+from poets import job
+from poets.dcos.options import Options, read_options
+from poets.dcos.validate import find_problems
+from poets.errors import ConfigError, StorageError, together
+from poets.kubernetes.follow import Follower
+from poets.kubernetes.grid import parse_axis
+from poets.kubernetes.manifests import Target, left_out, manifests
+from poets.kubernetes.objects import KINDS
+from poets.kubernetes.pods import KEYTAB, keytab_secret_of
+
+log = logging.getLogger(__name__)
+
+NOT_NEEDED = ("service.job_url", "service.job_path")
+"""The image has the job in it."""
+
+
+def add_parser(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    """Adds the verb `kubernetes` to the command."""
+    parser = subparsers.add_parser(
+        "kubernetes", help="print a DC/OS options file as Kubernetes objects"
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _add_manifests(verbs)
+    following = verbs.add_parser(
+        "follow",
+        help="keep a copy of a folder for TensorBoard",
+        description="Copies a folder of any storage to a local one, and goes on with "
+        "what is added until it is stopped.",
+    )
+    following.set_defaults(func=follow)
+    following.add_argument("source", metavar="FOLDER", help="in any storage")
+    following.add_argument("target", metavar="COPY", help="a local folder")
+    following.add_argument(
+        "--every",
+        metavar="SECONDS",
+        type=_seconds,
+        default=15.0,
+        help="pause between two looks (default: 15)",
+    )
+    following.add_argument(
+        "--once", action="store_true", help="copy what is there, and end"
+    )
+
+
+def _add_manifests(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    parser = verbs.add_parser(
+        "manifests",
+        help="print the job as a List for kubectl",
+        description="Prints the job of an options file as Kubernetes objects: one "
+        "List, for kubectl apply -f -.",
+    )
+    parser.set_defaults(func=print_manifests)
+    parser.add_argument("options", metavar="OPTIONS", help="the options file")
+    several = (
+        ("--set", "settings", "OPTION=VALUE", "replace an option, as worker.count=4"),
+        ("--arg", "args", "FLAG=VALUE", "replace a flag, as image_dir=s3://b/photos"),
+        (
+            "--grid",
+            "grid",
+            "FLAG=V1,V2,...",
+            "a job for each value, as learning_rate=0.01,0.1; for each combination "
+            "when given again",
+        ),
+    )
+    for flag, name, metavar, text in several:
+        parser.add_argument(
+            flag, dest=name, metavar=metavar, action="append", default=[], help=text
+        )
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default=KINDS[0],
+        help="TFJob of the training operator (default), or Job and Service",
+    )
+    parser.add_argument(
+        "--image",
+        help="image with poets in it, made from deploy/kubernetes/Dockerfile (default: "
+        "service.tf_image)",
+    )
+    parser.add_argument("--namespace", help="(default: kubectl's own)")
+    parser.add_argument(
+        "--storage",
+        metavar="PLACE",
+        default="none",
+        help="what is mounted for results: pvc:NAME, hostpath:/FOLDER or none "
+        "(default), where shared_filesystem is an hdfs:// or s3:// folder",
+    )
+
+
+def print_manifests(args: argparse.Namespace) -> int:
+    """Prints the objects; returns the exit code."""
+    job.log_to_stderr()
+    options = read_options(args.options, args.settings, args.args)
+    axes = tuple(parse_axis(text) for text in args.grid)
+    _check(options, args.options)
+    target = Target(args.kind, args.storage, args.image, args.namespace, axes)
+    printed = manifests(options, target)
+    for path in left_out(options):
+        log.warning("%s: left out, Kubernetes has no counterpart", path)
+    if secret := keytab_secret_of(options):
+        log.info(
+            "the pods read their keytab from a Secret, which is yours to make: kubectl "
+            "create secret generic %s --from-file=%s=FILE",
+            *(secret, KEYTAB),
+        )
+    print(json.dumps(printed, indent=2))
+    return 0
+
+
+def follow(args: argparse.Namespace) -> int:
+    """Copies a folder once, or until it is stopped; returns the exit code."""
+    job.log_to_stderr()
+    copy = Follower(args.source, args.target)
+    while True:
+        try:
+            copied = copy.update()
+        except StorageError as error:
+            if args.once:
+                raise
+            log.warning("%s; trying again in %g s", error, args.every)
+        else:
+            if copied or args.once:
+                log.info("copied %d bytes from %s", copied, args.source)
+        if args.once:
+            return 0
+        time.sleep(args.every)
+
+
+def _check(options: Options, source: str) -> None:
+    """Tells all that is wrong with the options, as DC/OS would see it."""
+    problems = [
+        problem
+        for problem in find_problems(options)
+        if problem.path not in NOT_NEEDED and not problem.on_cluster_only
+    ]
+    errors = [
+        f"{problem.path}: {problem.text}"
+        for problem in problems
+        if problem.severity == "error"
+    ]
+    if not errors and options["service.job_name"] != "poets":
+        errors = [
+            f"service.job_name: is {options['service.job_name']!r}, and the image "
+            "brings poets; only that job can be printed"
+        ]
+    if errors:
+        raise ConfigError(together(f"cannot print {source!r}", errors))
+    for problem in problems:
+        log.warning("%s: %s", problem.path, problem.text)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and below a day")
+    return seconds

@@ -1,0 +1,198 @@
+"""A job of the options file as one List, which `kubectl apply -f -` takes.
+
+    options ──> places, flags, resources ──> pods ──> objects ──> List
+
+With `--grid` there is a job for every combination; with `service.use_tensorboard` a
+TensorBoard for all of them. Nothing is printed of a job that cannot run as asked.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from poets import job
+from poets.config import RetrainConfig
+from poets.dcos.environment import as_text
+from poets.dcos.options import Options, parse_context
+from poets.dcos.tasks import GPU_WORKER, WORKER
+from poets.errors import ConfigError, PoetsError, together
+from poets.flags import FIELDS
+from poets.kubernetes.grid import SUMMARIES, Axis, runs
+from poets.kubernetes.objects import tensorboard, workers
+from poets.kubernetes.pods import (
+    object_name,
+    surroundings_of,
+    tensorboard_pod,
+    worker_pod,
+)
+from poets.kubernetes.volumes import DEFAULT_MOUNT, Volume, output_volume
+
+NAME_LENGTH = 40
+"""With `-worker-<i>` or a combination's number after it a name must fit in 63."""
+
+WITHOUT_COUNTERPART = (
+    "parameter_server.count",  # they would do nothing: no server is handed over
+    "worker.placement_constraint",
+    "parameter_server.placement_constraint",
+    "worker.disk_type",
+    "gpu_worker.disk_type",
+    "service.virtual_network_enabled",
+    "service.use_gcs_key_secret",
+)
+ASKS_FOR_NOTHING = (0, "", "[]", "ROOT")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the options file does not say.
+
+    Attributes:
+      kind: one of `poets.kubernetes.objects.KINDS`.
+      storage: as `--storage`, see `poets.kubernetes.volumes`.
+      image: has poets in it and retrains by itself; None takes `service.tf_image`.
+      namespace: None leaves it to kubectl.
+      grid: flags and values to combine.
+    """
+
+    kind: str = "tfjob"
+    storage: str = "none"
+    image: str | None = None
+    namespace: str | None = None
+    grid: tuple[Axis, ...] = ()
+
+
+def manifests(options: Options, target: Target) -> dict[str, Any]:
+    """Returns the objects that run the options' job, as one List.
+
+    Raises:
+      ConfigError: if the job cannot run there as asked.
+    """
+    each = _workers(options)
+    output, log_dir = _places(options, target)
+    name = job_name(options)
+    items: list[dict[str, Any]] = []
+    problems: set[str] = set()
+    for run in runs(target.grid, log_dir or ""):
+        try:
+            config, flags = _flags(options, log_dir, run.args)
+        except PoetsError as error:
+            problems.add(str(error))
+            continue
+        problems.update(_lost(options, config, output))
+        around = surroundings_of(options, output, config)
+        image = target.image or each.image
+        pod = worker_pod(image, flags, each.resources, around, each.disk_mb)
+        items += workers(target.kind, "-".join((name, *run.suffix)), each.count, pod)
+    if problems:
+        raise ConfigError(together("cannot make the job", sorted(problems)))
+    if options["service.use_tensorboard"]:
+        summaries = f"{log_dir}/{SUMMARIES}" if target.grid else config.summaries_dir
+        pod = tensorboard_pod(
+            target.image or options["service.tf_image"],
+            summaries,
+            as_text(options["tensorboard.cpus"]),
+            options["tensorboard.mem"],
+            around,
+        )
+        shown = "tensorboard-hyperparam-sweep" if target.grid else f"{name}-tensorboard"
+        items += tensorboard(shown, pod)
+    if target.namespace:
+        for item in items:
+            item["metadata"]["namespace"] = target.namespace
+    return {"apiVersion": "v1", "kind": "List", "items": items}
+
+
+def left_out(options: Options) -> list[str]:
+    """Returns the options that ask for what has no counterpart on Kubernetes."""
+    return [
+        path
+        for path in WITHOUT_COUNTERPART
+        if options.given.get(path, 0) not in ASKS_FOR_NOTHING
+    ]
+
+
+def job_name(options: Options) -> str:
+    """Returns `service.name` as Kubernetes takes it (RFC 1035 label)."""
+    name = object_name(options["service.name"])[:NAME_LENGTH].rstrip("-")
+    return name if name[:1].isalpha() else f"job-{name}".rstrip("-")
+
+
+@dataclass(frozen=True)
+class _Workers:
+    """How many workers there are and what each gets; all are alike."""
+
+    count: int
+    image: str
+    resources: dict[str, str | int]
+    disk_mb: int
+
+
+def _workers(options: Options) -> _Workers:
+    given = [pod for pod in (WORKER, GPU_WORKER) if options[f"{pod.section}.count"]]
+    if len(given) != 1:
+        raise ConfigError(
+            f"worker.count is {options['worker.count']} and gpu_worker.count is "
+            f"{options['gpu_worker.count']}; the workers of a job are all alike on "
+            "Kubernetes: set one of the two to 0 and the other to 1 or more"
+        )
+    section = given[0].section
+    disk_mb = options[f"{section}.disk"]
+    resources: dict[str, str | int] = {
+        "cpu": as_text(options[f"{section}.cpus"]),
+        "memory": f"{options[f'{section}.mem']}Mi",
+        "ephemeral-storage": f"{disk_mb}Mi",
+    }
+    image = options["service.tf_image"]
+    if given[0] is GPU_WORKER:
+        resources["nvidia.com/gpu"] = options["gpu_worker.gpus"]
+        image = options["service.gpu_tf_image"]
+    return _Workers(options[f"{section}.count"], image, resources, disk_mb)
+
+
+def _places(options: Options, target: Target) -> tuple[Volume | None, str | None]:
+    """Returns the volume for results, and what the placeholders stand for."""
+    shared = options["service.shared_filesystem"]
+    in_pod = shared.removeprefix("file://")
+    output = output_volume(
+        target.storage, in_pod if in_pod.startswith("/") else DEFAULT_MOUNT
+    )
+    return output, shared or (output.mount_path if output else None)
+
+
+def _lost(
+    options: Options, config: RetrainConfig, output: Volume | None
+) -> Iterator[str]:
+    """Yields what is wrong with results that only their own pod would see."""
+    names = ["output_graph", "output_labels"]
+    if options["service.use_tensorboard"]:
+        names.append("summaries_dir")
+    for name in names:
+        place = getattr(config, name)
+        local = place.removeprefix("file://")
+        if "://" in local:
+            continue
+        if not output or not PurePosixPath(local).is_relative_to(output.mount_path):
+            yield (
+                f"--{name}={place!r} would be gone with its pod; give --storage "
+                "pvc:NAME, or service.shared_filesystem an hdfs:// or s3:// folder, "
+                "and place it there by <<shared_filesystem>>"
+            )
+
+
+def _flags(
+    options: Options, log_dir: str | None, changes: dict[str, Any]
+) -> tuple[RetrainConfig, list[str]]:
+    """Returns the checked config, and the flags that were given for it."""
+    args = parse_context(options["service.job_context"]).get("args") or {}
+    if changes and isinstance(args, dict):
+        kept = {flag: args[flag] for flag in args if _bare(flag) not in changes}
+        args = {**kept, **changes}
+    config = job.config_from_context({"args": args}, log_dir)
+    given = {_bare(flag) for flag, value in args.items() if value is not None}
+    flags = [f"--{name}={getattr(config, name)}" for name in FIELDS if name in given]
+    return config, flags
+
+
+def _bare(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")

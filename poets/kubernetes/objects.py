@@ -1,0 +1,171 @@
+"""The objects around a pod: what a cluster keeps running.
+
+    tfjob   TFJob of the training operator (kubeflow.org/v1): it gives each worker
+            its address and TF_CONFIG
+    job     Indexed Job and headless Service, for clusters without the operator:
+            worker i is <job>-<i>.<job>, and kubelet puts i into TF_CONFIG
+
+Both start a worker again that was killed, where it was, and give up a job that failed
+by itself (exit code 1) or by the user's mistake (2).
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from poets.kubernetes.pods import PORT, PORT_NAME, TENSORBOARD_PORT
+
+KINDS = ("tfjob", "job")
+RETRIES = 20
+INDEX = "batch.kubernetes.io/job-completion-index"
+
+
+def workers(
+    kind: str, name: str, count: int, pod: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Yields the objects that run a job.
+
+    Args:
+      kind: one of KINDS.
+      name: of the job.
+      count: workers.
+      pod: the spec that all of them have.
+    """
+    labels = labels_of(name, "worker")
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    if kind == "tfjob":
+        yield tfjob(name, labels, count, template)
+    else:
+        yield headless_service(name, labels)
+        yield indexed_job(name, labels, count, template)
+
+
+def labels_of(name: str, component: str) -> dict[str, str]:
+    """Returns the labels of an object and its pods."""
+    return {
+        "app.kubernetes.io/name": "poets",
+        "app.kubernetes.io/instance": name,
+        "app.kubernetes.io/component": component,
+    }
+
+
+def tfjob(
+    name: str, labels: dict[str, str], count: int, template: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns a TFJob whose worker 0 is the chief."""
+    return {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "TFJob",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "runPolicy": {"cleanPodPolicy": "Running", "backoffLimit": RETRIES},
+            "tfReplicaSpecs": {
+                "Worker": {
+                    "replicas": count,
+                    # Again after 128 and more (killed), never after 1 to 127.
+                    "restartPolicy": "ExitCode",
+                    "template": template,
+                }
+            },
+        },
+    }
+
+
+def headless_service(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    """Returns the Service that gives the pods of an Indexed Job their names."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": labels,
+            "ports": [{"name": PORT_NAME, "port": PORT}],
+        },
+    }
+
+
+def indexed_job(
+    name: str, labels: dict[str, str], count: int, template: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns a Job of `count` workers, each with TF_CONFIG; index 0 is the chief."""
+    pod = template["spec"]
+    container = pod["containers"][0]
+    environment = [*container["env"], *tf_config(name, count)]
+    pod = {
+        **pod,
+        "containers": [{**container, "env": environment}],
+        "subdomain": name,
+        "restartPolicy": "Never",
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": count,
+            "parallelism": count,
+            "backoffLimit": RETRIES,
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {
+                            "containerName": container["name"],
+                            "operator": "In",
+                            "values": [1, 2],
+                        },
+                        "onPodConditions": [],  # required until Kubernetes 1.30
+                    },
+                    {
+                        "action": "Ignore",
+                        "onPodConditions": [
+                            {"type": "DisruptionTarget", "status": "True"}
+                        ],
+                    },
+                ]
+            },
+            "template": {**template, "spec": pod},
+        },
+    }
+
+
+def tf_config(name: str, count: int) -> list[dict[str, Any]]:
+    """Returns the variables by which kubelet itself makes each worker's TF_CONFIG."""
+    hosts = [f"{name}-{i}.{name}:{PORT}" for i in range(count)]
+    cluster = json.dumps({"worker": hosts})
+    task = '{"type": "worker", "index": $(TASK_INDEX)}'
+    path = f"metadata.annotations['{INDEX}']"
+    return [
+        {"name": "TASK_INDEX", "valueFrom": {"fieldRef": {"fieldPath": path}}},
+        {"name": "TF_CONFIG", "value": f'{{"cluster": {cluster}, "task": {task}}}'},
+    ]
+
+
+def tensorboard(name: str, pod: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    """Returns the Deployment and the Service of a TensorBoard."""
+    labels = labels_of(name, "tensorboard")
+    metadata = {"name": name, "labels": labels}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "strategy": {"type": "Recreate"},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": dict(metadata),
+        "spec": {
+            "selector": labels,
+            "ports": [{"name": "http", "port": 80, "targetPort": TENSORBOARD_PORT}],
+        },
+    }
+    return deployment, service

@@ -1,0 +1,369 @@
+"""One options file, two ways to run it: what Kubernetes gets."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from poets.cluster import cluster_of
+from poets.dcos.options import flatten, read_options
+from poets.errors import ConfigError
+from poets.flags import config_from_args
+from poets.job import config_from_context
+from poets.kubernetes.grid import parse_axis
+from poets.kubernetes.manifests import Target, left_out, manifests
+from poets.kubernetes.volumes import output_volume
+from tests.kubernetes.schemas import (
+    mismatches,
+    module_file,
+    pod_specs,
+    refusals,
+    tfjob_crd,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = str(ROOT / "demo" / "poets.json")
+SWEEP = str(ROOT / "deploy" / "kubernetes" / "sweep.json")
+GRID = (
+    parse_axis("learning_rate=0.001,0.01,1.0"),
+    parse_axis("train_batch_size=25,50,100"),
+)
+S3 = ["service.shared_filesystem=s3://bucket/run"]
+
+
+def options_of(settings=(), args=(), path=DEMO):
+    return read_options(path, settings, args)
+
+
+def items_of(options, **target):
+    return manifests(options, Target(**target))["items"]
+
+
+def worker_of(item):
+    (spec,) = pod_specs(item)
+    return spec["containers"][0]
+
+
+def flags_of(item):
+    """Returns flag -> text in the arguments of a job's worker."""
+    pairs = (argument[2:].split("=", 1) for argument in worker_of(item)["args"])
+    return dict(pairs)
+
+
+def variables_of(item):
+    return {
+        v["name"]: v.get("value", v.get("valueFrom")) for v in worker_of(item)["env"]
+    }
+
+
+@pytest.mark.parametrize("kind", ["tfjob", "job"])
+@pytest.mark.parametrize("count", [1, 2, 11])
+@pytest.mark.parametrize(
+    ("settings", "storage"),
+    [
+        ([], "none"),
+        (S3, "none"),
+        (["service.shared_filesystem="], "pvc:disk-retrain"),
+        (["service.shared_filesystem=/results"], "hostpath:/srv/poets"),
+        (["service.security.kerberos.enabled=false"], "none"),
+    ],
+    ids=["hdfs", "s3", "pvc", "hostpath", "no kerberos"],
+)
+def test_every_object_is_one_a_cluster_takes(kind, count, settings, storage):
+    settings = [*settings, f"worker.count={count}", "service.use_tensorboard=true"]
+    options = options_of(settings)
+    printed = manifests(options, Target(kind, storage, namespace="ml"))
+    assert refusals(printed) == []
+    kinds = [item["kind"] for item in printed["items"]]
+    assert (
+        kinds
+        == {
+            "tfjob": ["TFJob", "Deployment", "Service"],
+            "job": ["Service", "Job", "Deployment", "Service"],
+        }[kind]
+    )
+    assert {item["metadata"]["namespace"] for item in printed["items"]} == {"ml"}
+
+
+def test_the_operators_own_schema_takes_the_tfjob(require):
+    crd = module_file(
+        "github.com/kubeflow/training-operator",
+        "manifests/base/crds/kubeflow.org_tfjobs.yaml",
+    )
+    require("tfjob-crd", crd)
+    schema = tfjob_crd(crd)
+    schema["properties"]["metadata"] = {"type": "object"}
+    (job,) = items_of(options_of(["worker.count=3"]))
+    assert mismatches(job, schema) == []
+    job["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]["contaners"] = []
+    assert any("contaners" in text for text in mismatches(job, schema))
+
+
+def test_the_flags_are_those_the_dcos_task_runs_with():
+    options = options_of()
+    (job,) = items_of(options)
+    context = json.loads(options["service.job_context"])
+    there = config_from_context(context, options["service.shared_filesystem"])
+    assert config_from_args(flags_of(job)) == there
+
+
+def test_true_false_and_null_mean_what_they_mean_in_the_context():
+    args = ["flip_left_right=true", "verify_bottlenecks=false", "seed=null"]
+    (job,) = items_of(options_of(args=args))
+    flags = flags_of(job)
+    assert (flags["flip_left_right"], "seed" in flags) == ("True", False)
+    assert config_from_args(flags).flip_left_right
+    assert not config_from_args(flags).verify_bottlenecks
+
+
+def test_resources_image_and_count_come_from_the_options():
+    settings = ["worker.count=4", "worker.cpus=1.5", "worker.mem=2048"]
+    (job,) = items_of(options_of([*settings, "worker.disk=100"]))
+    container = worker_of(job)
+    amounts = {"cpu": "1.5", "memory": "2048Mi", "ephemeral-storage": "100Mi"}
+    assert container["resources"] == {"requests": amounts, "limits": amounts}
+    assert container["image"] == "example.com/poets-tensorflow:2.21.0"
+    assert job["spec"]["tfReplicaSpecs"]["Worker"]["replicas"] == 4
+    (job,) = items_of(options_of(), image="example.com/poets@sha256:00")
+    assert worker_of(job)["image"] == "example.com/poets@sha256:00"
+
+
+def test_gpu_workers_get_their_image_and_their_gpus():
+    settings = ["worker.count=0", "gpu_worker.count=2", "gpu_worker.gpus=1"]
+    (job,) = items_of(options_of(settings))
+    container = worker_of(job)
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["image"].endswith("-gpu")
+    assert refusals(job) == []
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (2, 1)])
+def test_workers_that_are_not_alike_are_refused(counts):
+    settings = [f"worker.count={counts[0]}", f"gpu_worker.count={counts[1]}"]
+    with pytest.raises(ConfigError, match="set one of the two to 0"):
+        items_of(options_of(settings))
+
+
+def test_hdfs_and_kerberos_are_told_as_to_a_dcos_task():
+    secret = "service.security.kerberos.keytab_secret=tf/__dcos_base64__hdfs_keytab"
+    (job,) = items_of(options_of([secret]))
+    variables = variables_of(job)
+    endpoints = "http://api.hdfs.marathon.l4lb.thisdcos.directory/v1/endpoints"
+    assert variables["HDFS_CORE_SITE_URI"] == f"{endpoints}/core-site.xml"
+    assert variables["SECURITY_KERBEROS_PRIMARY"] == "tensorflow"
+    assert variables["SECURITY_KERBEROS_KDC_PORT"] == "2500"
+    assert variables["KRB5_CLIENT_KTNAME"] == "/secrets/tf-hdfs-keytab/keytab"
+    (spec,) = pod_specs(job)
+    (secret,) = [v["secret"] for v in spec["volumes"] if "secret" in v]
+    assert (secret["secretName"], secret["defaultMode"]) == ("tf-hdfs-keytab", 0o400)
+    assert spec["securityContext"]["fsGroup"] == 1000
+
+
+def test_keys_for_s3_come_from_a_secret_and_only_where_s3_is_used():
+    (job,) = items_of(options_of(S3))
+    key = variables_of(job)["AWS_SECRET_ACCESS_KEY"]["secretKeyRef"]
+    assert key == {"name": "aws-creds", "key": "awsSecretAccessKey"}
+    (job,) = items_of(options_of())
+    assert "AWS_SECRET_ACCESS_KEY" not in variables_of(job)
+
+
+def test_no_secret_is_printed():
+    settings = ["service.gcs_key=top-secret", "service.service_account_secret=hidden"]
+    printed = json.dumps(items_of(options_of([*settings, *S3])))
+    assert "top-secret" not in printed
+    assert "hidden" not in printed
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_kubelet_makes_each_pods_tf_config_of_its_index(count):
+    service, job = items_of(options_of([f"worker.count={count}"]), kind="job")
+    names = list(variables_of(job))
+    assert names.index("TASK_INDEX") < names.index("TF_CONFIG")
+    name = job["metadata"]["name"]
+    assert service["metadata"]["name"] == name == worker_of_subdomain(job)
+    assert job["spec"]["completions"] == job["spec"]["parallelism"] == count
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    for index in range(count):
+        text = variables_of(job)["TF_CONFIG"].replace("$(TASK_INDEX)", str(index))
+        assert json.loads(text) == {
+            "cluster": {"worker": [f"{name}-{i}.{name}:2222" for i in range(count)]},
+            "task": {"type": "worker", "index": index},
+        }
+        cluster = cluster_of(None, {"TF_CONFIG": text})
+        assert (cluster.worker_index, cluster.num_workers) == (index, count)
+
+
+def worker_of_subdomain(job):
+    (spec,) = pod_specs(job)
+    return spec["subdomain"]
+
+
+def test_a_text_that_looks_like_a_variable_stays_as_it_is():
+    (job,) = items_of(options_of(args=["image_dir=/photos/$(HOME)"]))
+    assert flags_of(job)["image_dir"] == "/photos/$$(HOME)"
+
+
+def test_a_shared_folder_of_the_pod_is_where_the_volume_is_mounted():
+    settings = ["service.shared_filesystem=/results"]
+    (job,) = items_of(options_of(settings), storage="pvc:disk-retrain")
+    mounts = {m["name"]: m["mountPath"] for m in worker_of(job)["volumeMounts"]}
+    assert mounts["output"] == "/results"
+    assert flags_of(job)["output_graph"] == "/results/retrained_graph.pb"
+    (job,) = items_of(options_of(["service.shared_filesystem="]), storage="pvc:d")
+    assert flags_of(job)["output_graph"] == "/tf-output/retrained_graph.pb"
+
+
+@pytest.mark.parametrize(
+    ("settings", "args", "text"),
+    [
+        (["service.shared_filesystem=/results"], [], "--output_graph='/results/retra"),
+        (["service.shared_filesystem="], [], "needs a shared file system"),
+        (
+            [],
+            ["output_labels=file:///tmp/l.txt"],
+            "--output_labels='file:///tmp/l.txt'",
+        ),
+        ([], ["output_graph=graph.pb"], "--output_graph='graph.pb' would be gone with"),
+        (
+            ["service.use_tensorboard=true"],
+            ["summaries_dir=/tmp/logs"],
+            "--summaries_dir='/tmp/logs' would be gone with its pod; give --storage",
+        ),
+    ],
+)
+def test_results_are_never_left_in_the_pod(settings, args, text):
+    with pytest.raises(ConfigError, match=text):
+        items_of(options_of(settings, args))
+
+
+def test_a_sweep_without_a_shared_folder_is_refused():
+    with pytest.raises(ConfigError, match="18 problems") as caught:
+        items_of(options_of(["service.shared_filesystem=/x"]), grid=GRID)
+    assert "give --storage pvc:NAME" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "storage", ["", "pvc", "pvc:", "pvc:Disk", "hostpath:srv", "nfs:/x", "None"]
+)
+def test_a_storage_that_is_none_is_refused(storage):
+    with pytest.raises(ConfigError, match=r"give pvc:NAME .*, hostpath:/FOLDER"):
+        output_volume(storage)
+
+
+def test_wrong_flags_are_told_before_anything_is_printed():
+    with pytest.raises(ConfigError, match="unknown flag '--learning_rat'"):
+        items_of(options_of(args=["learning_rat=1"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tensorflow", "tensorflow"),
+        ("/dev/TensorFlow", "dev-tensorflow"),
+        ("2018", "job-2018"),
+        ("x" * 70, "x" * 40),
+        ("ü", "job"),
+    ],
+)
+def test_the_name_is_one_that_kubernetes_takes(name, expected):
+    (job,) = items_of(options_of([f"service.name={name}"]))
+    assert job["metadata"]["name"] == expected
+    assert refusals(job) == []
+
+
+def test_a_sweep_has_the_names_and_folders_of_the_original_chart():
+    options = read_options(SWEEP)
+    storage = {"storage": "pvc:disk-retrain", "grid": GRID}
+    printed = manifests(options, Target(**storage))
+    assert refusals(printed) == []
+    *jobs, deployment, service = printed["items"]
+    assert [job["metadata"]["name"] for job in jobs] == [
+        f"tfjob-retrain-hyperparam-{i}-{j}" for i in range(3) for j in range(3)
+    ]
+    pairs = itertools.product(("0.001", "0.01", "1.0"), ("25", "50", "100"))
+    for job, (rate, batch) in zip(jobs, pairs, strict=True):
+        flags = flags_of(job)
+        run = f"image-retraining-lr{rate}-bs-{batch}"
+        assert (flags["learning_rate"], flags["train_batch_size"]) == (rate, batch)
+        assert flags["output_graph"] == f"/tf-output/{run}/retrained_graph.pb"
+        assert flags["output_labels"] == f"/tf-output/{run}/retrained_labels.txt"
+        assert flags["saved_model_dir"] == f"/tf-output/{run}/saved_models/1"
+        summaries = f"/tf-output/training_summaries/{run}/baseline"
+        assert flags["summaries_dir"] == summaries
+        assert flags["bottleneck_dir"] == "/tf-output/bottlenecks"
+    shown = "tensorboard-hyperparam-sweep"
+    assert {i["metadata"]["name"] for i in (deployment, service)} == {shown}
+    command = worker_of(deployment)["command"]
+    assert command[-2:] == ["/tf-output/training_summaries", "/logs"]
+
+
+@pytest.mark.parametrize("kind", ["tfjob", "job"])
+def test_a_sweeps_jobs_share_no_output(kind):
+    jobs = [
+        item
+        for item in items_of(read_options(SWEEP), storage="pvc:d", grid=GRID, kind=kind)
+        if item["kind"] in ("TFJob", "Job")
+    ]
+    outputs = ("output_graph", "output_labels", "saved_model_dir", "summaries_dir")
+    for name in (*outputs, "checkpoint_path", "intermediate_output_graphs_dir"):
+        assert len({flags_of(job)[name] for job in jobs}) == 9
+
+
+def test_all_wrong_values_of_a_sweep_are_told_together():
+    grid = (parse_axis("learning_rate=0.1,fast,-1"),)
+    with pytest.raises(ConfigError, match="2 problems") as caught:
+        items_of(read_options(SWEEP), storage="pvc:d", grid=grid)
+    assert "--learning_rate=fast" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        (
+            "learning_rat=1",
+            r"no flag 'learning_rat' \(did you mean 'learning_rate'\?\)",
+        ),
+        ("learning_rate", "give values that differ"),
+        ("seed=1,,2", "give values that differ"),
+        ("seed=1,1", "give values that differ"),
+    ],
+)
+def test_a_grid_that_is_none_is_refused(text, refusal):
+    with pytest.raises(ConfigError, match=refusal):
+        parse_axis(text)
+
+
+def test_what_kubernetes_has_no_counterpart_for_is_named():
+    asked = {"parameter_server": {"count": 2}, "worker": {"disk_type": "ROOT"}}
+    assert left_out(flatten(asked)) == ["parameter_server.count"]
+    assert left_out(flatten({"parameter_server": {"count": 0}})) == []
+
+
+@pytest.mark.timeout(120)
+def test_the_image_retrains_with_the_arguments_that_are_printed(
+    labelled_folder, tmp_path
+):
+    labelled_folder(tmp_path, {"daisy": 25, "rose": 25})
+    options = options_of(
+        [f"service.shared_filesystem={tmp_path}"],
+        [f"image_dir={tmp_path}/images", "architecture=scattering_96", "processes=1"],
+    )
+    (job,) = items_of(options, storage=f"hostpath:{tmp_path}")
+    container = worker_of(job)
+    program = ROOT / "deploy" / "kubernetes" / "retrain.py"
+    done = subprocess.run(
+        [sys.executable, str(program), *container["args"]],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "retrained_labels.txt").read_text() == "daisy\nrose\n"
+    assert (tmp_path / "retrained_graph.pb").stat().st_size > 1000
