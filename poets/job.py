@@ -46,7 +46,8 @@ def main(server: Any, log_dir: str | None, context: Any) -> None:
         server.join()
         return
     run_as(cluster, config_from_context(context, log_dir))
-    logger.info("Done")
+    if cluster.is_chief:
+        logger.info("Done")
 
 
 def run_as(cluster: Cluster, config: RetrainConfig) -> None:
