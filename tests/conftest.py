@@ -9,6 +9,8 @@ Each part is a fixture, so that no test imports this file:
     unprivileged                             a folder where modes bind, even for root
     small_disk                               a disk that is soon full
     model_dir                                holds a random MobileNet 0.25/128
+    s3, gs                                   object stores, see tests/objects.py
+    kdc, secure_hdfs                         the real ones, see tests/secure
     photographs, models                      the real ones, skipped where absent
 
 A part of the world that is absent is skipped by its name, and
@@ -31,10 +33,13 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from tests.objects import gs, gs_server, s3, s3_server, store_settings  # noqa: F401
+from tests.secure import hadoop, kdc, secure_hdfs, start_hdfs  # noqa: F401, fixtures
+
 ROOT = Path(__file__).parents[1]
 NOBODY = 65534
 
-pytest.register_assert_rewrite("tests.storage.contract")
+pytest.register_assert_rewrite("tests.storage.contract", "tests.storage.at_once")
 
 
 @pytest.fixture(name="wait_until", scope="session")

@@ -1,0 +1,144 @@
+"""The system packages that the tools run: `python tools/packages.py krb5 jdk maven`.
+
+What is missing is installed with apt-get where that is possible (root, and apt-get is
+there); otherwise the commands to run are printed and the exit code is 2.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":  # started as a file: its folder is on the path, not ours
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from poets.errors import ConfigError
+
+SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")  # where an ordinary PATH does not look
+APT_TIMEOUT_S = 900
+
+
+@dataclass(frozen=True)
+class Package:
+    """What one name installs: Debian's packages, and the programs that show them."""
+
+    debian: tuple[str, ...]
+    programs: tuple[str, ...]
+
+
+JDK = "openjdk-17-jdk-headless"
+INSTEAD = {JDK: "default-jdk-headless"}  # where a Debian has the first no more
+
+PACKAGES = {
+    "krb5": Package(
+        ("krb5-kdc", "krb5-admin-server", "krb5-user"),
+        ("krb5kdc", "kadmin.local", "kdb5_util", "kinit"),
+    ),
+    "jdk": Package((JDK,), ("java", "keytool")),
+    "maven": Package(("maven",), ("mvn",)),
+    "faketime": Package(("faketime",), ("faketime",)),
+    "krb5-dev": Package(("libkrb5-dev", "gcc"), ("krb5-config", "gcc")),
+}
+
+
+def find_program(name: str) -> str | None:
+    """Returns the path of a program, looked for in the folders of servers too."""
+    java_home = os.environ.get("JAVA_HOME")
+    first = [str(Path(java_home) / "bin")] if java_home else []
+    path = os.pathsep.join([*first, os.environ.get("PATH", os.defpath), *SBIN])
+    return shutil.which(name, path=path)
+
+
+def require_programs(*names: str) -> None:
+    """Raises ConfigError that names every program which is not installed."""
+    missing = [name for name in names if not find_program(name)]
+    if missing:
+        kinds = [
+            kind
+            for kind, package in PACKAGES.items()
+            if not set(missing).isdisjoint(package.programs)
+        ]
+        raise ConfigError(
+            f"{', '.join(missing)} not found on this machine; {how_to_install(kinds)}"
+        )
+
+
+def missing_packages(kinds: Sequence[str]) -> list[str]:
+    """Returns those of the kinds of `PACKAGES` whose programs are not all here."""
+    return [
+        kind
+        for kind in kinds
+        if not all(find_program(name) for name in PACKAGES[kind].programs)
+    ]
+
+
+def how_to_install(kinds: Sequence[str]) -> str:
+    """Returns what to do about kinds of `PACKAGES` that are missing."""
+    debian = " ".join(name for kind in kinds for name in PACKAGES[kind].debian)
+    return f"install it with `sudo apt-get install {debian}` (names as in Debian)"
+
+
+def ensure(kinds: Sequence[str]) -> None:
+    """Installs what is missing of the kinds of `PACKAGES`, where that is possible.
+
+    Raises:
+      ConfigError: if something is missing and cannot be installed here.
+    """
+    missing = missing_packages(kinds)
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise ConfigError(
+            f"{', '.join(missing)} not installed, which takes root and apt-get; "
+            f"{how_to_install(missing)}"
+        )
+    _apt_get("update")  # what it lacks, the installation tells
+    debian = [
+        name if name not in INSTEAD or _is_known(name) else INSTEAD[name]
+        for kind in missing
+        for name in PACKAGES[kind].debian
+    ]
+    _apt_get("install", "--yes", "--no-install-recommends", *debian)
+    if still := missing_packages(missing):
+        raise ConfigError(
+            f"apt-get did not install {', '.join(still)}; look at its lines above, "
+            "and run it by hand"
+        )
+
+
+def _apt_get(*arguments: str) -> None:
+    command = ["apt-get", "-qq", "-o", "Acquire::Retries=5", *arguments]
+    print(f"$ {' '.join(command)}", file=sys.stderr, flush=True)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(command, env=environment, timeout=APT_TIMEOUT_S, check=False)
+
+
+def _is_known(name: str) -> bool:
+    """Returns whether the package lists of this machine have a package to install."""
+    show = ["apt-cache", "show", name]
+    done = subprocess.run(show, capture_output=True, timeout=60, check=False)
+    return done.returncode == 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Installs the kinds that are named; returns the exit code."""
+    kinds = list(sys.argv[1:] if argv is None else argv)
+    unknown = [kind for kind in kinds if kind not in PACKAGES]
+    if unknown or not kinds:
+        found = ", ".join(map(repr, unknown)) or "nothing"
+        known = ", ".join(PACKAGES)
+        print(f"packages: cannot install {found}; known are {known}", file=sys.stderr)
+        return 2
+    try:
+        ensure(kinds)
+    except ConfigError as error:
+        print(f"packages: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
