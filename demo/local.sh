@@ -30,10 +30,7 @@ run poets dcos run demo/poets.json --sandbox "$work/sandbox" \
   --set "service.shared_filesystem=$work/test_run" \
   --set service.hdfs.config_uri= \
   --set service.security.kerberos.enabled=false \
-  --arg "image_dir=$work/flower_photos" \
-  --arg architecture=scattering_128 \
-  --arg "saved_model_dir=<<shared_filesystem>>/saved_model/1" \
-  --arg "checkpoint_path=<<shared_filesystem>>/checkpoint/head"
+  --arg "image_dir=$work/flower_photos"
 
 echo "4. What came out."
 run poets logs "$work/sandbox/worker-0/stderr"
