@@ -1,0 +1,237 @@
+"""`poets doctor`: why a storage cannot be used, step by step.
+
+    poets doctor hdfs://default/flowers --write hdfs://default/results
+    poets doctor --options demo/poets.json --secrets secrets
+
+stdout has a line a step, then what is wrong and what to do; or all of it as JSON.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from poets import job
+from poets.config import RetrainConfig
+from poets.dcos.environment import task_environment
+from poets.dcos.options import Options, parse_context, read_options
+from poets.dcos.secrets import keytab_of, placed
+from poets.dcos.tasks import tasks_of
+from poets.dcos.validate import find_problems
+from poets.doctor import FAILED, NOT_REACHED, TIMEOUT_S, StepResult
+from poets.doctor.checklist import checklist, checkups
+from poets.doctor.diagnosis import diagnose
+from poets.doctor.report import as_json, format_end, format_line
+from poets.errors import ConfigError, together
+from poets.flags import FIELDS
+from poets.kerberos.login import close
+from poets.preflight import output_folders
+from poets.storage import ADAPTERS, open_storage, scheme_of
+
+DEFAULT_STORAGE = "hdfs://default/"
+"""Looked at if nothing else is named: the `fs.defaultFS` of the configuration."""
+
+VARIABLES = {
+    name: field.metadata["variable"]
+    for name, field in FIELDS.items()
+    if "variable" in field.metadata
+}
+"""Flag -> variable of the environment."""
+
+
+def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the verb."""
+    parser = verbs.add_parser(
+        "doctor",
+        help="find out why a storage cannot be used",
+        description="Checks step by step that a storage can be used: libraries, "
+        "configuration, Kerberos, network, rights. It stops at the first step that "
+        "fails and says what to do. Without a URL it takes the folders of --options, "
+        "or the default HDFS of the Hadoop configuration. It leaves no file behind.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("url", metavar="URL", nargs="?", help="folder or file to read")
+    parser.add_argument(
+        "--write",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="folder that is to take results",
+    )
+    parser.add_argument(
+        "--timeout_s",
+        type=_positive,
+        default=TIMEOUT_S,
+        metavar="S",
+        help="seconds that a step may take (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--job_minutes",
+        type=_positive,
+        default=60.0,
+        metavar="M",
+        help="how long a job is to run on its ticket (default: %(default)g)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the data as JSON")
+    group = parser.add_argument_group("how HDFS is reached")
+    for name in VARIABLES:
+        group.add_argument(f"--{name}", metavar="X", help=FIELDS[name].metadata["help"])
+    group = parser.add_argument_group("a DC/OS job, as its tasks would see it")
+    group.add_argument("--options", metavar="FILE", help="the options file")
+    group.add_argument(
+        "--set",
+        metavar="OPTION=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="replace an option, as service.shared_filesystem=/results",
+    )
+    group.add_argument(
+        "--arg",
+        metavar="FLAG=VALUE",
+        action="append",
+        default=[],
+        dest="args",
+        help="replace a flag in service.job_context, as image_dir=/photos",
+    )
+    group.add_argument(
+        "--secrets",
+        metavar="DIR",
+        help="folder with the secrets that the options name, as of poets dcos run",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the checklist and prints it; returns the exit code.
+
+    Raises:
+      ConfigError: if what to check is not said rightly.
+    """
+    with _place(args) as (reads, writes):
+        for url in (*reads, *writes):
+            if scheme_of(url) not in ADAPTERS:
+                open_storage(url)  # raises: the user's mistake, not the storage's
+        found = checkups(reads, writes, args.job_minutes * 60)
+        plan = [(checkup, checklist(checkup)) for checkup in found]
+        results: list[StepResult] = []
+        for result in diagnose(plan, args.timeout_s):
+            if not args.json:
+                _print(result, results)
+            results.append(result)
+    if args.json:
+        print(json.dumps(as_json(results), indent=1))
+    else:
+        print(f"\n{format_end(results)}")
+    return 1 if any(result.status == FAILED for result in results) else 0
+
+
+def _print(result: StepResult, earlier: list[StepResult]) -> None:
+    if result.status == NOT_REACHED:
+        return  # the end tells them in one line
+    if not earlier or earlier[-1].storage != result.storage:
+        print(result.storage or "this machine")
+    print(format_line(result), flush=True)
+
+
+@contextlib.contextmanager
+def _place(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
+    """Yields what to read and what to write, with the environment that a job has."""
+    reads, writes = [args.url] if args.url else [], list(args.write)
+    given = {
+        variable: getattr(args, name)
+        for name, variable in VARIABLES.items()
+        if getattr(args, name)
+    }
+    with contextlib.ExitStack() as stack:
+        if args.options:
+            sandbox = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="poets-doctor-"))
+            )
+            options = _read_options(args)
+            if not reads and not writes:
+                reads, writes = _folders(options, sandbox)
+            stack.enter_context(placed(_keytab(options, args), [sandbox]))
+            task = next(task for task in tasks_of(options) if not task.serves)
+            job_says = _config(options, sandbox).environment
+            given = task_environment(options, task, {}, str(sandbox)) | job_says | given
+        elif args.settings or args.args or args.secrets:
+            raise ConfigError(
+                "--set, --arg and --secrets change what --options names; give it too"
+            )
+        stack.enter_context(_environment(given))
+        stack.enter_context(_quiet())
+        stack.callback(close)
+        yield (reads, writes) if reads or writes else ([DEFAULT_STORAGE], [])
+
+
+def _read_options(args: argparse.Namespace) -> Options:
+    options = read_options(args.options, args.settings, args.args)
+    problems = find_problems(options, job.config_from_context)
+    texts = [f"{p.path}: {p.text}" for p in problems if p.severity == "error"]
+    if texts:
+        raise ConfigError(together(f"cannot take {args.options!r}", texts))
+    return options
+
+
+def _keytab(options: Options, args: argparse.Namespace) -> bytes | None:
+    return None if args.kerberos_keytab else keytab_of(options, args.secrets)
+
+
+def _config(options: Options, sandbox: Path) -> RetrainConfig:
+    context = parse_context(options["service.job_context"])
+    shared = options["service.shared_filesystem"] or f"{sandbox}/tf-volume"
+    return job.config_from_context(context, shared)
+
+
+def _folders(options: Options, sandbox: Path) -> tuple[list[str], list[str]]:
+    """Returns what the job reads and writes, but for what is inside a task."""
+    config = _config(options, sandbox)
+
+    def outside(urls: list[str]) -> list[str]:
+        return [
+            url
+            for url in urls
+            if scheme_of(url)
+            or (url.startswith("/") and not url.startswith(f"{sandbox}/"))
+        ]
+
+    return outside([config.image_dir]), outside(output_folders(config))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds warnings back during its body: the steps tell what they would."""
+    logger = logging.getLogger("poets")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Keeps variables set during its body."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number

@@ -1,0 +1,78 @@
+"""Which steps a storage takes, and which storages a job has.
+
+A step that cannot apply to a scheme is not in its list; one that need not apply here
+(no keytab, no Kerberos) says so itself.
+"""
+
+from collections.abc import Iterable
+
+from poets.doctor import Checkup, Step
+from poets.doctor.steps_hdfs import (
+    AUTHENTICATION,
+    CONFIGURATION,
+    LIBRARY,
+    PORT,
+    READ_BY_DATANODE,
+    SERVER,
+    SERVICE_TICKET,
+    WRITE_BY_DATANODE,
+)
+from poets.doctor.steps_kerberos import KDC, KEYTAB, KRB5_CONF, LIFETIME, TICKET
+from poets.doctor.steps_objects import CREDENTIALS, ENDPOINT
+from poets.doctor.steps_storage import LIST, READ, WRITE
+from poets.storage import scheme_of
+
+_USE = (LIST, READ, WRITE)
+_HDFS = (
+    *(LIBRARY, CONFIGURATION, AUTHENTICATION),
+    *(KEYTAB, KRB5_CONF, KDC, TICKET, SERVICE_TICKET),
+    *(PORT, SERVER, LIST, READ_BY_DATANODE, WRITE_BY_DATANODE, LIFETIME),
+)
+_OBJECTS = (CREDENTIALS, ENDPOINT, *_USE)
+
+CHECKLISTS: dict[str, tuple[Step, ...]] = {
+    "hdfs": _HDFS,
+    "viewfs": _HDFS,
+    "hdfs+libhdfs": _HDFS,
+    "webhdfs": _HDFS,
+    "swebhdfs": _HDFS,
+    "s3": _OBJECTS,
+    "gs": _OBJECTS,
+}
+"""Scheme -> steps; local paths and others have those that every storage has."""
+
+
+def checklist(checkup: Checkup) -> tuple[Step, ...]:
+    """Returns the steps for a storage and what is done there, in order."""
+    steps = CHECKLISTS.get(checkup.scheme, _USE)
+    unused = {LIST.name, READ.name} if not checkup.reads else set()
+    unused |= {WRITE.name} if not checkup.writes else set()
+    return tuple(step for step in steps if step.name not in unused)
+
+
+def first_steps(checkup: Checkup) -> tuple[Step, ...]:
+    """Returns the steps of a checklist without which no other can pass."""
+    first = (TICKET, SERVER)
+    return tuple(step for step in checklist(checkup) if step in first)
+
+
+def checkups(
+    reads: Iterable[str], writes: Iterable[str], job_s: float = Checkup.job_s
+) -> list[Checkup]:
+    """Returns a checkup for each storage that the URLs are on, in their order."""
+    by_storage: dict[str, tuple[list[str], list[str]]] = {}
+    for use, urls in enumerate((reads, writes)):
+        for url in urls:
+            by_storage.setdefault(_storage_of(url), ([], []))[use].append(url)
+    return [
+        Checkup(storage, tuple(reads), tuple(writes), job_s)
+        for storage, (reads, writes) in by_storage.items()
+    ]
+
+
+def _storage_of(url: str) -> str:
+    """Returns the scheme and the authority of a URL, or "" for a local path."""
+    if scheme_of(url) in ("", "file"):
+        return ""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"

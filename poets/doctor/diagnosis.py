@@ -1,0 +1,85 @@
+"""Steps taken in order, each with its deadline, until one fails."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+from poets.deadline import run_with_deadline
+from poets.doctor import (
+    FAILED,
+    LEFT_OUT,
+    NOT_REACHED,
+    OK,
+    TIMEOUT_S,
+    Checkup,
+    Finding,
+    Step,
+    StepError,
+    StepResult,
+)
+from poets.doctor.security import principal_of
+from poets.errors import PoetsError
+from poets.storage.calls import deadline
+
+GRACE_S = 0.5
+"""What a step gets to tell itself that its time is up; it knows what it waited for."""
+
+
+def diagnose(
+    plan: Iterable[tuple[Checkup, tuple[Step, ...]]], timeout_s: float = TIMEOUT_S
+) -> Iterator[StepResult]:
+    """Yields how each step went, as soon as it is known.
+
+    Args:
+      plan: each storage with its checklist, in order.
+      timeout_s: what each step may take.
+    """
+    failed = False
+    for checkup, steps in plan:
+        for step in steps:
+            about = (checkup.storage, step.name, step.checks)
+            if failed:
+                yield StepResult(*about, NOT_REACHED, timeout_s=timeout_s)
+                continue
+            result = _result(step, checkup, timeout_s)
+            failed = result.status == FAILED
+            yield result
+
+
+def take(step: Step, checkup: Checkup, timeout_s: float = TIMEOUT_S) -> Finding:
+    """Returns what a step found, or raises in time.
+
+    Raises:
+      StepError: if what the step checks does not hold.
+    """
+
+    def check() -> Finding:
+        with deadline(timeout_s):
+            return step.check(checkup)
+
+    try:
+        return run_with_deadline(check, timeout_s + GRACE_S)
+    except StepError:
+        raise
+    except (PoetsError, OSError) as error:
+        if isinstance(error, TimeoutError) and not error.args:
+            raise StepError(f"no answer within {timeout_s:g} s") from error
+        raise StepError.of(error) from error
+
+
+def _result(step: Step, checkup: Checkup, timeout_s: float) -> StepResult:
+    start = time.monotonic()
+    found = cure = principal = ""
+    details: tuple[str, ...] = ()
+    try:
+        finding = take(step, checkup, timeout_s)
+        status = OK if finding.applies else LEFT_OUT
+        found, details = finding.text, finding.details
+    except StepError as error:
+        status, found, cure = FAILED, error.found, error.cure
+        with deadline(GRACE_S):  # it is known by now, or never
+            principal = principal_of(checkup.scheme)
+    return StepResult(
+        *(checkup.storage, step.name, step.checks, status),
+        *(found, cure, principal, details),
+        *(time.monotonic() - start, timeout_s),
+    )

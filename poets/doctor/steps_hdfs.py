@@ -1,0 +1,231 @@
+"""The steps of HDFS: client, configuration, how it authenticates, whether it answers.
+
+    fs.defaultFS, dfs.ha.namenodes... ──> NameNode host:port ──> TCP ──> first request
+                                              │
+                                              └──> hdfs/host, or HTTP/host: its ticket
+
+The web interfaces take the same steps; their own URL says where they are.
+"""
+
+import ctypes
+import importlib
+import importlib.metadata
+from dataclasses import replace
+
+from poets.doctor import Checkup, Finding, Step, StepError
+from poets.doctor.network import host_and_port, reach
+from poets.doctor.security import WEBHDFS, is_secure, principal_of
+from poets.doctor.steps_kerberos import with_kerberos
+from poets.doctor.steps_storage import READ, WRITE, read_inputs, write_outputs
+from poets.errors import KerberosError
+from poets.kerberos.libkrb5 import get_service_ticket
+from poets.kerberos.login import Login, current_login
+from poets.storage import ADAPTERS, open_storage
+from poets.storage.calls import allowed_s
+from poets.storage.hadoop_conf import load_conf
+from poets.storage.hadoop_url import DEFAULT_RPC_PORT, locate
+from poets.storage.hdfs_conf import AUTHENTICATION as AUTHENTICATION_KEY
+
+GSSAPI = "libgssapi_krb5.so.2"
+CLIENTS = {"webhdfs": "hdfs", "swebhdfs": "hdfs", "hdfs+libhdfs": "pyarrow"}
+"""Scheme -> distribution; hdfs-native for the others."""
+
+WEB_PORTS = {"webhdfs": 9870, "swebhdfs": 9871}
+
+PRINCIPAL_KEY = "dfs.namenode.kerberos.principal"
+KEYS = (
+    "fs.defaultFS",
+    AUTHENTICATION_KEY,
+    PRINCIPAL_KEY,
+    "dfs.data.transfer.protection",
+    "dfs.client.use.datanode.hostname",
+    "dfs.replication",
+)
+"""What is of use to see; a key that is not set is not shown."""
+
+
+def find_library(checkup: Checkup) -> Finding:
+    """Loads the client and the system's GSSAPI, which it needs with Kerberos.
+
+    Raises:
+      StepError: if one is not installed.
+    """
+    module, install = ADAPTERS[checkup.scheme]
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        cure = install or "install poets with all it needs"
+        raise StepError(f"{error.name} is not installed", cure) from error
+    client = CLIENTS.get(checkup.scheme, "hdfs-native")
+    found = f"{client} {importlib.metadata.version(client)}"
+    try:
+        ctypes.CDLL(GSSAPI)
+    except OSError as error:
+        if not is_secure(checkup.scheme):
+            return Finding(found)
+        raise StepError(
+            f"the library {GSSAPI} is not installed",
+            "apt-get install libgssapi-krb5-2, or yum install krb5-libs",
+        ) from error
+    return Finding(f"{found}, {GSSAPI}")
+
+
+def find_configuration(checkup: Checkup) -> Finding:
+    """Finds which NameNode the URL means, and which file says so.
+
+    Raises:
+      StorageError: if the configuration cannot be read or lacks what the URL needs.
+    """
+    conf = load_conf()
+    nodes = _name_nodes(checkup)
+    details = [] if conf.sources else [f"no file: {conf.searched} are not set"]
+    for source in conf.sources:
+        details.append(f"from {source}")
+        details += [
+            f"  {key} = {conf[key]}"
+            for key in KEYS
+            if key in conf and conf.source_of(key) == source
+        ]
+    if not nodes:
+        return Finding("addresses that the client finds", tuple(details))
+    named = f"NameNode{'s' * (len(nodes) > 1)}"
+    return Finding(f"{named} {', '.join(f'{h}:{p}' for h, p in nodes)}", tuple(details))
+
+
+def check_authentication(checkup: Checkup) -> Finding:
+    """Compares how the cluster authenticates with who we are to be.
+
+    Raises:
+      StepError: if there is a principal, and nobody would ask for it.
+    """
+    conf = load_conf()
+    found = conf.get(AUTHENTICATION_KEY, "")
+    if is_secure(checkup.scheme):
+        return Finding("kerberos")
+    login = current_login()
+    if login is None or not login.principal:
+        return Finding("simple: the cluster believes any name")
+    where = (
+        f"is {found!r} in {conf.source_of(AUTHENTICATION_KEY)}"
+        if found
+        else f"is not set (read {', '.join(conf.sources) or 'no file'})"
+    )
+    raise StepError(
+        f"{AUTHENTICATION_KEY} {where}, although the principal {login.principal} is "
+        "given: nobody would log in",
+        "give the cluster's own core-site.xml and hdfs-site.xml (--hadoop_conf), or no "
+        "principal if it has no Kerberos",
+    )
+
+
+@with_kerberos
+def check_service_ticket(checkup: Checkup) -> Finding:
+    """Gets a ticket for the server, by the name that it should have.
+
+    Raises:
+      KerberosError: if the KDC does not know it.
+    """
+    nodes = _name_nodes(checkup)
+    if not nodes:
+        return Finding("the URL names no server", applies=False)
+    service, is_known = _service(checkup, nodes[0][0])
+    login = current_login() or Login(None, None, None)
+    try:
+        ticket = get_service_ticket(login, service, allowed_s())
+    except KerberosError as error:
+        if is_known:
+            raise
+        found = StepError.of(error).found
+        return Finding(f"{found}, but it may have another name", applies=False)
+    return Finding(f"{ticket.service}, key version {ticket.kvno}")
+
+
+def reach_name_node(checkup: Checkup) -> Finding:
+    """Connects to the NameNodes until one accepts.
+
+    Raises:
+      StepError: if none does.
+    """
+    nodes = _name_nodes(checkup)
+    if not nodes:
+        return Finding("the URL names no server", applies=False)
+    usual = (
+        "9870, with TLS 9871, HttpFS 14000"
+        if checkup.scheme in WEBHDFS
+        else "8020 as a rule; 9870 is the web's"
+    )
+    return reach(
+        nodes,
+        "the NameNode",
+        f"see whether it is up, whether host and port are right ({usual}), and whether "
+        "a firewall is between",
+    )
+
+
+def ask_name_node(checkup: Checkup) -> Finding:
+    """Asks the NameNode for its root folder.
+
+    Raises:
+      OSError: if it does not answer or does not take us.
+    """
+    filesystem, path = open_storage(f"{checkup.storage}/")
+    filesystem.get_file_info(path)
+    who = principal_of(checkup.scheme)
+    return Finding("it answers" + (f" {who}" if who else ""))
+
+
+def read_by_datanode(checkup: Checkup) -> Finding:
+    """Reads as on any storage; the bytes come from a DataNode."""
+    finding = read_inputs(checkup)
+    by = ", a DataNode gave them" if finding.applies else ""
+    return replace(finding, text=finding.text + by)
+
+
+def write_by_datanode(checkup: Checkup) -> Finding:
+    """Writes as on any storage; NameNode and DataNode both take part."""
+    finding = write_outputs(checkup)
+    by = "no safe mode, and a DataNode took the bytes"
+    return replace(finding, details=(*finding.details, by))
+
+
+def _name_nodes(checkup: Checkup) -> tuple[tuple[str, int], ...]:
+    """Returns host and port of each server that a URL means.
+
+    None for a mount table, and where the client finds the web interfaces itself.
+    """
+    conf = load_conf()
+    if checkup.scheme in WEBHDFS:
+        authority = checkup.storage.partition("://")[2]
+        named = f"dfs.ha.namenodes.{authority}" in conf or authority in ("", "default")
+        nodes = tuple([authority] if not named else [])
+    else:
+        nodes = locate(checkup.url, conf, user="").name_nodes
+    usual = WEB_PORTS.get(checkup.scheme, DEFAULT_RPC_PORT)
+    return tuple(host_and_port(node, usual) for node in nodes)
+
+
+def _service(checkup: Checkup, host: str) -> tuple[str, bool]:
+    """Returns the principal of the server, and whether that is sure."""
+    if checkup.scheme in WEBHDFS:
+        return f"HTTP/{host}", True
+    named = load_conf().get(PRINCIPAL_KEY)
+    has_name = not host.replace(".", "").isdecimal() and ":" not in host
+    if named:
+        return named.replace("_HOST", host.lower()), has_name or "_HOST" not in named
+    return f"hdfs/{host}", False
+
+
+LIBRARY = Step("client library", "the client is installed", find_library)
+CONFIGURATION = Step(
+    "configuration", "the NameNode's address is known", find_configuration
+)
+AUTHENTICATION = Step(
+    "authentication", "cluster and client agree on Kerberos", check_authentication
+)
+SERVICE_TICKET = Step(
+    "service ticket", "the KDC knows the server by its name", check_service_ticket
+)
+PORT = Step("port", "the NameNode accepts connections", reach_name_node)
+SERVER = Step("NameNode", "the NameNode answers us", ask_name_node)
+READ_BY_DATANODE = replace(READ, check=read_by_datanode)
+WRITE_BY_DATANODE = replace(WRITE, check=write_by_datanode)

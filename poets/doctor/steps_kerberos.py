@@ -1,0 +1,175 @@
+"""The Kerberos steps: who we are, who can tell, and for how long.
+
+    keytab ─> krb5.conf ─> KDC ─> ticket ─> …                    ticket lifetime
+    whose     realm,       TCP    it takes   the server's own    longer than
+    keys      KDCs                our key    ticket, its port    the job
+
+Without Kerberos they are left out.
+"""
+
+import functools
+import os
+import stat
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from poets.doctor import Checkup, Finding, Step, StepError
+from poets.doctor.network import reach
+from poets.doctor.security import is_secure
+from poets.kerberos.keytab import read_keytab
+from poets.kerberos.krb5_conf import DEFAULT_PATH, Krb5Conf, realms
+from poets.kerberos.libkrb5 import Ticket, get_tgt
+from poets.kerberos.login import Login, current_login
+from poets.storage.calls import allowed_s
+
+Check = Callable[[Checkup], Finding]
+
+
+def with_kerberos(check: Check) -> Check:
+    """Returns the check, left out where nobody is asked for a ticket."""
+
+    @functools.wraps(check)
+    def checked(checkup: Checkup) -> Finding:
+        if not is_secure(checkup.scheme):
+            return Finding("no Kerberos is used", applies=False)
+        return check(checkup)
+
+    return checked
+
+
+@with_kerberos
+def find_krb5_conf(checkup: Checkup) -> Finding:
+    """Finds the realm and its KDCs.
+
+    Raises:
+      StepError: if there is no krb5.conf, or no realm in it.
+    """
+    login = current_login()
+    conf = realms()
+    if not conf.files:
+        path = os.environ.get("KRB5_CONFIG") or DEFAULT_PATH
+        raise StepError(
+            f"no krb5.conf at {path!r}",
+            "set KRB5_CONFIG to the site's file, or give realm and KDC "
+            "(SECURITY_KERBEROS_REALM, _KDC_HOSTNAME and _KDC_PORT)",
+        )
+    realm = _realm(login, conf)
+    if not realm:
+        raise StepError(
+            f"no default_realm in {' and '.join(conf.files)!r}",
+            "set it there, or give the principal with its realm, as name@REALM",
+        )
+    kdcs = ", ".join(f"{host}:{port}" for host, port in conf.kdcs.get(realm, []))
+    return Finding(
+        f"realm {realm}, " + (f"KDC {kdcs}" if kdcs else "KDC by DNS"),
+        tuple(f"from {path}" for path in conf.files),
+    )
+
+
+@with_kerberos
+def reach_kdc(checkup: Checkup) -> Finding:
+    """Connects to the realm's KDCs until one accepts.
+
+    Raises:
+      StepError: if none does.
+    """
+    conf = realms()
+    realm = _realm(current_login(), conf)
+    kdcs = conf.kdcs.get(realm or "", [])
+    if not kdcs:
+        return Finding(f"no KDC of {realm} is named: DNS is asked", applies=False)
+    return reach(
+        kdcs,
+        f"the KDC of {realm}",
+        "see whether it is up, whether host and port in krb5.conf are right, and "
+        "whether a firewall is between",
+    )
+
+
+@with_kerberos
+def check_keytab(checkup: Checkup) -> Finding:
+    """Reads whose keys the keytab holds.
+
+    Raises:
+      ConfigError: if what is said of the login does not fit together.
+      KeytabError: if the keytab cannot be read or lacks the principal.
+    """
+    login = current_login()
+    if login is None or not login.keytab:
+        return Finding("none is given: the ticket cache is used", applies=False)
+    entries = read_keytab(login.keytab)
+    kvnos = {entry.kvno for entry in entries if entry.principal == login.principal}
+    mode = stat.S_IMODE(os.stat(login.keytab).st_mode)
+    others = f"others may read it (mode {mode:04o}): chmod 600 {login.keytab}"
+    return Finding(
+        f"{login.keytab} has the key of {login.principal}, "
+        f"version {', '.join(map(str, sorted(kvnos)))}",
+        (others,) if mode & 0o077 else (),
+    )
+
+
+@with_kerberos
+def get_ticket(checkup: Checkup) -> Finding:
+    """Gets the ticket that all others are got with.
+
+    Raises:
+      StepError: if the KDC or the cache gives none.
+    """
+    ticket = _ticket()
+    return Finding(
+        f"ticket of {ticket.principal} until {_clock(ticket.endtime)}",
+        (f"can be renewed until {_clock(ticket.renew_till)}",)
+        if ticket.renew_till > ticket.endtime
+        else (),
+    )
+
+
+@with_kerberos
+def check_lifetime(checkup: Checkup) -> Finding:
+    """Compares the ticket's end with the job's.
+
+    Raises:
+      StepError: if the job outlives a ticket that cannot be had anew.
+    """
+    login = current_login()
+    if login is not None and login.keytab:
+        return Finding("any: the keytab gets new tickets")
+    ticket = _ticket()
+    left_s = ticket.endtime - time.time()
+    if left_s < checkup.job_s:
+        raise StepError(
+            f"the ticket of {ticket.principal} ends at {_clock(ticket.endtime)}, in "
+            f"{_duration(left_s)}, and the job may take {_duration(checkup.job_s)}",
+            "give a keytab (--kerberos_keytab), which gets new tickets",
+        )
+    return Finding(f"{_duration(left_s)}, until {_clock(ticket.endtime)}")
+
+
+def _ticket() -> Ticket:
+    return get_tgt(current_login() or Login(None, None, None), allowed_s())
+
+
+def _realm(login: Login | None, conf: Krb5Conf) -> str | None:
+    principal = login.principal if login else None
+    if principal and "@" in principal:
+        return principal.rpartition("@")[2]
+    return conf.default_realm
+
+
+def _clock(time_s: float) -> str:
+    """Returns a local time, with its day unless that is today."""
+    then = datetime.fromtimestamp(time_s)
+    today = then.date() == datetime.now().date()
+    return then.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(seconds, 0):.0f} s"
+
+
+KRB5_CONF = Step("krb5.conf", "realm and KDC are known", find_krb5_conf)
+KDC = Step("KDC", "a KDC of the realm accepts connections", reach_kdc)
+KEYTAB = Step("keytab", "the keytab has the principal's keys", check_keytab)
+TICKET = Step("ticket", "the KDC gives the principal a ticket", get_ticket)
+LIFETIME = Step("ticket lifetime", "the job ends before its ticket", check_lifetime)

@@ -1,0 +1,78 @@
+"""The steps of object stores: who asks, and whether the store can be reached."""
+
+import os
+
+from poets.doctor import Checkup, Finding, Step
+from poets.doctor.network import host_and_port, reach
+from poets.storage import open_storage
+from poets.storage.s3_settings import ENDPOINTS, REGIONS, s3_settings
+
+GOOGLE, GOOGLE_EMULATOR = "storage.googleapis.com", "STORAGE_EMULATOR_HOST"
+GOOGLE_KEY = "GOOGLE_APPLICATION_CREDENTIALS"
+PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")
+
+
+def find_credentials(checkup: Checkup) -> Finding:
+    """Reads who asks, from the environment, without telling a secret.
+
+    Raises:
+      ConfigError: if the variables are malformed or contradict each other.
+    """
+    return _google(checkup) if checkup.scheme == "gs" else _s3()
+
+
+def _google(checkup: Checkup) -> Finding:
+    open_storage(checkup.url)  # reads the variables, and asks nobody yet
+    if emulator := os.environ.get(GOOGLE_EMULATOR):
+        return Finding(f"none, for the emulator of {GOOGLE_EMULATOR}={emulator}")
+    path = os.environ.get(GOOGLE_KEY)
+    return Finding(f"{GOOGLE_KEY}={path}" if path else "those of this machine")
+
+
+def _s3() -> Finding:
+    settings = s3_settings()
+    details = [f"{name}={os.environ[name]}" for name in REGIONS if name in os.environ]
+    if settings.address:
+        name = next(name for name in ENDPOINTS if os.environ.get(name))
+        details.append(f"the address is from {name}")
+    if settings.ca_file:
+        details.append(f"AWS_CA_BUNDLE={settings.ca_file}")
+    if settings.uses_https and not settings.verifies:
+        details.append("S3_VERIFY_SSL=0: whoever answers is believed")
+    keys = "AWS_ACCESS_KEY_ID" if settings.access_key else "the AWS SDK"
+    how = "https" if settings.uses_https else "http"
+    where = f"{how}://{settings.address}" if settings.address else "AWS"
+    return Finding(f"keys from {keys}, for {where}", tuple(details))
+
+
+def reach_endpoint(checkup: Checkup) -> Finding:
+    """Connects to the store's address.
+
+    Raises:
+      StepError: if nobody listens there.
+    """
+    proxy = next((name for name in PROXIES if os.environ.get(name)), None)
+    if proxy:
+        return Finding(f"{proxy} is set: the proxy connects", applies=False)
+    return reach(
+        [_address(checkup.scheme)],
+        "the store",
+        "see whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT names its host "
+        "and port, and whether a firewall is between",
+    )
+
+
+def _address(scheme: str) -> tuple[str, int]:
+    if scheme == "gs":
+        given = os.environ.get(GOOGLE_EMULATOR) or f"https://{GOOGLE}"
+        how, _, address = given.rpartition("://")
+    else:
+        settings = s3_settings()
+        aws = f"s3.{settings.region or 'us-east-1'}.amazonaws.com"
+        how = "https" if settings.uses_https else "http"
+        address = settings.address or aws
+    return host_and_port(address.rstrip("/"), 443 if how == "https" else 80)
+
+
+CREDENTIALS = Step("credentials", "it is known who asks", find_credentials)
+ENDPOINT = Step("endpoint", "the store accepts connections", reach_endpoint)

@@ -1,0 +1,218 @@
+"""The steps that every storage shares: list, read, write.
+
+They ask what the job asks: a listing, some bytes of one file, a small file that is
+written, renamed and removed. Nothing is left behind, and no folder is made.
+"""
+
+import contextlib
+import posixpath
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow.fs
+from pyarrow.fs import FileInfo, FileSelector, FileType
+
+from poets.doctor import Checkup, Finding, Step, StepError
+from poets.errors import PoetsError, StorageError
+from poets.storage import folder_of, open_storage, scheme_of
+from poets.storage.calls import allowed_s, shorten
+from poets.storage.publish import check_writable
+
+SAMPLE_BYTES = 65_536
+"""More than a DataNode's packet, less than what takes time."""
+
+DEEPEST, WIDEST = 3, 5
+"""How far below a folder, and in how many of each folder's, a file is looked for."""
+
+AT_ONCE = 8
+"""Folders that are written to at a time."""
+
+WITHOUT_FOLDERS = ("s3", "gs")
+"""Here a folder is part of a name, and rights are given by the beginning of names."""
+
+
+def list_inputs(checkup: Checkup) -> Finding:
+    """Lists each input folder.
+
+    Raises:
+      StepError: if one is not there or cannot be listed.
+    """
+    first, *others = [_list(url) for url in checkup.reads]
+    return Finding(first, tuple(others))
+
+
+def read_inputs(checkup: Checkup) -> Finding:
+    """Reads the beginning of one file in each input folder.
+
+    Raises:
+      StepError: if it cannot be read.
+    """
+    texts = {url: try_reading(url) for url in checkup.reads}
+    found = [text for text in texts.values() if text]
+    missing = [f"no file found in {url} to try" for url in texts if not texts[url]]
+    first, *others = found + missing
+    return Finding(first, tuple(others), applies=bool(found))
+
+
+def write_outputs(checkup: Checkup) -> Finding:
+    """Writes, renames and deletes a small file where each output folder is or will be.
+
+    Raises:
+      StepError: if one of these fails.
+    """
+    places = {url: _place_of(url) for url in checkup.writes}
+    unique = list(dict.fromkeys(places.values()))
+    for failure in try_writing(unique):
+        raise failure
+    first, *others = [f"{place} takes files" for place in unique]
+    later = [f"{url} can be made" for url, place in places.items() if url != place]
+    return Finding(first, (*others, *later))
+
+
+LIST = Step("list", "the input folders are there and can be listed", list_inputs)
+READ = Step("read", "one small file of each input folder can be read", read_inputs)
+WRITE = Step(
+    "write",
+    "a file can be written, renamed and deleted in each output folder",
+    write_outputs,
+)
+
+
+def try_reading(url: str) -> str:
+    """Reads the beginning of a file, or of one below a folder.
+
+    Returns:
+      what was read; "" if there is no file with something in it.
+
+    Raises:
+      StepError: if it cannot be read.
+    """
+    with _failing(f"cannot read {url!r}"):
+        filesystem, path = open_storage(url)
+        info = filesystem.get_file_info(path)
+        found = info if info.type == FileType.File else _file_below(filesystem, path)
+    if found is None:
+        return ""
+    with (
+        _failing(f"cannot read {found.path!r}"),
+        filesystem.open_input_stream(found.path) as stream,
+    ):
+        data = stream.read(min(found.size or 0, SAMPLE_BYTES))
+    return f"{len(data):,} bytes of {found.path}"
+
+
+def try_writing(urls: Sequence[str]) -> list[StepError]:
+    """Writes, renames and deletes a small file in each folder, making the folder.
+
+    Side by side: HDFS may take half a second to close a file.
+
+    Returns:
+      what failed; empty if nothing did.
+    """
+    with ThreadPoolExecutor(
+        AT_ONCE, "writing", initializer=shorten, initargs=(allowed_s(),)
+    ) as pool:
+        return [failure for failure in pool.map(_try_writing, urls) if failure]
+
+
+def _try_writing(url: str) -> StepError | None:
+    try:
+        check_writable(url)
+    except StorageError as error:
+        cause = error.__cause__ or error
+        return StepError.of(cause, f"cannot write in {url!r}", _cure(cause))
+    return None
+
+
+def _list(url: str) -> str:
+    with _failing(f"cannot list {url!r}"):
+        filesystem, path = open_storage(url)
+        info = filesystem.get_file_info(path)
+        if info.type == FileType.File:
+            return f"{url} is a file of {info.size:,} bytes"
+        has_folders = scheme_of(url) not in WITHOUT_FOLDERS
+        if info.type == FileType.NotFound and has_folders:
+            raise StepError(
+                f"there is no {url!r}{_what_is_there(filesystem, path)}",
+                "put the images there, or name the folder that has them",
+            )
+        infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
+    if not infos and not has_folders:
+        raise StepError(
+            f"there is nothing in {url!r}",
+            "put the images there, or name the folder that has them",
+        )
+    folders = sum(info.type == FileType.Directory for info in infos)
+    return f"{url} holds {folders} folders and {len(infos) - folders} files"
+
+
+def _place_of(url: str) -> str:
+    """Returns a folder, or the one above it that is there, in which it can be made."""
+    if scheme_of(url) in WITHOUT_FOLDERS:
+        return url
+    place = url
+    with _failing(f"cannot write in {url!r}"):
+        filesystem, path = open_storage(url)
+        for _ in _missing(filesystem, path):
+            place = folder_of(place)
+    if "://" in place and place.count("/") == 2:
+        place += "/"  # without it, it would be the user's own folder
+    return place
+
+
+def _file_below(
+    filesystem: pyarrow.fs.FileSystem, folder: str, depth: int = 1
+) -> FileInfo | None:
+    """Returns the smallest file with something in it of the first folder with one."""
+    infos = filesystem.get_file_info(FileSelector(folder, allow_not_found=True))
+    files = [info for info in infos if info.type == FileType.File and info.size]
+    if files or depth == DEEPEST:
+        return min(files, key=lambda info: info.size, default=None)
+    folders = [info.path for info in infos if info.type == FileType.Directory]
+    below = (_file_below(filesystem, path, depth + 1) for path in folders[:WIDEST])
+    return next((found for found in below if found), None)
+
+
+def _missing(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
+    """Returns the folders of a path that are not there yet, innermost first.
+
+    Raises:
+      StepError: if a file is in their way.
+    """
+    missing = []
+    path = path.rstrip("/") or "/"
+    while (info := filesystem.get_file_info(path)).type != FileType.Directory:
+        if info.type == FileType.File:
+            raise StepError(f"{path!r} is a file", "name a folder")
+        if path in ("", "/"):
+            break
+        missing.append(path)
+        path = posixpath.dirname(path)
+    return missing
+
+
+def _what_is_there(filesystem: pyarrow.fs.FileSystem, path: str) -> str:
+    """Returns what the innermost folder of a path that is there holds."""
+    missing = _missing(filesystem, path)
+    there = posixpath.dirname(missing[-1]) if missing else path
+    infos = filesystem.get_file_info(FileSelector(there))
+    names = ", ".join(sorted(info.base_name for info in infos)[:8]) or "nothing"
+    return f": {there!r} holds {names}{' …' if len(infos) > 8 else ''}"
+
+
+@contextlib.contextmanager
+def _failing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except StepError:
+        raise
+    except (PoetsError, OSError) as error:
+        if isinstance(error, TimeoutError) and not error.args:
+            raise  # the caller knows how long it waited
+        raise StepError.of(error, what, _cure(error)) from error
+
+
+def _cure(error: BaseException) -> str:
+    if isinstance(error, PermissionError):
+        return "give this user the right, or name another folder"
+    return ""
