@@ -6,6 +6,13 @@
   + ModelError             a backbone or an exported model is not what it should be
   + StorageError           a path cannot be listed, read or written
     - UnknownSchemeError   no storage for this kind of URL
+  + NotAuthenticatedError  a storage does not know who asks
+    - KerberosError        there is no ticket to ask with
+
+File-system calls raise the built-in that a Python reader expects (FileNotFoundError,
+FileExistsError, PermissionError, TimeoutError, ConnectionError, OSError with an errno),
+made as `Kind(errno, "what was found; what to do", url)`; of ours only
+NotAuthenticatedError is among them. Trying again helps against a ConnectionError alone.
 
 Messages have three parts: what failed on which value, what was found, what to do.
 """
@@ -44,6 +51,14 @@ class UnknownSchemeError(StorageError):
     """No storage is known for this kind of URL."""
 
     exit_code = 2
+
+
+class NotAuthenticatedError(PoetsError, PermissionError):
+    """A storage does not know who asks."""
+
+
+class KerberosError(NotAuthenticatedError):
+    """There is no ticket to ask with."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

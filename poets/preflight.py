@@ -1,19 +1,29 @@
-"""What can be known to go wrong is known before the work, and all at once.
+"""What can go wrong is known before the work, and all at once.
 
-Nothing here imports TensorFlow: a mistake is told in a fraction of a second.
+    far storages:    login ─> ticket ─> server         the first failure ends it
+    every storage:   outputs, their folders, images, one of them read   told together
+
+Nothing here imports TensorFlow: a mistake is told in a fraction of a second, and a
+server that is down within some seconds.
 """
 
 import logging
-import posixpath
+from collections.abc import Sequence
 
 import pyarrow.fs
 
 from poets.config import RetrainConfig
 from poets.dataset import Dataset, find_images
+from poets.doctor import TIMEOUT_S, Checkup, StepError
+from poets.doctor.checklist import checkups, first_steps
+from poets.doctor.diagnosis import take
+from poets.doctor.security import log_in
+from poets.doctor.steps_kerberos import check_lifetime
+from poets.doctor.steps_storage import try_reading, try_writing
 from poets.errors import ConfigError, PoetsError, StorageError, together
 from poets.split import check_split, split_images
-from poets.storage import exists, join, kind_of, open_storage
-from poets.storage.publish import check_writable
+from poets.storage import exists, folder_of, join, kind_of, open_storage, scheme_of
+from poets.storage.calls import deadline
 
 logger = logging.getLogger(__name__)
 
@@ -26,44 +36,39 @@ def preflight(config: RetrainConfig) -> Dataset:
     Raises:
       ConfigError: if outputs are in each other's way.
       DatasetError: if the folders cannot train a classifier.
-      StorageError: if an output folder cannot be written.
+      StorageError: if a storage cannot be reached, an image not be read or an output
+        folder not be written.
       PoetsError: several of these, in one message.
     """
+    far = checkups([config.image_dir], output_folders(config))
+    far = [checkup for checkup in far if checkup.storage]
+    whom = _log_in(far)
+    _reach(far, whom)
     errors: list[PoetsError] = []
-    for check in (
-        _check_files,
-        _check_saved_model_dir,
-        _check_summaries_dir,
-        _check_folders,
-    ):
-        try:
-            check(config)
-        except PoetsError as error:
-            errors.append(error)
+    with deadline(TIMEOUT_S):
+        for check in (
+            _check_files,
+            _check_saved_model_dir,
+            _check_summaries_dir,
+            _check_folders,
+        ):
+            try:
+                check(config)
+            except PoetsError as error:
+                errors.append(error)
     try:
-        dataset = find_images(config.image_dir)
-        # Contents are not known yet: each image is taken for unlike the others.
-        names = [image.path.encode() for image in dataset.images]
-        for thin in check_split(dataset, split_images(dataset.images, names, config)):
-            logger.warning(thin)
+        dataset = _find_images(config)
     except PoetsError as error:
         errors.append(error)
     if not errors:
         return dataset
-    if len(errors) == 1:
+    if len(errors) == 1 and not whom:
         raise errors[0]
-    kind = ConfigError if any(e.exit_code == 2 for e in errors) else StorageError
-    raise kind(together("the job cannot start", [str(error) for error in errors]))
+    raise _refusal(f"the job cannot start{whom}", errors)
 
 
-def folder_of(url: str) -> str:
-    """Returns the URL of the folder that a file or a folder lies in."""
-    scheme, separator, path = url.rstrip("/").rpartition("://")
-    folder = posixpath.dirname(path)
-    return f"{scheme}{separator}{folder}" if separator else folder or "."
-
-
-def _check_folders(config: RetrainConfig) -> None:
+def output_folders(config: RetrainConfig) -> list[str]:
+    """Returns the URLs of the folders that take what a job writes, each once."""
     folders = [
         folder_of(config.output_graph),
         folder_of(config.output_labels),
@@ -75,12 +80,63 @@ def _check_folders(config: RetrainConfig) -> None:
         folders.append(folder_of(config.checkpoint_path))
     if config.intermediate_store_frequency:
         folders.append(folder_of(config.intermediate_output_graphs_dir + "_"))
-    problems = []
-    for folder in dict.fromkeys(folders):
+    if scheme_of(config.summaries_dir):
+        folders.append(config.summaries_dir)
+    return list(dict.fromkeys(folders))
+
+
+def _refusal(title: str, errors: Sequence[PoetsError]) -> PoetsError:
+    """Returns one error for several: the user's mistake if one of them is."""
+    kind = ConfigError if any(e.exit_code == 2 for e in errors) else StorageError
+    return kind(together(title, [str(error) for error in errors]))
+
+
+def _log_in(far: list[Checkup]) -> str:
+    """Returns " as tensorflow@LOCAL", or "" without Kerberos.
+
+    Raises:
+      PoetsError: if who we are, or how a storage is reached, cannot be read.
+    """
+    try:
+        with deadline(TIMEOUT_S):
+            names = [log_in(checkup.scheme) for checkup in far]
+    except PoetsError as error:
+        raise _refusal("the job cannot start", [error]) from error
+    return next((f" as {name}" for name in names if name), "")
+
+
+def _reach(far: list[Checkup], whom: str) -> None:
+    """Raises PoetsError unless each storage takes us and answers."""
+    for checkup in far:
+        for step in first_steps(checkup):
+            try:
+                take(step, checkup)
+            except StepError as error:
+                title = f"the job cannot start{whom}: {step.name}"
+                raise _refusal(title, [error]) from error
         try:
-            check_writable(folder)
-        except StorageError as error:
-            problems.append(str(error))
+            check_lifetime(checkup)
+        except StepError as error:
+            logger.warning("%s", error)
+
+
+def _find_images(config: RetrainConfig) -> Dataset:
+    """Returns the images, of which a small one was read if they are not here."""
+    dataset = find_images(config.image_dir)
+    # Contents are not known yet: each image is taken for unlike the others.
+    names = [image.path.encode() for image in dataset.images]
+    for thin in check_split(dataset, split_images(dataset.images, names, config)):
+        logger.warning(thin)
+    if scheme_of(config.image_dir):
+        smallest = min(dataset.images, key=lambda image: image.length or 1 << 62)
+        url = join(config.image_dir, smallest.path)
+        with deadline(TIMEOUT_S):
+            try_reading(url)
+    return dataset
+
+
+def _check_folders(config: RetrainConfig) -> None:
+    problems = [str(failure) for failure in try_writing(output_folders(config))]
     if problems:
         raise StorageError(together("cannot write results", problems))
 

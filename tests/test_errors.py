@@ -26,6 +26,8 @@ def test_the_tree_in_the_docstring_names_every_class():
         (errors.ModelError, Exception, 1),
         (errors.StorageError, OSError, 1),
         (errors.UnknownSchemeError, OSError, 2),
+        (errors.NotAuthenticatedError, PermissionError, 1),
+        (errors.KerberosError, PermissionError, 1),
     ],
 )
 def test_an_error_is_a_builtin_one_and_has_an_exit_code(kind, builtin, exit_code):

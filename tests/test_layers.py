@@ -18,20 +18,28 @@ PACKAGE = ROOT / "poets"
 LAYERS = (  # highest first; a module imports only from the lines below its own
     {"poets.py", "__main__", "__init__"},
     {"cli/"},
+    {"kubernetes/"},
     {"job", "dcos/"},
     {"retrain"},
     {"export/", "report/"},
     {"classifier/", "preflight"},
-    {"bottlenecks/", "head/", "evaluate"},
+    {"bottlenecks/", "head/", "evaluate", "doctor/"},
     {"split", "distortions", "backbones/"},
     {"dataset", "images"},
     {"flags", "runtime"},
     {"config", "cluster", "storage/", "progress", "quiet", "machine"},
-    {"errors"},
+    {"kerberos/"},
+    {"errors", "deadline"},
 )
 
 ADAPTERS = (  # modules that stand for each other: none knows another
-    {"poets.storage.local"},
+    {
+        "poets.storage.local",
+        "poets.storage.hdfs",
+        "poets.storage.webhdfs",
+        "poets.storage.libhdfs",
+        "poets.storage.objects",
+    },
     {
         "poets.backbones.archives",
         "poets.backbones.saved_model",
@@ -45,19 +53,38 @@ CLIENTS = {  # third-party package -> the modules that import it
     "cv2": {"images", "bottlenecks.process"},
     "matplotlib": {"report.curve"},
     "PIL": {"images", "classifier.with_tensorflow"},
-    "pyarrow": {
+    "hdfs": {"storage.webhdfs_client"},
+    "hdfs_native": {"storage.hdfs"},
+    "pyarrow": {  # the interface of every storage, and the feature store's format
         "storage",
-        "storage.local",
-        "storage.publish",
+        *(
+            f"storage.{name}"
+            for name in (
+                *("claim", "handler", "hdfs", "libhdfs", "local", "object_backend"),
+                *("object_errors", "objects", "parts", "publish", "reading"),
+                *("webhdfs",),
+            )
+        ),
         "dataset",
+        "doctor.steps_storage",
         "preflight",
         "backbones.saved_model",
         "bottlenecks.process",
         "bottlenecks.store",
         "classifier",
+        "cli.label",
+        "cli.logs",
+        "head.summaries",
+        "kubernetes.follow",
         "report.listing",
     },
-    "requests": {"backbones.download", "classifier.fetch"},
+    "requests": {
+        "backbones.download",
+        "classifier.fetch",
+        "storage.hadoop_conf",
+        "storage.webhdfs_client",
+    },
+    "requests_kerberos": {"storage.webhdfs_client"},
     "simplejpeg": {"images"},
     "tensorflow": {
         "runtime",
@@ -70,7 +97,7 @@ CLIENTS = {  # third-party package -> the modules that import it
 }
 AT_MODULE_LEVEL = {"tensorflow": {"runtime"}, "tensorflow_hub": set()}
 
-WITHOUT_NUMPY = LAYERS[-1] | LAYERS[-2] | {"flags", "job", "dcos/", "__init__"}
+WITHOUT_NUMPY = set().union(*LAYERS[-3:]) | {"flags", "job", "dcos/", "__init__"}
 
 PRINT = {"cli/", "__main__", "dcos.task", "bottlenecks.process"}
 """Programs; the last two are started as processes of their own."""

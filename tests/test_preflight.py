@@ -6,7 +6,8 @@ import pytest
 
 from poets.errors import ConfigError, DatasetError, StorageError
 from poets.flags import config_from_args
-from poets.preflight import folder_of, preflight
+from poets.preflight import preflight
+from poets.storage import folder_of
 from tests.retraining import IMAGES, flags_for, snapshot, write_images
 
 
@@ -44,7 +45,8 @@ def test_good_flags_give_the_images_and_leave_no_probe(check, tmp_path):
 def test_an_output_below_a_file_is_found(check, tmp_path, flag):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(
-        StorageError, match=r"cannot write results: cannot write '.*/file.*/\.poets-"
+        StorageError,
+        match="cannot write results: cannot write in '.*/file.*': not a directory",
     ):
         check(**{flag: str(tmp_path / "file" / "a" / "b")})
     assert (tmp_path / "file").read_text() == "mine"
@@ -69,7 +71,8 @@ def test_a_folder_without_write_permission_is_found(unprivileged):
     (unprivileged / "out").mkdir(mode=0o500)
     flags = flags_for(unprivileged / "out", image_dir)
     with pytest.raises(
-        StorageError, match="cannot write '.*/out/.*: permission denied; what was there"
+        StorageError,
+        match="cannot write in '.*/out': permission denied; give this user",
     ):
         preflight(config_from_args(flags))
 
@@ -158,7 +161,11 @@ def test_a_label_too_small_for_a_split_is_told_before_the_work(
 
 @pytest.mark.parametrize(
     ("url", "folder"),
-    [("a/b.pb", "a"), ("b.pb", "."), ("/b.pb", "/"), ("a/b/1/", "a/b")],
+    [
+        *[("a/b.pb", "a"), ("b.pb", "."), ("/b.pb", "/"), ("a/b/1/", "a/b")],
+        *[("s3://b/c/d.pb", "s3://b/c"), ("hdfs://default/d.pb", "hdfs://default/")],
+        ("file:///d.pb", "file:///"),
+    ],
 )
 def test_the_folder_of_an_output(url, folder):
     assert folder_of(url) == folder

@@ -15,6 +15,7 @@ import threading
 from types import FrameType
 
 from poets import job
+from poets.cli.options_flags import add_overrides, add_secrets
 from poets.dcos.options import Options, read_options
 from poets.dcos.run import open_work_dir, run
 from poets.dcos.tasks import Task, tasks_of
@@ -50,31 +51,10 @@ def add_parser(
         metavar="DIR",
         help="empty folder for the tasks' sandboxes (default: a new temporary one)",
     )
-    running.add_argument(
-        "--secrets",
-        metavar="DIR",
-        help="folder with the secrets that the options name, each in a file of its "
-        "name: here the keytab (tools/kdc/kdc.py --local makes one)",
-    )
+    add_secrets(running)
     for verb in (validating, running):
         verb.add_argument("options", metavar="OPTIONS", help="the options file")
-        verb.add_argument(
-            "--set",
-            metavar="OPTION=VALUE",
-            action="append",
-            default=[],
-            dest="settings",
-            help="replace an option, as service.shared_filesystem=/results",
-        )
-        verb.add_argument(
-            "--arg",
-            metavar="FLAG=VALUE",
-            action="append",
-            default=[],
-            dest="args",
-            help="replace a flag in service.job_context, as image_dir=/photos; tasks "
-            "start in their sandbox, so give absolute paths",
-        )
+        add_overrides(verb, "; tasks start in their sandbox, so give absolute paths")
 
 
 def validate(args: argparse.Namespace) -> int:

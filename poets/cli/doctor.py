@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from poets import job
+from poets.cli.options_flags import add_overrides, add_secrets
 from poets.config import RetrainConfig
 from poets.dcos.environment import task_environment
 from poets.dcos.options import Options, parse_context, read_options
@@ -82,27 +83,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         group.add_argument(f"--{name}", metavar="X", help=FIELDS[name].metadata["help"])
     group = parser.add_argument_group("a DC/OS job, as its tasks would see it")
     group.add_argument("--options", metavar="FILE", help="the options file")
-    group.add_argument(
-        "--set",
-        metavar="OPTION=VALUE",
-        action="append",
-        default=[],
-        dest="settings",
-        help="replace an option, as service.shared_filesystem=/results",
-    )
-    group.add_argument(
-        "--arg",
-        metavar="FLAG=VALUE",
-        action="append",
-        default=[],
-        dest="args",
-        help="replace a flag in service.job_context, as image_dir=/photos",
-    )
-    group.add_argument(
-        "--secrets",
-        metavar="DIR",
-        help="folder with the secrets that the options name, as of poets dcos run",
-    )
+    add_overrides(group)
+    add_secrets(group)
     parser.set_defaults(func=run)
 
 

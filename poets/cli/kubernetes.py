@@ -12,6 +12,7 @@ import logging
 import time
 
 from poets import job
+from poets.cli.options_flags import add_overrides
 from poets.dcos.options import Options, read_options
 from poets.dcos.validate import find_problems
 from poets.errors import ConfigError, StorageError, together
@@ -68,21 +69,15 @@ def _add_manifests(
     )
     parser.set_defaults(func=print_manifests)
     parser.add_argument("options", metavar="OPTIONS", help="the options file")
-    several = (
-        ("--set", "settings", "OPTION=VALUE", "replace an option, as worker.count=4"),
-        ("--arg", "args", "FLAG=VALUE", "replace a flag, as image_dir=s3://b/photos"),
-        (
-            "--grid",
-            "grid",
-            "FLAG=V1,V2,...",
-            "a job for each value, as learning_rate=0.01,0.1; for each combination "
-            "when given again",
-        ),
+    add_overrides(parser)
+    parser.add_argument(
+        "--grid",
+        metavar="FLAG=V1,V2,...",
+        action="append",
+        default=[],
+        help="a job for each value, as learning_rate=0.01,0.1; for each combination "
+        "when given again",
     )
-    for flag, name, metavar, text in several:
-        parser.add_argument(
-            flag, dest=name, metavar=metavar, action="append", default=[], help=text
-        )
     parser.add_argument(
         "--kind",
         choices=KINDS,

@@ -6,18 +6,23 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pyarrow.fs
 
 from poets.classifier import Classifier, load_classifier
 from poets.classifier.fetch import fetch_image
 from poets.classifier.many import classify_files
 from poets.dataset import IMAGE_SUFFIXES
-from poets.errors import ConfigError
+from poets.errors import ConfigError, StorageError
 from poets.images import ImageError
-from poets.storage import scheme_of
+from poets.storage import ADAPTERS, join, open_storage, reason, scheme_of
+from poets.storage.reading import IN_FLIGHT
+
+WEB = ("http", "https")
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -29,10 +34,15 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         allow_abbrev=False,
     )
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="file, folder, http(s) URL"
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="file or folder on any storage, http(s) URL",
     )
     parser.add_argument(
-        "--model", required=True, help="retrained graph (.pb) or SavedModel folder"
+        "--model",
+        required=True,
+        help="retrained graph (.pb) or SavedModel folder, on any storage",
     )
     parser.add_argument("--labels", help="labels file (default: beside the graph)")
     parser.add_argument(
@@ -47,53 +57,96 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _run(args: argparse.Namespace) -> int:
     if args.top < 1:
         raise ConfigError(f"--top={args.top}: must be at least 1")
-    names = list(_expand(args.images))
+    lengths: dict[str, int] = {}
+    names = _expand(args.images, lengths)
     classifier = load_classifier(args.model, args.labels)
     with tempfile.TemporaryDirectory(prefix="poets-fetched-") as folder:
-        answers: list[np.ndarray | ImageError] = []
-        paths: list[str | ImageError] = [
-            _local_path(name, os.path.join(folder, str(number)))
-            for number, name in enumerate(names)
-        ]
-        found = iter(
-            classify_files(
-                classifier, [path for path in paths if isinstance(path, str)]
-            )
-        )
-        answers = [next(found) if isinstance(path, str) else path for path in paths]
+        files = _fetch(names, folder)
+        readable = [file for file in files if isinstance(file, str)]
+        found = iter(classify_files(classifier, readable, lengths=lengths))
+        answers = [next(found) if isinstance(file, str) else file for file in files]
     _print(args, classifier, names, answers)
     return 1 if any(isinstance(answer, ImageError) for answer in answers) else 0
 
 
-def _expand(images: Sequence[str]) -> Iterator[str]:
-    missing = []
+def _expand(images: Sequence[str], lengths: dict[str, int]) -> list[str]:
+    """Returns the names of all images, and notes the bytes of those not here."""
+    names, missing = [], []
     for image in images:
-        if scheme_of(image) in ("http", "https") or os.path.isfile(image):
-            yield image
-        elif os.path.isdir(image):
-            count = 0
-            for folder, folders, names in os.walk(image):
-                folders.sort()
-                for name in sorted(names):
-                    if name.lower().endswith(IMAGE_SUFFIXES) and name[0] != ".":
-                        count += 1
-                        yield os.path.join(folder, name)
-            if not count:
-                missing.append(f"no image below the folder {image!r}")
+        scheme = scheme_of(image)
+        if scheme in WEB or os.path.isfile(image):
+            names.append(image)
+            continue
+        found: list[str] | None
+        if os.path.isdir(image):
+            found = _in_folder(image)
+        elif scheme and scheme in ADAPTERS:
+            found = _on_storage(image, lengths)
         else:
+            found = None
+        if found is None:
             missing.append(f"no file, folder or http(s) URL {image!r}")
+        elif not found:
+            missing.append(f"no image below the folder {image!r}")
+        names += found or []
     if missing:
         raise ConfigError("; ".join(missing))
+    return names
 
 
-def _local_path(name: str, target: str) -> str | ImageError:
-    if scheme_of(name) not in ("http", "https"):
-        return name
+def _in_folder(image: str) -> list[str]:
+    found = []
+    for folder, folders, names in os.walk(image):
+        folders.sort()
+        found += [os.path.join(folder, name) for name in sorted(names) if _is(name)]
+    return found
+
+
+def _on_storage(image: str, lengths: dict[str, int]) -> list[str] | None:
+    """Returns the URLs of the images at a URL, None if nothing is there."""
+    filesystem, path = open_storage(image)
     try:
-        fetch_image(name, target)
-    except ImageError as error:
-        return error
-    return target
+        info = filesystem.get_file_info(path)
+        if info.type == pyarrow.fs.FileType.NotFound:
+            return None
+        if info.type == pyarrow.fs.FileType.File:
+            lengths[image] = info.size or 0
+            return [image]
+        below = pyarrow.fs.FileSelector(path, recursive=True)
+        infos = filesystem.get_file_info(below)
+    except OSError as error:
+        raise StorageError(f"cannot read {image!r}: {reason(error)}") from error
+    found = {
+        join(image, info.path.removeprefix(path).lstrip("/")): info.size or 0
+        for info in infos
+        if info.type == pyarrow.fs.FileType.File and _is(info.base_name)
+    }
+    lengths.update(found)
+    return sorted(found)
+
+
+def _is(name: str) -> bool:
+    """Returns whether a file in a folder has an image's name."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and name[0] != "."
+
+
+def _fetch(names: Sequence[str], folder: str) -> list[str | ImageError]:
+    """Returns files in place of what is on the web, many fetched at once."""
+
+    def fetch(row: int) -> str | ImageError:
+        target = os.path.join(folder, str(row))
+        try:
+            fetch_image(names[row], target)
+        except ImageError as error:
+            return error
+        return target
+
+    files: list[str | ImageError] = list(names)
+    rows = [row for row, name in enumerate(names) if scheme_of(name) in WEB]
+    with ThreadPoolExecutor(IN_FLIGHT) as threads:
+        for row, file in zip(rows, threads.map(fetch, rows), strict=True):
+            files[row] = file
+    return files
 
 
 def _print(

@@ -9,13 +9,14 @@ import dataclasses
 import io
 import json
 import math
-import os
 import posixpath
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, BinaryIO
+
+import pyarrow.fs
 
 from poets.errors import ConfigError, StorageError, together
 from poets.progress import track
@@ -27,12 +28,13 @@ from poets.report.curve import (
     terminal_curve,
 )
 from poets.report.worker_log import MAX_STEPS, Run, Step, WorkerLog, read_log
-from poets.storage import open_storage, reason, scheme_of
+from poets.storage import is_local, kind_of, open_storage, reason
 from poets.storage.publish import check_writable, write_atomically
 
 MAX_ROWS = 20  # steps in a table, with the best and the last one beside them
 MAX_PROBLEMS = 20  # kinds of warnings and errors in a list
 TRACKED_BYTES = 64 << 20  # 2 s to read; a longer log shows its progress
+PIECE_BYTES = 1 << 20
 STDIN = "-"
 
 
@@ -90,11 +92,16 @@ def _check_files(names: list[str]) -> None:
     """Raises one error for all the logs that are not there."""
     problems = []
     for name in names:
-        if name == STDIN or scheme_of(name):
+        if name == STDIN:
             continue
-        if os.path.isdir(name):
+        try:
+            kind = kind_of(name)
+        except StorageError as error:
+            problems.append(str(error))
+            continue
+        if kind == pyarrow.fs.FileType.Directory:
             problems.append(f"{name!r} is a folder; give the files in it")
-        elif not os.path.exists(name):
+        elif kind == pyarrow.fs.FileType.NotFound:
             problems.append(f"{name!r} does not exist; give log files, or - for stdin")
     if problems:
         raise StorageError(together("cannot read the logs", problems))
@@ -116,25 +123,28 @@ def _open(name: str) -> Iterator[BinaryIO]:
     if name == STDIN:
         yield sys.stdin.buffer
         return
-    if scheme_of(name):
-        filesystem, path = open_storage(name)
-        with filesystem.open_input_stream(path) as stream:
-            yield io.BufferedReader(stream)
-        return
-    with open(name, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < TRACKED_BYTES:
-            yield io.BufferedReader(file)
-            return
-        with track(size, f"reading {name}", "bytes") as advance:
-            yield io.BufferedReader(_Counted(file, advance), 1 << 20)
+    filesystem, path = open_storage(name)
+    with contextlib.ExitStack() as stack:
+        size = filesystem.get_file_info(path).size or 0
+        if is_local(filesystem):
+            stream = stack.enter_context(open(path, "rb", buffering=0))
+        else:
+            stream = stack.enter_context(filesystem.open_input_stream(path))
+        advance: Callable[[int], None] = _nothing
+        if size >= TRACKED_BYTES:
+            advance = stack.enter_context(track(size, f"reading {name}", "bytes"))
+        yield io.BufferedReader(_Counted(stream, advance), PIECE_BYTES)
+
+
+def _nothing(count: int) -> None:
+    """Tells nobody: a short log is read before a bar could be seen."""
 
 
 class _Counted(io.RawIOBase):
     """A file that tells how many bytes were read of it."""
 
-    def __init__(self, file: io.RawIOBase, advance: Callable[[int], None]):
-        self.file = file
+    def __init__(self, file: Any, advance: Callable[[int], None]):
+        self.file = file  # a local one, or pyarrow's
         self.advance = advance
 
     def readable(self) -> bool:

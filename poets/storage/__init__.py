@@ -2,12 +2,19 @@
 
     tf_files/flowers            LocalFileSystem, <cwd>/tf_files/flowers
     file:///data/flowers        LocalFileSystem, /data/flowers
+    hdfs://default/flowers      PyFileSystem, /flowers
+    s3://photos/flowers         PyFileSystem, photos/flowers
+
+Beyond pyarrow's own methods, the Python-made ones have `filesystem.handler`: see
+`poets.storage.handler`.
 
 The one object passed around is a `pyarrow.fs.FileSystem` with a path in it. Adapters
 are named in a table and imported on first use.
 """
 
 import importlib
+import os
+import posixpath
 import re
 
 import pyarrow.fs
@@ -17,6 +24,13 @@ from poets.errors import StorageError, UnknownSchemeError
 ADAPTERS = {  # scheme -> (module, what installs it)
     "": ("poets.storage.local", None),
     "file": ("poets.storage.local", None),
+    "hdfs": ("poets.storage.hdfs", "python -m pip install hdfs-native"),
+    "viewfs": ("poets.storage.hdfs", "python -m pip install hdfs-native"),
+    "webhdfs": ("poets.storage.webhdfs", "python -m pip install 'poets[webhdfs]'"),
+    "swebhdfs": ("poets.storage.webhdfs", "python -m pip install 'poets[webhdfs]'"),
+    "hdfs+libhdfs": ("poets.storage.libhdfs", None),
+    "s3": ("poets.storage.objects", None),
+    "gs": ("poets.storage.objects", None),
 }
 
 
@@ -58,6 +72,16 @@ def join(url: str, *names: str) -> str:
     return url + separator + "/".join(names)
 
 
+def folder_of(url: str) -> str:
+    """Returns the URL of the folder that a file or a folder lies in."""
+    scheme, separator, path = url.rstrip("/").rpartition("://")
+    folder = posixpath.dirname(path)
+    if not separator:
+        return folder or "."
+    root = "" if "/" in folder else "/"  # hdfs://host alone is the user's home folder
+    return f"{scheme}{separator}{folder}{root}"
+
+
 def is_local(filesystem: pyarrow.fs.FileSystem) -> bool:
     """Returns whether paths of this file system are paths of this machine."""
     return filesystem.type_name == "local"
@@ -72,8 +96,29 @@ def read_bytes(filesystem: pyarrow.fs.FileSystem, path: str) -> bytes:
     if is_local(filesystem):  # a third of the time that pyarrow's stream takes
         with open(path, "rb") as file:
             return file.read()
-    with filesystem.open_input_stream(path) as stream:
-        return stream.read()
+    return filesystem.handler.read_bytes(path)
+
+
+def rename(
+    filesystem: pyarrow.fs.FileSystem, source: str, target: str, overwrite: bool
+) -> None:
+    """Gives a file or a folder another name, in one step where the storage can.
+
+    Args:
+      source: the path of a file or a folder.
+      target: its new path, in a folder that exists.
+      overwrite: whether a file that is at `target` is replaced. Folders are replaced
+        by object stores alone, see `poets.storage.objects`.
+
+    Raises:
+      FileExistsError: if something is at `target` that is not to be replaced.
+      OSError: as the storage tells it (FileNotFoundError, PermissionError, ...).
+    """
+    if is_local(filesystem):
+        local = importlib.import_module(ADAPTERS["file"][0])
+        local.rename(source, target, overwrite)
+    else:
+        filesystem.handler.rename(source, target, overwrite)
 
 
 def read_url(url: str) -> bytes:
@@ -111,8 +156,19 @@ def exists(url: str) -> bool:
     return kind_of(url) != pyarrow.fs.FileType.NotFound
 
 
+def is_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:
+    """Returns whether there is a folder at a path.
+
+    Raises:
+      OSError: as the storage tells it.
+    """
+    return filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory
+
+
 def reason(error: OSError) -> str:
     """Returns what the system said, without the path that the caller tells anyway."""
     text = error.strerror or str(error) or type(error).__name__
-    detail = re.search(r"Detail: \[errno \d+\] (.+)", text)  # as pyarrow puts it
-    return (detail[1] if detail else text).lower()
+    if detail := re.search(r"Detail: \[errno \d+\] (.+)", text):  # as pyarrow puts it
+        return detail[1].lower()
+    own = error.errno is not None and text == os.strerror(error.errno)
+    return text.lower() if own else text

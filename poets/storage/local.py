@@ -1,5 +1,7 @@
 """Local paths and `file://` URLs."""
 
+import ctypes
+import errno
 import os
 from urllib.parse import unquote
 
@@ -36,3 +38,47 @@ def _absolute(path: str, url: str) -> str:
     if found:
         raise StorageError(f"cannot open {url!r}: found {found}; name another path")
     return os.path.abspath(path)
+
+
+def rename(source: str, target: str, overwrite: bool) -> None:
+    """Renames a file or a folder; a folder never takes the place of another.
+
+    Raises:
+      FileExistsError: if something is at `target` and `overwrite` is false, or one
+        of the two is a folder.
+      OSError: as the system tells it.
+    """
+    if os.path.isdir(source):
+        if os.path.lexists(target):  # an empty folder would be replaced in silence
+            raise _exists(target)
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise _exists(target) from error
+            raise
+    elif overwrite:
+        try:
+            os.replace(source, target)
+        except IsADirectoryError as error:
+            raise _exists(target) from error
+    else:
+        os.link(source, target)  # unlike a rename, it refuses
+        os.unlink(source)
+
+
+def exchange(one: str, other: str) -> bool:
+    """Swaps the names of two folders in one step; returns whether the system could.
+
+    renameat2(2) is Linux's, and not every file system has it (NFS has not).
+    """
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return renameat2(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
+
+
+def _exists(path: str) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)

@@ -1,11 +1,12 @@
 """Results appear whole: written beside, then renamed.
 
-    with Publication() as publication:
+    with Publication(claim) as publication:
         publication.add_file("out/graph.pb", data)     # out/.graph.pb.<id>.part
         publication.add_folder("out/saved_model/1", local_dir)
         publication.commit()                           # now they are all there
 
-A full disk, a lost connection or a kill before `commit` leaves what was there.
+A full disk, a lost connection or a kill before `commit` leaves what was there. With
+a claim, of two jobs that publish to one folder one wins, and the other says so.
 """
 
 import contextlib
@@ -18,15 +19,30 @@ from collections.abc import Iterator
 import pyarrow.fs
 
 from poets.errors import StorageError
-from poets.storage import is_local, join, open_storage, reason
-
-PART_SUFFIX = ".part"
+from poets.storage import (
+    folder_of,
+    is_folder,
+    is_local,
+    join,
+    open_storage,
+    reason,
+    rename,
+)
+from poets.storage.claim import Claim
+from poets.storage.local import exchange
+from poets.storage.parts import aside_of, beside, delete
 
 
 class Publication:
-    """Files and folders that are written first and renamed together."""
+    """Files and folders that are written first and renamed together.
 
-    def __init__(self) -> None:
+    Args:
+      claim: keeps other jobs away while this one renames; None for files that any
+        job may replace.
+    """
+
+    def __init__(self, claim: Claim | None = None) -> None:
+        self._claim = claim
         self._renames: list[tuple[pyarrow.fs.FileSystem, str, str, str]] = []
 
     def __enter__(self) -> "Publication":
@@ -43,7 +59,7 @@ class Publication:
             changed then.
         """
         filesystem, path = open_storage(url)
-        part = _part_of(path)
+        part = beside(path)
         self._renames.append((filesystem, part, path, url))
         with _translated("write", url):
             _refuse_folder(filesystem, path)
@@ -57,8 +73,8 @@ class Publication:
           StorageError: if they cannot be written; nothing has changed then.
         """
         filesystem, path = open_storage(url)
-        part = _part_of(path)
-        self._renames.append((filesystem, part, path, url))
+        part = beside(path)
+        self._renames.append((filesystem, part, path.rstrip("/"), url))
         with _translated("write", url):
             for folder, _, names in os.walk(local_dir):
                 relative = os.path.relpath(folder, local_dir)
@@ -73,19 +89,32 @@ class Publication:
         """Renames everything into place, in the order it was added.
 
         Raises:
-          StorageError: if a rename fails; what comes before it is in place then.
+          StorageError: if another job has published, and nothing has changed then;
+            if a rename fails, and what comes before it is in place then.
         """
-        while self._renames:
-            filesystem, part, path, url = self._renames[0]
-            with _translated("publish", url):
-                _replace(filesystem, part, path)
-            del self._renames[0]
+        with contextlib.ExitStack() as stack:
+            refresh = None
+            if self._claim and self._renames:
+                parts = [posixpath.basename(part) for _, part, _, _ in self._renames]
+                refresh = stack.enter_context(
+                    self._claim.held(
+                        [*parts, *map(aside_of, parts)],
+                        {folder_of(url) for _, _, _, url in self._renames},
+                    )
+                )
+            while self._renames:
+                filesystem, part, path, url = self._renames[0]
+                if refresh:
+                    refresh()
+                with _translated("publish", url):
+                    _replace(filesystem, part, path)
+                del self._renames[0]
 
     def discard(self) -> None:
         """Removes what was written and not committed."""
         for filesystem, part, _, _ in self._renames:
             with contextlib.suppress(OSError):
-                _delete(filesystem, part)
+                delete(filesystem, part)
         self._renames.clear()
 
 
@@ -113,55 +142,48 @@ def check_writable(folder_url: str) -> None:
         filesystem.delete_file(path)
 
 
-def _part_of(path: str) -> str:
-    folder, name = posixpath.split(path.rstrip("/"))
-    return posixpath.join(folder, f".{name}.{uuid.uuid4().hex[:12]}{PART_SUFFIX}")
-
-
 def _write_file(filesystem: pyarrow.fs.FileSystem, path: str, data: bytes) -> None:
     if is_local(filesystem):
         with open(path, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        return
-    with filesystem.open_output_stream(path) as stream:
-        stream.write(data)
+    else:
+        filesystem.handler.write_bytes(path, data)
 
 
 def _refuse_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
     """Raises IsADirectoryError if a file would take the place of a folder."""
-    if _is_folder(filesystem, path):
+    if is_folder(filesystem, path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
 def _replace(filesystem: pyarrow.fs.FileSystem, part: str, path: str) -> None:
-    """Renames `part` to `path`; a folder that was there moves aside first."""
-    path = path.rstrip("/")
-    if not _is_folder(filesystem, path):
-        filesystem.move(part, path)
-        return
-    if not _is_folder(filesystem, part):
+    """Renames `part` to `path`, in one step where the storage can."""
+    if not is_folder(filesystem, part):
         _refuse_folder(filesystem, path)
-    aside = _part_of(path)
-    filesystem.move(path, aside)
-    try:
-        filesystem.move(part, path)
-    except OSError:
-        filesystem.move(aside, path)
-        raise
-    filesystem.delete_dir(aside)
-
-
-def _delete(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
-    if _is_folder(filesystem, path):
-        filesystem.delete_dir(path)
+        rename(filesystem, part, path, overwrite=True)
+    elif not is_folder(filesystem, path):
+        rename(filesystem, part, path, overwrite=False)
     else:
-        filesystem.delete_file(path)
+        _replace_folder(filesystem, part, path)
 
 
-def _is_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:
-    return filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory
+def _replace_folder(filesystem: pyarrow.fs.FileSystem, part: str, path: str) -> None:
+    if getattr(getattr(filesystem, "handler", None), "replaces_folders", False):
+        rename(filesystem, part, path, overwrite=True)
+        return
+    earlier = part
+    if not (is_local(filesystem) and exchange(part, path)):
+        earlier = aside_of(part)
+        rename(filesystem, path, earlier, overwrite=False)
+        try:
+            rename(filesystem, part, path, overwrite=False)
+        except BaseException:
+            rename(filesystem, earlier, path, overwrite=False)
+            raise
+    with contextlib.suppress(OSError):  # the results are there all the same
+        filesystem.delete_dir(earlier)
 
 
 @contextlib.contextmanager

@@ -60,6 +60,7 @@ def test_a_run_prints_the_plan_on_stdout_and_lines_on_stderr(tmp_path, capsys):
         *("--set", f"service.job_url={tmp_path / 'job.zip'}"),
         *("--set", "service.job_name=job", "--set", "service.job_path="),
         *("--set", "service.shared_filesystem=", "--set", "worker.count=1"),
+        *("--set", "service.security.kerberos.enabled=false"),
         *("--sandbox", str(tmp_path / "run")),
     ]
     assert poets("run", DEMO, *words) == 0

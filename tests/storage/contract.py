@@ -5,35 +5,33 @@
         refused_url     a folder that cannot be made or written
         as_seen         returns a URL's bytes, read behind the storage's back
 
-Names in URLs may have to be quoted: `quoted` says how.
+and says where it differs: `quoted` returns the URL of a name, where URLs must be
+quoted; see also `tests.storage.at_once`.
 """
 
 import errno
+import posixpath
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 
 import pyarrow.fs
 import pytest
 
 from poets.errors import StorageError
-from poets.storage import exists, join, kind_of, open_storage, read_bytes, read_url
-from poets.storage.publish import (
-    PART_SUFFIX,
-    Publication,
-    check_writable,
-    write_atomically,
+from poets.storage import (
+    exists,
+    join,
+    kind_of,
+    open_storage,
+    read_bytes,
+    read_url,
+    rename,
 )
+from poets.storage.parts import PART_SUFFIX
+from poets.storage.publish import Publication, check_writable, write_atomically
+from tests.storage.at_once import AtOnceContract, names_below
 
 NAMES = ["a", "a b", "a#b?c", "100%", "%41", "käse-花", "it's", 'a"b', "a\\b", ".a"]
-
-
-def names_below(url: str) -> list[str]:
-    """Returns the paths of all files below a folder, relative to it."""
-    filesystem, root = open_storage(url)
-    selector = pyarrow.fs.FileSelector(root, recursive=True)
-    return sorted(
-        info.path[len(root) + 1 :]
-        for info in filesystem.get_file_info(selector)
-        if info.type == pyarrow.fs.FileType.File
-    )
 
 
 def parts_below(url: str) -> list[str]:
@@ -50,7 +48,7 @@ def model(tmp_path):
     return folder
 
 
-class StorageContract:
+class StorageContract(AtOnceContract):
     """Tests that hold for every backend."""
 
     @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 5000])
@@ -187,9 +185,22 @@ class StorageContract:
 
     def test_a_missing_file_is_told(self, folder_url):
         url = join(folder_url, "nothing")
-        with pytest.raises(StorageError) as caught:
+        with pytest.raises(StorageError, match="^cannot read ") as caught:
             read_url(url)
-        assert str(caught.value) == (f"cannot read {url!r}: no such file or directory")
+        assert repr(url) in str(caught.value)
+        assert isinstance(caught.value.__cause__, FileNotFoundError)
+        filesystem, path = open_storage(url)
+        for act in (
+            lambda: read_bytes(filesystem, path),
+            lambda: filesystem.open_input_stream(path),
+            lambda: filesystem.open_input_file(path),
+            lambda: filesystem.delete_file(path),
+            lambda: filesystem.get_file_info(pyarrow.fs.FileSelector(path)),
+            lambda: rename(filesystem, path, path + "2", overwrite=False),
+            lambda: rename(filesystem, path, path + "2", overwrite=True),
+        ):
+            with pytest.raises(FileNotFoundError):
+                act()
 
     def test_a_folder_is_no_file(self, folder_url):
         write_atomically(join(folder_url, "folder", "file"), b"")
@@ -214,6 +225,89 @@ class StorageContract:
             assert "Detail" not in text
             assert caught.value.__cause__ is not None
             assert caught.value.exit_code == 1
+
+    def test_a_recursive_listing_is_what_was_written(self, folder_url):
+        sizes = {
+            f"{label}/{number}/{i}.jpg": 10 * number + i
+            for label in ("daisy", "käse 花", "roses")
+            for number in range(3)
+            for i in range(5)
+        }
+        filesystem, root = open_storage(folder_url)
+        before = datetime.now(timezone.utc) - timedelta(minutes=5)
+        for name, size in sizes.items():
+            path = posixpath.join(root, name)
+            filesystem.create_dir(posixpath.dirname(path), recursive=True)
+            with filesystem.open_output_stream(path) as stream:
+                stream.write(bytes(size))
+        infos = filesystem.get_file_info(pyarrow.fs.FileSelector(root, recursive=True))
+        files = [info for info in infos if info.type == pyarrow.fs.FileType.File]
+        folders = [info for info in infos if info.type != pyarrow.fs.FileType.File]
+        assert {info.path[len(root) + 1 :]: info.size for info in files} == sizes
+        assert all(info.mtime > before for info in files)
+        assert {info.type for info in folders} <= {pyarrow.fs.FileType.Directory}
+        assert {info.base_name for info in folders} <= {
+            *("daisy", "käse 花", "roses"),
+            *("0", "1", "2"),
+        }
+        shallow = filesystem.get_file_info(pyarrow.fs.FileSelector(root))
+        assert sorted(info.base_name for info in shallow) == [
+            *("daisy", "käse 花", "roses")
+        ]
+
+    def test_a_folder_that_was_made_is_there_and_empty(self, folder_url):
+        filesystem, root = open_storage(join(folder_url, "deep", "er"))
+        for _ in range(2):
+            filesystem.create_dir(root, recursive=True)
+            for path in (root, posixpath.dirname(root)):
+                found = filesystem.get_file_info(path).type
+                assert found == pyarrow.fs.FileType.Directory
+            assert filesystem.get_file_info(pyarrow.fs.FileSelector(root)) == []
+        filesystem.delete_dir(root)
+        assert not exists(join(folder_url, "deep", "er"))
+
+    def test_32_threads_read(self, folder_url):
+        names = [f"{i:02}.jpg" for i in range(64)]
+        with ThreadPoolExecutor(8) as pool:
+            urls = [join(folder_url, name) for name in names]
+            written = [name.encode() * 1000 for name in names]
+            list(pool.map(write_atomically, urls, written))
+        filesystem, root = open_storage(folder_url)
+        paths = [posixpath.join(root, name) for name in names] * 2
+        with ThreadPoolExecutor(32) as pool:
+            read = list(pool.map(lambda path: read_bytes(filesystem, path), paths))
+        assert read == written * 2
+
+    def test_a_rename_without_overwriting_refuses(self, folder_url, model):
+        filesystem, root = open_storage(folder_url)
+        for name in ("one", "other", "folder/file", "more/file"):
+            write_atomically(join(folder_url, *name.split("/")), name.encode())
+        for source, target in (
+            ("one", "other"),
+            ("one", "folder"),
+            ("folder", "more"),
+            ("folder", "one"),
+        ):
+            with pytest.raises(FileExistsError):
+                rename(filesystem, f"{root}/{source}", f"{root}/{target}", False)
+        assert names_below(folder_url) == ["folder/file", "more/file", "one", "other"]
+        assert read_url(join(folder_url, "other")) == b"other"
+        rename(filesystem, f"{root}/one", f"{root}/new", overwrite=False)
+        rename(filesystem, f"{root}/folder", f"{root}/new folder", overwrite=False)
+        assert read_url(join(folder_url, "new")) == b"one"
+        assert names_below(folder_url) == [
+            *("more/file", "new", "new folder/file", "other")
+        ]
+
+    def test_a_rename_with_overwriting_replaces_a_file(self, folder_url):
+        filesystem, root = open_storage(folder_url)
+        for name in ("one", "other"):
+            write_atomically(join(folder_url, name), name.encode())
+        for target in ("other", "new"):
+            write_atomically(join(folder_url, "one"), b"one")
+            rename(filesystem, f"{root}/one", f"{root}/{target}", overwrite=True)
+            assert read_url(join(folder_url, target)) == b"one"
+        assert names_below(folder_url) == ["new", "other"]
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -28,6 +28,8 @@ def folder(tmp_path):
 class TestPath(StorageContract):
     """Plain paths."""
 
+    keeps_folders = sys.platform == "linux"
+
     @pytest.fixture
     def folder_url(self, folder):
         return str(folder)
@@ -44,6 +46,8 @@ class TestPath(StorageContract):
 
 class TestUrl(StorageContract):
     """`file://` URLs, where names are quoted."""
+
+    keeps_folders = sys.platform == "linux"
 
     @pytest.fixture
     def folder_url(self, folder):
@@ -261,26 +265,6 @@ def test_a_killed_writer_leaves_the_earlier_file(folder, wait_until):
         writer.kill()
     assert read_url(url) == b"old"
     assert len(names_below(str(folder))) == 2
-
-
-def test_readers_never_see_half_a_file(folder):
-    """Reads while another process writes: what is read is always one whole version."""
-    url = str(folder / "graph")
-    versions = [bytes([i]) * 200_000 for i in range(2)]
-    code = (
-        "import sys\n"
-        "from poets.storage.publish import write_atomically\n"
-        "for i in range(40): write_atomically(sys.argv[1], bytes([i % 2]) * 200_000)\n"
-    )
-    write_atomically(url, versions[0])
-    seen = set()
-    with subprocess.Popen([sys.executable, "-c", code, url], cwd=ROOT) as writer:
-        while writer.poll() is None:
-            data = read_url(url)
-            assert data in versions
-            seen.add(data[0])
-    assert writer.returncode == 0
-    assert seen == {0, 1}
 
 
 def test_a_link_to_a_folder_is_a_folder(folder):

@@ -1,0 +1,39 @@
+"""The flags of every verb that takes a DC/OS options file."""
+
+import argparse
+
+
+def add_overrides(parser: "argparse._ActionsContainer", note: str = "") -> None:
+    """Adds `--set` and `--arg`, which `read_options` takes as `settings` and `args`.
+
+    Args:
+      parser: what they are added to.
+      note: more on the values of `--arg`.
+    """
+    for flag, name, metavar, text in (
+        (
+            "--set",
+            "settings",
+            "OPTION=VALUE",
+            "replace an option, as service.shared_filesystem=/results",
+        ),
+        (
+            "--arg",
+            "args",
+            "FLAG=VALUE",
+            f"replace a flag in service.job_context, as image_dir=/photos{note}",
+        ),
+    ):
+        parser.add_argument(
+            flag, dest=name, metavar=metavar, action="append", default=[], help=text
+        )
+
+
+def add_secrets(parser: "argparse._ActionsContainer") -> None:
+    """Adds `--secrets`."""
+    parser.add_argument(
+        "--secrets",
+        metavar="DIR",
+        help="folder with the secrets that the options name, each in a file of its "
+        "name: here the keytab (tools/kdc/kdc.py --local makes one)",
+    )

@@ -1,0 +1,138 @@
+"""Calls to a storage's server: a deadline for each, and another try where that helps.
+
+    call(client.mkdirs, path, what="making the folder", url=url)
+
+      ├─ an answer, or an error of the request ──────────────────> returned, raised
+      ├─ ConnectionError ── wait 0.1, 0.2, .. 8 s, try again ──┐
+      │        └────────────────────── until the deadline ─────┘──> ConnectionError
+      └─ silence until the deadline ─────────────────────────────> TimeoutError
+
+The deadline holds for all tries together. It is `POETS_STORAGE_TIMEOUT_S` (120 s), or
+what `deadline` sets for a block.
+
+What the function raises tells whether to try again: ConnectionRefusedError says that
+the request was not carried out (nobody listens, safe mode, a standby), any other
+ConnectionError that nobody knows; so a request that must not be carried out twice is
+made with `repeat=False`, which tries again after the former only.
+"""
+
+import contextlib
+import errno
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, TypeVar
+
+from poets.deadline import run_with_deadline
+from poets.errors import ConfigError
+
+TIMEOUT_VARIABLE = "POETS_STORAGE_TIMEOUT_S"
+DEFAULT_TIMEOUT_S = 120.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 8.0
+TOLD_PAUSE_S = 0.5  # shorter pauses are nothing that a user should hear of
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_shortened: ContextVar[float | None] = ContextVar("timeout_s", default=None)
+
+
+def call(
+    function: Callable[..., T], *args: Any, what: str, url: str, repeat: bool = True
+) -> T:
+    """Returns `function(*args)`, with a deadline and with further tries.
+
+    Args:
+      function: blocks, perhaps for ever; raises built-ins as `poets.errors` says.
+      what: what it does, as "listing the folder".
+      url: whom it asks for.
+      repeat: whether it may be carried out twice.
+
+    Raises:
+      TimeoutError: if time is up.
+      ConnectionError: the last one, if time is up after several tries.
+      ConfigError: if POETS_STORAGE_TIMEOUT_S is no positive number.
+      OSError: any other error of `function`, at once.
+    """
+    timeout_s = allowed_s()
+    begin = time.monotonic()
+    tries, pause_s = 0, FIRST_PAUSE_S
+    last: ConnectionError | None = None
+    function = partial(function, *args)
+    while True:
+        tries += 1
+        left_s = begin + timeout_s - time.monotonic()
+        try:
+            return run_with_deadline(function, left_s)
+        except TimeoutError as error:
+            if error.errno is not None:  # of the function's own
+                raise
+            if last is not None:
+                raise _after(last, tries, timeout_s, url) from last.__cause__
+            raise TimeoutError(
+                errno.ETIMEDOUT,
+                f"{what} took more than {timeout_s:g} s: the server does not answer; "
+                "see whether it is up and not overloaded, and whether a firewall "
+                f"drops the packets ({TIMEOUT_VARIABLE} gives more time)",
+                url,
+            ) from None
+        except ConnectionError as error:
+            last = error
+            pause_s = min(pause_s, LONGEST_PAUSE_S) * random.uniform(0.5, 1)
+            spent_s = time.monotonic() - begin
+            known = isinstance(error, ConnectionRefusedError)
+            if not (known or repeat) or spent_s + pause_s >= timeout_s:
+                raise _after(error, tries, spent_s, url) from error.__cause__
+            if pause_s >= TOLD_PAUSE_S:
+                _log.warning("%s: %s: %s; trying again", url, what, error.strerror)
+        time.sleep(pause_s)
+        pause_s = FIRST_PAUSE_S * 2 ** min(tries, 10)
+
+
+def allowed_s() -> float:
+    """Returns the deadline of one call, in seconds.
+
+    Raises:
+      ConfigError: if POETS_STORAGE_TIMEOUT_S is no positive number.
+    """
+    given = os.environ.get(TIMEOUT_VARIABLE)
+    try:
+        timeout_s = float(given) if given else DEFAULT_TIMEOUT_S
+    except ValueError:
+        timeout_s = math.nan
+    if not timeout_s > 0:
+        raise ConfigError(
+            f"cannot set the storage's deadline: {TIMEOUT_VARIABLE} is {given!r}; "
+            "give a number of seconds above 0"
+        )
+    shortened = _shortened.get()
+    return timeout_s if shortened is None else min(timeout_s, shortened)
+
+
+@contextlib.contextmanager
+def deadline(timeout_s: float) -> Iterator[None]:
+    """Gives the calls of a block `timeout_s` seconds each, or less if less is set."""
+    outer = _shortened.get()
+    shorten(timeout_s if outer is None else min(outer, timeout_s))
+    try:
+        yield
+    finally:
+        shorten(outer)
+
+
+def shorten(timeout_s: float | None) -> None:
+    """Gives the calls of this thread `timeout_s` seconds each, from now on."""
+    _shortened.set(timeout_s)
+
+
+def _after(error: ConnectionError, tries: int, spent_s: float, url: str) -> OSError:
+    """Returns the error to tell: the last one and how often it was tried."""
+    text = error.strerror or str(error)
+    if tries > 1:
+        text += f" (tried {tries} times in {spent_s:.0f} s)"
+    return type(error)(error.errno or errno.EIO, text, error.filename or url)

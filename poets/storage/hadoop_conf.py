@@ -1,0 +1,312 @@
+"""The configuration of a Hadoop cluster: `load_conf()` reads its two XML files.
+
+    POETS_HADOOP_CONF                          a folder, or an http(s):// folder
+    HDFS_CORE_SITE_URI, HDFS_HDFS_SITE_URI     two files, as a DC/OS task has them
+    HADOOP_CONF_DIR                            a folder
+    HADOOP_HOME                                its etc/hadoop
+
+The first that is set is the source, and must have both core-site.xml and
+hdfs-site.xml. They are read as Hadoop reads them: later files win, except over what
+is <final>; values are trimmed; ${name}, ${env.NAME} and ${env.NAME:-default} are
+replaced, 20 deep; <xi:include> is followed. The clients' own parsers do less.
+"""
+
+import getpass
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from urllib.parse import urljoin, urlsplit, urlunsplit
+from xml.etree import ElementTree
+
+import requests
+
+from poets.errors import StorageError
+from poets.storage.calls import allowed_s, call
+
+CONF_VARIABLE = "POETS_HADOOP_CONF"
+URI_VARIABLES = ("HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI")
+FILES = ("core-site.xml", "hdfs-site.xml")
+MAX_DEPTH = 20  # of variables in variables, and of files in files
+MAX_BYTES = 16 << 20
+CONNECT_TIMEOUT_S = 10.0
+
+_XINCLUDE = "{http://www.w3.org/2001/XInclude}"
+_VARIABLE = re.compile(r"\$\{([^}$\s]+)\}")
+_ENVIRONMENT = re.compile(r"env\.(?P<name>[^:-]+)(?P<else>:?-)?(?P<default>.*)")
+
+_log = logging.getLogger(__name__)
+
+
+class HadoopConf(Mapping[str, str]):
+    """Keys and their values, with the file that each came from.
+
+    Attributes:
+      sources: the files that were read, in their order, as paths or URLs.
+      searched: what was looked at to find them, for messages.
+    """
+
+    def __init__(
+        self,
+        raw: Mapping[str, tuple[str, str]],
+        sources: tuple[str, ...],
+        searched: str,
+    ) -> None:
+        self._raw = dict(raw)
+        self.sources, self.searched = sources, searched
+
+    def __getitem__(self, key: str) -> str:
+        return self._expanded(self._raw[key][0], key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def source_of(self, key: str) -> str:
+        """Returns the file that gave a key's value; raises KeyError."""
+        return self._raw[key][1]
+
+    def _expanded(self, value: str, key: str) -> str:
+        for _ in range(MAX_DEPTH):
+            for match in _VARIABLE.finditer(value):
+                found = self._variable(match[1])
+                if found is not None and found != match[0]:
+                    break
+            else:
+                return value.strip()  # what is not known stays, as in Hadoop
+            value = value[: match.start()] + found + value[match.end() :]
+        raise StorageError(
+            f"cannot read {self.source_of(key)!r}: the value of {key!r} has variables "
+            f"more than {MAX_DEPTH} deep, {self._raw[key][0]!r}; see whether one names "
+            "itself"
+        )
+
+    def _variable(self, name: str) -> str | None:
+        if match := _ENVIRONMENT.fullmatch(name):
+            value = os.environ.get(match["name"])
+            if match["else"] and (
+                value is None or (not value and ":" in match["else"])
+            ):
+                return match["default"]
+            return value
+        if name == "user.name":
+            return getpass.getuser()
+        return self._raw[name][0] if name in self._raw else None
+
+
+_loaded: dict[tuple[str | None, ...], HadoopConf] = {}
+_lock = threading.Lock()
+os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.Lock()))
+
+
+def load_conf() -> HadoopConf:
+    """Returns the configuration that the environment names; empty if it names none.
+
+    It is read once for each value of these variables.
+
+    Raises:
+      StorageError: if a file of the source is missing or is no configuration.
+    """
+    names = (CONF_VARIABLE, *URI_VARIABLES, "HADOOP_CONF_DIR", "HADOOP_HOME")
+    key = tuple(os.environ.get(name) for name in names)
+    with _lock:
+        if key not in _loaded:
+            _loaded[key] = _load()
+        return _loaded[key]
+
+
+def _load() -> HadoopConf:
+    urls, variable = _sources()
+    loader = _Loader(variable)
+    for url in urls:
+        loader.load(url)
+    return HadoopConf(loader.found, tuple(loader.sources), variable)
+
+
+def _sources() -> tuple[list[str], str]:
+    """Returns the files to read and the variable that names them."""
+    if given := os.environ.get(CONF_VARIABLE):
+        return _in_folder(given), CONF_VARIABLE
+    uris = [os.environ.get(name, "") for name in URI_VARIABLES]
+    if any(uris):
+        if not all(uris):
+            missing = URI_VARIABLES[uris.index("")]
+            raise StorageError(
+                f"cannot configure HDFS: {missing} is not set, but the other of "
+                f"{' and '.join(URI_VARIABLES)} is; set both"
+            )
+        return uris, " and ".join(URI_VARIABLES)
+    if given := os.environ.get("HADOOP_CONF_DIR"):
+        return _in_folder(given), "HADOOP_CONF_DIR"
+    if given := os.environ.get("HADOOP_HOME"):
+        return _in_folder(os.path.join(given, "etc", "hadoop")), "HADOOP_HOME"
+    return [], f"{CONF_VARIABLE}, {URI_VARIABLES[0]}, HADOOP_CONF_DIR and HADOOP_HOME"
+
+
+def _in_folder(folder: str) -> list[str]:
+    return [f"{folder.rstrip('/')}/{name}" for name in FILES]
+
+
+class _Loader:
+    """Collects the properties of files that may include others."""
+
+    def __init__(self, variable: str) -> None:
+        self._variable = variable
+        self._final: set[str] = set()
+        self.found: dict[str, tuple[str, str]] = {}
+        self.sources: list[str] = []
+
+    def load(self, url: str, within: tuple[str, ...] = ()) -> None:
+        """Adds the properties of a file.
+
+        Raises:
+          StorageError: if it cannot be read.
+        """
+        shown = _without_password(url)
+        root = _parsed(_content(url, self._variable), shown)
+        if root.tag != "configuration":
+            raise StorageError(
+                f"cannot read {shown!r}: found <{root.tag}> where a Hadoop "
+                f"configuration has <configuration>; see what {self._variable} names"
+            )
+        self.sources.append(shown)
+        self._take(root, url, shown, (*within, url))
+
+    def _take(
+        self,
+        element: ElementTree.Element,
+        url: str,
+        shown: str,
+        within: tuple[str, ...],
+    ) -> None:
+        for child in element:
+            if child.tag == "property":
+                self._add(child, shown)
+            elif child.tag == "configuration":
+                self._take(child, url, shown, within)
+            elif child.tag == f"{_XINCLUDE}include":
+                self._include(child, url, shown, within)
+
+    def _add(self, element: ElementTree.Element, shown: str) -> None:
+        parts = dict(element.attrib)
+        parts.update({child.tag: child.text or "" for child in element})
+        name = parts.get("name", "").strip()
+        if not name:
+            raise StorageError(
+                f"cannot read {shown!r}: found a <property> without a <name>"
+            )
+        if "value" not in parts:
+            return  # as in Hadoop: such a property only describes
+        value = parts["value"].strip()
+        if name not in self._final:
+            self.found[name] = (value, shown)
+        elif self.found[name][0] != value:
+            first = self.found[name][1]
+            _log.info("%s: %s keeps its final value of %s", shown, name, first)
+        if parts.get("final", "").strip() == "true":
+            self._final.add(name)
+
+    def _include(
+        self,
+        element: ElementTree.Element,
+        url: str,
+        shown: str,
+        within: tuple[str, ...],
+    ) -> None:
+        href = element.get("href", "").strip()
+        target = _beside(url, href)
+        if not href or target in within or len(within) > MAX_DEPTH:
+            raise StorageError(
+                f"cannot read {shown!r}: it includes {href!r}, "
+                + ("itself" if href else "nothing")
+                + "; name another file in its <xi:include href>"
+            )
+        fallback = element.find(f"{_XINCLUDE}fallback")
+        try:
+            self.load(target, within)
+        except StorageError:
+            if fallback is None:
+                raise
+            self._take(fallback, url, shown, within)
+
+
+def _beside(url: str, href: str) -> str:
+    """Returns what `href` means in the file `url`."""
+    if _is_http(url) or _is_http(href):
+        return urljoin(url, href)
+    return os.path.join(os.path.dirname(url), href.removeprefix("file://"))
+
+
+def _is_http(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))
+
+
+def _without_password(url: str) -> str:
+    if not _is_http(url):
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _content(url: str, variable: str) -> bytes:
+    shown = _without_password(url)
+    advice = f"{variable} names it; see whether that is right"
+    try:
+        if _is_http(url):
+            return call(_get, url, what="reading the configuration", url=shown)
+        with open(url, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        found = error.strerror or str(error)
+        if found == os.strerror(error.errno or 0):
+            found = found.lower()
+        raise StorageError(f"cannot read {shown!r}: {found}; {advice}") from error
+
+
+def _get(url: str) -> bytes:
+    shown = _without_password(url)
+    try:
+        answer = requests.get(url, timeout=(CONNECT_TIMEOUT_S, allowed_s()))
+    except requests.RequestException as error:
+        raise ConnectionError(None, _cause_of(error), shown) from error
+    if answer.status_code >= 500:
+        text = f"the server answered {answer.status_code} {answer.reason}"
+        raise ConnectionError(None, text, shown)
+    if answer.status_code != 200:
+        text = f"the server answered {answer.status_code} {answer.reason}"
+        raise OSError(None, text, shown)
+    return answer.content[: MAX_BYTES + 1]
+
+
+def _cause_of(error: BaseException) -> str:
+    """Returns the system's text for a failed request, without urllib3's wrapping."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        cause = cause.__cause__ or cause.__context__
+    return "the server does not answer as a web server does"
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        """Refuses: Hadoop has none, and one can grow without end or name files."""
+        raise ElementTree.ParseError("a document type, which is not allowed")
+
+
+def _parsed(data: bytes, shown: str) -> ElementTree.Element:
+    try:
+        if len(data) > MAX_BYTES:
+            raise ElementTree.ParseError(f"more than {MAX_BYTES} bytes")
+        parser = ElementTree.XMLParser(target=_NoDoctype())
+        parser.feed(data)
+        return parser.close()
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        begin = data[:40].decode("utf-8", "replace")
+        raise StorageError(
+            f"cannot read {shown!r}: it is no XML file ({error}); it begins with "
+            f"{begin!r}, give Hadoop's own {' or '.join(FILES)}"
+        ) from error

@@ -1,0 +1,142 @@
+"""What the URLs of a Hadoop cluster mean, by its configuration: `locate(url)`.
+
+    hdfs://host:port/p      that NameNode
+    hdfs://host/p           that NameNode, port 8020
+    hdfs://service/p        a name service of the configuration, its NameNodes
+    hdfs:///p               fs.defaultFS
+    hdfs://default/p        fs.defaultFS, as libhdfs, TensorFlow and DC/OS have it
+    hdfs://default          fs.defaultFS, the user's folder there
+    viewfs://table/p        a mount table of the configuration; viewfs:///p likewise
+
+They are split by hand: a "#", "?" or "%" is a character of a name, and the case of a
+name service counts.
+"""
+
+import posixpath
+import re
+from typing import NamedTuple
+
+from poets.errors import StorageError
+from poets.storage.hadoop_conf import HadoopConf
+
+DEFAULT_RPC_PORT = 8020
+SCHEMES = ("hdfs", "viewfs")
+
+_AUTHORITY = re.compile(r"(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>\d+))?")
+
+
+class Location(NamedTuple):
+    """A file system of a cluster and a path in it.
+
+    Attributes:
+      root: as a client takes it, "hdfs://host:8020" or "hdfs://service".
+      path: absolute, without a slash at its end.
+      name_nodes: "host:port" of each NameNode, with more than one the service is
+        highly available; empty for a mount table.
+    """
+
+    root: str
+    path: str
+    name_nodes: tuple[str, ...]
+
+
+def locate(url: str, conf: HadoopConf, user: str) -> Location:
+    """Returns what a URL means.
+
+    Args:
+      url: "<scheme>://...", of a scheme that ends in hdfs or viewfs.
+      user: whose folder a URL without a path means.
+
+    Raises:
+      StorageError: if the configuration lacks what the URL needs.
+    """
+    scheme, _, rest = url.partition("://")
+    scheme = "viewfs" if scheme.lower() == "viewfs" else "hdfs"
+    authority, slash, path = rest.partition("/")
+    if authority == "" and scheme == "viewfs" or authority in ("", "default"):
+        scheme, authority = _default(url, scheme, conf)
+    if "\0" in path:
+        raise StorageError(f"cannot open {url!r}: found a NUL; name another path")
+    path = posixpath.normpath("/" + path) if slash else f"/user/{user}"
+    path = "/" + path.lstrip("/")
+    if scheme == "viewfs":
+        return Location(_mount_table(url, authority, conf), path, ())
+    nodes = name_nodes(url, authority, conf)
+    ha = f"dfs.ha.namenodes.{authority}" in conf
+    return Location(f"hdfs://{authority if ha else nodes[0]}", path, nodes)
+
+
+def name_nodes(url: str, authority: str, conf: HadoopConf) -> tuple[str, ...]:
+    """Returns "host:port" of the NameNodes that an authority means.
+
+    Raises:
+      StorageError: if there is none, or the configuration does not tell where.
+    """
+    if listed := conf.get(f"dfs.ha.namenodes.{authority}"):
+        keys = [
+            f"dfs.namenode.rpc-address.{authority}.{name}" for name in names(listed)
+        ]
+        missing = [key for key in keys if key not in conf]
+        if missing:
+            raise StorageError(
+                f"cannot open {url!r}: {', '.join(missing)} is not set, although "
+                f"{conf.source_of(f'dfs.ha.namenodes.{authority}')} names these "
+                "NameNodes; add it there"
+            )
+        return tuple(_with_port(url, conf[key]) for key in keys)
+    address = conf.get(f"dfs.namenode.rpc-address.{authority}", authority)
+    return (_with_port(url, address),)
+
+
+def names(listed: str) -> list[str]:
+    """Returns the names in a value such as "nn1, nn2"."""
+    return [name for name in re.split(r"[,\s]+", listed) if name]
+
+
+def _default(url: str, scheme: str, conf: HadoopConf) -> tuple[str, str]:
+    """Returns scheme and authority of fs.defaultFS."""
+    read = ", ".join(conf.sources) or f"no file: {conf.searched} are not set"
+    if "fs.defaultFS" not in conf and "fs.default.name" not in conf:
+        raise StorageError(
+            f"cannot open {url!r}: fs.defaultFS is not set (read {read}); "
+            "give the cluster's configuration by --hadoop_conf, or write the "
+            "NameNode's host and port into the URL"
+        )
+    given = conf.get("fs.defaultFS") or conf["fs.default.name"]
+    found, separator, rest = given.partition("://")
+    authority = rest.partition("/")[0]
+    if not separator or found.lower() not in SCHEMES or not authority:
+        raise StorageError(
+            f"cannot open {url!r}: fs.defaultFS is {given!r} (read {read}), which is "
+            "no HDFS; write the NameNode's host and port into the URL"
+        )
+    if scheme == "viewfs" and found.lower() != "viewfs":
+        return scheme, "default"  # Hadoop's name for the mount table without a name
+    return found.lower(), authority
+
+
+def _mount_table(url: str, name: str, conf: HadoopConf) -> str:
+    prefix = f"fs.viewfs.mounttable.{name}."
+    if not any(key.startswith(prefix) for key in conf):
+        raise StorageError(
+            f"cannot open {url!r}: no {prefix}link... is set (read "
+            f"{', '.join(conf.sources) or 'no file'}); add the mount table there"
+        )
+    if f"{prefix}linkFallback" not in conf:
+        raise StorageError(
+            f"cannot open {url!r}: {prefix}linkFallback is not set, without which "
+            "hdfs-native takes no mount table; set it to an empty folder, or name the "
+            "cluster behind the link in the URL"
+        )
+    return f"viewfs://{name}"
+
+
+def _with_port(url: str, address: str) -> str:
+    match = _AUTHORITY.fullmatch(address)
+    port = int(match["port"] or DEFAULT_RPC_PORT) if match else 0
+    if not match or not 0 < port < 65536:
+        raise StorageError(
+            f"cannot open {url!r}: {address!r} is no address of a NameNode; "
+            f"give host:port, port {DEFAULT_RPC_PORT} as a rule"
+        )
+    return f"{match['host']}:{port}"

@@ -1,0 +1,384 @@
+"""A file system for pyarrow, made of a few calls of a client: `file_system(backend)`.
+
+    pyarrow.fs.PyFileSystem ──> Handler ──> calls.call ──> Backend ──> the client
+                                   │          deadline, retries         errors made
+                                   │                                    built-ins
+      beyond pyarrow's methods: read_bytes, write_bytes, rename, attributes, list_files
+
+A backend says how its client makes each request, and nothing else: one request per
+method, no retry, and errors as `poets.errors` describes them. Here is what all share:
+what pyarrow expects, what may be repeated, how a folder tree is listed in parallel.
+"""
+
+import errno
+import os
+import posixpath
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import pyarrow
+import pyarrow.fs
+from pyarrow.fs import FileInfo, FileSelector, FileType
+
+from poets.storage.calls import allowed_s, call, shorten
+from poets.storage.streams import Reader, ReadFile, WriteFile, Writer
+
+LISTING_THREADS = 16
+WHOLE_BYTES = 16 << 20  # a file up to this size is written by one call, repeated whole
+
+T = TypeVar("T")
+
+
+class Status(NamedTuple):
+    """What a storage knows of a file or a folder.
+
+    `mode` has nine permission bits (and perhaps the sticky bit); `size` and
+    `replication` of a folder are 0.
+    """
+
+    path: str
+    is_folder: bool
+    size: int
+    mtime_ms: int
+    owner: str
+    group: str
+    mode: int
+    replication: int
+    has_acl: bool = False
+
+
+class Attributes(NamedTuple):
+    """What `hdfs dfs -ls` tells besides size and time; permissions as "rw-r--r--"."""
+
+    owner: str
+    group: str
+    permissions: str
+    replication: int
+    has_acl: bool
+
+
+class Backend(ABC):
+    """The requests to one server, each as its client makes it.
+
+    Paths are absolute and taken verbatim. `root` and a path make the URL that errors
+    tell. `type_name` names the kind of file system.
+    """
+
+    type_name: str
+    root: str
+
+    @abstractmethod
+    def status(self, path: str) -> Status:
+        """Returns what is known of `path`; raises FileNotFoundError."""
+
+    @abstractmethod
+    def listing(self, folder: str) -> list[Status]:
+        """Returns what is directly in a folder; raises NotADirectoryError."""
+
+    @abstractmethod
+    def read(self, path: str) -> bytes:
+        """Returns the content of a file, by as few requests as can be."""
+
+    @abstractmethod
+    def reader(self, path: str) -> Reader:
+        """Opens a file to read parts of it."""
+
+    @abstractmethod
+    def writer(self, path: str) -> Writer:
+        """Makes a file, in place of another and in a folder that exists."""
+
+    @abstractmethod
+    def make_folder(self, path: str, parents: bool) -> None:
+        """Makes a folder; it may be there."""
+
+    @abstractmethod
+    def delete(self, path: str, recursive: bool) -> None:
+        """Deletes a file or a folder; raises FileNotFoundError."""
+
+    @abstractmethod
+    def rename(self, source: str, target: str, overwrite: bool) -> None:
+        """Renames at once; raises FileExistsError, with `overwrite` for folders only.
+
+        A folder is never moved into an existing one.
+        """
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a file whole, or not at all."""
+        self._write(self.writer(path), data)
+
+    def _write(self, writer: Writer, data: bytes) -> None:
+        try:
+            writer.write(data)
+            writer.close()
+        except BaseException:
+            writer.abort()
+            raise
+
+
+def file_system(backend: Backend) -> pyarrow.fs.PyFileSystem:
+    """Returns the pyarrow file system of a backend."""
+    return pyarrow.fs.PyFileSystem(Handler(backend))
+
+
+class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
+    """What pyarrow and `poets.storage` ask of a file system, for any backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Handler):
+            return self.backend is other.backend
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # Beyond pyarrow.
+
+    def read_bytes(self, path: str) -> bytes:
+        """Returns a file's content."""
+        return self._call(self.backend.read, path, what="reading the file")
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Writes a file in place of another; after an error there is none, or it.
+
+        The folder must exist. A lost connection is made up for.
+        """
+        if len(data) <= WHOLE_BYTES:
+            self._call(self.backend.write, path, data, what="writing the file")
+            return
+        file = self._open_to_write(path)
+        try:
+            for start in range(0, len(data), WHOLE_BYTES):
+                file.write(data[start : start + WHOLE_BYTES])
+        except BaseException:
+            file.abort()
+            raise
+        file.close()
+
+    def rename(self, source: str, target: str, overwrite: bool = False) -> None:
+        """Renames a file or a folder at once.
+
+        Raises:
+          FileExistsError: if the target exists, unless it is a file, the source too,
+            and `overwrite` is set.
+        """
+
+        def moved() -> bool:
+            return self._found(target) and not self._found(source)
+
+        self._call_once(
+            *(self.backend.rename, source, target, overwrite),
+            what=f"renaming to {posixpath.basename(target)!r}",
+            is_done=moved,
+        )
+
+    def attributes(self, folder: str) -> dict[str, Attributes]:
+        """Returns the attributes of what is in a folder, by name."""
+        return {
+            posixpath.basename(status.path): Attributes(
+                status.owner,
+                status.group,
+                stat.filemode(stat.S_IFREG | status.mode)[1:],
+                status.replication,
+                status.has_acl,
+            )
+            for status in self._listing(folder)
+        }
+
+    def list_files(self, folder: str) -> list[Status]:
+        """Returns the files below a folder, whose folders are listed side by side."""
+        return [status for status in self._walk(folder) if not status.is_folder]
+
+    # What pyarrow asks for.
+
+    def get_type_name(self) -> str:
+        """Returns the kind of file system, as "hdfs"."""
+        return self.backend.type_name
+
+    def normalize_path(self, path: str) -> str:
+        """Returns the path as it is."""
+        return path
+
+    def get_file_info(self, paths: list[str]) -> list[FileInfo]:
+        """Returns what is at each path; NotFound only where nothing is."""
+        return [self._info(path) for path in paths]
+
+    def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
+        """Returns what is in a folder, or below it."""
+        folder = selector.base_dir
+        try:
+            found = (self._walk if selector.recursive else self._listing)(folder)
+        except FileNotFoundError:
+            if selector.allow_not_found:
+                return []
+            raise
+        return [_info_of(status) for status in found]
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        """Makes a folder; it may be there."""
+        make = self.backend.make_folder
+        self._call(make, path, recursive, what="making the folder")
+
+    def delete_file(self, path: str) -> None:
+        """Deletes a file."""
+        self._refuse(path, folder=True)
+        self._delete(path, recursive=False)
+
+    def delete_dir(self, path: str) -> None:
+        """Deletes a folder and all in it."""
+        self._refuse(path, folder=False)
+        self._delete(path, recursive=True)
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
+        """Deletes all that is in a folder."""
+        if not path.strip("/"):
+            self.delete_root_dir_contents()
+        try:
+            found = self._listing(path)
+        except FileNotFoundError:
+            if missing_dir_ok:
+                return
+            raise
+        for status in found:
+            self._delete(status.path, recursive=True)
+
+    def delete_root_dir_contents(self) -> None:
+        """Refuses to: nobody can want to empty a cluster."""
+        raise OSError(errno.EPERM, "the root is not emptied", self.backend.root)
+
+    def move(self, src: str, dest: str) -> None:
+        """Renames, and refuses where something is."""
+        self.rename(src, dest, overwrite=False)
+
+    def copy_file(self, src: str, dest: str) -> None:
+        """Copies a file."""
+        source, target = self._open_to_read(src), self._open_to_write(dest)
+        try:
+            while data := source.read(WHOLE_BYTES):
+                target.write(data)
+        except BaseException:
+            target.abort()
+            raise
+        target.close()
+
+    def open_input_stream(self, path: str) -> pyarrow.PythonFile:
+        """Opens a file to read."""
+        return pyarrow.PythonFile(self._open_to_read(path), mode="r")
+
+    def open_input_file(self, path: str) -> pyarrow.PythonFile:
+        """Opens a file to read parts of it."""
+        return pyarrow.PythonFile(self._open_to_read(path), mode="r")
+
+    def open_output_stream(self, path: str, metadata: object) -> pyarrow.PythonFile:
+        """Makes a file, which is gone again if the block that writes it fails."""
+        return pyarrow.PythonFile(self._open_to_write(path), mode="w")
+
+    def open_append_stream(self, path: str, metadata: object) -> pyarrow.PythonFile:
+        """Refuses to: files are written once."""
+        text = "files are written once; write another file"
+        raise OSError(errno.ENOTSUP, text, self._url(path))
+
+    # How they are made.
+
+    def _url(self, path: str) -> str:
+        return self.backend.root + path
+
+    def _call(self, function: Callable[..., T], path: str, *args: Any, what: str) -> T:
+        return call(function, path, *args, what=what, url=self.backend.root + path)
+
+    def _call_once(
+        self,
+        function: Callable[..., None],
+        path: str,
+        *args: Any,
+        what: str,
+        is_done: Callable[[], bool],
+    ) -> None:
+        """Makes a request whose answer may be lost after it was carried out.
+
+        The next try finds the path gone then; `is_done` tells whether that was us.
+        """
+        lost = False
+
+        def request() -> None:
+            nonlocal lost
+            try:
+                function(path, *args)
+            except FileNotFoundError:
+                if not (lost and is_done()):
+                    raise
+            except ConnectionError as error:
+                lost = lost or not isinstance(error, ConnectionRefusedError)
+                raise
+
+        call(request, what=what, url=self._url(path))
+
+    def _delete(self, path: str, recursive: bool) -> None:
+        self._call_once(
+            self.backend.delete, path, recursive, what="deleting", is_done=lambda: True
+        )
+
+    def _status(self, path: str) -> Status:
+        return self._call(self.backend.status, path, what="looking at the path")
+
+    def _found(self, path: str) -> bool:
+        return self._info(path).type != FileType.NotFound
+
+    def _info(self, path: str) -> FileInfo:
+        try:
+            return _info_of(self._status(path)._replace(path=path))
+        except (FileNotFoundError, NotADirectoryError):  # the latter: below a file
+            return FileInfo(path, FileType.NotFound)
+
+    def _refuse(self, path: str, folder: bool) -> None:
+        """Raises IsADirectoryError or NotADirectoryError if that is what is there."""
+        if self._status(path).is_folder == folder:
+            number = errno.EISDIR if folder else errno.ENOTDIR
+            raise OSError(number, os.strerror(number), self._url(path))
+
+    def _listing(self, folder: str) -> list[Status]:
+        return self._call(self.backend.listing, folder, what="listing the folder")
+
+    def _walk(self, folder: str) -> list[Status]:
+        """Returns what is below a folder, level by level."""
+        found = level = self._listing(folder)
+        with ThreadPoolExecutor(
+            LISTING_THREADS, "listing", initializer=shorten, initargs=(allowed_s(),)
+        ) as pool:
+            while folders := [status.path for status in level if status.is_folder]:
+                level = [
+                    status
+                    for statuses in pool.map(self._listing_if_there, folders)
+                    for status in statuses
+                ]
+                found = found + level
+        return found
+
+    def _listing_if_there(self, folder: str) -> list[Status]:
+        try:
+            return self._listing(folder)
+        except FileNotFoundError:  # deleted since its own folder was listed
+            return []
+
+    def _open_to_read(self, path: str) -> ReadFile:
+        return ReadFile(lambda: self.backend.reader(path), self._url(path))
+
+    def _open_to_write(self, path: str) -> WriteFile:
+        return WriteFile(lambda: self.backend.writer(path), self._url(path))
+
+
+def _info_of(status: Status) -> FileInfo:
+    if status.is_folder:
+        return FileInfo(
+            status.path, FileType.Directory, mtime_ns=status.mtime_ms * 1_000_000
+        )
+    return FileInfo(
+        status.path,
+        FileType.File,
+        size=status.size,
+        mtime_ns=status.mtime_ms * 1_000_000,
+    )

@@ -1,0 +1,286 @@
+"""HDFS by hdfs-native: `hdfs://` and `viewfs://` without a JVM.
+
+One client serves all threads of a process; a small file is one request to the NameNode
+and one to a DataNode. A client that was inherited over a fork would hang for ever, so
+each process has its own. A forked process waits three seconds for it: until then the
+library would give it connections to DataNodes that its parent keeps for further use.
+"""
+
+import errno
+import getpass
+import os
+import posixpath
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import hdfs_native
+import pyarrow.fs
+
+from poets.errors import KerberosError, NotAuthenticatedError
+from poets.kerberos.libkrb5 import get_tgt
+from poets.kerberos.login import Login, current_login
+from poets.storage.hadoop_conf import HadoopConf, load_conf
+from poets.storage.hadoop_url import Location, locate
+from poets.storage.handler import Backend, Status, file_system
+from poets.storage.hdfs_conf import client_conf, kerberos_is_on, modes, replication
+from poets.storage.hdfs_errors import (
+    Situation,
+    closed_advice,
+    is_closed_at_once,
+    translated,
+)
+
+CLOSED_AT_ONCE = 3  # so often in a row and never otherwise: that is an answer
+DEFAULT_REPLICATION = 3  # Hadoop's
+KDC_TIMEOUT_S = 5.0
+KEPT_S = 3.5  # hdfs-native uses a connection to a DataNode again for 3 s
+
+_backends: dict[tuple[object, ...], "HdfsBackend"] = {}
+_forked_s = -KEPT_S  # when this process was, by the monotonic clock
+
+
+def _note_fork() -> None:
+    global _forked_s
+    _forked_s = time.monotonic()
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
+
+def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """Returns the file system of a cluster and the path of `url` in it.
+
+    Raises:
+      StorageError: if the configuration lacks what the URL needs.
+      NotAuthenticatedError: if the keytab or the principal cannot be used.
+    """
+    conf, login = load_conf(), current_login()
+    location = locate(url, conf, user=_user(login).partition("@")[0].partition("/")[0])
+    key = (location.root, id(conf), login)  # a configuration is kept for good
+    if key not in _backends:
+        _backends.setdefault(key, HdfsBackend(location, conf, login))
+    return file_system(_backends[key]), location.path
+
+
+def _user(login: Login | None) -> str:
+    if login is not None and login.principal:
+        return login.principal
+    return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+
+
+class HdfsBackend(Backend):
+    """The requests to one cluster, by hdfs-native."""
+
+    type_name = "hdfs"
+
+    def __init__(
+        self, location: Location, conf: HadoopConf, login: Login | None
+    ) -> None:
+        self.root = location.root
+        self._login, self._made_by = login, os.getpid()
+        self._conf = client_conf(conf, location, with_login=login is not None)
+        self._replication = replication(conf)
+        self._file_mode, self._folder_mode = modes(conf)
+        self._situation = Situation(
+            who=_user(login),
+            authority=" or ".join(location.name_nodes) or location.root,
+            kerberos=kerberos_is_on(self._conf),
+            protection=self._conf.get("dfs.data.transfer.protection"),
+            sources=conf.sources,
+        )
+        self._clients: dict[int, hdfs_native.Client] = {}  # by process id
+        self._answered, self._closed_at_once = False, 0
+
+    def read(self, path: str) -> bytes:
+        """Returns a file's content: one request for its blocks, one for each."""
+        opened = False
+        try:
+            reader = self.client().read(path)
+            opened = True
+            data = reader.read_range(0, len(reader))
+        except BaseException as error:
+            raise self.translated(error, path, of_data=opened) from error
+        self._answered = True
+        return data
+
+    def reader(self, path: str) -> "_Reader":
+        """Opens a file to read parts of it."""
+        with self.errors(path):
+            return _Reader(self, path, self.client().read(path))
+
+    def writer(self, path: str) -> "_Writer":
+        """Makes a file, in place of another and in a folder that exists."""
+        return self._create(path, self._replication)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a file whole, or not at all, also where a DataNode is lost.
+
+        The client gives up if one of the file's DataNodes cannot be reached, and the
+        NameNode names such ones for minutes. A single copy is soon with one that can;
+        the NameNode makes the others.
+        """
+        try:
+            super().write(path, data)
+        except ConnectionRefusedError:  # the NameNode's
+            raise
+        except ConnectionError:
+            self._write(self._create(path, replication=1), data)
+            with self.errors(path):
+                wanted = self._replication or DEFAULT_REPLICATION
+                self.client().set_replication(path, wanted)
+
+    def _create(self, path: str, replication: int | None) -> "_Writer":
+        options = hdfs_native.WriteOptions(
+            replication=replication,
+            permission=self._file_mode,
+            overwrite=True,
+            create_parent=False,
+        )
+        with self.errors(path):
+            return _Writer(self, path, self.client().create(path, options))
+
+    def status(self, path: str) -> Status:
+        """Returns what is known of `path`."""
+        with self.errors(path):
+            return _status_of(path, self.client().get_file_info(path))
+
+    def listing(self, folder: str) -> list[Status]:
+        """Returns what is directly in a folder."""
+        with self.errors(folder):
+            found = list(self.client().list_status(folder, False))
+        if len(found) == 1 and found[0].path == folder:  # a file lists itself
+            raise NotADirectoryError(
+                errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.root + folder
+            )
+        return [
+            _status_of(posixpath.join(folder, posixpath.basename(status.path)), status)
+            for status in found
+        ]
+
+    def make_folder(self, path: str, parents: bool) -> None:
+        """Makes a folder; it may be there."""
+        with self.errors(path):
+            self.client().mkdirs(path, self._folder_mode, parents)
+
+    def delete(self, path: str, recursive: bool) -> None:
+        """Deletes a file or a folder."""
+        with self.errors(path):
+            if not self.client().delete(path, recursive):
+                raise FileNotFoundError
+
+    def rename(self, source: str, target: str, overwrite: bool) -> None:
+        """Renames at once."""
+        with self.errors(target):
+            self.client().rename(source, target, overwrite)
+
+    def client(self) -> hdfs_native.Client:
+        """Returns this process's client."""
+        found = self._clients.get(os.getpid())
+        return found or self._clients.setdefault(os.getpid(), self._new_client())
+
+    def _new_client(self) -> hdfs_native.Client:
+        time.sleep(max(0, _forked_s + KEPT_S - time.monotonic()))
+        given = {}
+        # A forked process has tickets of its own.
+        login = self._login if os.getpid() == self._made_by else current_login()
+        # A delegation token is only looked for without these.
+        if login and login.keytab and "HADOOP_TOKEN_FILE_LOCATION" not in os.environ:
+            given = {
+                "kerberos_principal": login.principal,
+                "kerberos_keytab": login.keytab,
+                "kerberos_cache": login.cache,
+            }
+        # os.devnull is no folder: it reads no configuration but what is given.
+        return hdfs_native.Client(self.root, self._conf, os.devnull, **given)
+
+    @contextmanager
+    def errors(self, path: str, of_data: bool = False) -> Iterator[None]:
+        """Makes what the client raises a built-in."""
+        try:
+            yield
+        except BaseException as error:
+            raise self.translated(error, path, of_data) from error
+        self._answered = True
+
+    def translated(
+        self, error: BaseException, path: str, of_data: bool
+    ) -> BaseException:
+        """Returns the built-in for what the client raised.
+
+        Args:
+          of_data: whether a DataNode is asked.
+        """
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            return error
+        url = self.root + path
+        if self._answered or not is_closed_at_once(error):
+            self._closed_at_once = 0
+            found = translated(error, url, self._situation, of_data)
+            is_unknown = isinstance(found, NotAuthenticatedError)
+            return self._explained(found, url) if is_unknown else found
+        self._closed_at_once += 1
+        if self._closed_at_once < CLOSED_AT_ONCE and self._situation.kerberos:
+            return translated(error, url, self._situation, of_data)
+        text = (
+            f"{self._situation.authority} closes each connection at once; "
+            f"{closed_advice(self._situation)}"
+        )
+        return NotAuthenticatedError(errno.EACCES, text, url)
+
+    def _explained(self, error: OSError, url: str) -> OSError:
+        """Returns the error with the reason that MIT's library gives, if it has one."""
+        if self._login is not None:
+            try:
+                get_tgt(self._login, KDC_TIMEOUT_S)
+            except KerberosError as cause:
+                return NotAuthenticatedError(errno.EACCES, str(cause), url)
+        return error
+
+
+class _Reader:
+    """An open file; `read_range` may be called by several threads."""
+
+    def __init__(
+        self, backend: HdfsBackend, path: str, reader: hdfs_native.FileReader
+    ) -> None:
+        self._backend, self._path, self._reader = backend, path, reader
+        self.size = len(reader)
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        with self._backend.errors(self._path, of_data=True):
+            return self._reader.read_range(offset, length)
+
+
+class _Writer:
+    """A file in the making."""
+
+    def __init__(
+        self, backend: HdfsBackend, path: str, writer: hdfs_native.FileWriter
+    ) -> None:
+        self._backend, self._path, self._writer = backend, path, writer
+
+    def write(self, data: bytes) -> None:
+        with self._backend.errors(self._path, of_data=True):
+            self._writer.write(data)
+
+    def close(self) -> None:
+        with self._backend.errors(self._path, of_data=True):
+            self._writer.close()
+
+    def abort(self) -> None:
+        with suppress(Exception):
+            self._backend.client().delete(self._path, False)
+
+
+def _status_of(path: str, status: hdfs_native.FileStatus) -> Status:
+    return Status(
+        path,
+        status.isdir,
+        status.length,
+        status.modification_time,
+        status.owner,
+        status.group,
+        status.permission & 0o1777,
+        status.replication or 0,
+    )

@@ -1,0 +1,280 @@
+"""Object stores as file systems: what `poets.storage.objects` connects to.
+
+An object appears whole when its upload ends, and nothing can be renamed: what is called
+so here copies on the server and deletes, so that of two renames at once both may win.
+Folders are what the keys of objects make them; one that was made and is still empty is
+seen by the process that made it. A folder replaces another file by file, with
+`saved_model.pb` last; what the earlier one had besides is deleted then.
+"""
+
+import contextlib
+import errno
+import os
+import posixpath
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow
+import pyarrow.fs
+from pyarrow.fs import FileInfo, FileSelector, FileType
+
+from poets.errors import NotAuthenticatedError
+from poets.storage.handler import Attributes, Backend, Handler, Status
+from poets.storage.object_errors import no_bucket, told
+from poets.storage.streams import Reader, Writer
+
+COPYING_THREADS = 8
+LAST = "saved_model.pb"
+"""Who finds it takes the folder for a SavedModel, so it comes last."""
+
+
+def file_system(store: pyarrow.fs.FileSystem, scheme: str) -> pyarrow.fs.PyFileSystem:
+    """Returns the file system that is made of a client of pyarrow's."""
+    return pyarrow.fs.PyFileSystem(ObjectHandler(ObjectBackend(store, scheme)))
+
+
+class ObjectBackend(Backend):
+    """The requests of pyarrow's client, with errors as built-ins."""
+
+    def __init__(self, store: pyarrow.fs.FileSystem, scheme: str) -> None:
+        self.type_name = scheme
+        self.root = f"{scheme}://"
+        self._store = store
+        self._buckets: set[str] = set()
+        self._made: set[str] = set()  # folders, in which there may be nothing yet
+
+    def status(self, path: str) -> Status:
+        try:
+            with told(self.type_name, path):
+                info = self._store.get_file_info(path)
+        except PermissionError:
+            self._require_keys(path)
+            raise
+        if info.type == FileType.NotFound:
+            self.require_bucket(path)
+            if path not in self._made:
+                raise FileNotFoundError(
+                    errno.ENOENT, os.strerror(errno.ENOENT), self.root + path
+                )
+            info = FileInfo(path, FileType.Directory)
+        return _status_of(info)
+
+    def listing(self, folder: str) -> list[Status]:
+        if self.type_name == "s3":
+            return self.tree(folder, 0)
+        # Google's client leaves out a folder that has no object of its own.
+        found: dict[str, Status] = {}
+        for status in self.tree(folder, 1):
+            name, slash, _ = status.path[len(folder) + 1 :].partition("/")
+            path = posixpath.join(folder, name)
+            if slash:
+                status = _status_of(FileInfo(path, FileType.Directory))
+            found[path] = status
+        return list(found.values())
+
+    def tree(self, folder: str, depth: int) -> list[Status]:
+        """Returns what is in a folder or, with a depth above 0, all that is below it.
+
+        That is one request for each 1,000 objects.
+        """
+        selector = FileSelector(folder, recursive=depth > 0)
+        try:
+            with told(self.type_name, folder):
+                infos = self._store.get_file_info(selector)
+        except FileNotFoundError:
+            if folder not in self._made:
+                raise
+            infos = []
+        return [_status_of(info) for info in infos]
+
+    def read(self, path: str) -> bytes:
+        with (
+            told(self.type_name, path),
+            self._store.open_input_stream(path) as stream,
+        ):
+            return stream.read()
+
+    def reader(self, path: str) -> Reader:
+        with told(self.type_name, path):
+            return _ObjectReader(self._store.open_input_file(path), self, path)
+
+    def writer(self, path: str) -> Writer:
+        with told(self.type_name, path):
+            return _ObjectWriter(self._store.open_output_stream(path), self, path)
+
+    def make_folder(self, path: str, parents: bool) -> None:
+        """Remembers it: a store has a folder once something is in it."""
+        while "/" in path:
+            self._made.add(path)
+            path = posixpath.dirname(path)
+
+    def delete(self, path: str, recursive: bool) -> None:
+        if recursive and "/" not in path.strip("/"):
+            raise OSError(errno.EPERM, "a bucket is not emptied", self.root + path)
+        if recursive and self.status(path).is_folder:
+            self._delete_folder(path)
+            return
+        with told(self.type_name, path):
+            self._store.delete_file(path)
+
+    def rename(self, source: str, target: str, overwrite: bool) -> None:
+        is_folder = self.status(source).is_folder
+        with told(self.type_name, target):
+            found = self._store.get_file_info(target).type
+        same = (found == FileType.Directory) == is_folder
+        if found != FileType.NotFound and not (overwrite and same):
+            text = os.strerror(errno.EEXIST)
+            raise FileExistsError(errno.EEXIST, text, self.root + target)
+        if is_folder:
+            self._move_folder(source, target, found != FileType.NotFound)
+        else:
+            with told(self.type_name, target):
+                self._store.copy_file(source, target)
+                self._store.delete_file(source)
+
+    def require_bucket(self, path: str) -> None:
+        """Raises FileNotFoundError if the bucket of a path does not exist.
+
+        A store that does not tell, since that may be forbidden, is asked no more.
+        """
+        bucket = path.partition("/")[0]
+        if bucket in self._buckets:
+            return
+        with contextlib.suppress(PermissionError), told(self.type_name, path):
+            if self._store.get_file_info(bucket).type == FileType.NotFound:
+                raise no_bucket(self.type_name, path)
+        self._buckets.add(bucket)
+
+    def _require_keys(self, path: str) -> None:
+        """Raises NotAuthenticatedError if it is the keys that are wrong.
+
+        The answer to a HEAD request has no text that could say so; a listing has.
+        """
+        try:
+            self.tree(path, 0)
+        except NotAuthenticatedError:
+            raise
+        except OSError:
+            pass
+
+    def _move_folder(self, source: str, target: str, replaces: bool) -> None:
+        names = self._names(source)
+        stale = self._names(target) - names if replaces else set()
+
+        def copy(name: str) -> None:
+            with told(self.type_name, target):
+                self._store.copy_file(
+                    posixpath.join(source, name), posixpath.join(target, name)
+                )
+
+        with ThreadPoolExecutor(COPYING_THREADS) as pool:
+            list(pool.map(copy, names - {LAST}))
+        if LAST in names:
+            copy(LAST)
+        with told(self.type_name, target):
+            for name in stale:
+                self._store.delete_file(posixpath.join(target, name))
+        self._delete_folder(source)
+
+    def _delete_folder(self, path: str) -> None:
+        self._made = {
+            made for made in self._made if not f"{made}/".startswith(f"{path}/")
+        }
+        # Google's client deletes what is in it, and then misses an object for itself.
+        with contextlib.suppress(FileNotFoundError), told(self.type_name, path):
+            self._store.delete_dir(path)
+
+    def _names(self, folder: str) -> set[str]:
+        return {
+            status.path[len(folder) + 1 :]
+            for status in self.tree(folder, 1 << 30)
+            if not status.is_folder
+        }
+
+
+class ObjectHandler(Handler):
+    """What differs from file systems that have folders."""
+
+    replaces_folders = True  # by `rename` with `overwrite`
+    backend: ObjectBackend
+
+    def get_file_info(self, paths: list[str]) -> list[FileInfo]:
+        """Returns what is at each path.
+
+        Raises:
+          FileNotFoundError: if the bucket does not exist: not even nothing is there.
+        """
+        infos = super().get_file_info(paths)
+        for info in infos:
+            if info.type == FileType.NotFound:
+                self._call(
+                    self.backend.require_bucket, info.path, what="looking at the bucket"
+                )
+        return [_without_time_of_folder(info) for info in infos]
+
+    def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
+        """Returns what is in a folder, or below it."""
+        infos = super().get_file_info_selector(selector)
+        return [_without_time_of_folder(info) for info in infos]
+
+    def attributes(self, folder: str) -> dict[str, Attributes]:
+        """Returns question marks: objects have neither an owner nor permissions."""
+        return {
+            posixpath.basename(status.path): Attributes("?", "?", "?" * 9, 1, False)
+            for status in self._listing(folder)
+        }
+
+    def _walk(self, folder: str, depth: int = 1 << 30) -> list[Status]:
+        if depth == 0:
+            return self._listing(folder)
+        return self._call(self.backend.tree, folder, depth, what="listing the folder")
+
+
+class _ObjectReader:
+    def __init__(
+        self, file: pyarrow.NativeFile, backend: ObjectBackend, path: str
+    ) -> None:
+        self.size = file.size()
+        self._file, self._scheme, self._path = file, backend.type_name, path
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        with told(self._scheme, self._path):
+            return self._file.read_at(length, offset)
+
+
+class _ObjectWriter:
+    def __init__(
+        self, stream: pyarrow.NativeFile, backend: ObjectBackend, path: str
+    ) -> None:
+        self._stream, self._backend, self._path = stream, backend, path
+
+    def write(self, data: bytes) -> None:
+        with told(self._backend.type_name, self._path):
+            self._stream.write(data)
+
+    def close(self) -> None:
+        with told(self._backend.type_name, self._path):
+            self._stream.close()
+
+    def abort(self) -> None:
+        with contextlib.suppress(Exception):  # half an object; there is no other way
+            self._stream.close()
+            self._backend.delete(self._path, recursive=False)
+
+
+def _without_time_of_folder(info: FileInfo) -> FileInfo:
+    if info.type == FileType.Directory:
+        return FileInfo(info.path, FileType.Directory)
+    return info
+
+
+def _status_of(info: FileInfo) -> Status:
+    return Status(
+        path=info.path,
+        is_folder=info.type == FileType.Directory,
+        size=info.size or 0,
+        mtime_ms=(info.mtime_ns or 0) // 1_000_000,
+        owner="",
+        group="",
+        mode=0,
+        replication=0,
+    )

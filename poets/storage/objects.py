@@ -1,0 +1,181 @@
+"""Object stores by pyarrow's own clients: `s3://bucket/key` and `gs://bucket/key`.
+
+    open_storage("s3://photos/flowers") ──> PyFileSystem ──> ObjectHandler
+                                                                  │ calls.call
+       variables of the environment ──> S3FileSystem, GcsFileSystem <── ObjectBackend
+
+    S3      see `poets.storage.s3_settings`
+    Google  GOOGLE_APPLICATION_CREDENTIALS, else what Google's client finds; nobody in
+            particular with CLOUDSDK_AUTH_DISABLE_CREDENTIALS=1 or an emulator at
+            STORAGE_EMULATOR_HOST
+
+Keys are taken verbatim: "#", "?", "%" and blanks are characters of a name.
+"""
+
+import json
+import os
+from datetime import timedelta
+from functools import lru_cache
+from urllib.parse import quote
+
+import pyarrow
+import pyarrow.fs
+
+from poets.errors import ConfigError, StorageError
+from poets.storage.calls import call, deadline
+from poets.storage.object_backend import file_system
+from poets.storage.object_errors import told
+from poets.storage.s3_settings import S3Settings, s3_settings
+
+CONNECT_TIMEOUT_S = 10
+REQUEST_TIMEOUT_S = 60
+IN_FLIGHT = 32
+"""Connections to a store; the client has as many as Arrow has I/O threads."""
+
+
+def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """Returns the file system of a store, and the path "bucket/key" in it.
+
+    Raises:
+      ConfigError: if the environment does not say how to reach the store.
+      StorageError: if the URL names no bucket, or no key that there can be.
+    """
+    scheme, _, path = url.partition("://")
+    scheme = scheme.lower()
+    path = _checked(path, scheme)
+    if scheme == "gs":
+        return _google(os.getpid(), *_google_settings()), path
+    settings = s3_settings()
+    region = settings.region or _region_of(path.partition("/")[0])
+    return _s3(os.getpid(), settings, region), path
+
+
+@lru_cache(maxsize=8)
+def _s3(pid: int, settings: S3Settings, region: str) -> pyarrow.fs.PyFileSystem:
+    """Returns the one client that a process has for these settings."""
+    if pyarrow.io_thread_count() < IN_FLIGHT:
+        pyarrow.set_io_thread_count(IN_FLIGHT)
+    if settings.address:  # few stores but AWS's know the checksums that the SDK adds
+        os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+    scheme = "https" if settings.uses_https else "http"
+    if settings.verifies or not settings.uses_https:
+        store = pyarrow.fs.S3FileSystem(
+            access_key=settings.access_key or None,
+            secret_key=settings.secret_key or None,
+            session_token=settings.session_token or None,
+            region=region,
+            scheme=scheme,
+            endpoint_override=settings.address or None,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            request_timeout=REQUEST_TIMEOUT_S,
+            allow_delayed_open=True,  # a small object is one request
+            retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=1),
+            tls_ca_file_path=settings.ca_file or None,
+        )
+    else:  # only a URL can say so; the keys it finds in the environment itself
+        options = f"region={quote(region)}&scheme=https&tls_verify_certificates=false"
+        if settings.address:
+            options += f"&endpoint_override={quote(settings.address)}"
+        store, _ = pyarrow.fs.FileSystem.from_uri(
+            f"s3://bucket?{options}&allow_delayed_open=true"
+        )
+    return file_system(store, "s3")
+
+
+@lru_cache(maxsize=64)
+def _region_of(bucket: str) -> str:
+    """Returns where AWS has a bucket, as it tells anybody who asks."""
+    url = f"s3://{bucket}"
+
+    def ask() -> str:
+        with told("s3", bucket):
+            return pyarrow.fs.resolve_s3_region(bucket)
+
+    try:
+        with deadline(CONNECT_TIMEOUT_S):
+            return call(ask, what="asking for the bucket's region", url=url)
+    except OSError as error:
+        raise StorageError(
+            f"cannot open {url!r}: AWS does not tell the bucket's region: "
+            f"{error.strerror}; set AWS_REGION, or S3_ENDPOINT for another store"
+        ) from error
+
+
+@lru_cache(maxsize=8)
+def _google(
+    pid: int, address: str, scheme: str, anonymous: bool
+) -> pyarrow.fs.PyFileSystem:
+    """Returns the one client that a process has for these settings."""
+    store = pyarrow.fs.GcsFileSystem(
+        anonymous=anonymous,
+        scheme=scheme,
+        endpoint_override=address or None,
+        retry_time_limit=timedelta(seconds=CONNECT_TIMEOUT_S),  # then we try again
+    )
+    return file_system(store, "gs")
+
+
+def _google_settings() -> tuple[str, str, bool]:
+    """Returns the address, the scheme, and whether nobody in particular asks.
+
+    Raises:
+      ConfigError: if a variable is malformed.
+    """
+    if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
+        scheme, separator, address = emulator.rstrip("/").rpartition("://")
+        if scheme not in ("", "http", "https") or not address or "/" in address:
+            raise ConfigError(
+                f"cannot use Google Cloud Storage: STORAGE_EMULATOR_HOST={emulator!r} "
+                "is no address; write http://host:port"
+            )
+        return address, scheme or "http", True
+    if os.environ.get("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "").lower() in ("1", "true"):
+        return "", "https", True
+    name = "GOOGLE_APPLICATION_CREDENTIALS"
+    if path := os.environ.get(name):
+        try:
+            with open(path, encoding="utf-8") as file:
+                kind = json.load(file).get("type")
+        except (OSError, ValueError, AttributeError) as error:
+            found = getattr(error, "strerror", None) or "it is no JSON object"
+            raise ConfigError(
+                f"cannot use Google Cloud Storage: {name}={path!r}: {found}; name the "
+                "JSON file of a service account"
+            ) from error
+        if not isinstance(kind, str):
+            raise ConfigError(
+                f"cannot use Google Cloud Storage: {name}={path!r} has no 'type'; name "
+                "the JSON file of a service account"
+            )
+    return "", "https", False
+
+
+def _checked(path: str, scheme: str) -> str:
+    """Returns "bucket/key" without slashes at its end.
+
+    Raises:
+      StorageError: if there is no bucket, or pyarrow cannot name the key.
+    """
+    path = path.rstrip("/")
+    bucket = path.partition("/")[0]
+    if ":" in bucket or "@" in bucket:  # not shown: it may be a key
+        raise StorageError(
+            f"cannot open a URL of {scheme}://: found ':' or '@' where the bucket's "
+            "name ends; keys and addresses do not belong in URLs, set the variables of "
+            "the environment"
+        )
+    faults = {
+        "no bucket": not bucket,
+        "an empty folder name": "//" in path,
+        "a NUL character": "\0" in path,
+        "a character that is no Unicode text": (
+            path != path.encode(errors="ignore").decode()
+        ),
+    }
+    found = next((fault for fault, there in faults.items() if there), None)
+    if found:
+        raise StorageError(
+            f"cannot open {f'{scheme}://{path}'!r}: found {found}; name "
+            f"{scheme}://bucket/key"
+        )
+    return path

@@ -1,0 +1,151 @@
+"""Where an S3 store is and who asks: `s3_settings()`, from the environment.
+
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN   the keys; without them
+                                    what the AWS SDK finds: profile, role, web identity
+    AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL   http(s)://host:port; the first counts
+    S3_ENDPOINT, S3_USE_HTTPS               host:port without scheme, and 0 or 1
+    AWS_REGION, AWS_DEFAULT_REGION, S3_REGION
+    S3_VERIFY_SSL, AWS_CA_BUNDLE            0 or 1; a file of certificates
+
+The S3_ names are those of TensorFlow's own S3 client, which the options of older jobs
+carry. What contradicts itself is told, all at once and without a secret.
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+
+from poets.errors import ConfigError, together
+
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
+REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION", "S3_REGION")
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+_SWITCH = {"0": False, "false": False, "1": True, "true": True}
+_ADDRESS = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """How to reach an S3 store.
+
+    Attributes:
+      access_key, secret_key, session_token: "" leaves it to the AWS SDK to find them.
+      address: host:port; "" is AWS itself.
+      uses_https: whether the connection is encrypted.
+      verifies: whether the server's certificate is verified.
+      ca_file: a file of certificates to verify with; "" takes the system's.
+      region: "" leaves it to the AWS SDK.
+    """
+
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+    address: str = ""
+    uses_https: bool = True
+    verifies: bool = True
+    ca_file: str = ""
+    region: str = ""
+
+
+def s3_settings() -> S3Settings:
+    """Returns what the environment says.
+
+    Raises:
+      ConfigError: if variables are malformed or contradict each other.
+    """
+    problems: list[str] = []
+    access_key, secret_key, session_token = _keys(problems)
+    address, uses_https = _endpoint(problems)
+    ca_file = os.environ.get("AWS_CA_BUNDLE", "")
+    if ca_file and not os.path.isfile(ca_file):
+        problems.append(f"AWS_CA_BUNDLE={ca_file!r} is no file")
+    verifies = _switch("S3_VERIFY_SSL", problems)
+    region = _one_of(REGIONS, problems)
+    if problems:
+        raise ConfigError(together("cannot use S3", problems))
+    return S3Settings(
+        *(access_key, secret_key, session_token),
+        address=address,
+        uses_https=uses_https,
+        verifies=verifies is not False,
+        ca_file=ca_file,
+        region=region or ("us-east-1" if address else ""),
+    )
+
+
+def _keys(problems: list[str]) -> list[str]:
+    """Returns the three keys; a problem never shows one."""
+    found = [os.environ.get(name, "") for name in KEYS]
+    for name, value in zip(KEYS, found, strict=True):
+        if re.search(r"\s", value):
+            problems.append(f"{name} has a blank or a line break in it; take it out")
+    present = [name for name, value in zip(KEYS, found, strict=True) if value]
+    missing = [name for name in KEYS[:2] if name not in present]
+    if present and missing:
+        problems.append(
+            f"{' and '.join(present)} without {' and '.join(missing)}; set all of them"
+        )
+    return found
+
+
+def _endpoint(problems: list[str]) -> tuple[str, bool]:
+    """Returns host:port, or "" for AWS itself, and whether HTTPS is used."""
+    asked = _switch("S3_USE_HTTPS", problems)
+    found: dict[str, tuple[str, bool | None]] = {}
+    for name in ENDPOINTS:
+        value = os.environ.get(name, "")
+        if not value:
+            continue
+        scheme, separator, address = value.rstrip("/").rpartition("://")
+        wants_scheme = name != "S3_ENDPOINT"
+        if not _ADDRESS.fullmatch(address) or (
+            wants_scheme and scheme not in ("http", "https")
+        ):
+            form = "http://host:port or https://host" if wants_scheme else "host:port"
+            problems.append(f"{name}={_shown(value)} is no address; write {form}")
+        elif separator and not wants_scheme:
+            problems.append(
+                f"{name}={value!r} has a scheme; write {address!r}, and "
+                "S3_USE_HTTPS=0 or 1"
+            )
+        else:
+            found[name] = (address, scheme == "https" if separator else None)
+    if not found:
+        return "", True
+    name, (address, uses_https) = next(iter(found.items()))
+    other, _ = found.get("S3_ENDPOINT", (address, None))
+    if other != address:
+        problems.append(
+            f"{name} names {address!r} and S3_ENDPOINT names {other!r}; unset one"
+        )
+    if None not in (asked, uses_https) and asked != uses_https:
+        problems.append(
+            f"{name} begins with {'https' if uses_https else 'http'} and "
+            f"S3_USE_HTTPS={os.environ['S3_USE_HTTPS']}; unset one"
+        )
+    if uses_https is None:
+        uses_https = asked is not False
+    return address, uses_https
+
+
+def _switch(name: str, problems: list[str]) -> bool | None:
+    value = os.environ.get(name, "")
+    if value and value.lower() not in _SWITCH:
+        problems.append(f"{name}={value!r}; write 0 or 1")
+    return _SWITCH.get(value.lower())
+
+
+def _one_of(names: tuple[str, ...], problems: list[str]) -> str:
+    """Returns the value that variables agree on, or ""."""
+    found = {name: value for name in names if (value := os.environ.get(name))}
+    if len(set(found.values())) > 1:
+        told = " and ".join(f"{name}={value!r}" for name, value in found.items())
+        problems.append(f"{told} differ; unset all but one")
+    return next(iter(found.values()), "")
+
+
+def _shown(value: str) -> str:
+    """Returns an address as a message may show it: without a user and a password."""
+    before, separator, address = value.rpartition("@")
+    return repr(f"***@{address}" if separator else value)

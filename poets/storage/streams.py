@@ -1,0 +1,182 @@
+"""Files of a backend as pyarrow reads and writes them.
+
+    ReadFile    any part, any number of times; opened again when a server is lost
+    WriteFile   written once, from begin to end; gone if the writing fails
+
+Each request has the deadline of `calls`.
+"""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+from poets.storage.calls import call
+
+REQUEST_BYTES = 32 << 20  # at most so much has to arrive within one deadline
+
+
+class Reader(Protocol):
+    """A file that is open for reading.
+
+    `read_range` is called with 0 <= offset, 0 < length, offset + length <= size.
+    """
+
+    size: int
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        """Returns `length` bytes from `offset` on."""
+
+
+class Writer(Protocol):
+    """A file in the making."""
+
+    def write(self, data: bytes) -> None:
+        """Adds to the end."""
+
+    def close(self) -> None:
+        """Ends the file: it is complete."""
+
+    def abort(self) -> None:
+        """Removes the file, as well as that goes; raises nothing."""
+
+
+class ReadFile:
+    """A Python file for `pyarrow.PythonFile`, mode "r"; one thread at a time."""
+
+    def __init__(self, open_reader: Callable[[], Reader], url: str) -> None:
+        self._open_reader, self._url = open_reader, url
+        self._reader: Reader | None = None
+        self._reader = call(open_reader, what="opening the file", url=url)
+        self._size = self._reader.size
+        self._position = 0
+        self.closed = False
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def writable(self) -> bool:
+        """Returns False."""
+        return False
+
+    def tell(self) -> int:
+        """Returns the position, in bytes from the begin."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Moves to a position, at most to the end, and returns it."""
+        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}
+        self._position = min(max(begin[whence] + offset, 0), self._size)
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Returns up to `size` bytes, all that is left if it is negative or None."""
+        left = self._size - self._position
+        wanted = left if size is None or size < 0 else min(size, left)
+        parts = []
+        while wanted:
+            length = min(wanted, REQUEST_BYTES)
+            parts.append(
+                call(
+                    *(self._read_range, self._position, length),
+                    what="reading the file",
+                    url=self._url,
+                )
+            )
+            self._position += length
+            wanted -= length
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def flush(self) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Lets go of the reader."""
+        self._reader, self.closed = None, True
+
+    def _read_range(self, offset: int, length: int) -> bytes:
+        reader = self._reader or self._open_reader()
+        if reader.size != self._size:
+            raise OSError(
+                errno.ESTALE,
+                f"it had {self._size} bytes and has {reader.size} now: another file "
+                "took its place; read it again",
+                self._url,
+            )
+        self._reader = None  # the next try asks anew where the blocks are
+        data = reader.read_range(offset, length)
+        self._reader = reader
+        return data
+
+
+class WriteFile:
+    """A Python file for `pyarrow.PythonFile`, mode "w"."""
+
+    def __init__(self, open_writer: Callable[[], Writer], url: str) -> None:
+        self._url = url
+        self._position = 0
+        # pyarrow closes a stream also when the block that writes fails, and does not
+        # tell; it is called while that block's exception is handled, though.
+        self._handled = sys.exc_info()[1]
+        self.closed = False
+        self._writer = call(open_writer, what="creating the file", url=url)
+
+    def readable(self) -> bool:
+        """Returns False."""
+        return False
+
+    def seekable(self) -> bool:
+        """Returns False."""
+        return False
+
+    def writable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def tell(self) -> int:
+        """Returns how many bytes were written."""
+        return self._position
+
+    def write(self, data: object) -> int:
+        """Adds `data` to the end and returns its length."""
+        # A client may take ten times as long to copy a pyarrow.Buffer as bytes.
+        taken = data if isinstance(data, bytes) else bytes(memoryview(data))  # type: ignore[arg-type]
+        for start in range(0, len(taken), REQUEST_BYTES):
+            part = taken[start : start + REQUEST_BYTES]
+            self._once(self._writer.write, part, what="writing the file")
+        self._position += len(taken)
+        return len(taken)
+
+    def flush(self) -> None:
+        """Does nothing: the file appears when it is closed."""
+
+    def close(self) -> None:
+        """Ends the file; removes it if the block that writes it has failed."""
+        if self.closed:
+            return
+        if sys.exc_info()[1] is not self._handled:
+            self.abort()
+            return
+        self._once(self._writer.close, what="closing the file")
+        self.closed = True
+
+    def abort(self) -> None:
+        """Removes the file, as well as that goes."""
+        self.closed = True
+        with contextlib.suppress(OSError):
+            call(self._writer.abort, what="removing the file", url=self._url)
+
+    def _once(self, function: Callable[..., None], *args: bytes, what: str) -> None:
+        """Makes a request that must not be repeated; without it the file is gone."""
+        try:
+            call(function, *args, what=what, url=self._url, repeat=False)
+        except BaseException:
+            self.abort()
+            raise

@@ -1,0 +1,350 @@
+"""HDFS by its web interface: `webhdfs://`, with TLS `swebhdfs://`, and HttpFS.
+
+    webhdfs://host/p           http://host:9870
+    swebhdfs://host/p          https://host:9871
+    webhdfs://host:14000/p     HttpFS, which has the same interface
+    webhdfs://nameservice/p    dfs.namenode.http-address.<nameservice>.<each>
+    webhdfs://default/p        the NameNode of fs.defaultFS; also webhdfs:///p
+
+Kerberos is used where the configuration or the login says so, else the name of the
+user. HttpFS renames without options: there a file is replaced in two steps.
+"""
+
+import contextlib
+import errno
+import getpass
+import os
+import posixpath
+import re
+import threading
+from collections.abc import Iterator
+from queue import Full, Queue
+
+import pyarrow.fs
+
+from poets.errors import StorageError
+from poets.kerberos.login import current_login
+from poets.storage.hadoop_conf import HadoopConf, load_conf
+from poets.storage.hadoop_url import locate, names
+from poets.storage.handler import Backend, Status, file_system
+from poets.storage.hdfs_conf import kerberos_is_on, modes, replication
+from poets.storage.hdfs_errors import Situation
+from poets.storage.old_rename import bring_back, refuse_target
+from poets.storage.streams import Reader, Writer
+from poets.storage.webhdfs_client import Client
+
+CA_VARIABLES = ("POETS_CA_FILE", "REQUESTS_CA_BUNDLE")  # the first that is set
+
+_WEB = {  # scheme -> (of the addresses, the key of their configuration, usual port)
+    "webhdfs": ("http", "dfs.namenode.http-address", 9870),
+    "swebhdfs": ("https", "dfs.namenode.https-address", 9871),
+}
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?")
+
+_backends: dict[tuple[object, ...], "WebHdfs"] = {}
+
+
+def _renew() -> None:
+    for backend in _backends.values():
+        backend.renew()
+
+
+os.register_at_fork(after_in_child=_renew)
+
+
+def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """Returns the file system of a cluster's web interface, and the path of `url`.
+
+    Raises:
+      StorageError: if the URL or the configuration does not name a web interface, or
+        the file of POETS_CA_FILE or REQUESTS_CA_BUNDLE is missing.
+      NotAuthenticatedError: if the keytab or the principal cannot be used.
+    """
+    conf, login = load_conf(), current_login()
+    named = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+    who = (login and login.principal) or named
+    user = re.split("[/@]", who)[0]
+    scheme, _, rest = url.partition("://")
+    authority = rest.partition("/")[0]
+    if authority and not _HOST.fullmatch(authority):
+        host = authority.rpartition("@")[2]  # before it might be a password
+        raise StorageError(
+            f"cannot open a URL: {host!r} is no host; give {scheme}://host:port/path"
+        )
+    location = locate(url, conf, user)
+    is_default = authority in ("", "default")
+    if is_default:
+        authority = location.root.partition("://")[2]
+    addresses = _addresses(scheme.lower(), authority, is_default, conf, url)
+    if is_default and len(addresses) == 1:  # its port is the one for RPC
+        authority = addresses[0].partition("://")[2]
+    with_kerberos = login is not None or kerberos_is_on(conf)
+    ca_variable = next(filter(os.environ.get, CA_VARIABLES), None)
+    ca_file = os.environ[ca_variable] if ca_variable else None
+    if ca_file and not os.path.exists(ca_file):
+        raise StorageError(
+            f"cannot open {url!r}: there is no file {ca_file!r}; correct {ca_variable}"
+        )
+    root = f"{scheme.lower()}://{authority}"
+    key = (root, id(conf), login, who, ca_file)  # a configuration is kept for good
+    if key not in _backends:
+        situation = Situation(
+            who=who,
+            authority=" or ".join(addresses),
+            kerberos=with_kerberos,
+            protection=conf.get("dfs.data.transfer.protection"),
+            sources=conf.sources,
+        )
+        client = Client(addresses, None if with_kerberos else user, ca_file, situation)
+        _backends.setdefault(key, WebHdfs(root, client, conf))
+    return file_system(_backends[key]), location.path
+
+
+def _addresses(
+    scheme: str, authority: str, is_default: bool, conf: HadoopConf, url: str
+) -> list[str]:
+    """Returns "http://host:port" of each NameNode.
+
+    Args:
+      is_default: whether the authority is that of fs.defaultFS, with its RPC port.
+    """
+    http, key, usual_port = _WEB[scheme]
+    listed = names(conf.get(f"dfs.ha.namenodes.{authority}", ""))
+    keys = [f"{key}.{authority}.{name}" for name in listed]
+    missing = [name for name in keys if name not in conf]
+    if missing:
+        raise StorageError(
+            f"cannot open {url!r}: {', '.join(missing)} is not set, although "
+            f"{conf.source_of(f'dfs.ha.namenodes.{authority}')} names these NameNodes; "
+            "add it there"
+        )
+    if keys:
+        found = [conf[name] for name in keys]
+    elif f"{key}.{authority}" in conf:
+        found = [conf[f"{key}.{authority}"]]
+    elif is_default:
+        host = authority.rpartition(":")[0] or authority
+        given = conf.get(key, f"{host}:{usual_port}")
+        found = [re.sub(r"^0\.0\.0\.0(?=:)", host, given)]
+    else:
+        found = [authority]
+    matches = [_HOST.fullmatch(address) for address in found]
+    if None in matches:
+        raise StorageError(
+            f"cannot open {url!r}: {found[matches.index(None)]!r} is no host; correct "
+            f"{key} in {', '.join(conf.sources)}"
+        )
+    return [
+        f"{http}://{match['host']}:{match['port'] or usual_port}"
+        for match in matches
+        if match
+    ]
+
+
+class WebHdfs(Backend):
+    """The requests to one cluster's web interface."""
+
+    type_name = "webhdfs"
+
+    def __init__(self, root: str, client: Client, conf: HadoopConf) -> None:
+        self.root, self._client = root, client
+        file_mode, folder_mode = modes(conf)
+        self._file = {"permission": f"{file_mode:o}", "replication": replication(conf)}
+        self._folder = {"permission": f"{folder_mode:o}"}
+
+    def renew(self) -> None:
+        """Forgets the connections, which are the parent's after a fork."""
+        self._client.renew()
+
+    def status(self, path: str) -> Status:
+        """Returns what is known of `path`."""
+        with self._client.errors(self.root + path):
+            return _status_of(
+                path, self._client._get_file_status(path).json()["FileStatus"]
+            )
+
+    def listing(self, folder: str) -> list[Status]:
+        """Returns what is directly in a folder."""
+        with self._client.errors(self.root + folder):
+            answer = self._client._list_status(folder).json()
+            found = answer["FileStatuses"]["FileStatus"]
+            if len(found) == 1 and not found[0]["pathSuffix"]:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            return [
+                _status_of(posixpath.join(folder, each["pathSuffix"]), each)
+                for each in found
+            ]
+
+    def read(self, path: str) -> bytes:
+        """Returns the content of a file."""
+        with self._client.errors(self.root + path):
+            return self._client.read(path)
+
+    def reader(self, path: str) -> Reader:
+        """Looks how long a file is, to read parts of it."""
+        status = self.status(path)
+        if status.is_folder:
+            number = errno.EISDIR
+            raise IsADirectoryError(number, os.strerror(number), self.root + path)
+        return _Reader(self, path, status.size)
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """Returns a part of a file, all of it or an error."""
+        with self._client.errors(self.root + path):
+            data = self._client.read(path, offset, length)
+            if len(data) != length:
+                raise ConnectionError(
+                    errno.EIO, f"{len(data)} bytes came where {length} were asked for"
+                )
+            return data
+
+    def writer(self, path: str) -> Writer:
+        """Makes an empty file, and sends what is written to take its place."""
+        self.write(path, b"")
+        return _Upload(self, path)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a file whole, or not at all."""
+        try:
+            self.send(path, data)
+        except OSError as error:
+            if type(error) not in (ConnectionError, OSError):
+                raise  # nothing has begun
+            with contextlib.suppress(ConnectionError):
+                if data:  # a refusal may not be heard while data is sent: ask again
+                    self.send(path, b"")
+            self.discard(path)
+            raise
+
+    def send(self, path: str, data: bytes | Iterator[bytes]) -> None:
+        """Makes a file, in place of another."""
+        with self._client.errors(self.root + path):
+            self._client.write(path, data, createparent="false", **self._file)
+
+    def discard(self, path: str) -> None:
+        """Deletes a file, as well as that goes."""
+        with contextlib.suppress(OSError):
+            self.delete(path, recursive=False)
+
+    def make_folder(self, path: str, parents: bool) -> None:
+        """Makes a folder; the interface always makes its parents."""
+        if not parents:
+            self.status(posixpath.dirname(path))
+        with self._client.errors(self.root + path):
+            self._client._mkdirs(path, **self._folder)
+
+    def delete(self, path: str, recursive: bool) -> None:
+        """Deletes a file or a folder."""
+        with self._client.errors(self.root + path):
+            answer = self._client._delete(path, recursive=str(recursive).lower())
+            if not answer.json()["boolean"]:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    def rename(self, source: str, target: str, overwrite: bool) -> None:
+        """Renames at once, except a file over another through HttpFS."""
+        options = "OVERWRITE" if overwrite else "NONE"
+        moved = self._rename(source, target, options)
+        if moved is None:
+            return
+        if not moved and refuse_target(self, source, target, overwrite):
+            self.delete(target, recursive=False)
+            moved = self._rename(source, target, options)
+        if not moved:
+            raise OSError(errno.EIO, "the server did not rename it", self.root + target)
+        bring_back(self, self._rename, source, target)
+
+    def _rename(self, source: str, target: str, options: str = "NONE") -> bool | None:
+        """Returns what HttpFS says, which ignores the options, or None."""
+        with self._client.errors(self.root + target):
+            answer = self._client._rename(
+                source, destination=target, renameoptions=options
+            )
+            return answer.json()["boolean"] if answer.content else None
+
+
+def _status_of(path: str, found: dict[str, str | int | bool]) -> Status:
+    return Status(
+        path=path,
+        is_folder=found["type"] == "DIRECTORY",
+        size=int(found["length"]),
+        mtime_ms=int(found["modificationTime"]),
+        owner=str(found["owner"]),
+        group=str(found["group"]),
+        mode=int(str(found["permission"]), 8),
+        replication=int(found["replication"]),
+        has_acl=bool(found.get("aclBit", False)),
+    )
+
+
+class _Reader:
+    """A file of which parts are read, each by requests of its own."""
+
+    def __init__(self, backend: WebHdfs, path: str, size: int) -> None:
+        self._backend, self._path, self.size = backend, path, size
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        """Returns `length` bytes from `offset` on."""
+        return self._backend.read_range(self._path, offset, length)
+
+
+class _Upload:
+    """A file in the making: a thread sends the parts while they are written.
+
+    write ──> queue of one part ──> thread ──> one request, to a DataNode
+    """
+
+    def __init__(self, backend: WebHdfs, path: str) -> None:
+        self._backend, self._path = backend, path
+        self._parts: Queue[bytes | None] = Queue(1)
+        self._written = 0
+        self._failure: BaseException | None = None
+        self._is_aborted = False
+        self._thread = threading.Thread(target=self._send, name="upload", daemon=True)
+        self._thread.start()
+
+    def write(self, data: bytes) -> None:
+        """Adds to the end; waits while an earlier part is sent."""
+        while self._thread.is_alive():
+            try:
+                self._parts.put(data, timeout=1)
+            except Full:
+                continue
+            self._written += len(data)
+            return
+        raise self._failure or ConnectionError(errno.EIO, "the upload has ended")
+
+    def close(self) -> None:
+        """Waits until all is sent, and looks whether it arrived."""
+        self._parts.put(None)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        size = self._backend.status(self._path).size
+        if size != self._written:
+            raise ConnectionError(
+                errno.EIO,
+                f"{self._written} bytes were sent and {size} are there",
+                self._backend.root + self._path,
+            )
+
+    def abort(self) -> None:
+        """Ends the request and deletes the file.
+
+        A request that breaks off might be carried out after the deletion.
+        """
+        self._is_aborted = True
+        with contextlib.suppress(Full):  # the thread takes the part that waits
+            self._parts.put_nowait(None)
+        self._thread.join()
+        self._backend.discard(self._path)
+
+    def _send(self) -> None:
+        try:
+            self._backend.send(self._path, self._taken())
+        except BaseException as error:
+            self._failure = error
+
+    def _taken(self) -> Iterator[bytes]:
+        while (part := self._parts.get()) is not None and not self._is_aborted:
+            if part:  # an empty chunk would end the body
+                yield part

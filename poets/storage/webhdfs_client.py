@@ -1,0 +1,363 @@
+"""The requests of HDFS's web interface: signed, redirected, refusals as built-ins.
+
+    Client ──> NameNode   Kerberos for the first request, then its cookie hadoop.auth
+       │          └── 307, or 200 from HttpFS, which has the data itself
+       └─────> DataNode   the token in the redirect's URL says who asks
+
+HdfsCLI makes the requests and turns to the next NameNode. Threads share a client: each
+request that needs Kerberos has a GSS context of its own. Tickets, tokens and cookies
+reach no message, no exception and no log.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import hdfs
+import requests
+from hdfs.client import _Request
+from requests.adapters import HTTPAdapter
+from requests_kerberos import OPTIONAL, HTTPKerberosAuth
+from requests_kerberos.exceptions import (
+    KerberosExchangeError,
+    MutualAuthenticationError,
+)
+
+from poets.errors import NotAuthenticatedError, PoetsError
+from poets.kerberos.libkrb5 import get_service_ticket
+from poets.kerberos.login import Login, current_login
+from poets.storage.hdfs_errors import Situation, of_server
+
+TIMEOUTS_S = (10, 60)
+"""To connect; from one packet to the next."""
+
+ASKING_TIMEOUT_S = 10  # the KDC, why there is no ticket
+CONNECTIONS = 64  # kept open, to a host
+COOKIE = "hadoop.auth"
+
+SEE_THE_PORT = (
+    "see whether host and port are those of the NameNode's web interface (9870, with "
+    "TLS 9871) or of HttpFS (14000)"
+)
+UNREACHED = (requests.ConnectionError, requests.ReadTimeout)
+NEXT = ("StandbyException", "RetriableException")  # HdfsCLI asks the next NameNode
+
+_TOKEN = re.compile(r"delegation=(?P<token>[^&\s'\"]+)")
+_MESSAGE = re.compile(
+    r"<t[hd]>MESSAGE:</t[hd]><td>(.*?)</td>|<title>(.*?)</title>", re.S
+)
+_GSS_REASON = re.compile(r"Minor \(-?\d+\): (.*?)(?:, Context:|$)", re.S)
+
+
+def without_tokens(text: str) -> str:
+    """Returns `text` with each delegation token replaced."""
+    return _TOKEN.sub("delegation=...", text)
+
+
+class _NoTokens(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if "delegation=" in text:
+            record.msg, record.args = without_tokens(text), None
+        return True
+
+
+for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(_NoTokens())
+for _name in ("requests_kerberos", "spnego"):  # they log tickets; what fails is raised
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+
+
+_signing = threading.Lock()
+os.register_at_fork(after_in_child=lambda: globals().update(_signing=threading.Lock()))
+
+
+class _Signature(HTTPKerberosAuth):  # type: ignore[misc]
+    """One after the other: MIT renews tickets in a file that others must not read."""
+
+    def generate_request_header(self, *args: Any, **kwargs: Any) -> str:
+        """Returns the header, by a new GSS context."""
+        with _signing:
+            return super().generate_request_header(*args, **kwargs)
+
+
+class _Negotiate(requests.auth.AuthBase):
+    """Signs a request with a Kerberos ticket unless the NameNode's cookie does."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if "delegation=" in (request.url or ""):
+            return request
+        # A new one each time: two threads in one GSS context end in a crash.
+        signature = _Signature(
+            mutual_authentication=OPTIONAL,
+            force_preemptive=not _has_cookie(request),
+            send_cbt=False,
+        )
+        return signature(request)
+
+
+def _has_cookie(request: requests.PreparedRequest) -> bool:
+    return COOKIE in request.headers.get("Cookie", "")
+
+
+class Unreached(requests.ConnectionError):
+    """A NameNode did not answer; `failure` is the built-in error."""
+
+    def __init__(self, failure: OSError) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+class Client(hdfs.Client):  # type: ignore[misc]
+    """One cluster's web interface.
+
+    Args:
+      addresses: of its NameNodes or HttpFS, as "http://host:9870".
+      user: the name to give where there is no Kerberos; None: Kerberos.
+      ca_file: certificates to trust in place of the usual ones.
+      situation: what helps to explain a refusal.
+    """
+
+    # Redirects are followed here: what fails at a DataNode is not the NameNode's fault.
+    _open = _Request("GET", allow_redirects=False)
+
+    def __init__(
+        self,
+        addresses: Iterable[str],
+        user: str | None,
+        ca_file: str | None,
+        situation: Situation,
+    ) -> None:
+        self._user, self._ca_file, self._situation = user, ca_file, situation
+        self._token: str | None = None
+        session = self._new_session()
+        super().__init__(";".join(addresses), session=session, timeout=TIMEOUTS_S)
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        # As Hadoop's client: no proxy, no .netrc. Looking for them takes a fifth of
+        # the time of a read.
+        session.trust_env = False
+        adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        session.headers["Accept-Encoding"] = "identity"
+        if self._user is None:
+            session.auth = _Negotiate()
+        else:
+            session.params = {"user.name": self._user}
+        return session
+
+    def renew(self) -> None:
+        """Forgets all connections, which are the parent's after a fork."""
+        self._session = self._new_session()
+
+    def resolve(self, hdfs_path: str) -> str:
+        """Returns the path as it is: "#LATEST" is a name like others."""
+        return hdfs_path
+
+    def read(
+        self, path: str, offset: int | None = None, length: int | None = None
+    ) -> bytes:
+        """Returns a file's content, or a part of it."""
+        return self._with_data(
+            *(self._open, "GET", path, None), offset=offset, length=length
+        ).content
+
+    def write(self, path: str, data: bytes | Iterator[bytes], **options: Any) -> None:
+        """Makes a file, in place of another."""
+        self._with_data(*(self._create, "PUT", path, data), overwrite="true", **options)
+
+    def _with_data(
+        self,
+        operation: Callable[..., requests.Response],
+        method: str,
+        path: str,
+        data: bytes | Iterator[bytes] | None,
+        **params: Any,
+    ) -> requests.Response:
+        """Asks the NameNode for a place, and the place for the data.
+
+        The token of the first redirect is shown from then on: else the NameNode would
+        make, write down and keep a new one for each request.
+        """
+        token = self._token
+        try:
+            answer = operation(path, delegation=token, **params)
+            if not answer.is_redirect:
+                return answer
+            place = answer.headers["Location"]
+            if match := _TOKEN.search(place):
+                self._token = unquote(match["token"])
+            answer = self._request(method, place, data=data)
+            if not answer.ok:
+                raise _refusal(answer, self._situation)
+            return answer
+        except NotAuthenticatedError:
+            self._token = None  # it may be too old, or of a NameNode that was restarted
+            if token is None or isinstance(data, Iterator):
+                raise
+        return self._with_data(operation, method, path, data, **params)
+
+    @contextlib.contextmanager
+    def errors(self, url: str) -> Iterator[None]:
+        """Makes what the requests raise built-in errors that tell `url`."""
+        try:
+            yield
+            return
+        except hdfs.HdfsError as error:  # of the last NameNode
+            failure = of_server(error.exception, error.message, url, self._situation)
+        except (KeyError, TypeError, ValueError):
+            failure = OSError(
+                errno.EPROTO, f"the answer is not WebHDFS's; {SEE_THE_PORT}"
+            )
+        except Unreached as error:
+            failure = error.failure
+        except OSError as error:
+            failure = error
+        failure.filename = failure.filename or url
+        raise failure from None
+
+    def _request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+        """Makes one request.
+
+        Raises:
+          OSError: a built-in, if it is refused, except by a standby; if a DataNode
+            does not answer, or whether the NameNode did is not known.
+          Unreached: if a NameNode does not answer; HdfsCLI turns to the next one then.
+        """
+        at_data_node = "delegation=" in url
+        lost, is_next_asked = None, False
+        for _ in range(2):
+            try:
+                answer = super()._request(method, url, verify=self._ca_file, **kwargs)
+            except requests.RequestException as error:
+                lost = lost_connection(error, url)
+                repeatable = method == "GET" or isinstance(lost, ConnectionRefusedError)
+                is_next_asked = repeatable and isinstance(error, UNREACHED)
+                break
+            if answer.status_code != 401 or not _has_cookie(answer.request):
+                break
+            self._session.cookies.clear()  # too old, or of another service on the host
+        # Not in the handler: the error there has the token.
+        if lost is not None and is_next_asked and not at_data_node:
+            raise Unreached(lost)
+        if lost is not None:
+            raise lost
+        if answer.ok or _java_class(answer) in NEXT:
+            return answer
+        raise _refusal(answer, self._situation)
+
+
+def lost_connection(error: requests.RequestException, url: str) -> OSError:
+    """Returns the built-in error of a request to `url` that got no answer."""
+    sent = urlsplit(str(error.request.url) if error.request is not None else url)
+    server = sent.netloc
+    causes = list(_causes(error))
+
+    def is_any(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    if is_any(KerberosExchangeError, MutualAuthenticationError):
+        return _no_ticket(error, sent.hostname)
+    if is_any(ssl.SSLCertVerificationError):
+        return OSError(
+            errno.EPROTO,
+            f"no trust in {server} ({_of_kind(ssl.SSLError, causes)}); name the "
+            "cluster's CA file in POETS_CA_FILE",
+        )
+    if is_any(ssl.SSLError) and not is_any(ssl.SSLEOFError):
+        reason = _of_kind(ssl.SSLError, causes)
+        return OSError(errno.EPROTO, f"no TLS with {server} ({reason}); {SEE_THE_PORT}")
+    if is_any(socket.gaierror):
+        return OSError(
+            errno.EHOSTUNREACH,
+            f"the host of {server} is not known here; correct it, or, if it is a "
+            "DataNode that the NameNode named, add it to /etc/hosts or use HttpFS, "
+            "which needs no DataNodes",
+        )
+    if is_any(ConnectionRefusedError, requests.ConnectTimeout):
+        return ConnectionRefusedError(
+            errno.ECONNREFUSED,
+            f"nobody answers at {server}; see whether it is up, and whether the port "
+            "is that of the web interface",
+        )
+    if is_any(requests.ReadTimeout):
+        return ConnectionError(
+            errno.ETIMEDOUT, f"{server} did not answer within {TIMEOUTS_S[1]} s"
+        )
+    reason = without_tokens(str(causes[-1])) or type(causes[-1]).__name__
+    return ConnectionError(errno.EIO, f"the connection to {server} was lost: {reason}")
+
+
+def _no_ticket(error: Exception, host: str | None) -> NotAuthenticatedError:
+    """Returns the error of a request that could not be signed, in MIT's own words."""
+    login = current_login() or Login(None, None, None)
+    try:
+        get_service_ticket(login, f"HTTP/{host}", ASKING_TIMEOUT_S)
+    except PoetsError as exact:
+        return NotAuthenticatedError(errno.EACCES, str(exact))
+    match = _GSS_REASON.search(str(error))
+    reason = match[1] if match else str(error)
+    return NotAuthenticatedError(
+        errno.EACCES,
+        f"no ticket for HTTP/{host}: {reason}; see keytab, principal and KDC with "
+        "`poets doctor`",
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of_kind(kind: type[BaseException], causes: list[BaseException]) -> str:
+    return str(next(cause for cause in causes if isinstance(cause, kind)))
+
+
+def _java_class(answer: requests.Response) -> str:
+    """Returns the class of the server's exception, "" if there is none."""
+    try:
+        return answer.json()["RemoteException"]["exception"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _refusal(answer: requests.Response, situation: Situation) -> OSError:
+    """Returns the built-in error of an answer with a status of 400 or more."""
+    if java_class := _java_class(answer):
+        message = str(answer.json()["RemoteException"].get("message"))
+        text = without_tokens(message.partition("\n")[0])
+        return of_server(java_class, text, "", situation)
+    match = _MESSAGE.search(answer.text)
+    said = next(filter(None, match.groups()), "") if match else ""
+    said = without_tokens(f"{answer.status_code} {said or answer.reason}")
+    server = urlsplit(answer.url).netloc
+    if answer.status_code == 401 and not situation.kerberos:
+        return NotAuthenticatedError(
+            errno.EACCES,
+            f"{server} wants to know who asks ({said}), and nothing here asks for "
+            "Kerberos; give --kerberos_principal and --kerberos_keytab, or the "
+            "cluster's configuration by --hadoop_conf",
+        )
+    if answer.status_code in (401, 403):
+        return NotAuthenticatedError(
+            errno.EACCES,
+            f"{server} does not take us for {situation.who!r} ({said}); see keytab, "
+            "principal and KDC with `poets doctor`",
+        )
+    if answer.status_code in (502, 503, 504):
+        return ConnectionError(errno.EIO, f"{server} answered {said}")
+    return OSError(
+        errno.EPROTO,
+        f"{server} answered {said}; {SEE_THE_PORT}",
+    )

@@ -1,0 +1,308 @@
+"""The web interface of HDFS, on a real secure one: the contract, Kerberos, threads."""
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow.fs
+import pytest
+
+from poets.errors import NotAuthenticatedError, StorageError
+from poets.kerberos import login
+from poets.storage import exists, join, open_storage, read_bytes, read_url
+from poets.storage.publish import check_writable, write_atomically
+from tests.storage.at_once import publisher
+from tests.storage.contract import StorageContract, model, names_below
+from tests.storage.publisher import content
+
+__all__ = ["model"]  # a fixture of the contract
+
+VARIABLES = (
+    *("POETS_HADOOP_CONF", "HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI"),
+    *("HADOOP_CONF_DIR", "HADOOP_HOME", "HADOOP_USER_NAME", *login.VARIABLES),
+    *("POETS_CA_FILE", "REQUESTS_CA_BUNDLE", "POETS_STORAGE_TIMEOUT_S"),
+)
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(require, monkeypatch):
+    """Nothing of this machine's own Hadoop and Kerberos; tickets are removed."""
+    found = map(importlib.util.find_spec, ("hdfs", "requests_kerberos"))
+    require("webhdfs", all(found))
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    yield
+    login.close()
+
+
+@pytest.fixture
+def as_user(secure_hdfs, monkeypatch) -> Callable[[str], None]:
+    """Makes this process one of the cluster's users."""
+
+    def change(user: str) -> None:
+        for name, value in secure_hdfs.environment(user).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("POETS_CA_FILE", str(secure_hdfs.ca_file))
+
+    return change
+
+
+@pytest.fixture
+def make_folder(as_user) -> Callable[[str], str]:
+    """Makes an empty folder of `tensorflow` and returns its URL."""
+
+    def make(root: str) -> str:
+        as_user("tensorflow")
+        url = f"{root}/tensorflow/{uuid.uuid4().hex}"
+        filesystem, path = open_storage(url)
+        filesystem.create_dir(path)
+        return url
+
+    return make
+
+
+@pytest.fixture
+def web_url(secure_hdfs, make_folder) -> str:
+    """An empty folder, by the NameNode's web interface."""
+    return make_folder(secure_hdfs.webhdfs_url)
+
+
+class WebContract(StorageContract):
+    """What is written by the web interface is read by RPC."""
+
+    @pytest.fixture
+    def refused_url(self, root):
+        return f"{root}/of_the_superuser/model"
+
+    @pytest.fixture
+    def folder_url(self, root, make_folder):
+        return make_folder(root)
+
+    @pytest.fixture
+    def as_seen(self, root, secure_hdfs):
+        return lambda url: read_url(secure_hdfs.url + url.removeprefix(root))
+
+
+class TestWebHdfs(WebContract):
+    """`webhdfs://`, by NameNode and DataNodes."""
+
+    @pytest.fixture
+    def root(self, secure_hdfs):
+        return secure_hdfs.webhdfs_url
+
+
+class TestSWebHdfs(WebContract):
+    """`swebhdfs://`, the same with TLS."""
+
+    @pytest.fixture
+    def root(self, secure_hdfs):
+        return secure_hdfs.swebhdfs_url
+
+
+class TestHttpFs(WebContract):
+    """HttpFS, which gives and takes the data itself."""
+
+    keeps_folders = False
+    test_readers_find_results_at_all_times = None  # they do not, as the next one says
+
+    @pytest.fixture
+    def root(self, secure_hdfs):
+        return secure_hdfs.httpfs_url
+
+    def test_readers_never_see_half_a_file(self, folder_url):
+        """HttpFS cannot replace a file in one step: for a moment there is none."""
+        url = join(folder_url, "graph")
+        with publisher("file", folder_url) as process:
+            assert process.stdout.readline() == "0\n", process.communicate()
+            seen = set()
+            while len(seen) < 5:
+                with contextlib.suppress(FileNotFoundError):
+                    data = read_bytes(*open_storage(url))
+                    assert data == content("graph", data[0])
+                    seen.add(data[0])
+
+
+def test_the_configuration_names_the_web_interface(secure_hdfs, web_url):
+    path = web_url.removeprefix(secure_hdfs.webhdfs_url)
+    write_atomically(join(web_url, "graph"), b"x")
+    for url in (f"webhdfs://default{path}", f"webhdfs://{path}"):
+        assert read_url(join(url, "graph")) == b"x"
+    _, home = open_storage("webhdfs://default")
+    assert home == "/user/tensorflow"
+
+
+def test_attributes_are_as_the_real_client_lists_them(secure_hdfs, web_url):
+    write_atomically(join(web_url, "graph"), b"x")
+    filesystem, path = open_storage(web_url)
+    attributes = filesystem.handler.attributes(path)["graph"]
+    (line,) = (
+        line.split()
+        for line in secure_hdfs.dfs("-ls", path).stdout.splitlines()
+        if line.endswith("/graph")
+    )
+    assert [f"-{attributes.permissions}", str(attributes.replication)] == line[:2]
+    assert [attributes.owner, attributes.group] == line[2:4]
+
+
+@pytest.mark.parametrize("root", ["webhdfs_url", "httpfs_url"])
+def test_a_long_file_is_written_and_read_in_parts(secure_hdfs, make_folder, root):
+    url = join(make_folder(getattr(secure_hdfs, root)), "long")
+    filesystem, path = open_storage(url)
+    data = os.urandom(1 << 20) * 40
+    with filesystem.open_output_stream(path) as stream:
+        for start in range(0, len(data), 7 << 20):
+            stream.write(data[start : start + (7 << 20)])
+    with filesystem.open_input_file(path) as file:
+        assert file.size() == len(data)
+        assert hashlib.sha256(file.read()).digest() == hashlib.sha256(data).digest()
+        assert file.read_at(100, 33 << 20) == data[33 << 20 :][:100]
+    filesystem.handler.write_bytes(path, data[1:])
+    assert read_bytes(filesystem, path) == data[1:]
+
+
+@pytest.mark.parametrize("root", ["webhdfs_url", "httpfs_url"])
+def test_a_writer_that_fails_leaves_no_file(secure_hdfs, make_folder, root):
+    url = make_folder(getattr(secure_hdfs, root))
+    filesystem, path = open_storage(url)
+    with (  # noqa: PT012, closing is part of it
+        pytest.raises(KeyError),
+        filesystem.open_output_stream(f"{path}/half") as stream,
+    ):
+        stream.write(bytes(20 << 20))
+        raise KeyError
+    assert names_below(url) == []
+
+
+def test_cold_threads_sign_in_at_once(secure_hdfs, web_url):
+    """Of a shared GSS context, threads would make failures and crashes."""
+    path = web_url.removeprefix(secure_hdfs.webhdfs_url)
+    for _ in range(20):
+        login.close()  # no ticket, no cookie, no connection
+        filesystem, _ = open_storage(web_url)
+        barrier = threading.Barrier(32)
+
+        def look(_, filesystem=filesystem, barrier=barrier):
+            barrier.wait(30)
+            return filesystem.get_file_info(path).type
+
+        with ThreadPoolExecutor(32) as pool:
+            assert set(pool.map(look, range(32))) == {pyarrow.fs.FileType.Directory}
+
+
+def test_32_threads_read_400_files(web_url):
+    filesystem, root = open_storage(web_url)
+    written = {f"{root}/{i:03}.jpg": bytes([i % 251]) * (10 * i) for i in range(400)}
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(filesystem.handler.write_bytes, written, written.values()))
+    with ThreadPoolExecutor(32) as pool:
+        read = pool.map(lambda path: read_bytes(filesystem, path), written)
+        assert list(read) == list(written.values())
+
+
+@pytest.mark.parametrize(
+    "cookie", ["u=hdfs&p=hdfs/localhost@LOCAL&t=kerberos&e=1&s=AAAA", "of another"]
+)
+def test_a_cookie_that_is_not_taken_is_replaced(web_url, cookie):
+    filesystem, path = open_storage(web_url)
+    session = filesystem.handler.backend._client._session
+    for act in (
+        lambda: filesystem.get_file_info(path),
+        lambda: filesystem.handler.write_bytes(f"{path}/graph", b"x"),
+        lambda: read_bytes(filesystem, f"{path}/graph"),
+    ):
+        session.cookies.clear()
+        session.cookies.set("hadoop.auth", cookie, domain="localhost.local", path="/")
+        act()
+        assert cookie not in session.cookies.values()
+
+
+def test_who_has_no_ticket_is_told(secure_hdfs, monkeypatch):
+    monkeypatch.setenv("POETS_HADOOP_CONF", str(secure_hdfs.conf_dir))
+    monkeypatch.setenv("KRB5_CONFIG", str(secure_hdfs.krb5_conf))
+    monkeypatch.setenv("KRB5CCNAME", "FILE:/nowhere/tickets")
+    with pytest.raises(StorageError, match="/nowhere/tickets.*run kinit") as caught:
+        exists(f"{secure_hdfs.webhdfs_url}/tensorflow")
+    assert isinstance(caught.value.__cause__, NotAuthenticatedError)
+
+
+def test_who_does_not_ask_for_kerberos_is_told(secure_hdfs):
+    url = f"{secure_hdfs.webhdfs_url}/tensorflow"
+    with pytest.raises(StorageError, match="wants to know who asks .*--hadoop_conf"):
+        exists(url)
+
+
+def test_a_name_that_the_kdc_does_not_know_is_told(secure_hdfs, as_user):
+    as_user("tensorflow")
+    url = secure_hdfs.webhdfs_url.replace("localhost", "127.0.0.1")
+    with pytest.raises(StorageError, match="HTTP/127.0.0.1") as caught:
+        exists(f"{url}/tensorflow")
+    assert "use the host name that the server's own principal has" in str(caught.value)
+    assert isinstance(caught.value.__cause__, NotAuthenticatedError)
+
+
+@pytest.mark.parametrize("root", ["webhdfs_url", "swebhdfs_url", "httpfs_url"])
+def test_what_is_forbidden_is_not_taken_for_missing(
+    secure_hdfs, make_folder, as_user, root
+):
+    url = make_folder(getattr(secure_hdfs, root))
+    write_atomically(join(url, "graph"), b"x")
+    filesystem, path = open_storage(url)
+    secure_hdfs.dfs("-chmod", "700", path, user="tensorflow")
+    as_user("alice")
+    filesystem, _ = open_storage(url)
+    long = bytes(8 << 20)  # the refusal comes while it is sent
+    for act in (
+        lambda: exists(join(url, "graph")),
+        lambda: names_below(url),
+        lambda: write_atomically(join(url, "graph"), b"y"),
+        lambda: filesystem.handler.write_bytes(f"{path}/graph", long),
+    ):
+        with pytest.raises(OSError, match="'alice' may not ") as caught:
+            act()
+        assert f"{path!r}, which belongs to tensorflow:" in str(caught.value)
+    as_user("tensorflow")
+    assert read_url(join(url, "graph")) == b"x"
+
+
+def test_a_ca_that_is_not_trusted_is_told(secure_hdfs, as_user, monkeypatch):
+    as_user("tensorflow")
+    monkeypatch.delenv("POETS_CA_FILE")
+    url = f"{secure_hdfs.swebhdfs_url}/tensorflow"
+    with pytest.raises(StorageError, match="CERTIFICATE_VERIFY_FAILED") as one:
+        exists(url)
+    assert "name the cluster's CA file in POETS_CA_FILE" in str(one.value)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(secure_hdfs.ca_file))
+    assert exists(url)
+
+
+def test_tls_where_there_is_none_is_told(secure_hdfs, as_user):
+    as_user("tensorflow")
+    with pytest.raises(StorageError, match="no TLS with localhost:.*9871"):
+        exists(f"s{secure_hdfs.webhdfs_url}/tensorflow")
+
+
+def test_a_name_node_that_comes_back_is_waited_for(secure_hdfs, web_url, monkeypatch):
+    write_atomically(join(web_url, "graph"), b"x")
+    secure_hdfs.stop_namenode()
+    try:
+        monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "1")
+        with pytest.raises(StorageError, match="nobody answers at .*tried ") as caught:
+            read_url(join(web_url, "graph"))
+        assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+        monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "120")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(read_url, join(web_url, "graph"))
+            secure_hdfs.start_namenode()
+            assert waiting.result(120) == b"x"
+    finally:
+        secure_hdfs.start_all()
+
+
+def test_a_folder_may_be_checked_by_the_preflight(web_url):
+    check_writable(join(web_url, "deep", "er"))
+    assert names_below(web_url) == []

@@ -1,0 +1,394 @@
+"""The web interface of HDFS where it fails, played on loopback; its URLs."""
+
+import errno
+import json
+import logging
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow.fs
+import pytest
+
+from poets.errors import NotAuthenticatedError, StorageError
+from poets.storage import open_storage, read_bytes
+from tests.storage.test_webhdfs import bare_environment
+
+__all__ = ["bare_environment"]  # a fixture, for each test
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "c2VjcmV0LXRva2Vu"
+
+
+class Server:
+    """Plays the web interface of a NameNode and a DataNode: `answers` says how.
+
+    Attributes:
+      answers: for each of the next requests, the status, the headers and the body;
+        a body that is longer than its Content-Length is cut, None is never sent.
+      requests: "METHOD path?query" of every request so far.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, dict[str, str], bytes | None]] = []
+        self.requests: list[str] = []
+        self.closed = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:  # noqa: N802, the base class names it
+                length = int(self.headers.get("Content-Length") or 0)
+                self.rfile.read(length)
+                outer.requests.append(f"{self.command} {self.path}")
+                status, headers, body = outer.answers.pop(0)
+                if body is None:
+                    outer.closed.wait(60)
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                headers = {"Content-Length": str(len(body)), **headers}
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_PUT = do_DELETE = do_GET  # noqa: N815
+
+            def log_message(self, *args: object) -> None:
+                """Keeps the tests' output clean."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def add(self, status: int, body: object = b"", **headers: str) -> None:
+        """Adds an answer; anything but bytes and None becomes JSON."""
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.answers.append((status, named, body))
+
+    def redirect(self, address: str) -> None:
+        """Adds an answer that sends to a DataNode."""
+        place = f"http://{address}/webhdfs/v1/graph?op=OPEN&delegation={TOKEN}&offset=0"
+        self.add(307, Location=place)
+
+    def close(self) -> None:
+        """Stops to listen."""
+        self.closed.set()
+        self._server.shutdown()
+        self._thread.join(10)
+        self._server.server_close()
+
+
+def refusal(java_class: str, message: str = "why") -> dict[str, dict[str, str]]:
+    return {"RemoteException": {"exception": java_class, "message": message}}
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[Server]:
+    """A server that fails on demand, without Kerberos."""
+    monkeypatch.setenv("HADOOP_USER_NAME", "alice")
+    monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "5")
+    running = Server()
+    yield running
+    running.close()
+
+
+def opened(server: Server) -> pyarrow.fs.FileSystem:
+    return open_storage(f"webhdfs://{server.address}/")[0]
+
+
+STATUS = {
+    "FileStatus": {
+        **{"type": "FILE", "length": 5, "modificationTime": 1_500_000_000_000},
+        **{"owner": "alice", "group": "users", "permission": "1644"},
+        **{"replication": 3, "aclBit": True},
+    }
+}
+
+
+def test_without_kerberos_the_user_is_named(server):
+    server.add(200, STATUS)
+    info = opened(server).get_file_info("/a b#c?d%41;e/käse")
+    assert (info.size, info.mtime_ns) == (5, 1_500_000_000_000_000_000)
+    (request,) = server.requests
+    name = "a%20b%23c%3Fd%2541%3Be/k%C3%A4se"
+    assert request.startswith(f"GET /webhdfs/v1/{name}?")
+    assert {"op=GETFILESTATUS", "user.name=alice"} <= set(re.split("[?&]", request))
+
+
+def test_a_silent_server_is_given_up_at_the_deadline(server, monkeypatch):
+    monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "0.3")
+    server.add(200, None)
+    with pytest.raises(TimeoutError, match="took more than 0.3 s: the server does not"):
+        opened(server).handler.read_bytes("/graph")
+
+
+def test_a_server_that_is_not_there_is_told(closed_port, monkeypatch):
+    monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "0.5")
+    filesystem, _ = open_storage(f"webhdfs://127.0.0.1:{closed_port}/graph")
+    with pytest.raises(ConnectionRefusedError, match=f"answers at .*:{closed_port};"):
+        read_bytes(filesystem, "/graph")
+
+
+@pytest.mark.parametrize(
+    ("java_class", "message", "kind", "text"),
+    [
+        ("FileNotFoundException", "File /a", FileNotFoundError, "No such file"),
+        ("FileNotFoundException", "Path is not a file: /a", IsADirectoryError, "Is a"),
+        ("FileAlreadyExistsException", "/a exists", FileExistsError, "File exists"),
+        ("AccessControlException", "no", PermissionError, "we are 'alice'"),
+        (
+            "AccessControlException",
+            "/a (is not a directory)",
+            NotADirectoryError,
+            "Not a",
+        ),
+        ("ParentNotDirectoryException", "/a", NotADirectoryError, "Not a directory"),
+        ("InvalidToken", "expired", NotAuthenticatedError, "InvalidToken: expired"),
+        ("NSQuotaExceededException", "quota=1", OSError, "quota=1"),
+        ("IllegalArgumentException", "what", OSError, "what"),
+    ],
+)
+def test_refusals_are_built_in_errors(server, java_class, message, kind, text):
+    server.add(403, refusal(java_class, message))
+    with pytest.raises(kind, match=text) as caught:
+        opened(server).handler.read_bytes("/a")
+    assert caught.value.filename == f"webhdfs://{server.address}/a"
+
+
+@pytest.mark.parametrize(
+    "java_class", ["StandbyException", "RetriableException", "SafeModeException"]
+)
+def test_what_passes_is_waited_for(server, java_class):
+    for _ in range(2):
+        server.add(403, refusal(java_class))
+    server.add(200, STATUS)
+    assert opened(server).get_file_info("/a").size == 5
+    assert len(server.requests) == 3
+
+
+def test_a_standby_is_passed_over(server, tmp_path, closed_port, monkeypatch):
+    standby = Server()
+    standby.add(403, refusal("StandbyException"))
+    addresses = {"1": standby.address, "2": f"127.0.0.1:{closed_port}"}
+    configure(tmp_path, monkeypatch, "Flowers", addresses | {"3": server.address})
+    for _ in range(2):
+        server.add(200, STATUS)
+    try:
+        filesystem, path = open_storage("webhdfs://Flowers/a")
+        for _ in range(2):
+            assert filesystem.get_file_info(path).size == 5
+    finally:
+        standby.close()
+    assert len(standby.requests) == 1  # it is remembered who answers
+
+
+def configure(folder, monkeypatch, service: str, addresses: dict[str, str]) -> None:
+    """Writes a configuration with the NameNodes of a service."""
+    values = {
+        f"dfs.ha.namenodes.{service}": ", ".join(addresses),
+        "fs.defaultFS": f"hdfs://{service}",
+    }
+    for name, address in addresses.items():
+        values[f"dfs.namenode.http-address.{service}.{name}"] = address
+        values[f"dfs.namenode.rpc-address.{service}.{name}"] = "localhost:8020"
+    write_conf(folder, monkeypatch, values)
+
+
+def write_conf(folder, monkeypatch, values: dict[str, str]) -> None:
+    lines = "".join(
+        f"<property><name>{name}</name><value>{value}</value></property>"
+        for name, value in values.items()
+    )
+    for name, text in (("core-site.xml", ""), ("hdfs-site.xml", lines)):
+        (folder / name).write_text(f"<configuration>{text}</configuration>")
+    monkeypatch.setenv("POETS_HADOOP_CONF", str(folder))
+
+
+def test_an_html_refusal_is_of_the_ticket(server):
+    text = b"<h2>HTTP ERROR 403 x</h2><tr><th>MESSAGE:</th><td>GSSException: stale</td>"
+    server.add(403, text)
+    with pytest.raises(NotAuthenticatedError, match="'alice' .403 GSSException: stale"):
+        opened(server).get_file_info("/a")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"<html>It works</html>"), (404, b""), (200, b"{}")]
+)
+def test_another_web_server_is_told(server, status, body):
+    server.add(status, body)
+    with pytest.raises(OSError, match="host and port are those of the NameNode's web"):
+        opened(server).get_file_info("/a")
+
+
+def test_a_body_that_breaks_is_read_again(server):
+    for body in (b"flow", b"flowers"):
+        server.redirect(server.address)
+        server.add(200, body, Content_Length="7")
+    assert opened(server).handler.read_bytes("/graph") == b"flowers"
+
+
+def test_a_range_is_whole_or_an_error(server, monkeypatch):
+    monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "0.5")
+    for _ in range(20):
+        server.add(200, STATUS)
+        server.redirect(server.address)
+        server.add(200, b"flow")
+    with pytest.raises(ConnectionError, match="4 bytes came where 5 were asked for"):
+        opened(server).open_input_file("/graph").read()
+
+
+def test_a_lost_answer_to_a_rename_is_looked_into(server):
+    server.answers.append((200, {"Content-Length": "9"}, b""))  # and breaks
+    server.add(404, refusal("FileNotFoundException"))  # the second try
+    server.add(200, STATUS)  # the target
+    server.add(404, refusal("FileNotFoundException"))  # the source
+    opened(server).handler.rename("/part", "/graph", overwrite=False)
+    assert server.answers == []
+
+
+def test_a_write_that_breaks_is_repeated_and_leaves_no_part(server):
+    for status, body in ((0, None), (201, b"")):
+        server.redirect(server.address)
+        if status:
+            server.add(status, body)
+        else:
+            server.answers.append((201, {"Content-Length": "9"}, b""))
+            server.redirect(server.address)  # whether it was refused
+            server.add(201)
+            server.add(200, {"boolean": True})  # deleted
+    opened(server).handler.write_bytes("/graph", b"flowers")
+    assert [request.split()[0] for request in server.requests] == [
+        *("PUT", "PUT", "PUT", "PUT", "DELETE", "PUT", "PUT")
+    ]
+
+
+@pytest.mark.parametrize("fault", ["refused", "unknown", "broken", "forbidden"])
+def test_no_token_reaches_an_exception_or_a_log(
+    server, closed_port, fault, monkeypatch, caplog
+):
+    monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "0.4")
+    place = {"refused": f"127.0.0.1:{closed_port}", "unknown": "no.such.invalid:9864"}
+    for _ in range(20):
+        server.redirect(place.get(fault, server.address))
+        if fault == "broken":
+            server.add(200, b"flow", Content_Length="7")
+        if fault == "forbidden":
+            server.add(403, f"/graph?op=OPEN&delegation={TOKEN}".encode())
+    with caplog.at_level(logging.DEBUG), pytest.raises(OSError, match=".") as caught:
+        opened(server).handler.read_bytes("/graph")
+    told: list[BaseException | None] = [caught.value]
+    while told[-1] is not None:
+        assert TOKEN not in repr(told[-1]) + str(told[-1])
+        told.append(told[-1].__cause__ or told[-1].__context__)
+    assert ("delegation=..." in caplog.text) == (fault in ("broken", "forbidden"))
+    assert TOKEN not in caplog.text
+
+
+def test_a_data_node_that_is_not_known_is_told(server):
+    server.redirect("no.such.invalid:9864")
+    with pytest.raises(OSError, match="host of no.such.invalid:9864 is not known") as e:
+        opened(server).handler.read_bytes("/graph")
+    assert e.value.errno == errno.EHOSTUNREACH
+    assert "or use HttpFS" in str(e.value)
+
+
+def test_a_forked_process_has_connections_of_its_own(server):
+    code = (
+        "import os, sys\n"
+        "from poets.storage import open_storage\n"
+        "filesystem, path = open_storage(sys.argv[1])\n"
+        "parent = filesystem.handler.backend._client._session\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    own = filesystem.handler.backend._client._session\n"
+        "    size = filesystem.get_file_info(path).size\n"
+        "    os._exit(size if own is not parent else 1)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    server.add(200, STATUS)
+    arguments = [sys.executable, "-c", code, f"webhdfs://{server.address}/graph"]
+    assert subprocess.run(arguments, cwd=ROOT, timeout=60).returncode == 5
+
+
+# URLs.
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses"),
+    [
+        ("webhdfs://nn/p", ["http://nn:9870"]),
+        ("swebhdfs://nn/p", ["https://nn:9871"]),
+        ("WEBHDFS://nn:14000/p", ["http://nn:14000"]),
+        ("webhdfs://[::1]:9870/p", ["http://[::1]:9870"]),
+        ("webhdfs://Flowers/p", ["http://a:50070", "http://b:9870"]),
+        ("webhdfs://default/p", ["http://a:50070", "http://b:9870"]),
+        ("webhdfs:///p", ["http://a:50070", "http://b:9870"]),
+    ],
+)
+def test_urls_name_addresses(url, addresses, tmp_path, monkeypatch):
+    configure(tmp_path, monkeypatch, "Flowers", {"1": "a:50070", "2": "b"})
+    filesystem, path = open_storage(url)
+    assert filesystem.handler.backend._client.urls == addresses
+    assert path == "/p"
+
+
+@pytest.mark.parametrize(
+    ("values", "addresses"),
+    [
+        ({}, ["http://nn:9870"]),
+        ({"dfs.namenode.http-address": "web:50070"}, ["http://web:50070"]),
+        ({"dfs.namenode.http-address": "0.0.0.0:50070"}, ["http://nn:50070"]),
+    ],
+)
+def test_the_default_cluster_has_its_web_address(
+    values, addresses, tmp_path, monkeypatch
+):
+    write_conf(tmp_path, monkeypatch, {"fs.defaultFS": "hdfs://nn:8020", **values})
+    filesystem, _ = open_storage("webhdfs://default/p")
+    assert filesystem.handler.backend._client.urls == addresses
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("webhdfs://default/p", "fs.defaultFS is not set"),
+        ("webhdfs://alice:secret@nn:9870/p", "is no host"),
+        ("webhdfs://nn:port/p", "is no host"),
+    ],
+)
+def test_urls_that_name_no_cluster_are_told(url, text):
+    with pytest.raises(StorageError, match=text):
+        open_storage(url)
+
+
+def test_a_name_service_without_web_addresses_is_told(tmp_path, monkeypatch):
+    write_conf(
+        tmp_path,
+        monkeypatch,
+        {
+            "dfs.ha.namenodes.flowers": "1",
+            "dfs.namenode.rpc-address.flowers.1": "nn:8020",
+        },
+    )
+    with pytest.raises(
+        StorageError, match="dfs.namenode.http-address.flowers.1 is not set, although"
+    ):
+        open_storage("webhdfs://flowers/p")
+
+
+def test_a_ca_file_that_is_missing_is_told(monkeypatch):
+    monkeypatch.setenv("POETS_CA_FILE", "/nowhere/ca.pem")
+    with pytest.raises(StorageError, match="no file '/nowhere/ca.pem'; correct POETS_"):
+        open_storage("swebhdfs://nn/p")
