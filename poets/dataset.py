@@ -5,7 +5,8 @@
         Red Roses/2016/a.PNG   nested folders count for "Red Roses"
 
 Nothing here reads a pixel or imports TensorFlow: names, lengths and times come from
-one recursive listing, and every worker makes the same list of them.
+one recursive listing, and every worker makes the same list of them. A storage far away
+lists its folders side by side; 100,000 files take a few seconds.
 """
 
 import logging
@@ -17,8 +18,9 @@ from typing import NamedTuple
 
 import pyarrow.fs
 
-from poets.errors import DatasetError, together
+from poets.errors import DatasetError, StorageError, together
 from poets.storage import kind_of, open_storage, reason
+from poets.storage.reading import OUTAGES
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ def find_images(image_dir: str) -> Dataset:
     Raises:
       DatasetError: if the folder is missing or cannot be listed, if fewer than two
         labels have images, or if two folders clean up to one label.
-      StorageError: if it cannot be known whether there is a folder.
+      StorageError: if the storage does not answer.
     """
     infos = _list_files(image_dir)
     images = []
@@ -114,6 +116,8 @@ def _list_files(image_dir: str) -> list[tuple[str, pyarrow.fs.FileInfo]]:
     selector = pyarrow.fs.FileSelector(root or "/", recursive=True)
     try:
         listing = filesystem.get_file_info(selector)
+    except OUTAGES as error:
+        raise StorageError(f"cannot list {image_dir!r}: {reason(error)}") from error
     except OSError as error:
         raise DatasetError(
             f"cannot list {image_dir!r}: {reason(error)}; every label's folder must be "

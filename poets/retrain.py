@@ -38,12 +38,13 @@ from poets.head.checkpoint import add_checkpoint
 from poets.head.summaries import Summaries
 from poets.head.training import Examples, train_head
 from poets.images import orientation
-from poets.preflight import folder_of
 from poets.report.metrics import Answers, metrics_of
 from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
 from poets.split import TEST, TRAIN, VALIDATION, check_split, split_images
-from poets.storage import join, open_storage, read_bytes, reason
+from poets.storage import folder_of, join, open_storage, reason
+from poets.storage.claim import Claim
 from poets.storage.publish import Publication, write_atomically
+from poets.storage.reading import raise_outage, read_files
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool) -> None:
       PoetsError: if it cannot be done; earlier results are unchanged then.
     """
     durations = Durations()
+    claim = Claim(folder_of(config.output_graph))
     with _work_dir() as work_dir:
         with durations.phase("backbone"):
             backbone = load_backbone(config)
@@ -146,7 +148,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool) -> None:
             training_steps=steps,
             notes=notes,
         )
-        _publish(config, exports, head, steps, answers, extraction, metrics)
+        _publish(claim, config, exports, head, steps, answers, extraction, metrics)
 
 
 @contextlib.contextmanager
@@ -267,12 +269,12 @@ def _samples(config: RetrainConfig, answers: Answers) -> tuple[Samples, list[str
     rows = np.flatnonzero(answers.splits == TEST)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_CHECKED)).astype(int)]
     filesystem, root = open_storage(config.image_dir)
+    wanted = [answers.dataset.images[row].path for row in rows]
+    found = read_files(filesystem, [posixpath.join(root, path) for path in wanted])
     paths, contents, kept, turned = [], [], [], 0
-    for row in rows:
-        path = answers.dataset.images[row].path
-        try:
-            data = read_bytes(filesystem, posixpath.join(root, path))
-        except OSError:
+    for row, path, data in zip(rows, wanted, found, strict=True):
+        if isinstance(data, OSError):
+            raise_outage(data, join(config.image_dir, path))
             continue  # it was there for its bottleneck; one sample less
         turned += orientation(data) != 1
         paths.append(path)
@@ -290,6 +292,7 @@ def _samples(config: RetrainConfig, answers: Answers) -> tuple[Samples, list[str
 
 
 def _publish(
+    claim: Claim,
     config: RetrainConfig,
     exports: list[Export],
     head: Head,
@@ -311,7 +314,7 @@ def _publish(
     )
     beside = folder_of(config.output_graph)
     logger.info("Save final result to : %s", config.output_graph)
-    with Publication() as publication:
+    with Publication(claim) as publication:
         for export in exports:
             export.add_to(publication)
         labels = "\n".join(dataset.labels) + "\n"

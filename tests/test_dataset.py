@@ -5,7 +5,9 @@ import os
 import pytest
 
 from poets.dataset import IMAGE_SUFFIXES, clean_label, find_images
-from poets.errors import DatasetError
+from poets.errors import DatasetError, StorageError
+
+pytest_plugins = ["tests.far"]
 
 
 @pytest.fixture
@@ -229,3 +231,31 @@ def test_the_photographs_are_found_quickly(photographs):
     dataset = find_images(str(photographs))
     assert len(dataset.images) == 4317
     assert dataset.labels == ("daisy", "dandelion", "rose", "sunflower", "tulip")
+
+
+def test_another_storage_is_listed_once(image_dir, far):
+    fill(image_dir, *(f"label{k % 7}/deep/{k}.jpg" for k in range(300)))
+    far.log()
+    found = find_images(far.url(image_dir))
+    assert len(far.log()) == 2  # is it a folder; what is below it
+    here = find_images(str(image_dir))
+    assert [i.path for i in found.images] == [i.path for i in here.images]
+    assert (found.labels, found.folders) == (here.labels, here.folders)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "text"),
+    [
+        ("ConnectionError", StorageError, "': nobody answers"),
+        ("NotAuthenticatedError", StorageError, "': no ticket"),
+        ("PermissionError", DatasetError, "every label's folder must be readable"),
+    ],
+)
+def test_a_storage_that_fails_is_no_mistake_of_the_user(
+    image_dir, far, fault, kind, text
+):
+    fill(image_dir, "a/1.jpg", "b/1.jpg")
+    far.fail({"list": fault})
+    with pytest.raises(kind, match=f"cannot list 'far://.*{text}") as caught:
+        find_images(far.url(image_dir))
+    assert caught.value.exit_code == (1 if kind is StorageError else 2)

@@ -1,17 +1,27 @@
-"""Downloads that go on where they stopped, are checked, and appear whole."""
+"""Downloads that go on where they stopped, are checked, and appear whole.
+
+    model_dir/.archive.tgz.download       what has come so far; on this machine if
+    /tmp/poets-downloads-<user>/...       model_dir is not
+    model_dir/archive.tgz                 there once it is whole, for all workers
+
+Of several processes on a machine one downloads, and the others wait for it.
+"""
 
 import base64
+import contextlib
+import fcntl
 import hashlib
 import logging
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 
 import requests
 
 from poets.errors import ModelError, StorageError
 from poets.progress import track
-from poets.storage import is_local, open_storage, reason
+from poets.storage import exists, is_local, open_storage, read_url, reason
 from poets.storage.publish import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -38,6 +48,13 @@ def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
       StorageError: if it cannot be written.
     """
     part = _part_path(target_url)
+    with _alone(part) as waited:
+        if waited and exists(target_url):
+            return read_url(target_url)
+        return _download(source_url, target_url, sha256, part)
+
+
+def _download(source_url: str, target_url: str, sha256: str | None, part: str) -> bytes:
     logger.info("downloading %s", source_url)
     for attempt in range(ATTEMPTS):
         try:
@@ -68,15 +85,46 @@ def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
 def _part_path(target_url: str) -> str:
     filesystem, path = open_storage(target_url)
     folder, name = os.path.split(path)
-    if not is_local(filesystem):
-        folder = os.path.join(tempfile.gettempdir(), f"poets-downloads-{os.getuid()}")
+    part = f".{name}.download"
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        if not is_local(filesystem):
+            folder = os.path.join(
+                tempfile.gettempdir(), f"poets-downloads-{os.getuid()}"
+            )
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            if os.lstat(folder).st_uid != os.getuid():
+                raise StorageError(
+                    f"cannot download to {folder!r}: it is another user's; remove it, "
+                    "or name another temporary folder by TMPDIR"
+                )
+            digest = hashlib.sha256(target_url.encode()).hexdigest()
+            part = f".{name}.{digest[:12]}.download"
+        os.makedirs(folder, exist_ok=True)
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(
             f"cannot write {target_url!r}: {reason(error)}; name another folder"
         ) from error
-    return os.path.join(folder, f".{name}.download")
+    return os.path.join(folder, part)
+
+
+@contextlib.contextmanager
+def _alone(part: str) -> Iterator[bool]:
+    """Has one process at a time write a part; tells whether another one did."""
+    try:
+        file = open(part, "ab")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise StorageError(f"cannot write {part!r}: {reason(error)}") from error
+    with file:
+        waited = False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("waiting for the process that downloads %s", part)
+            fcntl.flock(file, fcntl.LOCK_EX)  # a process that dies lets go of it
+            waited = True
+        yield waited
 
 
 def _fetch(source_url: str, part: str) -> str | None:
@@ -89,7 +137,7 @@ def _fetch(source_url: str, part: str) -> str | None:
         source_url, headers=headers, stream=True, timeout=TIMEOUT_S
     ) as response:
         if response.status_code == 416:  # the part is already whole, or too long
-            os.unlink(part)
+            os.truncate(part, 0)
             return _fetch(source_url, part)
         response.raise_for_status()
         resumed = response.status_code == 206

@@ -3,11 +3,16 @@
 Both generations load: TensorFlow 2 SavedModels and the hub's own TensorFlow 1 format.
 The variables become constants, so that all that follows sees a frozen graph like any
 other. Pictures are fed in 0..1, as the hub's image signatures say.
+
+    model_dir/<SHA-1 of the handle>/      where the hub's own library keeps a module
+
+On a storage that TensorFlow cannot read, modules are kept under the same names and
+copied here to be loaded.
 """
 
+import hashlib
 import logging
 import os
-import posixpath
 import tempfile
 from typing import Any
 
@@ -19,7 +24,9 @@ from poets.backbones.old_ops import modernise
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, ModelError
 from poets.runtime import tf, v1
-from poets.storage import is_local, kind_of, open_storage, read_bytes, scheme_of
+from poets.storage import exists, is_local, join, kind_of, open_storage, scheme_of
+from poets.storage.publish import Publication
+from poets.storage.reading import stage_folder
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +62,7 @@ def load(config: RetrainConfig) -> Backbone:
 
 def _local_folder(handle: str, model_dir: str, staging: str) -> str:
     if scheme_of(handle) in ("http", "https"):
-        return _resolve(handle, model_dir)
+        return _resolve(handle, model_dir, staging)
     kind = kind_of(handle)
     if kind != pyarrow.fs.FileType.Directory:
         found = "nothing" if kind == pyarrow.fs.FileType.NotFound else "a file"
@@ -66,18 +73,26 @@ def _local_folder(handle: str, model_dir: str, staging: str) -> str:
     filesystem, root = open_storage(handle)
     if is_local(filesystem):
         return root
-    selector = pyarrow.fs.FileSelector(root, recursive=True)
-    for info in filesystem.get_file_info(selector):
-        if info.type != pyarrow.fs.FileType.File:
-            continue
-        target = os.path.join(staging, posixpath.relpath(info.path, root))
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(target, "wb") as file:
-            file.write(read_bytes(filesystem, info.path))
+    stage_folder(handle, staging)
     return staging
 
 
-def _resolve(handle: str, model_dir: str) -> str:
+def _resolve(handle: str, model_dir: str, staging: str) -> str:
+    filesystem, path = open_storage(model_dir)
+    kept = join(model_dir, hashlib.sha1(handle.encode()).hexdigest())
+    if is_local(filesystem):
+        return _download(handle, path)
+    if exists(kept):
+        stage_folder(kept, staging)
+        return staging
+    found = _download(handle, staging)
+    with Publication() as publication:
+        publication.add_folder(kept, found)
+        publication.commit()
+    return found
+
+
+def _download(handle: str, cache_dir: str) -> str:
     try:
         import tensorflow_hub as hub
     except ModuleNotFoundError as error:
@@ -85,9 +100,9 @@ def _resolve(handle: str, model_dir: str) -> str:
             f"--tfhub_module={handle!r} needs {error.name}, which is not installed; "
             "pip install 'poets[hub]'"
         ) from error
-    filesystem, path = open_storage(model_dir)
-    if is_local(filesystem) and "TFHUB_CACHE_DIR" not in os.environ:
-        os.environ["TFHUB_CACHE_DIR"] = path
+    own_cache = "TFHUB_CACHE_DIR" not in os.environ
+    if own_cache:
+        os.environ["TFHUB_CACHE_DIR"] = cache_dir
     try:
         return hub.resolve(handle)
     except Exception as error:
@@ -95,6 +110,9 @@ def _resolve(handle: str, model_dir: str) -> str:
             f"cannot download --tfhub_module={handle!r}: {error}; where there is no "
             "network give the folder of an unpacked SavedModel"
         ) from error
+    finally:
+        if own_cache:
+            del os.environ["TFHUB_CACHE_DIR"]
 
 
 def _image_function(folder: str, handle: str) -> Any:

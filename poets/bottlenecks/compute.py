@@ -20,7 +20,7 @@ from poets.progress import track
 logger = logging.getLogger(__name__)
 
 MAX_CHUNK = 256
-"""Copies in a part: what a kill may lose, a quarter of a second of a core's work."""
+"""Copies in a part, a quarter of a second of a core's work; a kill may lose a few."""
 
 MIN_CHUNK = 32
 """Copies in the last parts, for which a process may have to wait for another."""

@@ -2,8 +2,10 @@
 
 Plain child processes with lines of JSON, not `multiprocessing`: its spawn imports the
 host's main module again, and a DC/OS wrapper without a guard would run twice. A child
-that dies takes at most its chunk with it; the chunk is halved until the image that
-kills is alone, and that one is left out.
+has its next chunk while it computes one, so that it can read ahead, and goes on while
+parts are written. One that dies takes at most these chunks with it; they are tried one
+by one, and that in which it dies again is halved until the image that kills is alone,
+and that one is left out.
 """
 
 import contextlib
@@ -16,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,9 @@ logger = logging.getLogger(__name__)
 PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 
 Chunk = Sequence[Task]
+
+IN_HAND = 2
+"""Chunks that a process has to compute: one is computed, one is read ahead."""
 
 
 class ProcessDiedError(Exception):
@@ -60,36 +66,29 @@ class Child:
         if spec == self._spec:
             return
         try:
-            self._ask({"spec": spec.to_json()})
+            self._send({"spec": spec.to_json()})
+            self.receive()
         except ProcessDiedError as death:
             raise PoetsError(
                 f"a process that computes bottlenecks does not start: {death}"
             ) from death
         self._spec = spec
 
-    def compute(self, chunk: Chunk) -> list[tuple[str, str]]:
-        """Has a chunk computed and returns (path, reason) of what was not read.
+    def send(self, chunk: Chunk) -> None:
+        """Hands a chunk over; there may be others that are not yet done.
+
+        Raises:
+          ProcessDiedError: if the process has ended.
+        """
+        self._send({"tasks": chunk})
+
+    def receive(self) -> dict[str, Any]:
+        """Waits for the next reply, see `poets.bottlenecks.process`.
 
         Raises:
           ProcessDiedError: if the process ended instead.
+          PoetsError: if it cannot go on.
         """
-        reply = self._ask({"tasks": chunk})
-        return [(path, why) for path, why in reply["unread"]]
-
-    def stop(self) -> None:
-        """Ends the process now; the part it is writing is lost, and no other."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            with contextlib.suppress(OSError):  # what was not sent cannot be flushed
-                stream.close()  # type: ignore[union-attr]
-
-    def _ask(self, request: dict[str, object]) -> dict[str, Any]:
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
-        except OSError as error:
-            raise ProcessDiedError(self._death()) from error
         line = self._process.stdout.readline()  # type: ignore[union-attr]
         if not line.endswith("\n"):
             raise ProcessDiedError(self._death())
@@ -97,6 +96,25 @@ class Child:
         if "failed" in reply:
             raise PoetsError(reply["failed"])
         return reply
+
+    def kill(self) -> None:
+        """Ends the process now; the parts it is writing are lost, and no others."""
+        self._process.kill()
+
+    def stop(self) -> None:
+        """Ends the process as `kill` does, and waits until it has ended."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            with contextlib.suppress(OSError):  # what was not sent cannot be flushed
+                stream.close()  # type: ignore[union-attr]
+
+    def _send(self, request: dict[str, object]) -> None:
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+        except OSError as error:
+            raise ProcessDiedError(self._death()) from error
 
     def _death(self) -> str:
         status = self._process.wait()
@@ -146,32 +164,65 @@ class Pool:
         failures: list[BaseException] = []
         stopping = threading.Event()
 
-        def compute(slot: int, chunk: Chunk) -> None:
+        def compute(slot: int) -> None:
+            """Works off chunks until there are none."""
+            self._children[slot].prepare(spec)
+            computing: deque[Chunk] = deque()
+            writing: deque[Chunk] = deque()
+            while not stopping.is_set():
+                child = self._children[slot]
+                try:
+                    while len(computing) < IN_HAND and (chunk := _next(work)):
+                        computing.append(chunk)
+                        child.send(chunk)
+                    if not computing and not writing:
+                        return
+                    reply = child.receive()
+                    if "computed" in reply:
+                        writing.append(computing.popleft())
+                    else:
+                        done(reply["unread"], writing.popleft())
+                except ProcessDiedError as death:
+                    if stopping.is_set():
+                        return
+                    self._restart(slot, spec, death)
+                    for chunk in (*writing, *computing):
+                        search(slot, chunk)
+                    writing.clear()
+                    computing.clear()
+
+        def search(slot: int, chunk: Chunk) -> None:
+            """Computes a chunk without the image that kills, if there is one."""
+            if stopping.is_set():
+                return
             try:
-                unread.extend(self._children[slot].compute(chunk))
-                advance(sum(len(task.copies) for task in chunk))
+                self._children[slot].send(chunk)
+                self._children[slot].receive()
+                done(self._children[slot].receive()["unread"], chunk)
             except ProcessDiedError as death:
                 if stopping.is_set():
                     return
                 self._restart(slot, spec, death)
                 if len(chunk) == 1:
                     why = f"the process that decoded it died: {death}"
-                    unread.append((chunk[0].path, why))
+                    done([(chunk[0].path, why)], ())
                     return
                 middle = len(chunk) // 2
-                compute(slot, chunk[:middle])
-                compute(slot, chunk[middle:])
+                search(slot, chunk[:middle])
+                search(slot, chunk[middle:])
+
+        def done(found: Iterable[Sequence[str]], chunk: Chunk) -> None:
+            unread.extend((path, why) for path, why in found)
+            advance(sum(len(task.copies) for task in chunk))
 
         def work_off(slot: int) -> None:
             try:
-                self._children[slot].prepare(spec)
-                while not stopping.is_set():
-                    compute(slot, work.get_nowait())
-            except queue.Empty:
-                return
+                compute(slot)
             except BaseException as error:  # raised again in the caller's thread
                 failures.append(error)
                 stopping.set()
+                for child in self._children:  # what they do is of no use any more
+                    child.kill()
 
         threads = [
             threading.Thread(target=work_off, args=(slot,), daemon=True)
@@ -185,6 +236,9 @@ class Pool:
         finally:
             stopping.set()
         if failures:
+            for slot, child in enumerate(self._children):
+                child.stop()
+                self._children[slot] = Child()
             raise failures[0]
         return unread
 
@@ -193,3 +247,11 @@ class Pool:
         self._children[slot].stop()
         self._children[slot] = Child()
         self._children[slot].prepare(spec)
+
+
+def _next(work: "queue.SimpleQueue[Chunk]") -> Chunk | None:
+    """Returns a chunk, or None if there is none left."""
+    try:
+        return work.get_nowait()
+    except queue.Empty:
+        return None

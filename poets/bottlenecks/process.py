@@ -3,12 +3,21 @@
     stdin   {"spec": {"image_dir": ..., "store_url": ..., ...}}
     stdout  {}                                                  it is loaded
     stdin   {"tasks": [["daisy/1.jpg", 2061, 17953..., [-1], null], ...]}
+    stdin   {"tasks": ...}                              before the first is computed
+    stdout  {"computed": 256}                           its part is being written
     stdout  {"rows": 256, "unread": [["daisy/2.jpg", "permission denied"]]}
-            or {"failed": "cannot write ..."}
+            or {"failed": "cannot write ..."}           it is of no use any more
     ...     until stdin ends
 
-A chunk becomes one part of the store, so a killed process loses one chunk. No
-TensorFlow is imported where LiteRT serves.
+A chunk becomes one part of the store. No storage is waited for while there is something
+to compute:
+
+    take      lines ──> chunks, and has their images read ahead
+    serve     chunks ──> rows; this thread alone runs the engine
+    write     rows ──> parts of the store; several at once where that takes long
+    answer    parts ──> replies, in order
+
+No TensorFlow is imported where LiteRT serves.
 """
 
 import contextlib
@@ -18,10 +27,13 @@ import importlib
 import json
 import os
 import posixpath
+import queue
 import signal
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple, TextIO
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, TextIO
 
 import cv2
 import numpy as np
@@ -32,10 +44,14 @@ from poets.bottlenecks.store import CorruptPartError, Index, Place, Row, Store
 from poets.distortions import Distortions
 from poets.errors import PoetsError
 from poets.images import MAX_BYTES, ImageError, decode, resize
-from poets.storage import open_storage, read_bytes, reason
+from poets.storage import is_local, join, open_storage, reason
+from poets.storage.reading import Reads, raise_outage
 
 PLAIN = -1
 """The number of the image itself among its copies."""
+
+MAX_WRITES = 8
+"""Parts that are written at once: HDFS may take half a second to close a file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,36 +105,85 @@ class Task(NamedTuple):
     expected: str | None
 
 
+def too_long(length: int) -> ImageError | None:
+    """Returns why a file of so many bytes is not read, or None."""
+    if length <= MAX_BYTES:
+        return None
+    return ImageError(f"{length} bytes are more than {MAX_BYTES}: not read")
+
+
+class Chunk(NamedTuple):
+    """What became of the tasks of one request: rows to store, and what was not read."""
+
+    rows: list[Row]
+    unread: list[tuple[str, str]]
+
+
 class Worker:
-    """Computes chunks of tasks."""
+    """Computes the tasks of one spec."""
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._engine: Engine = load_engine(spec.engine, spec.model_path)
         self._store = Store(spec.store_url, self._engine.output_size)
         self._filesystem, self._root = open_storage(spec.image_dir)
+        self._reads = Reads(self._filesystem)
+        here = is_local(open_storage(spec.store_url)[0])
+        self._writers = ThreadPoolExecutor(1 if here else MAX_WRITES)
         self._index = self._store.read_index() if spec.known_content else Index({}, {})
 
-    def compute(self, tasks: Sequence[Task]) -> dict[str, object]:
-        """Writes one part for the tasks and returns the reply."""
-        try:
-            return self._compute(tasks)
-        except CorruptPartError:  # what was to be reused is gone: the index without it
-            self._index = self._store.read_index()
-            return self.compute(tasks)
+    def expect(self, tasks: Iterable[Task]) -> None:
+        """Has images read ahead; they are computed next, in this order."""
+        self._add(tasks, self._reads)
 
-    def _compute(self, tasks: Sequence[Task]) -> dict[str, object]:
+    def compute(self, tasks: Sequence[Task]) -> Chunk:
+        """Returns the rows of tasks that were expected.
+
+        Raises:
+          StorageError: if the storage of the images does not answer.
+        """
+        reads = self._reads
+        while True:
+            try:
+                return self._compute(tasks, reads)
+            except CorruptPartError:  # what was to be reused is gone
+                self._index = self._store.read_index()
+                reads = Reads(self._filesystem)
+                self._add(tasks, reads)
+
+    def write(self, chunk: Chunk) -> "Future[Chunk]":
+        """Has a part written; the result is what is in it, or a StorageError."""
+
+        def write() -> Chunk:
+            if chunk.rows:
+                self._store.write_part(chunk.rows)
+            return chunk
+
+        return self._writers.submit(write)
+
+    def close(self) -> None:
+        """Ends what reads ahead, and what writes."""
+        self._reads.close()
+        self._writers.shutdown()
+
+    def _add(self, tasks: Iterable[Task], reads: Reads) -> None:
+        for task in tasks:
+            if not too_long(task.length):
+                reads.add(posixpath.join(self._root, task.path), task.length)
+
+    def _compute(self, tasks: Sequence[Task], reads: Reads) -> Chunk:
         rows: list[Row] = []
         known: list[tuple[int, Place]] = []
         waiting: list[tuple[int, np.ndarray]] = []
         unread: list[tuple[str, str]] = []
         for task in tasks:
             try:
-                data = self._read(task)
+                data = self._take(task, reads)
             except ImageError as error:
                 rows.append(self._row(task, PLAIN, bytes(32), str(error)))
                 continue
             except OSError as error:
+                raise_outage(error, join(self._spec.image_dir, task.path))
                 unread.append((task.path, reason(error)))
                 continue
             digest = hashlib.sha256(data).digest()
@@ -147,14 +212,12 @@ class Worker:
             strict=True,
         ):
             rows[index] = rows[index]._replace(bottleneck=bottleneck)
-        if rows:
-            self._store.write_part(rows)
-        return {"rows": len(rows), "unread": unread}
+        return Chunk(rows, unread)
 
-    def _read(self, task: Task) -> bytes:
-        if task.length > MAX_BYTES:
-            raise ImageError(f"{task.length} bytes are more than {MAX_BYTES}: not read")
-        return read_bytes(self._filesystem, posixpath.join(self._root, task.path))
+    def _take(self, task: Task, reads: Reads) -> bytes:
+        if why := too_long(task.length):
+            raise why
+        return reads.take()
 
     def _variant(self, copy: int) -> str:
         distortions = self._spec.distortions
@@ -182,20 +245,67 @@ class Worker:
         waiting.clear()
 
 
-def serve(requests: TextIO, replies: TextIO) -> None:
-    """Answers specs and chunks until `requests` ends."""
-    worker = None
-    for line in requests:
-        request = json.loads(line)
-        reply: dict[str, object] = {}
-        try:
-            if "spec" in request:
-                worker = Worker(Spec.from_json(request["spec"]))
-            elif worker:
-                reply = worker.compute([Task(*fields) for fields in request["tasks"]])
-        except PoetsError as error:
-            reply = {"failed": str(error)}
-        print(json.dumps(reply), file=replies, flush=True)
+class Server:
+    """Answers specs and chunks."""
+
+    def __init__(self, replies: TextIO) -> None:
+        self._replies = replies
+        self._replying = threading.Lock()
+        self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._parts: queue.Queue[Future[Chunk] | None] = queue.Queue(MAX_WRITES)
+        self._worker: Worker | None = None
+
+    def serve(self, lines: Iterable[str]) -> None:
+        """Answers until `lines` end."""
+        threading.Thread(target=self._take, args=(lines,), daemon=True).start()
+        answering = threading.Thread(target=self._answer, daemon=True)
+        answering.start()
+        while request := self._requests.get():
+            try:
+                if "spec" in request:
+                    self._load(Spec.from_json(request["spec"]))
+                elif self._worker:
+                    chunk = self._worker.compute(request["tasks"])
+                    self._reply({"computed": len(chunk.rows)})
+                    self._parts.put(self._worker.write(chunk))
+            except PoetsError as error:
+                self._reply({"failed": str(error)})
+        self._parts.put(None)
+        answering.join()
+
+    def _take(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            request = json.loads(line)
+            if "tasks" in request and self._worker:
+                request["tasks"] = [Task(*fields) for fields in request["tasks"]]
+                self._worker.expect(request["tasks"])
+            self._requests.put(request)
+        self._requests.put(None)
+
+    def _answer(self) -> None:
+        while part := self._parts.get():
+            try:
+                chunk = part.result()
+                self._reply({"rows": len(chunk.rows), "unread": chunk.unread})
+            except PoetsError as error:
+                self._reply({"failed": str(error)})
+
+    def _load(self, spec: Spec) -> None:
+        if self._worker:
+            self._worker.close()
+        self._worker = Worker(spec)
+        self._reply({})
+
+    def _reply(self, reply: dict[str, object]) -> None:
+        with self._replying:
+            print(json.dumps(reply), file=self._replies, flush=True)
+
+
+def _end(args: threading.ExceptHookArgs) -> None:
+    """Ends the process when one of its threads does; the chief sees why on stderr."""
+    if not issubclass(args.exc_type, BrokenPipeError):  # the chief is gone
+        threading.__excepthook__(args)
+    os._exit(1)
 
 
 def main() -> None:
@@ -207,10 +317,9 @@ def main() -> None:
         importlib.import_module(ADAPTERS["litert"])  # while the chief does other things
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
         os.dup2(2, 1)
-        try:
-            serve(sys.stdin, replies)
-        except BrokenPipeError:
-            os._exit(1)  # the chief is gone; the part that it asked for is written
+        threading.excepthook = _end
+        with contextlib.suppress(BrokenPipeError):  # the chief is gone
+            Server(replies).serve(sys.stdin)
 
 
 if __name__ == "__main__":

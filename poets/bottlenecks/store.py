@@ -7,7 +7,10 @@ A row is one image, or one distorted copy of it: path (relative to `image_dir`),
 variant ("" for the image itself), length, mtime_ns, SHA-256 of the content, then the
 bottleneck, or the reason why there is none. A path whose length and time are
 unchanged is trusted without reading it. Pages carry checksums: a torn or corrupt part
-is named, set aside and its images are computed again.
+is named, set aside and its images are computed again. A part that cannot be had, since
+the storage does not answer, is no damaged one: the run stops.
+
+Parts never change, so that each is asked for its keys once, and several at a time.
 """
 
 import logging
@@ -18,7 +21,7 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,13 +29,17 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from poets.errors import StorageError
-from poets.storage import join, open_storage, reason
+from poets.storage import is_local, join, open_storage, reason, rename
 from poets.storage.publish import write_atomically
+from poets.storage.reading import raise_outage
 
 logger = logging.getLogger(__name__)
 
 MAX_READS = 4
-"""Parts that are read at once."""
+"""Parts that are read at once; more of them gain nothing on a disk."""
+
+MAX_READS_AFAR = 16
+"""Parts that are read at once where each takes several requests."""
 
 KEYS = ("path", "variant", "length", "mtime_ns")
 
@@ -95,6 +102,8 @@ class Store:
         self.url = url
         self.bottleneck_size = bottleneck_size
         self._filesystem, self._path = open_storage(url)
+        self._reads = MAX_READS if is_local(self._filesystem) else MAX_READS_AFAR
+        self._keys: dict[str, list[list[Any]]] = {}  # part -> columns
         self._schema = pa.schema(
             {
                 "path": pa.string(),
@@ -127,18 +136,22 @@ class Store:
         return name
 
     def read_index(self) -> Index:
-        """Returns what all whole parts hold; corrupt ones are set aside and named."""
+        """Returns what all whole parts hold; corrupt ones are set aside and named.
+
+        Raises:
+          StorageError: if the store cannot be read.
+        """
+        names = self._part_names()
+        self._keys = {name: self._keys[name] for name in names if name in self._keys}
+        new = [name for name in names if name not in self._keys]
+        with ThreadPoolExecutor(self._reads) as threads:
+            found = zip(new, threads.map(self._read_keys, new), strict=True)
+            self._keys.update((name, columns) for name, columns in found if columns)
         by_image: dict[tuple[str, str], Place] = {}
         by_content: dict[tuple[bytes, str], Place] = {}
-        for name in self._part_names():
-            try:
-                table = self._read(name, [*KEYS, "digest", "error"])
-            except (OSError, pa.ArrowException) as error:
-                self._set_aside(name, error)
-                continue
-            columns = [column.to_pylist() for column in table.columns]
+        for name in sorted(self._keys):
             for row, (path, variant, length, mtime_ns, digest, why) in enumerate(
-                zip(*columns, strict=True)
+                zip(*self._keys[name], strict=True)
             ):
                 place = Place(name, row, length, mtime_ns, digest, why)
                 by_image[path, variant] = place
@@ -173,10 +186,19 @@ class Store:
                     f"{name} in {self.url!r} is damaged; it was set aside"
                 ) from error
 
-        with ThreadPoolExecutor(MAX_READS) as threads:
+        with ThreadPoolExecutor(self._reads) as threads:
             for _ in threads.map(fill, by_part):
                 pass
         return matrix
+
+    def _read_keys(self, name: str) -> list[list[Any]] | None:
+        """Returns the columns of a part that an index is made of, None if damaged."""
+        try:
+            table = self._read(name, [*KEYS, "digest", "error"])
+        except (OSError, pa.ArrowException) as error:
+            self._set_aside(name, error)
+            return None
+        return [column.to_pylist() for column in table.columns]
 
     def _table(self, rows: Sequence[Row]) -> pa.Table:
         matrix = np.zeros((len(rows), self.bottleneck_size), np.float32)
@@ -204,7 +226,11 @@ class Store:
 
     def _part_names(self) -> list[str]:
         selector = pyarrow.fs.FileSelector(self._path, allow_not_found=True)
-        names = (info.base_name for info in self._filesystem.get_file_info(selector))
+        try:
+            infos = self._filesystem.get_file_info(selector)
+        except OSError as error:
+            raise StorageError(f"cannot read {self.url!r}: {reason(error)}") from error
+        names = (info.base_name for info in infos)
         return sorted(
             name
             for name in names
@@ -212,6 +238,8 @@ class Store:
         )
 
     def _set_aside(self, name: str, error: Exception) -> None:
+        if isinstance(error, OSError):
+            raise_outage(error, join(self.url, name))
         logger.warning(
             "the part %s of the feature store %s is damaged (%s): its images are "
             "computed again",
@@ -219,7 +247,7 @@ class Store:
         )
         path = posixpath.join(self._path, name)
         try:
-            self._filesystem.move(path, f"{path}.damaged")
+            rename(self._filesystem, path, f"{path}.damaged", overwrite=True)
         except FileNotFoundError:
             return  # another process was first
         except OSError as failure:

@@ -1,28 +1,42 @@
 """A trained classifier as it is served: image bytes in, scores by label out.
 
     --model results/retrained_graph.pb      with its labels file, or its .tflite beside
-    --model results/saved_model/1           a SavedModel folder
+    --model hdfs://default/run/saved_model/1    a SavedModel folder, on any storage
 
 A graph that a run of ours left with its `.tflite` is answered by LiteRT, which starts
 in a fraction of TensorFlow's time; `metrics.json` tells by digest whether the two are
-of one run. Graphs of the original scripts go through TensorFlow.
+of one run. Graphs of the original scripts go through TensorFlow. What must be a local
+file to be loaded is copied to a temporary folder, which goes when the classifier goes.
 """
 
 import hashlib
 import importlib
 import json
 import logging
+import os
 import posixpath
-from collections.abc import Sequence
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Protocol
 
 import numpy as np
 import pyarrow.fs
 
-from poets.errors import ModelError
+from poets.errors import ModelError, StorageError
 from poets.images import ImageError, decode, resize
-from poets.storage import exists, is_local, join, open_storage, read_url
+from poets.storage import (
+    exists,
+    is_local,
+    join,
+    kind_of,
+    open_storage,
+    read_url,
+    reason,
+)
+from poets.storage.reading import stage_folder
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +57,19 @@ class Classifier(Protocol):
 
 
 class LiteRTClassifier:
-    """The `.tflite` beside a retrained graph."""
+    """The `.tflite` beside a retrained graph.
 
-    def __init__(self, path: str, labels: tuple[str, ...]) -> None:
+    Attributes:
+      path: the local file, for as long as this is used.
+    """
+
+    def __init__(self, path: str, labels: tuple[str, ...], source: str = "") -> None:
+        """Loads a local file; `source` is what messages call it."""
         engine = importlib.import_module("poets.bottlenecks.engine_litert")
         self.path = path
         self.labels = labels
         self._engine = engine.connect(path)
-        check_labels(labels, self._engine.output_size, path)
+        check_labels(labels, self._engine.output_size, source or path)
 
     def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
         """Returns float32 [L] for each image, or why it cannot be classified."""
@@ -74,32 +93,49 @@ def load_classifier(model: str, labels: str | None = None) -> Classifier:
     Raises:
       ModelError: if there is no such model, or the labels do not fit it.
     """
-    filesystem, path = open_storage(model)
-    kind = filesystem.get_file_info(path).type
+    kind = kind_of(model)
     if kind == pyarrow.fs.FileType.NotFound:
         raise ModelError(
             f"no model at {model!r}; give a retrained graph (.pb, .tflite) or the "
             "folder of a SavedModel"
         )
-    if not is_local(filesystem):
-        raise ModelError(f"{model!r} is not on this machine; copy it here first")
     if kind == pyarrow.fs.FileType.Directory:
         if exists(join(model, "saved_model.pb")):
-            return _tensorflow().SavedModelClassifier(path)
-        graphs = _graphs_in(filesystem, path)
+            load = _tensorflow().SavedModelClassifier
+            return _staged(model, lambda folder: load(folder, model))
+        graphs = _graphs_in(model)
         if len(graphs) != 1:
             raise ModelError(
                 f"{model!r} is a folder with {len(graphs)} graphs and no "
                 "saved_model.pb; name the model itself"
             )
-        model, path = join(model, graphs[0]), posixpath.join(path, graphs[0])
+        model = join(model, graphs[0])
     names = read_labels(labels or _labels_beside(model))
-    if path.endswith(".tflite"):
-        return LiteRTClassifier(path, names)
-    fast = posixpath.splitext(path)[0] + ".tflite"
-    if _is_same_run(model, path, fast):
-        return LiteRTClassifier(fast, names)
+    fast = posixpath.splitext(model)[0] + ".tflite"
+    if model == fast or _is_same_run(model, fast):
+        return _staged(fast, lambda path: LiteRTClassifier(path, names, fast))
     return _tensorflow().FrozenGraphClassifier(read_url(model), model, names)
+
+
+def _staged(url: str, load: Callable[[str], Classifier]) -> Classifier:
+    """Returns what `load` makes of the local path of a file or folder."""
+    filesystem, path = open_storage(url)
+    if is_local(filesystem):
+        return load(path)
+    staging = tempfile.mkdtemp(prefix="poets-model-")
+    try:
+        staged = os.path.join(staging, posixpath.basename(path))
+        if url.endswith(".tflite"):
+            with open(staged, "wb") as file:
+                file.write(read_url(url))
+        else:
+            stage_folder(url, staged)
+        classifier = load(staged)
+    except BaseException:
+        shutil.rmtree(staging)
+        raise
+    weakref.finalize(classifier, shutil.rmtree, staging, ignore_errors=True)
+    return classifier
 
 
 def read_labels(url: str) -> tuple[str, ...]:
@@ -126,8 +162,12 @@ def _tensorflow() -> ModuleType:
     return importlib.import_module("poets.classifier.with_tensorflow")
 
 
-def _graphs_in(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
-    infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
+def _graphs_in(url: str) -> list[str]:
+    filesystem, path = open_storage(url)
+    try:
+        infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
+    except OSError as error:
+        raise StorageError(f"cannot list {url!r}: {reason(error)}") from error
     return [
         info.base_name
         for info in infos
@@ -150,19 +190,17 @@ def _labels_beside(model: str) -> str:
     )
 
 
-def _is_same_run(model: str, path: str, fast: str) -> bool:
+def _is_same_run(model: str, fast: str) -> bool:
     """Whether `metrics.json` says that graph and .tflite are of one run."""
-    metrics = posixpath.join(posixpath.dirname(path), "metrics.json")
+    metrics = posixpath.join(posixpath.dirname(model), "metrics.json")
     if not (exists(fast) and exists(metrics)):
         return False
     try:
         exports = json.loads(read_url(metrics))["exports"]
-        recorded = [
-            exports[posixpath.basename(name)]["sha256"] for name in (path, fast)
-        ]
+        recorded = [exports[posixpath.basename(url)]["sha256"] for url in (model, fast)]
     except (ValueError, KeyError, TypeError):
         return False
-    found = [hashlib.sha256(read_url(name)).hexdigest() for name in (path, fast)]
+    found = [hashlib.sha256(read_url(url)).hexdigest() for url in (model, fast)]
     if found != recorded:
         logger.warning("%s is not of the same run as %s: not used", fast, model)
     return found == recorded

@@ -1,23 +1,29 @@
 """Many images at the rate of the bottleneck pass: the same processes, one a core.
 
 A whole classifier is to them a backbone with L outputs, and its answers go through a
-feature store that lives as long as the call.
+feature store that lives as long as the call. Images may be on any storage: the
+processes read them there, many at once.
 """
 
 import os
+import posixpath
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, tee
+from types import MappingProxyType
 
 import numpy as np
 
 from poets.bottlenecks.compute import compute_bottlenecks
 from poets.bottlenecks.pool import Pool
-from poets.bottlenecks.process import Spec
+from poets.bottlenecks.process import Spec, too_long
 from poets.classifier import Classifier, LiteRTClassifier
 from poets.dataset import Image
 from poets.images import ImageError
 from poets.machine import room_for_processes
+from poets.storage import is_local, open_storage, reason
+from poets.storage.reading import raise_outage, read_files
 
 FEW = 32
 """So few images are done before another process could have started."""
@@ -27,58 +33,109 @@ HEAD_START_S = 0.4
 
 
 def classify_files(
-    classifier: Classifier, paths: Sequence[str], head_start_s: float = HEAD_START_S
+    classifier: Classifier,
+    files: Sequence[str],
+    head_start_s: float = HEAD_START_S,
+    lengths: Mapping[str, int] = MappingProxyType({}),
 ) -> list[np.ndarray | ImageError]:
     """Returns float32 [L] for each image file, or why it cannot be classified.
 
     Args:
       classifier: a loaded model.
-      paths: local paths.
+      files: local paths, or URLs of any storage.
       head_start_s: how long to go on alone while the processes load.
+      lengths: the bytes of files on other storages, as listed; too long ones are not
+        read.
 
     Raises:
-      PoetsError: if the processes do not start.
+      PoetsError: if the processes do not start, or a storage does not answer.
     """
-    if len(paths) <= FEW or not isinstance(classifier, LiteRTClassifier):
-        return [_classify(classifier, path) for path in paths]
+    if len(files) <= FEW or not isinstance(classifier, LiteRTClassifier):
+        return list(_classify(classifier, files, lengths))
     with Pool(room_for_processes()) as pool:
         loaded = time.monotonic() + head_start_s
         alone: list[np.ndarray | ImageError] = []
-        while len(alone) < len(paths) and time.monotonic() < loaded:
-            alone.append(_classify(classifier, paths[len(alone)]))
-        left = paths[len(alone) :]
-        return [*alone, *(_classify_in(pool, classifier, left) if left else [])]
+        for answer in _classify(classifier, files, lengths):
+            alone.append(answer)
+            if time.monotonic() >= loaded:
+                break
+        left = files[len(alone) :]
+        return [*alone, *_classify_in(pool, classifier, left, lengths)]
+
+
+def _classify(
+    classifier: Classifier, files: Sequence[str], lengths: Mapping[str, int]
+) -> Iterator[np.ndarray | ImageError]:
+    """Gives the answers of this process, one after the other."""
+    for root, group in groupby(files, _root_of):
+        filesystem, top = open_storage(root)
+        images, ahead = tee((file, _image(file, top, lengths)) for file in group)
+        paths = (
+            posixpath.join(top, image.path)
+            for _, image in ahead
+            if not too_long(image.length)
+        )
+        contents = read_files(filesystem, paths)
+        for file, image in images:
+            if why := too_long(image.length):
+                yield why
+                continue
+            data = next(contents)
+            if isinstance(data, OSError):
+                raise_outage(data, file)
+                yield ImageError(reason(data))
+            else:
+                yield classifier.predict([data])[0]
 
 
 def _classify_in(
-    pool: Pool, classifier: LiteRTClassifier, paths: Sequence[str]
+    pool: Pool,
+    classifier: LiteRTClassifier,
+    files: Sequence[str],
+    lengths: Mapping[str, int],
 ) -> list[np.ndarray | ImageError]:
-    names = [os.path.relpath(os.path.abspath(path), "/") for path in paths]
-    images = [_image(name) for name in names]
-    with tempfile.TemporaryDirectory(prefix="poets-label-") as store:
-        model_path = os.path.abspath(classifier.path)
-        spec = Spec("/", store, "litert", model_path, None, known_content=False)
-        found = compute_bottlenecks(images, spec, len(classifier.labels), pool)
-    answers: dict[int, np.ndarray] = dict(zip(found.kept, found.matrix, strict=True))
-    reasons = dict(found.skipped)
-    return [
-        answers[row] if row in answers else ImageError(reasons[name])
-        for row, name in enumerate(names)
-    ]
+    """Returns the answers of the processes."""
+    by_root: dict[str, list[int]] = {}
+    for row, file in enumerate(files):
+        by_root.setdefault(_root_of(file), []).append(row)
+    answers: dict[int, np.ndarray | ImageError] = {}
+    for root, rows in by_root.items():
+        _, top = open_storage(root)
+        images = [_image(files[row], top, lengths) for row in rows]
+        with tempfile.TemporaryDirectory(prefix="poets-label-") as store:
+            model_path = os.path.abspath(classifier.path)
+            spec = Spec(root, store, "litert", model_path, None, known_content=False)
+            found = compute_bottlenecks(images, spec, len(classifier.labels), pool)
+        reasons = dict(found.skipped)
+        for row, image in zip(rows, images, strict=True):
+            answers[row] = ImageError(reasons.get(image.path, ""))
+        for index, answer in zip(found.kept, found.matrix, strict=True):
+            answers[rows[index]] = answer
+    return [answers[row] for row in range(len(files))]
 
 
-def _classify(classifier: Classifier, path: str) -> np.ndarray | ImageError:
+def _root_of(file: str) -> str:
+    """Returns "/", or the URL of the storage that a file is on."""
+    scheme, separator, rest = file.partition("://")
+    if not separator or is_local(open_storage(file)[0]):
+        return "/"
+    return f"{scheme}://{rest.partition('/')[0]}/"
+
+
+def _image(file: str, top: str, lengths: Mapping[str, int]) -> Image:
+    """Returns what a process has to know of a file; `top` is the path of its root."""
+    if "://" not in file:
+        return _local_image(os.path.abspath(file))
+    filesystem, path = open_storage(file)
+    if is_local(filesystem):
+        return _local_image(path)
+    name = path.removeprefix(top).lstrip("/")
+    return Image(name, "", lengths.get(file, 0), 0)
+
+
+def _local_image(path: str) -> Image:
     try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        return ImageError(str(error.strerror).lower())
-    return classifier.predict([data])[0]
-
-
-def _image(name: str) -> Image:
-    try:
-        status = os.stat(f"/{name}")
+        status = os.stat(path)
     except OSError:
-        return Image(name, "", 0, 0)  # reading it tells the reason
-    return Image(name, "", status.st_size, status.st_mtime_ns)
+        return Image(path.lstrip("/"), "", 0, 0)  # reading it tells the reason
+    return Image(path.lstrip("/"), "", status.st_size, status.st_mtime_ns)

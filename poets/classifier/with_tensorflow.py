@@ -88,12 +88,17 @@ class FrozenGraphClassifier:
 class SavedModelClassifier:
     """A SavedModel whose `serving_default` takes one image's bytes."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, source: str = "") -> None:
         """Loads a SavedModel.
+
+        Args:
+          folder: a local one.
+          source: what messages call it, if not by the folder.
 
         Raises:
           ModelError: if it does not load or has another signature.
         """
+        source = source or folder
         graph = tf.Graph()
         self._session = v1.Session(graph=graph)
         try:
@@ -101,7 +106,7 @@ class SavedModelClassifier:
                 loaded = v1.saved_model.load(self._session, ["serve"], folder)
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"cannot load {folder!r}: {reason}") from error
+            raise ModelError(f"cannot load {source!r}: {reason}") from error
         self._signatures = dict(
             loaded.signature_def
         )  # protobuf maps make what is missing
@@ -113,12 +118,12 @@ class SavedModelClassifier:
             classes = outputs["classes"].name
         except KeyError as error:
             raise ModelError(
-                f"{folder!r} has no signature 'serving_default' from image to "
+                f"{source!r} has no signature 'serving_default' from image to "
                 f"prediction and classes: {error} is missing"
             ) from error
         if image.dtype != tf.string.as_datatype_enum:
             raise ModelError(
-                f"'serving_default' of {folder!r} takes "
+                f"'serving_default' of {source!r} takes "
                 f"{tf.dtypes.as_dtype(image.dtype).name}, not the bytes of an image"
             )
         self._image = image.name

@@ -4,14 +4,20 @@
     summaries_dir/validation/events.out.tfevents.*
 
 Only files of this name in these two folders are ours to clear; whatever else lies
-there stays, as does the folder itself.
+there stays, as does the folder itself. TensorFlow writes to local folders alone: for
+another storage the files are written here and copied as they grow.
 """
 
-import os
+import contextlib
+import posixpath
+import tempfile
+
+import pyarrow.fs
 
 from poets.errors import StorageError
 from poets.runtime import tf, v1
-from poets.storage import open_storage, reason
+from poets.storage import is_local, open_storage, reason
+from poets.storage.mirror import COPY_EVERY_S, Mirror
 
 RUNS = ("train", "validation")
 EVENTS = "events.out.tfevents."
@@ -26,18 +32,25 @@ class Summaries:
         Raises:
           StorageError: if that cannot be done.
         """
-        _, folder = open_storage(summaries_dir)
+        filesystem, folder = open_storage(summaries_dir)
+        self._open = contextlib.ExitStack()
         self._writers = {}
         try:
             for run in RUNS:
-                path = os.path.join(folder, run)
-                os.makedirs(path, exist_ok=True)
-                for name in os.listdir(path):
-                    if name.startswith(EVENTS):
-                        os.unlink(os.path.join(path, name))
+                _clear(filesystem, posixpath.join(folder, run))
+            if not is_local(filesystem):
+                folder = self._open.enter_context(
+                    tempfile.TemporaryDirectory(prefix="poets-summaries-")
+                )
+                self._open.enter_context(Mirror(folder, summaries_dir))
+            for run in RUNS:
+                path = posixpath.join(folder, run)
                 with tf.Graph().as_default():  # a v1 writer; it needs no tensorboard
-                    self._writers[run] = v1.summary.FileWriter(path)
+                    writer = v1.summary.FileWriter(path, flush_secs=COPY_EVERY_S)
+                self._open.callback(writer.close)
+                self._writers[run] = writer
         except OSError as error:
+            self._open.__exit__(type(error), error, None)
             raise StorageError(
                 f"cannot write --summaries_dir={summaries_dir!r}: {reason(error)}"
             ) from error
@@ -46,8 +59,12 @@ class Summaries:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for writer in self._writers.values():
-            writer.close()
+        """Closes the files.
+
+        Raises:
+          StorageError: if the last copy of them cannot be made.
+        """
+        self._open.__exit__(*exception)  # type: ignore[arg-type]
 
     def add(self, run: str, step: int, accuracy: float, cross_entropy: float) -> None:
         """Records one evaluation; `accuracy` is 0 to 1."""
@@ -59,3 +76,10 @@ class Summaries:
             ]
         )
         self._writers[run].add_summary(summary, step)
+
+
+def _clear(filesystem: pyarrow.fs.FileSystem, folder: str) -> None:
+    filesystem.create_dir(folder, recursive=True)
+    for info in filesystem.get_file_info(pyarrow.fs.FileSelector(folder)):
+        if info.base_name.startswith(EVENTS):
+            filesystem.delete_file(info.path)

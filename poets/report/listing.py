@@ -6,14 +6,16 @@
 
 The columns are those of Hadoop's FsShell, so what reads its listing reads ours.
 Owner, group, permissions and replication are not part of a `pyarrow.fs.FileInfo`:
-`ATTRIBUTES` names what supplies them, by the type of the file system.
+`ATTRIBUTES` names what supplies them, by the type of the file system; the handlers of
+our own storages do it themselves, and "?" stands for what one does not know.
 """
 
+import contextlib
 import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -58,22 +60,33 @@ class Entry:
         return self.path.rpartition("/")[2]
 
 
-def local_attributes(path: str) -> Attributes:
-    """Returns the attributes of a file of this machine.
+def local_attributes(
+    filesystem: pyarrow.fs.FileSystem, folder: str
+) -> dict[str, Attributes]:
+    """Returns the attributes of the files in a folder of this machine, by name."""
+    found = {}
+    for entry in os.scandir(folder):
+        with contextlib.suppress(OSError):  # gone by now, or a link to nothing
+            found[entry.name] = _attributes_of(entry.stat())
+    return found
+
+
+def handler_attributes(
+    filesystem: pyarrow.fs.PyFileSystem, folder: str
+) -> dict[str, Attributes]:
+    """Returns what a storage's handler knows of the files in a folder, by name.
 
     Raises:
-      OSError: if there is no such file (any more).
+      OSError: as the storage tells it.
     """
-    found = os.stat(path)
-    return Attributes(
-        owner=_name_of(lambda: pwd.getpwuid(found.st_uid).pw_name, found.st_uid),
-        group=_name_of(lambda: grp.getgrgid(found.st_gid).gr_name, found.st_gid),
-        permissions=stat.filemode(found.st_mode)[1:],
-    )
+    found = filesystem.handler.attributes(folder)
+    return {name: Attributes(*known) for name, known in found.items()}
 
 
-# Type name of the pyarrow file system -> path in it -> Attributes.
-ATTRIBUTES: dict[str, Callable[[str], Attributes]] = {"local": local_attributes}
+# Type name of the pyarrow file system -> the attributes in a folder, by name.
+ATTRIBUTES: Mapping[
+    str, Callable[[pyarrow.fs.FileSystem, str], Mapping[str, Attributes]]
+] = {"local": local_attributes}
 
 
 def list_folder(url: str) -> list[Entry]:
@@ -85,7 +98,7 @@ def list_folder(url: str) -> list[Entry]:
       StorageError: if there is no such folder or it cannot be listed.
     """
     filesystem, path = open_storage(url)
-    attributes_of = ATTRIBUTES.get(filesystem.type_name, _unknown)
+    attributes_of = ATTRIBUTES.get(filesystem.type_name, handler_attributes)
     try:
         folder = filesystem.get_file_info(path)
         if folder.type == pyarrow.fs.FileType.NotFound:
@@ -98,20 +111,16 @@ def list_folder(url: str) -> list[Entry]:
                 f"cannot list {url!r}: it is a file; give the folder that holds it"
             )
         infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
+        attributes = attributes_of(filesystem, path)
     except StorageError:
         raise
     except OSError as error:
         raise StorageError(f"cannot list {url!r}: {reason(error)}") from error
-    entries = []
-    for info in sorted(infos, key=lambda info: info.base_name):
-        if info.base_name.startswith("."):
-            continue
-        try:
-            attributes = attributes_of(info.path)
-        except OSError:  # gone since it was listed, or a link to nothing
-            continue
-        entries.append(_entry(url, info, attributes))
-    return entries
+    return [
+        _entry(url, info, attributes[info.base_name])
+        for info in sorted(infos, key=lambda info: info.base_name)
+        if info.base_name in attributes and not info.base_name.startswith(".")
+    ]
 
 
 def format_listing(entries: Sequence[Entry]) -> str:
@@ -154,10 +163,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _unknown(path: str) -> Attributes:
-    return Attributes()
-
-
 def _entry(url: str, info: pyarrow.fs.FileInfo, attributes: Attributes) -> Entry:
     is_folder = info.type == pyarrow.fs.FileType.Directory
     return Entry(
@@ -166,6 +171,14 @@ def _entry(url: str, info: pyarrow.fs.FileInfo, attributes: Attributes) -> Entry
         size_bytes=0 if is_folder else info.size or 0,
         modified=info.mtime.astimezone() if info.mtime else None,
         attributes=attributes,
+    )
+
+
+def _attributes_of(status: os.stat_result) -> Attributes:
+    return Attributes(
+        owner=_name_of(lambda: pwd.getpwuid(status.st_uid).pw_name, status.st_uid),
+        group=_name_of(lambda: grp.getgrgid(status.st_gid).gr_name, status.st_gid),
+        permissions=stat.filemode(status.st_mode)[1:],
     )
 
 

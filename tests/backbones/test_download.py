@@ -2,12 +2,17 @@
 
 import base64
 import hashlib
+import os
+import tempfile
+import threading
 
 import pytest
 
 from poets.backbones import download as module
 from poets.backbones.download import ATTEMPTS, PIECE_BYTES, download
 from poets.errors import ModelError, StorageError
+
+pytest_plugins = ["tests.far"]
 
 DATA = bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -168,3 +173,67 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_download(web, tmp_path)
     with pytest.raises(StorageError, match=r"cannot write '.*/a\.tgz': not a dir"):
         download(web.url("/a.tgz"), target, None)
     assert web.requests == []
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """The folder for temporary files."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_file_arrives_on_another_storage(web, target, far, scratch):
+    url = far.url(target)
+    assert download(web.url("/a.tgz"), url, SHA256) == DATA
+    assert target.read_bytes() == DATA
+    assert beside(target) == ["a.tgz"]
+    (folder,) = scratch.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert list(folder.iterdir()) == []
+
+
+def test_what_a_failed_download_left_serves_its_own_target_alone(
+    web, target, far, scratch
+):
+    web.break_after = [PIECE_BYTES] * ATTEMPTS
+    refusal(web.url("/a.tgz"), far.url(target), SHA256)
+    other = far.url(target.parent / "other" / "a.tgz")
+    web.requests.clear()
+    assert download(web.url("/a.tgz"), other, SHA256) == DATA
+    assert download(web.url("/a.tgz"), far.url(target), SHA256) == DATA
+    assert [wanted for _, wanted in web.requests] == [
+        None,
+        f"bytes={PIECE_BYTES * ATTEMPTS}-",
+    ]
+
+
+def test_a_temporary_folder_of_another_user_is_refused(web, target, far, scratch):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give folders away")
+    folder = scratch / f"poets-downloads-{os.getuid()}"
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(StorageError, match="it is another user's; remove it"):
+        download(web.url("/a.tgz"), far.url(target), SHA256)
+
+
+@pytest.mark.parametrize("where", ["local", "far"])
+def test_of_two_that_want_a_file_one_downloads(
+    web, target, far, scratch, where, wait_until, caplog
+):
+    caplog.set_level("INFO")
+    url = str(target) if where == "local" else far.url(target)
+    part = module._part_path(url)
+    found = []
+    with module._alone(part):
+        second = threading.Thread(
+            target=lambda: found.append(download(web.url("/a.tgz"), url, SHA256))
+        )
+        second.start()
+        wait_until(lambda: "waiting for the process" in caplog.text)
+        first = module._download(web.url("/a.tgz"), url, SHA256, part)
+    second.join(30)
+    assert found == [first] == [DATA]
+    assert len(web.requests) == 1

@@ -12,6 +12,8 @@ from poets.backbones.graph import OUTPUT_NAME, PIXELS_NAME, pixel_graph
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, ModelError
 
+pytest_plugins = ["tests.far"]
+
 v1 = tf.compat.v1
 SIZE_PX, FEATURES = 16, 7
 
@@ -236,6 +238,30 @@ def test_a_handle_is_downloaded_once_into_the_model_dir(tmp_path, web_server):
         check(load(web_server.url("/module/1"), model_dir=str(models)), network)
     assert len(web_server.requests) == 1
     assert list(models.rglob("saved_model.pb"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.usefixtures("hub")
+def test_a_handle_is_kept_for_all_workers_on_another_storage(tmp_path, web_server, far):
+    network = save(tmp_path / "m", lambda x: {"default": x})
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        archive.add(tmp_path / "m", ".")
+    web_server.files["/module/1?tf-hub-format=compressed"] = stream.getvalue()
+    (tmp_path / "models").mkdir()
+    models = far.url(tmp_path / "models")
+    for _ in range(2):
+        check(load(web_server.url("/module/1"), model_dir=models), network)
+    assert len(web_server.requests) == 1
+    assert len(list((tmp_path / "models").rglob("saved_model.pb"))) == 1
+
+
+def test_a_folder_on_another_storage_is_copied_to_be_loaded(tmp_path, far, monkeypatch):
+    network = save(tmp_path / "m", lambda x: {"default": x})
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    check(load(far.url(tmp_path / "m")), network)
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

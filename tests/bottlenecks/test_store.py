@@ -1,6 +1,7 @@
 """The feature store gives back what was written, or says that it cannot."""
 
 import contextlib
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,8 @@ import pytest
 
 from poets.bottlenecks.store import CorruptPartError, Row, Store, store_url
 from poets.errors import StorageError
+
+pytest_plugins = ["tests.far"]
 
 SIZE = 4
 
@@ -20,9 +23,10 @@ def row(number, error=None, path=None, variant="", mtime_ns=1):
     return Row(path, variant, 100 + number, mtime_ns, digest, error, bottleneck)
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(str(tmp_path / "store"), SIZE)
+@pytest.fixture(params=["local", "far"])
+def store(request, tmp_path, far):
+    folder = tmp_path / "store"
+    return Store(str(folder) if request.param == "local" else far.url(folder), SIZE)
 
 
 def content(store):
@@ -189,3 +193,49 @@ def test_a_backbone_of_another_size_does_not_read_these_parts(store, tmp_path, c
 )
 def test_a_store_is_one_folder_named_by_the_digest(name, folder):
     assert store_url("b", name, "0123456789abcdef") == f"b/{folder}"
+
+
+def test_parts_far_away_are_read_by_few_requests_and_their_keys_once(tmp_path, far):
+    store = Store(far.url(tmp_path / "store"), SIZE)
+    for number in range(10):
+        store.write_part([row(number)])
+    far.log()
+    places = list(store.read_index().by_image.values())
+    assert len(far.log()) == 1 + 10 * 3  # list; open, the end of it, the keys
+    assert len(store.read_index().by_image) == 10
+    assert len(far.log()) == 1
+    store.read_bottlenecks(places)
+    assert len(far.log()) == 10 * 3
+    store.write_part([row(10)])
+    far.log()
+    assert len(store.read_index().by_image) == 11
+    assert len(far.log()) == 1 + 3
+
+
+def test_parts_far_away_are_read_side_by_side(tmp_path, far):
+    store = Store(far.url(tmp_path / "store"), SIZE)
+    for number in range(16):
+        store.write_part([row(number)])
+    far.wait(0.1)
+    started = time.monotonic()
+    assert len(store.read_index().by_image) == 16
+    assert time.monotonic() - started < 16 * 0.3 / 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [("ConnectionError", "nobody answers"), ("NotAuthenticatedError", "no ticket")],
+)
+def test_a_part_that_cannot_be_had_is_not_damaged(tmp_path, far, fault, text):
+    store = Store(far.url(tmp_path / "store"), SIZE)
+    store.write_part([row(1)])
+    places = list(store.read_index().by_image.values())
+    far.fail({"open ": fault})
+    with pytest.raises(StorageError, match=f"cannot read 'far://.*parquet': {text}"):
+        store.read_bottlenecks(places)
+    with pytest.raises(StorageError, match=f"cannot read 'far://.*parquet': {text}"):
+        Store(store.url, SIZE).read_index()
+    far.fail({"list ": fault})
+    with pytest.raises(StorageError, match=f"cannot read 'far://.*/store': {text}"):
+        store.read_index()
+    assert [path.suffix for path in (tmp_path / "store").iterdir()] == [".parquet"]

@@ -13,7 +13,7 @@ from poets.images import ImageError
 from poets.runtime import tf, v1
 from tests import retraining
 
-pytest_plugins = ["tests.finished"]
+pytest_plugins = ["tests.finished", "tests.far"]
 
 
 @pytest.fixture
@@ -201,3 +201,35 @@ def test_the_records_of_metrics_are_those_of_the_files(results):
     """What the fallback hangs on: names as they are on disk."""
     exports = json.loads((results / "metrics.json").read_text())["exports"]
     assert {"retrained_graph.pb", "retrained_graph.tflite"} <= set(exports)
+
+
+def test_what_is_copied_here_goes_with_the_classifier(
+    results, far, tmp_path, monkeypatch
+):
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    classifier = load_classifier(far.url(results / "retrained_graph.pb"))
+    assert type(classifier) is LiteRTClassifier
+    assert len(list((tmp_path / "scratch").rglob("*.tflite"))) == 1
+    del classifier
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_model_that_does_not_load_is_named_and_leaves_nothing(
+    results, far, tmp_path, monkeypatch
+):
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (results / "saved_model" / "1" / "saved_model.pb").write_bytes(b"no model")
+    url = far.url(results / "saved_model" / "1")
+    with pytest.raises(ModelError, match=f"cannot load '{url}': "):
+        load_classifier(url)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_labels_of_another_storage_fit(results, far, tmp_path):
+    (tmp_path / "mine.txt").write_text("a\nb\nc\n")
+    graph = far.url(results / "retrained_graph.pb")
+    assert load_classifier(graph, str(tmp_path / "mine.txt")).labels == ("a", "b", "c")
+    found = load_classifier(str(results), far.url(tmp_path / "mine.txt"))
+    assert found.labels == ("a", "b", "c")

@@ -11,7 +11,7 @@ import pytest
 
 from poets.cli import run
 
-pytest_plugins = ["tests.finished"]
+pytest_plugins = ["tests.finished", "tests.far"]
 LINE = re.compile(r"(.+) \(score = (\d\.\d{5})\)")
 
 
@@ -214,3 +214,84 @@ def test_a_mistake_is_one_clear_line(
     assert out == ""
     assert err.startswith(f"poets label: {message.format(**places)}")
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """The folder for temporary files, of this process and of its children."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["retrained_graph.pb", "retrained_graph.tflite", "saved_model/1", "."]
+)
+def test_a_model_on_another_storage_says_the_same(
+    label, flower, finished, far, scratch, name
+):
+    here = label(flower, model=f"{finished.folder}/{name}")
+    there = label(flower, model=f"{far.url(finished.folder)}/{name}")
+    assert there == here
+    assert list(scratch.iterdir()) == []
+
+
+def test_images_on_another_storage_are_read_there(label, finished, far, scratch):
+    """63 images go through the processes, one does not."""
+    far.wait(0.002)
+    url = far.url(finished.image_dir)
+    code, many, err = label(url, "--csv", "--top", 1, model=far.url(finished.graph))
+    assert (
+        many.replace("far://", "") == label(finished.image_dir, "--csv", "--top", 1)[1]
+    )
+    assert (code, err.count("\n")) == (1, len(finished.broken))
+    far.log()
+    path = f"{url}/{finished.png}"
+    assert label(path)[1] == label(finished.image_dir / finished.png)[1]
+    assert len([line for line in far.log() if line.startswith("read ")]) == 1
+    assert list(scratch.iterdir()) == []
+
+
+def test_local_images_the_web_and_other_storages_may_be_mixed(
+    label, flower, finished, far, web_server
+):
+    web_server.files = {"/a.jpg": flower.read_bytes()}
+    far_flower, web_flower = far.url(flower), web_server.url("/a.jpg")
+    for count in (1, 40):  # alone, and through the processes
+        names = [flower, far_flower, web_flower, flower] * count
+        code, out, _ = label(*names, "--json")
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert code == 0
+        assert [row["image"] for row in rows] == [str(name) for name in names]
+        assert len({str(row["labels"]) for row in rows}) == 1
+
+
+def test_a_long_file_on_another_storage_is_not_read(label, flower, far, tmp_path):
+    with open(tmp_path / "long.jpg", "wb") as file:
+        file.truncate(2**30)
+    far.log()
+    code, _, err = label(far.url(tmp_path / "long.jpg"), flower)
+    assert code == 1
+    assert "1073741824 bytes are more than 268435456: not read" in err
+    assert not [line for line in far.log() if line.startswith("read ")]
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_storage_that_fails_is_one_clear_line(label, flower, far, count):
+    far.fail({f"read {flower}": "ConnectionError"})
+    code, out, err = label(*[far.url(flower)] * count)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"poets label: cannot read {far.url(flower)!r}: nobody answ")
+    assert err.count("\n") == 1
+
+
+def test_what_is_not_on_a_storage_is_told_with_the_rest(label, far, tmp_path):
+    (tmp_path / "empty").mkdir()
+    absent, empty = far.url(tmp_path / "absent.jpg"), far.url(tmp_path / "empty")
+    code, out, err = label(absent, empty)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"poets label: no file, folder or http(s) URL {absent!r}; "
+        f"no image below the folder {empty!r}\n"
+    )

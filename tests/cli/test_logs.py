@@ -12,6 +12,8 @@ import pytest
 from poets.cli import logs
 from poets.errors import ConfigError, StorageError
 
+pytest_plugins = ["tests.far"]
+
 STEPS = "".join(
     f"INFO:tensorflow:2018-04-17 12:48:{second:02}.5: Step {10 * second}: {text}\n"
     for second in range(30)
@@ -151,8 +153,28 @@ def test_missing_logs_are_reported_together(log, tmp_path):
 def test_a_log_is_read_from_storage(log, capsys):
     assert run(log.as_uri()) == 0
     assert capsys.readouterr().out.startswith(f"file://{log}: 93 lines\n")
-    with pytest.raises(StorageError, match=r"cannot read 'file:///.*/nope': "):
+    with pytest.raises(
+        StorageError, match=r"cannot read the logs: 'file:///.*/nope' does not"
+    ):
         run(log.as_uri() + "/nope")
+
+
+def test_a_log_is_read_from_a_storage_far_away(log, far, capsys):
+    url = far.url(log)
+    assert run(url) == 0
+    assert capsys.readouterr().out.startswith(f"{url}: 93 lines\n")
+    far.fail({"status": "ConnectionError"})
+    with pytest.raises(StorageError, match=r"cannot look at 'far://.*: nobody answers"):
+        run(url)
+
+
+def test_a_long_log_shows_how_far_it_is_read(log, far, monkeypatch, caplog):
+    monkeypatch.setattr("poets.cli.logs.TRACKED_BYTES", 1)
+    monkeypatch.setattr("poets.cli.logs.PIECE_BYTES", 100)
+    monkeypatch.setattr("poets.progress.LINE_EVERY_S", 0)
+    with caplog.at_level("INFO"):
+        assert run(far.url(log)) == 0
+    assert f"reading {far.url(log)}: " in caplog.text
 
 
 def test_a_plot_is_written_whole(log, tmp_path, capsys):

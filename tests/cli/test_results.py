@@ -8,6 +8,8 @@ import pytest
 from poets.cli import results
 from poets.errors import ModelError, StorageError
 
+pytest_plugins = ["tests.far"]
+
 
 def run(*arguments) -> int:
     parser = argparse.ArgumentParser()
@@ -72,3 +74,12 @@ def test_broken_figures_still_get_the_listing(folder, capsys):
     with pytest.raises(ModelError, match="it is not JSON"):
         run(folder)
     assert capsys.readouterr().out.startswith("Found 3 items\n")
+
+
+def test_a_folder_on_another_storage_is_told(folder, far, capsys):
+    (folder / "metrics.json").write_text('{"seed": 7}')
+    assert run(far.url(folder)) == 0
+    out = capsys.readouterr().out
+    assert f" {far.url(folder)}/retrained_graph.pb\n" in out
+    assert "seed 7" in out
+    assert "labels      2: daisy, rosé" in out

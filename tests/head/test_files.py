@@ -10,6 +10,8 @@ from poets.head.summaries import Summaries
 from poets.runtime import tf
 from poets.storage.publish import Publication
 
+pytest_plugins = ["tests.far"]
+
 
 def write(folder, values=((0, 0.25, 1.5), (10, 0.75, 0.5))):
     with Summaries(str(folder)) as summaries:
@@ -62,6 +64,40 @@ def test_a_file_in_the_way_is_named_and_kept(tmp_path):
     with pytest.raises(StorageError, match=r"cannot write --summaries_dir='.*': .+"):
         Summaries(str(tmp_path))
     assert (tmp_path / "train").read_text() == "mine"
+
+
+def test_event_files_on_another_storage_are_those_written_here(far, tmp_path):
+    (tmp_path / "run").mkdir()
+    url = far.url(tmp_path / "run")
+    write(url)
+    (tmp_path / "run" / "train" / "model.ckpt").write_text("mine")
+    write(url, [(5, 1.0, 0.0)])
+    assert read(tmp_path / "run" / "train")["accuracy"] == [(5, 1.0)]
+    assert read(tmp_path / "run" / "validation")["cross_entropy"] == [(5, 0.0)]
+    names = [path.name for path in (tmp_path / "run" / "train").iterdir()]
+    assert len(names) == 2
+    assert "model.ckpt" in names
+
+
+def test_event_files_that_cannot_be_copied_are_an_error(far, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    url = far.url(tmp_path / "run")
+    summaries = Summaries(url)
+    summaries.add("train", 0, 0.5, 1.0)
+    far.fail({"write": "ConnectionError"})
+    with pytest.raises(StorageError, match="cannot write 'far://.*nobody answers"):
+        summaries.__exit__(None, None, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_summaries_dir_that_cannot_be_cleared_is_named(far, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    far.fail({"list": "NotAuthenticatedError"})
+    url = far.url(tmp_path / "run")
+    with pytest.raises(StorageError) as caught:
+        Summaries(url)
+    assert str(caught.value) == f"cannot write --summaries_dir={url!r}: no ticket"
+    assert not list(tmp_path.glob("poets-*"))
 
 
 def test_the_checkpoint_is_read_by_tensorflow(tmp_path):

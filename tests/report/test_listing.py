@@ -8,6 +8,8 @@ import pytest
 from poets.errors import StorageError
 from poets.report.listing import Attributes, Entry, format_listing, list_folder
 
+pytest_plugins = ["tests.far"]
+
 TENSORFLOW = Attributes("tensorflow", "tensorflow", "rw-r--r--", replication=3)
 FOLDER = Attributes("tensorflow", "tensorflow", "rwxr-xr-x")
 RUN = "/tensorflow/test_run"
@@ -122,3 +124,22 @@ def test_a_missing_folder_and_a_file_say_what_to_give(tmp_path):
         StorageError, match="cannot list '.*/x': it is a file; give the folder"
     ):
         list_folder(f"{tmp_path}/x")
+
+
+def test_a_storage_tells_its_own_owners_by_one_request(far, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "graph.pb").write_bytes(b"12345")
+    (tmp_path / "run" / "summaries").mkdir()
+    url = far.url(tmp_path / "run")
+    far.log()
+    lines = format_listing(list_folder(url)).split("\n")
+    assert lines[1].startswith("-rwxr-x---+  3 tensorflow supergroup          5 20")
+    assert lines[1].endswith(f" {url}/graph.pb")
+    assert lines[2].startswith("drwxr-x---+  - tensorflow supergroup          0 20")
+    assert len(far.log()) == 3
+
+
+def test_a_storage_that_does_not_answer_is_told(far, tmp_path):
+    far.fail({"attributes": "NotAuthenticatedError"})
+    with pytest.raises(StorageError, match="cannot list 'far://.*': no ticket"):
+        list_folder(far.url(tmp_path))

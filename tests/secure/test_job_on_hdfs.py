@@ -1,0 +1,441 @@
+"""The whole job on a real Kerberized HDFS, as the task of DC/OS runs it.
+
+A process of its own calls the hook with the variables that a task has: the address of
+the Hadoop configuration, the Kerberos realm and its KDC, the keytab in the sandbox.
+Nothing of the job is on this machine. What it leaves is read by Hadoop's own shell.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.fs
+import pytest
+
+from poets.bottlenecks.pool import Pool
+from poets.cli import run as run_verb
+from poets.flags import config_from_args
+from poets.images import MAX_BYTES
+from poets.job import run
+from poets.preflight import preflight
+from poets.retrain import retrain
+from poets.storage import open_storage
+from poets.storage.publish import write_atomically
+from tests import retraining
+from tests.command import OURS
+
+pytestmark = pytest.mark.timeout(600)
+ROOT = Path(__file__).parents[2]
+IMAGES = "/tensorflow_input_data/job"
+MANY = "/tensorflow_input_data/many"
+SOME = "tulips/" + next(retraining.names_for("tulips", "train"))
+OTHER = "daisy/" + next(retraining.names_for("daisy", "train"))
+COUNT = 2400
+HOOK = """
+import sys
+from poets.errors import PoetsError
+from poets.job import main
+try:
+    main(None, sys.argv[1], sys.argv[2])
+except PoetsError as error:
+    sys.exit(f"FAILED: {error}")
+"""
+SAME = (
+    "retrained_graph.pb",
+    "retrained_graph.tflite",
+    "retrained_labels.txt",
+    "split.csv",
+    "checkpoint.data-00000-of-00001",
+)
+
+
+def context(folder="<<shared_filesystem>>", images=IMAGES, **more):
+    """Returns the job's context; all of it lies below a folder."""
+    args = {
+        "image_dir": f"hdfs://default{images}",
+        "architecture": "scattering_96",
+        "how_many_training_steps": 60,
+        "output_graph": f"{folder}/retrained_graph.pb",
+        "output_labels": f"{folder}/retrained_labels.txt",
+        "saved_model_dir": f"{folder}/saved_model/1",
+        "checkpoint_path": f"{folder}/checkpoint",
+        "summaries_dir": f"{folder}/summaries",
+        "bottleneck_dir": f"{folder}/bottlenecks",
+        "model_dir": f"{folder}/models",
+        **more,
+    }
+    return {"args": {f"--{name}": value for name, value in args.items()}}
+
+
+@dataclass
+class Task:
+    """A process that runs the hook.
+
+    Attributes:
+      process: it.
+      log: what it prints.
+    """
+
+    process: subprocess.Popen
+    log: Path
+
+    def said(self):
+        """Returns what it has printed so far."""
+        return self.log.read_text()
+
+    def end(self, timeout_s=300):
+        """Waits for its end and returns the exit code and what it printed."""
+        code = self.process.wait(timeout_s)
+        assert "Traceback" not in self.said(), self.said()
+        return code, self.said()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return retraining.write_images(tmp_path_factory.mktemp("drawn") / "images")
+
+
+@pytest.fixture(scope="module")
+def many_images(tmp_path_factory):
+    """Images enough for some seconds; they differ in what follows the picture."""
+    folder = tmp_path_factory.mktemp("many") / "images"
+    rng = np.random.default_rng(1)
+    pictures = [retraining.jpeg(rng, number % 3) for number in range(30)]
+    for number in range(COUNT):
+        label = folder / retraining.FOLDERS[number % 3]
+        label.mkdir(parents=True, exist_ok=True)
+        data = pictures[number % len(pictures)] + b"%d" % number
+        (label / f"{number:04d}.jpg").write_bytes(data)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hdfs(secure_hdfs, images, many_images):
+    """The session's HDFS with the images on it."""
+    secure_hdfs.cluster.put(images, IMAGES)
+    secure_hdfs.cluster.put(many_images, MANY)
+    return secure_hdfs
+
+
+def local_run(folder, image_dir):
+    """Runs the same job on this machine."""
+    given = context(str(folder), **{"image_dir": str(image_dir)})
+    run(config_from_args(given["args"]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(images, tmp_path_factory):
+    return local_run(tmp_path_factory.mktemp("local"), images)
+
+
+@pytest.fixture(scope="module")
+def local_many(many_images, tmp_path_factory):
+    return local_run(tmp_path_factory.mktemp("local"), many_images)
+
+
+@pytest.fixture
+def folder(hdfs, request):
+    """A new folder of `tensorflow`, by its path."""
+    name = re.sub(r"\W+", "_", request.node.name)[:60]
+    path = f"/tensorflow/{name}"
+    hdfs.cluster.make_folder(path, "tensorflow:tensorflow")
+    return path
+
+
+@pytest.fixture
+def start(hdfs, folder, tmp_path):
+    """Returns a function that starts the hook as the task of DC/OS does."""
+    started = []
+
+    def start_task(given=None, user="tensorflow", **more):
+        sandbox = tmp_path / f"sandbox-{len(started)}"
+        sandbox.mkdir()
+        keytab = shutil.copy(hdfs.keytab(user), sandbox / "hdfs.keytab")
+        os.chmod(keytab, 0o600)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+        task = {
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(sandbox),
+            "MESOS_SANDBOX": str(sandbox),
+            "HDFS_ENABLED": "true",
+            "HDFS_CORE_SITE_URI": f"{hdfs.config_uri}/core-site.xml",
+            "HDFS_HDFS_SITE_URI": f"{hdfs.config_uri}/hdfs-site.xml",
+            "SECURITY_KERBEROS_ENABLED": "true",
+            "SECURITY_KERBEROS_PRIMARY": user,
+            "SECURITY_KERBEROS_REALM": "LOCAL",
+            "SECURITY_KERBEROS_KDC_HOSTNAME": "localhost",
+            "SECURITY_KERBEROS_KDC_PORT": str(hdfs.kdc.port),
+        }
+        text = json.dumps(given or context(**more))
+        log = sandbox / "stderr"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-c", HOOK, f"hdfs://default{folder}", text],
+                env=kept | task,
+                stdout=file,
+                stderr=file,
+            )
+        started.append(Task(process, log))
+        return started[-1]
+
+    yield start_task
+    for task in started:
+        task.process.kill()
+        task.process.wait()
+
+
+@pytest.fixture
+def tensorflow(hdfs, monkeypatch):
+    """This process is `tensorflow`, too."""
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        monkeypatch.delenv(name)
+    for name, value in hdfs.environment("tensorflow").items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def fetch(hdfs, folder, tmp_path):
+    """Returns a function that copies the folder here by Hadoop's own shell."""
+
+    def get():
+        target = tmp_path / f"fetched-{len(list(tmp_path.iterdir()))}"
+        done = hdfs.dfs("-get", folder, str(target), user="tensorflow")
+        assert done.returncode == 0, done.stderr
+        return target
+
+    return get
+
+
+def check_same(found, expected):
+    """Fails unless a run left what another did."""
+    for name in SAME:
+        one, other = (
+            hashlib.sha256((place / name).read_bytes()).hexdigest()
+            for place in (found, expected)
+        )
+        assert one == other, name
+    exports = json.loads((found / "metrics.json").read_text())["exports"]
+    graph = (found / "retrained_graph.pb").read_bytes()
+    digest = hashlib.sha256(graph).hexdigest()
+    assert exports["retrained_graph.pb"]["sha256"] == digest
+
+
+def unfinished(folder):
+    """Returns what a publication that did not end has left."""
+    return [name for name in retraining.snapshot(folder) if "/." in f"/{name}"]
+
+
+def skipped(folder):
+    text = (folder / "skipped_images.csv").read_text()
+    return {row["path"]: row["reason"] for row in csv.DictReader(io.StringIO(text))}
+
+
+def says(task, text):
+    """Returns a function that tells whether a task has said something, or ended."""
+    return lambda: text in task.said() or task.process.poll() is not None
+
+
+def has_parts(hdfs, folder, count=1):
+    """Returns a function that tells whether so many parts are in the store."""
+
+    def found():
+        filesystem, path = open_storage(f"{hdfs.url}{folder}/bottlenecks")
+        below = pyarrow.fs.FileSelector(path, recursive=True, allow_not_found=True)
+        infos = filesystem.get_file_info(below)
+        return sum(info.base_name.startswith("part-") for info in infos) >= count
+
+    return found
+
+
+def test_the_whole_job_leaves_what_it_leaves_locally(
+    hdfs, start, fetch, folder, local, tensorflow, capsys
+):
+    code, said = start().end()
+    assert code == 0, said
+    found = fetch()
+    check_same(found, local)
+    assert unfinished(found) == []
+    assert list(found.rglob("part-*.parquet"))
+    assert list((found / "models").glob("*.tflite"))
+    assert list((found / "summaries" / "train").glob("events.out.tfevents.*"))
+    sandbox = found.parent / "sandbox-0"
+    assert sorted(path.name for path in sandbox.iterdir()) == ["hdfs.keytab", "stderr"]
+
+    names = [f"{hdfs.url}{folder}/{name}" for name in ("retrained_graph.pb", "log")]
+    image = f"{hdfs.url}{IMAGES}/{SOME}"
+    assert run_verb(["label", image, "--model", names[0], "--top", "1"]) == 0
+    with (local / "split.csv").open() as file:
+        (row,) = [row for row in csv.DictReader(file) if row["path"] == SOME]
+    assert capsys.readouterr().out.startswith(f"{row['predicted_label']} (score = ")
+    write_atomically(names[1], said.encode())
+    assert run_verb(["logs", names[1]]) == 0
+    assert "final test accuracy" in capsys.readouterr().out
+
+    listing = hdfs.dfs("-ls", folder).stdout
+    assert run_verb(["results", f"{hdfs.url}{folder}"]) == 0
+    shown = capsys.readouterr().out
+    for line in listing.splitlines()[1:]:
+        mode, replication, owner, group, size, day, time, path = line.split()
+        assert f"{mode} {replication:>3} {owner} {group} " in shown
+        assert f" {size} {day} {time} {hdfs.url}{path}\n" in shown
+    graph = next(x for x in listing.splitlines() if "retrained_graph.pb" in x)
+    assert graph.startswith("-rw-r--r--   3 tensorflow tensorflow ")
+
+
+def test_a_second_run_replaces_the_results_and_computes_nothing(start, fetch, local):
+    assert start().end()[0] == 0
+    code, said = start(how_many_training_steps=80).end()
+    assert code == 0, said
+    assert "0 bottleneck files created." in said
+    assert (
+        fetch().joinpath("retrained_graph.pb").read_bytes()
+        != (local / "retrained_graph.pb").read_bytes()
+    )
+    assert start().end()[0] == 0
+    found = fetch()
+    check_same(found, local)
+    assert unfinished(found) == []
+
+
+def test_a_folder_that_is_not_ours_stops_the_job_early(start, hdfs, folder, fetch):
+    hdfs.cluster.make_folder(f"{folder}/saved_model/1/mine", "tensorflow:tensorflow")
+    code, said = start().end()
+    assert code == 1
+    assert "saved_model/1' holds files and is no SavedModel" in said
+    assert not list(fetch().rglob("*.*"))
+
+
+def test_images_that_went_since_they_were_listed_are_left_out(
+    hdfs, folder, fetch, tensorflow
+):
+    """Deleted, or forbidden, between listing and reading."""
+    given = context(f"{hdfs.url}{folder}", image_dir=f"{hdfs.url}{IMAGES}")
+    config = config_from_args(given["args"])
+    dataset = preflight(config)
+    assert hdfs.dfs("-mv", f"{IMAGES}/{SOME}", "/tmp-of-a-test").returncode == 0
+    assert hdfs.dfs("-chmod", "000", f"{IMAGES}/{OTHER}").returncode == 0
+    try:
+        with Pool(1) as pool:
+            retrain(config, dataset, pool)
+    finally:
+        hdfs.dfs("-mv", "/tmp-of-a-test", f"{IMAGES}/{SOME}")
+        hdfs.dfs("-chmod", "644", f"{IMAGES}/{OTHER}")
+    reasons = skipped(fetch())
+    assert reasons.keys() == {SOME, OTHER}
+    assert reasons[SOME].startswith("no such file or directory")
+    assert "'tensorflow' may not read" in reasons[OTHER]
+
+
+def test_a_file_too_long_for_an_image_is_refused_by_its_listed_size(
+    hdfs, start, folder, fetch, tensorflow, tmp_path
+):
+    images = f"{folder}/images"
+    assert hdfs.dfs("-cp", IMAGES, images, user="tensorflow").returncode == 0
+    filesystem, path = open_storage(f"{hdfs.url}{images}/daisy/long.jpg")
+    with filesystem.open_output_stream(path) as stream:
+        for _ in range(MAX_BYTES >> 22):
+            stream.write(bytes(1 << 22))
+        stream.write(b"0")
+    code, said = start(images=images).end()
+    assert code == 0, said
+    filesystem.delete_file(path)
+    assert skipped(fetch()) == {
+        "daisy/long.jpg": f"{MAX_BYTES + 1} bytes are more than {MAX_BYTES}: not read"
+    }
+
+
+def test_a_namenode_restarted_in_the_pass_is_waited_for(
+    hdfs, start, folder, fetch, local_many, tensorflow, wait_until
+):
+    task = start(images=MANY)
+    wait_until(has_parts(hdfs, folder), timeout_s=120)
+    hdfs.stop_namenode()
+    try:
+        assert task.process.poll() is None
+    finally:
+        hdfs.start_namenode()
+    code, said = task.end()
+    assert code == 0, said
+    found = fetch()
+    assert skipped(found) == {}
+    check_same(found, local_many)
+
+
+def test_a_killed_datanode_costs_nothing(
+    hdfs, start, folder, fetch, local_many, tensorflow, wait_until
+):
+    task = start(images=MANY)
+    wait_until(has_parts(hdfs, folder), timeout_s=120)
+    hdfs.kill_datanode(0)
+    try:
+        code, said = task.end()
+        assert code == 0, said
+        found = fetch()
+    finally:
+        hdfs.start_all()
+    assert skipped(found) == {}
+    check_same(found, local_many)
+
+
+def test_of_two_jobs_at_once_one_wins_and_the_other_says_so(start, fetch, local):
+    tasks = [start(), start(how_many_training_steps=80)]
+    ends = [task.end() for task in tasks]
+    assert sorted(code for code, _ in ends) == [0, 1]
+    (lost,) = [said for code, said in ends if code]
+    assert "another job published there" in lost
+    found = fetch()
+    assert unfinished(found) == []
+    if ends[0][0] == 0:
+        check_same(found, local)
+
+
+def test_a_job_killed_while_it_publishes_leaves_whole_files(
+    start, fetch, local, wait_until
+):
+    assert start(how_many_training_steps=80).end()[0] == 0
+    earlier = fetch()
+    for pause_s in (0.0, 0.05, 0.2):
+        task = start()
+        wait_until(says(task, "Save final result to"), timeout_s=120)
+        threading.Event().wait(pause_s)  # another moment each time
+        os.kill(task.process.pid, signal.SIGKILL)
+        task.process.wait(30)
+        found = fetch()
+        for name in SAME:
+            data = (found / name).read_bytes()
+            assert data in [(d / name).read_bytes() for d in (earlier, local)], name
+    code, said = start().end()
+    assert code == 0, said
+    check_same(fetch(), local)
+
+
+def test_a_job_outlives_its_tickets(hdfs, start, fetch, folder, tensorflow, wait_until):
+    """Tickets last 20 s. The NameNode goes after 25 s and is back after 60."""
+    hdfs.kdc.kadmin("modprinc", "-maxlife", "20seconds", "tensorflow@LOCAL")
+    try:
+        task = start(flip_left_right=True, augmentations=500, processes=1)
+        started = time.monotonic()
+        wait_until(lambda: time.monotonic() - started > 25, timeout_s=60, poll_s=0.5)
+        hdfs.stop_namenode()
+        wait_until(lambda: time.monotonic() - started > 60, timeout_s=60, poll_s=0.5)
+        assert task.process.poll() is None, task.said()
+        hdfs.start_namenode()
+        code, said = task.end()
+    finally:
+        hdfs.kdc.kadmin("modprinc", "-maxlife", "1days", "tensorflow@LOCAL")
+        hdfs.start_all()
+    assert code == 0, said
+    assert skipped(fetch()) == {}
