@@ -1,5 +1,6 @@
 """The documents say what the program does."""
 
+import base64
 import json
 import re
 import shlex
@@ -12,10 +13,21 @@ from poets.dcos.options import read_options
 from poets.dcos.validate import find_problems
 from poets.flags import FIELDS, flags_markdown
 from poets.job import config_from_context
+from tools.hdfs import hdfs
+from tools.hdfs.configuration import AUTH_TO_LOCAL
+from tools.kdc import kdc
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "demo/README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+]
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+TOOLS = {"tools/kdc/kdc.py": kdc.build_parser, "tools/hdfs/hdfs.py": hdfs.build_parser}
 
 
 def commands(page):
@@ -29,12 +41,13 @@ def commands(page):
 SHOWN = [(page.name, command) for page in PAGES for command in commands(page)]
 
 
-def test_the_readme_begins_with_the_two_commands():
+def test_the_readme_begins_with_what_shows_it_all():
     first_block = next(
         iter(re.findall(r"```console\n(.*?)```", PAGES[0].read_text(), re.DOTALL))
     )
-    assert re.findall(r"^\$ (make \w+)", first_block, re.MULTILINE) == [
+    assert re.findall(r"^\$ (make [\w-]+)", first_block, re.MULTILINE) == [
         "make demo",
+        "make demo-hdfs",
         "make test",
     ]
 
@@ -48,6 +61,9 @@ def test_each_command_shown_is_one_the_program_takes(page, command):
         assert set(arguments) <= TARGETS
     elif program == "python":
         assert (ROOT / arguments[0]).is_file()
+        if arguments[0] in TOOLS:
+            own = arguments[1 : arguments.index("--") if "--" in arguments else None]
+            assert TOOLS[arguments[0]]().parse_args(own).verb
     else:
         assert program == "dcos"
 
@@ -84,6 +100,19 @@ def test_each_demo_options_file_is_good(name):
     problems = find_problems(options, config_from_context)
     assert [str(problem) for problem in problems if problem.severity == "error"] == []
     assert json.loads(options["service.job_context"])["args"]
+
+
+def test_the_options_of_dcos_hdfs_have_the_rules_of_our_own():
+    options = json.loads((ROOT / "demo/hdfs.json").read_text())
+    rules = base64.b64decode(options["hdfs"]["security_auth_to_local"]).decode()
+    assert set(rules.split("\r\n")) <= set(AUTH_TO_LOCAL.split("\n"))
+    assert "tensorflow@LOCAL" in rules
+    kerberos = options["service"]["security"]["kerberos"]
+    ours = read_options(str(ROOT / "demo/poets.json"))
+    for name in ("realm", "kdc.hostname", "kdc.port"):
+        first, _, second = name.partition(".")
+        value = kerberos[first][second] if second else kerberos[first]
+        assert value == ours[f"service.security.kerberos.{name}"]
 
 
 def test_the_version_is_the_same_everywhere():

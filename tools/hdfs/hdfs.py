@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     own, passed = _split(words)
-    args = _parser().parse_args(own)
+    args = build_parser().parse_args(own)
     args.arguments = passed
     try:
         code: int = args.func(args)
@@ -173,7 +173,8 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
 OPTIONS = ("datanodes", "protection", "replication", "host", "httpfs", "https")
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line before `--`."""
     parser = argparse.ArgumentParser(
         prog="hdfs.py", description="A real secure HDFS on this machine."
     )

@@ -39,7 +39,7 @@ from tools.kdc.principals import check_principals, read_principals
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
-    args = _parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         return int(args.func(args))
@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="kdc.py", description="Deploys a KDC and its keytab.", allow_abbrev=False
     )
