@@ -8,8 +8,6 @@ Without Kerberos they are left out.
 """
 
 import functools
-import os
-import stat
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -17,7 +15,7 @@ from datetime import datetime
 from poets.doctor import Checkup, Finding, Step, StepError
 from poets.doctor.network import reach
 from poets.doctor.security import is_secure
-from poets.kerberos.keytab import read_keytab
+from poets.kerberos.keytab import mode_open_to_others, read_keytab
 from poets.kerberos.krb5_conf import DEFAULT_PATH, Krb5Conf, realms
 from poets.kerberos.libkrb5 import Ticket, get_tgt
 from poets.kerberos.login import Login, current_login
@@ -100,12 +98,12 @@ def check_keytab(checkup: Checkup) -> Finding:
         return Finding("none is given: the ticket cache is used", applies=False)
     entries = read_keytab(login.keytab)
     kvnos = {entry.kvno for entry in entries if entry.principal == login.principal}
-    mode = stat.S_IMODE(os.stat(login.keytab).st_mode)
+    mode = mode_open_to_others(login.keytab)
     others = f"others may read it (mode {mode:04o}): chmod 600 {login.keytab}"
     return Finding(
         f"{login.keytab} has the key of {login.principal}, "
         f"version {', '.join(map(str, sorted(kvnos)))}",
-        (others,) if mode & 0o077 else (),
+        (others,) if mode else (),
     )
 
 

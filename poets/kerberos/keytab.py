@@ -13,6 +13,7 @@ All numbers are big-endian (MIT krb5, "The keytab file format").
 """
 
 import os
+import stat
 import struct
 from dataclasses import dataclass
 
@@ -165,3 +166,18 @@ def _entry(record: bytes) -> KeytabEntry:
         encryption_type=ENCRYPTION_TYPES.get(kind, str(kind)),
         time_s=time_s,
     )
+
+
+def mode_open_to_others(path: str) -> int:
+    """Returns the file's mode if others may open it, else 0.
+
+    The group counts where we own the file. Kubernetes mounts a Secret as root's, open
+    to the pod's group, and nobody can close it further.
+
+    Raises:
+      OSError: if there is no such file.
+    """
+    found = os.stat(path)
+    others = 0o077 if found.st_uid == os.geteuid() else 0o007
+    mode = stat.S_IMODE(found.st_mode)
+    return mode if mode & others else 0

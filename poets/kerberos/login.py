@@ -13,7 +13,6 @@ import contextlib
 import itertools
 import logging
 import os
-import stat
 import threading
 import time
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from poets.errors import KerberosError, PoetsError
 from poets.kerberos.folder import VARIABLE, PrivateFolder
+from poets.kerberos.keytab import mode_open_to_others
 from poets.kerberos.libkrb5 import Ticket, get_tgt
 from poets.kerberos.settings import CACHE, CONFIG, KEYTAB, VARIABLES, read_settings
 
@@ -43,6 +43,17 @@ class Login:
     principal: str | None
     keytab: str | None
     cache: str | None
+
+    def owner(self) -> str | None:
+        """Returns the principal, that of the ticket cache where none was named.
+
+        None if there is no ticket: whoever connects is told why.
+        """
+        if self.principal:
+            return self.principal
+        with contextlib.suppress(KerberosError):
+            return get_tgt(self, REFRESH_TIMEOUT_S).principal
+        return None
 
     def refresh_cache(self, timeout_s: float = REFRESH_TIMEOUT_S) -> Ticket:
         """Puts a new ticket into the cache, for the JVM, which gets none itself.
@@ -216,8 +227,7 @@ def _write(krb5_conf: str) -> str:
 
 
 def _warn_of_mode(keytab: str) -> None:
-    mode = stat.S_IMODE(os.stat(keytab).st_mode)
-    if mode & 0o077:
+    if mode := mode_open_to_others(keytab):
         _log.warning(
             "keytab %s is open to others (mode %04o), who could act as its principals; "
             "chmod 600 it",

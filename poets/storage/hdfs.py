@@ -64,8 +64,8 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def _user(login: Login | None) -> str:
-    if login is not None and login.principal:
-        return login.principal
+    if login is not None and (owner := login.owner()):
+        return owner
     return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
 
 

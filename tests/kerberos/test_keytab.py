@@ -1,6 +1,7 @@
 """Keytabs: read as MIT reads them; torn ones are told, keys are never shown."""
 
 import base64
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -8,7 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from poets.kerberos.keytab import KeytabError, keys_of, read_keytab
+from poets.kerberos.keytab import (
+    KeytabError,
+    keys_of,
+    mode_open_to_others,
+    read_keytab,
+)
 
 
 def klist(keytab: Path, *options: str) -> list[tuple[str, ...]]:
@@ -197,3 +203,25 @@ def test_a_principal_that_is_not_in_it_is_told_with_those_that_are(keytab):
         "alice@LOCAL, hdfs/localhost@LOCAL; give its own keytab (--kerberos_keytab), "
         "or another principal (--kerberos_principal)"
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "is_open"),
+    [
+        (0o600, "us", False),
+        (0o640, "us", True),
+        (0o604, "us", True),
+        (0o440, "another", False),  # a Secret of Kubernetes
+        (0o444, "another", True),
+    ],
+)
+def test_a_keytab_is_open_if_others_than_us_may_read_it(
+    tmp_path, require, mode, owner, is_open
+):
+    path = tmp_path / "keytab"
+    path.touch()
+    path.chmod(mode)
+    if owner == "another":
+        require("root", os.geteuid() == 0)
+        os.chown(path, 65534, 65534)
+    assert mode_open_to_others(str(path)) == (mode if is_open else 0)

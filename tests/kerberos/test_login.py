@@ -108,12 +108,18 @@ def test_an_existing_cache_is_left_alone(environment, kdc, kinit, tmp_path):
     environment.setenv("KRB5CCNAME", f"FILE:{cache}")
     login = the_login()
     assert login == Login(None, None, f"FILE:{cache}")
+    assert login.owner() == "alice@LOCAL"
     assert login.refresh_cache().principal == "alice@LOCAL"
     login.keep_fresh()
     close()
     assert cache.read_bytes() == before
     assert os.environ["KRB5CCNAME"] == f"FILE:{cache}"
     assert "POETS_KERBEROS_DIR" not in os.environ
+
+
+def test_a_cache_that_is_not_there_has_no_owner(environment, tmp_path):
+    environment.setenv("KRB5CCNAME", f"FILE:{tmp_path}/none")
+    assert the_login().owner() is None
 
 
 def test_another_principal_gets_another_cache(logged_in):
