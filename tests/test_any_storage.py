@@ -1,7 +1,7 @@
 """The whole job with nothing on this machine: as it is locally, bit for bit.
 
 The storage is `tests.far`, so that it can be slow and can fail, and once S3; for HDFS
-see `tests/secure`.
+see `tests/test_job_on_hdfs.py`.
 """
 
 import json

@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 import pyarrow.fs
 
 from poets.errors import StorageError
-from poets.storage import open_storage, read_bytes, reason
+from poets.storage import is_local, open_storage, read_bytes, reason
 from poets.storage.parts import sweep
 
 MANIFEST = "metrics.json"
@@ -136,8 +136,12 @@ class Claim:
             "since": f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}",
             "parts": self._parts,
         }
-        with self._filesystem.open_output_stream(self._marker) as stream:
-            stream.write(json.dumps(content).encode())
+        data = json.dumps(content).encode()
+        if is_local(self._filesystem):
+            with open(self._marker, "wb") as file:
+                file.write(data)
+        else:  # tried again as a whole, where a stream is not
+            self._filesystem.handler.write_bytes(self._marker, data)
         self._marked_at = time.monotonic()
 
     def _refresh(self) -> None:

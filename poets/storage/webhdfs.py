@@ -62,7 +62,7 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """
     conf, login = load_conf(), current_login()
     named = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
-    who = (login and login.principal) or named
+    who = (login and login.owner()) or named
     user = re.split("[/@]", who)[0]
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]

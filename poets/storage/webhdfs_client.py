@@ -13,53 +13,36 @@ import contextlib
 import errno
 import logging
 import os
-import re
-import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import hdfs
 import requests
 from hdfs.client import _Request
 from requests.adapters import HTTPAdapter
 from requests_kerberos import OPTIONAL, HTTPKerberosAuth
-from requests_kerberos.exceptions import (
-    KerberosExchangeError,
-    MutualAuthenticationError,
-)
 
-from poets.errors import NotAuthenticatedError, PoetsError
-from poets.kerberos.libkrb5 import get_service_ticket
-from poets.kerberos.login import Login, current_login
+from poets.errors import NotAuthenticatedError
 from poets.storage.hdfs_errors import Situation, of_server
+from poets.storage.webhdfs_errors import (
+    SEE_THE_PORT,
+    TOKEN,
+    java_class,
+    lost_connection,
+    refusal,
+    without_tokens,
+)
 
 TIMEOUTS_S = (10, 60)
 """To connect; from one packet to the next."""
 
-ASKING_TIMEOUT_S = 10  # the KDC, why there is no ticket
 CONNECTIONS = 64  # kept open, to a host
 COOKIE = "hadoop.auth"
 
-SEE_THE_PORT = (
-    "see whether host and port are those of the NameNode's web interface (9870, with "
-    "TLS 9871) or of HttpFS (14000)"
-)
 UNREACHED = (requests.ConnectionError, requests.ReadTimeout)
 NEXT = ("StandbyException", "RetriableException")  # HdfsCLI asks the next NameNode
-
-_TOKEN = re.compile(r"delegation=(?P<token>[^&\s'\"]+)")
-_MESSAGE = re.compile(
-    r"<t[hd]>MESSAGE:</t[hd]><td>(.*?)</td>|<title>(.*?)</title>", re.S
-)
-_GSS_REASON = re.compile(r"Minor \(-?\d+\): (.*?)(?:, Context:|$)", re.S)
-
-
-def without_tokens(text: str) -> str:
-    """Returns `text` with each delegation token replaced."""
-    return _TOKEN.sub("delegation=...", text)
 
 
 class _NoTokens(logging.Filter):
@@ -195,11 +178,11 @@ class Client(hdfs.Client):  # type: ignore[misc]
             if not answer.is_redirect:
                 return answer
             place = answer.headers["Location"]
-            if match := _TOKEN.search(place):
+            if match := TOKEN.search(place):
                 self._token = unquote(match["token"])
             answer = self._request(method, place, data=data)
             if not answer.ok:
-                raise _refusal(answer, self._situation)
+                raise refusal(answer, self._situation)
             return answer
         except NotAuthenticatedError:
             self._token = None  # it may be too old, or of a NameNode that was restarted
@@ -252,112 +235,6 @@ class Client(hdfs.Client):  # type: ignore[misc]
             raise Unreached(lost)
         if lost is not None:
             raise lost
-        if answer.ok or _java_class(answer) in NEXT:
+        if answer.ok or java_class(answer) in NEXT:
             return answer
-        raise _refusal(answer, self._situation)
-
-
-def lost_connection(error: requests.RequestException, url: str) -> OSError:
-    """Returns the built-in error of a request to `url` that got no answer."""
-    sent = urlsplit(str(error.request.url) if error.request is not None else url)
-    server = sent.netloc
-    causes = list(_causes(error))
-
-    def is_any(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
-
-    if is_any(KerberosExchangeError, MutualAuthenticationError):
-        return _no_ticket(error, sent.hostname)
-    if is_any(ssl.SSLCertVerificationError):
-        return OSError(
-            errno.EPROTO,
-            f"no trust in {server} ({_of_kind(ssl.SSLError, causes)}); name the "
-            "cluster's CA file in POETS_CA_FILE",
-        )
-    if is_any(ssl.SSLError) and not is_any(ssl.SSLEOFError):
-        reason = _of_kind(ssl.SSLError, causes)
-        return OSError(errno.EPROTO, f"no TLS with {server} ({reason}); {SEE_THE_PORT}")
-    if is_any(socket.gaierror):
-        return OSError(
-            errno.EHOSTUNREACH,
-            f"the host of {server} is not known here; correct it, or, if it is a "
-            "DataNode that the NameNode named, add it to /etc/hosts or use HttpFS, "
-            "which needs no DataNodes",
-        )
-    if is_any(ConnectionRefusedError, requests.ConnectTimeout):
-        return ConnectionRefusedError(
-            errno.ECONNREFUSED,
-            f"nobody answers at {server}; see whether it is up, and whether the port "
-            "is that of the web interface",
-        )
-    if is_any(requests.ReadTimeout):
-        return ConnectionError(
-            errno.ETIMEDOUT, f"{server} did not answer within {TIMEOUTS_S[1]} s"
-        )
-    reason = without_tokens(str(causes[-1])) or type(causes[-1]).__name__
-    return ConnectionError(errno.EIO, f"the connection to {server} was lost: {reason}")
-
-
-def _no_ticket(error: Exception, host: str | None) -> NotAuthenticatedError:
-    """Returns the error of a request that could not be signed, in MIT's own words."""
-    login = current_login() or Login(None, None, None)
-    try:
-        get_service_ticket(login, f"HTTP/{host}", ASKING_TIMEOUT_S)
-    except PoetsError as exact:
-        return NotAuthenticatedError(errno.EACCES, str(exact))
-    match = _GSS_REASON.search(str(error))
-    reason = match[1] if match else str(error)
-    return NotAuthenticatedError(
-        errno.EACCES,
-        f"no ticket for HTTP/{host}: {reason}; see keytab, principal and KDC with "
-        "`poets doctor`",
-    )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _of_kind(kind: type[BaseException], causes: list[BaseException]) -> str:
-    return str(next(cause for cause in causes if isinstance(cause, kind)))
-
-
-def _java_class(answer: requests.Response) -> str:
-    """Returns the class of the server's exception, "" if there is none."""
-    try:
-        return answer.json()["RemoteException"]["exception"]
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _refusal(answer: requests.Response, situation: Situation) -> OSError:
-    """Returns the built-in error of an answer with a status of 400 or more."""
-    if java_class := _java_class(answer):
-        message = str(answer.json()["RemoteException"].get("message"))
-        text = without_tokens(message.partition("\n")[0])
-        return of_server(java_class, text, "", situation)
-    match = _MESSAGE.search(answer.text)
-    said = next(filter(None, match.groups()), "") if match else ""
-    said = without_tokens(f"{answer.status_code} {said or answer.reason}")
-    server = urlsplit(answer.url).netloc
-    if answer.status_code == 401 and not situation.kerberos:
-        return NotAuthenticatedError(
-            errno.EACCES,
-            f"{server} wants to know who asks ({said}), and nothing here asks for "
-            "Kerberos; give --kerberos_principal and --kerberos_keytab, or the "
-            "cluster's configuration by --hadoop_conf",
-        )
-    if answer.status_code in (401, 403):
-        return NotAuthenticatedError(
-            errno.EACCES,
-            f"{server} does not take us for {situation.who!r} ({said}); see keytab, "
-            "principal and KDC with `poets doctor`",
-        )
-    if answer.status_code in (502, 503, 504):
-        return ConnectionError(errno.EIO, f"{server} answered {said}")
-    return OSError(
-        errno.EPROTO,
-        f"{server} answered {said}; {SEE_THE_PORT}",
-    )
+        raise refusal(answer, self._situation)

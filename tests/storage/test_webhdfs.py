@@ -209,16 +209,38 @@ def test_32_threads_read_400_files(web_url):
 )
 def test_a_cookie_that_is_not_taken_is_replaced(web_url, cookie):
     filesystem, path = open_storage(web_url)
-    session = filesystem.handler.backend._client._session
+    client = filesystem.handler.backend._client
+    session = client._session
     for act in (
         lambda: filesystem.get_file_info(path),
         lambda: filesystem.handler.write_bytes(f"{path}/graph", b"x"),
         lambda: read_bytes(filesystem, f"{path}/graph"),
     ):
+        client._token = None  # it would do without
         session.cookies.clear()
         session.cookies.set("hadoop.auth", cookie, domain="localhost.local", path="/")
         act()
         assert cookie not in session.cookies.values()
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_token_that_is_not_taken_is_replaced(web_url, is_cancelled):
+    filesystem, path = open_storage(web_url)
+    client = filesystem.handler.backend._client
+    for act in (
+        lambda: filesystem.handler.write_bytes(f"{path}/graph", b"x"),
+        lambda: read_bytes(filesystem, f"{path}/graph"),
+    ):
+        write_atomically(join(web_url, "other"), b"")
+        stale = client._token
+        if is_cancelled:
+            params = {"op": "CANCELDELEGATIONTOKEN", "token": stale}
+            answer = client._session.put(f"{client.urls[0]}/webhdfs/v1/", params=params)
+            assert answer.ok
+        else:
+            client._token = stale = "bm90IGEgdG9rZW4"
+        act()
+        assert client._token != stale
 
 
 def test_who_has_no_ticket_is_told(secure_hdfs, monkeypatch):

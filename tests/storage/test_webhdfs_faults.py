@@ -239,6 +239,14 @@ def test_a_body_that_breaks_is_read_again(server):
     assert opened(server).handler.read_bytes("/graph") == b"flowers"
 
 
+def test_a_server_that_lost_another_is_asked_again(server):
+    server.redirect(server.address)
+    server.add(403, refusal("EOFException", "End of File Exception between ..."))
+    server.redirect(server.address)
+    server.add(200, b"flowers")
+    assert opened(server).handler.read_bytes("/graph") == b"flowers"
+
+
 def test_a_range_is_whole_or_an_error(server, monkeypatch):
     monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "0.5")
     for _ in range(20):
@@ -292,8 +300,19 @@ def test_no_token_reaches_an_exception_or_a_log(
     while told[-1] is not None:
         assert TOKEN not in repr(told[-1]) + str(told[-1])
         told.append(told[-1].__cause__ or told[-1].__context__)
-    assert ("delegation=..." in caplog.text) == (fault in ("broken", "forbidden"))
+    assert ("delegation=..." in caplog.text) == (fault != "unknown")
     assert TOKEN not in caplog.text
+
+
+def test_the_first_token_is_shown_until_it_is_refused(server):
+    for refused in (False, False, True):
+        if refused:
+            server.add(403, refusal("SecurityException", "can't be found in cache"))
+        server.redirect(server.address)
+        server.add(200, b"flowers")
+        assert opened(server).handler.read_bytes("/graph") == b"flowers"
+    shown = [f"delegation={TOKEN}" in request for request in server.requests]
+    assert shown == [False, True, True, True, True, False, True]
 
 
 def test_a_data_node_that_is_not_known_is_told(server):

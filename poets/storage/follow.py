@@ -1,0 +1,99 @@
+"""A folder of any storage, kept up to date in a local one: what TensorBoard reads.
+
+    hdfs://…/training_summaries/train/events.out.tfevents.1  ──> /logs/train/events.…
+
+Event files only grow, and TensorBoard keeps them open: what was added is appended to
+the copy. A file that shrank is copied anew; one that is gone is removed here too, if
+this follower made it.
+"""
+
+import contextlib
+import logging
+import posixpath
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pyarrow.fs
+
+from poets.errors import StorageError
+from poets.storage import open_storage, reason
+
+CHUNK_BYTES = 8 << 20
+
+log = logging.getLogger(__name__)
+
+
+class Follower:
+    """The files of one folder, and their copies."""
+
+    def __init__(self, source: str, target: str, names: str = "*"):
+        """Opens the storage; nothing is read.
+
+        Args:
+          source: a folder in any storage; it need not exist yet.
+          target: a local folder, made if absent.
+          names: what the files to follow are called, as `*tfevents*`.
+
+        Raises:
+          StorageError: if no storage is known for `source`.
+        """
+        self.source = source
+        self.target = Path(target).resolve()
+        self._filesystem, path = open_storage(source)
+        self._path = path.rstrip("/") or path
+        self._names = names
+        self._made: set[Path] = set()
+
+    def update(self) -> int:
+        """Copies what is new since the last time; returns how many bytes that were.
+
+        Raises:
+          StorageError: if the folder cannot be read or the copy not be written.
+        """
+        try:
+            self.target.mkdir(parents=True, exist_ok=True)
+            sizes = self._list()
+            copied = sum(self._copy(name, size) for name, size in sizes.items())
+            for gone in self._made - {self.target / name for name in sizes}:
+                with contextlib.suppress(FileNotFoundError):
+                    gone.unlink()
+                self._made.discard(gone)
+        except OSError as error:
+            raise StorageError(
+                f"cannot follow {self.source!r}: {reason(error)}"
+            ) from error
+        return copied
+
+    def _list(self) -> dict[str, int]:
+        """Returns path below the folder -> size; names that lead out are left out."""
+        everything = pyarrow.fs.FileSelector(
+            self._path, allow_not_found=True, recursive=True
+        )
+        sizes = {}
+        for info in self._filesystem.get_file_info(everything):
+            name = info.path.removeprefix(self._path).lstrip("/")
+            if info.type != pyarrow.fs.FileType.File:
+                continue
+            if not fnmatchcase(posixpath.basename(name), self._names):
+                continue
+            if not (self.target / name).resolve().is_relative_to(self.target):
+                log.warning("left out %r: its name leads out of the folder", name)
+                continue
+            sizes[name] = info.size
+        return sizes
+
+    def _copy(self, name: str, size: int) -> int:
+        copy = self.target / name
+        have = copy.stat().st_size if copy.exists() else -1
+        if have == size:
+            return 0
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        start = have if 0 <= have < size else 0
+        self._made.add(copy)
+        source = f"{self._path.rstrip('/')}/{name}"
+        with self._filesystem.open_input_file(source) as opened:
+            opened.seek(start)
+            with copy.open("ab" if start else "wb") as file:
+                while data := opened.read(CHUNK_BYTES):
+                    file.write(data)
+                return file.tell() - start
