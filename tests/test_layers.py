@@ -20,6 +20,7 @@ LAYERS = (  # highest first; a module imports only from the lines below its own
     {"cli/"},
     {"kubernetes/"},
     {"job", "dcos/"},
+    {"sweep/"},
     {"retrain"},
     {"export/", "report/"},
     {"classifier/", "preflight"},
@@ -35,9 +36,9 @@ LAYERS = (  # highest first; a module imports only from the lines below its own
 ADAPTERS = (  # modules that stand for each other: none knows another
     {
         "poets.storage.local",
-        "poets.storage.hdfs",
-        "poets.storage.webhdfs",
-        "poets.storage.libhdfs",
+        "poets.storage.hadoop.native",
+        "poets.storage.hadoop.web",
+        "poets.storage.hadoop.libhdfs",
         "poets.storage.objects",
     },
     {
@@ -53,16 +54,16 @@ CLIENTS = {  # third-party package -> the modules that import it
     "cv2": {"images", "bottlenecks.process"},
     "matplotlib": {"report.curve"},
     "PIL": {"images", "classifier.with_tensorflow"},
-    "hdfs": {"storage.webhdfs_client"},
-    "hdfs_native": {"storage.hdfs"},
+    "hdfs": {"storage.hadoop.web_client"},
+    "hdfs_native": {"storage.hadoop.native"},
     "pyarrow": {  # the interface of every storage, and the feature store's format
         "storage",
         *(
             f"storage.{name}"
             for name in (
-                *("claim", "handler", "hdfs", "libhdfs", "local", "object_backend"),
-                *("object_errors", "objects", "parts", "publish", "reading"),
-                *("webhdfs",),
+                *("claim", "follow", "hadoop.libhdfs", "hadoop.native", "hadoop.web"),
+                *("handler", "local", "objects", "objects.backend", "objects.errors"),
+                *("parts", "publish", "reading"),
             )
         ),
         "dataset",
@@ -75,16 +76,16 @@ CLIENTS = {  # third-party package -> the modules that import it
         "cli.label",
         "cli.logs",
         "head.summaries",
-        "kubernetes.follow",
         "report.listing",
     },
     "requests": {
         "backbones.download",
         "classifier.fetch",
-        "storage.hadoop_conf",
-        "storage.webhdfs_client",
+        "storage.hadoop.conf",
+        "storage.hadoop.web_client",
+        "storage.hadoop.web_errors",
     },
-    "requests_kerberos": {"storage.webhdfs_client"},
+    "requests_kerberos": {"storage.hadoop.web_client", "storage.hadoop.web_errors"},
     "simplejpeg": {"images"},
     "tensorflow": {
         "runtime",

@@ -6,8 +6,8 @@ from poets.errors import PoetsError
 from poets.kerberos.libkrb5 import get_tgt
 from poets.kerberos.login import Login, current_login
 from poets.storage.calls import allowed_s
-from poets.storage.hadoop_conf import load_conf
-from poets.storage.hdfs_conf import kerberos_is_on
+from poets.storage.hadoop.client_conf import kerberos_is_on
+from poets.storage.hadoop.conf import load_conf
 
 HDFS = ("hdfs", "viewfs", "hdfs+libhdfs")
 WEBHDFS = ("webhdfs", "swebhdfs")

@@ -22,9 +22,9 @@ from poets.kerberos.libkrb5 import get_service_ticket
 from poets.kerberos.login import Login, current_login
 from poets.storage import ADAPTERS, open_storage
 from poets.storage.calls import allowed_s
-from poets.storage.hadoop_conf import load_conf
-from poets.storage.hadoop_url import DEFAULT_RPC_PORT, locate
-from poets.storage.hdfs_conf import AUTHENTICATION as AUTHENTICATION_KEY
+from poets.storage.hadoop.client_conf import AUTHENTICATION as AUTHENTICATION_KEY
+from poets.storage.hadoop.conf import load_conf
+from poets.storage.hadoop.url import DEFAULT_RPC_PORT, locate
 
 GSSAPI = "libgssapi_krb5.so.2"
 CLIENTS = {"webhdfs": "hdfs", "swebhdfs": "hdfs", "hdfs+libhdfs": "pyarrow"}

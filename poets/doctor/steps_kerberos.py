@@ -8,6 +8,7 @@ Without Kerberos they are left out.
 """
 
 import functools
+import os
 import time
 from collections.abc import Callable
 from datetime import datetime

@@ -5,7 +5,7 @@ import os
 from poets.doctor import Checkup, Finding, Step
 from poets.doctor.network import host_and_port, reach
 from poets.storage import open_storage
-from poets.storage.s3_settings import ENDPOINTS, REGIONS, s3_settings
+from poets.storage.objects.s3_settings import ENDPOINTS, REGIONS, s3_settings
 
 GOOGLE, GOOGLE_EMULATOR = "storage.googleapis.com", "STORAGE_EMULATOR_HOST"
 GOOGLE_KEY = "GOOGLE_APPLICATION_CREDENTIALS"

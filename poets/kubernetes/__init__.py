@@ -6,7 +6,6 @@
     pods       a task as a pod ────────────────────┤
     volumes    what outlives it ───────────────────┤
     objects    what keeps it running ──────────────┘
-    follow     a copy of the summaries, for the TensorBoard beside it
 
 Nothing here talks to a cluster: manifests are data, and kubectl applies them.
 """

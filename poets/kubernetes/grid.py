@@ -16,14 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poets.errors import ConfigError, nearest
-from poets.flags import FIELDS
-
-SHORT = {"learning_rate": "lr", "train_batch_size": "bs-"}
-SUMMARIES = "training_summaries"
-
-Axis = tuple[str, tuple[str, ...]]
-"""A flag and its values."""
+from poets.sweep.grid import SUMMARIES, Axis, run_name
 
 
 @dataclass(frozen=True)
@@ -37,24 +30,6 @@ class Run:
 
     suffix: tuple[str, ...]
     args: dict[str, Any]
-
-
-def parse_axis(text: str) -> Axis:
-    """Returns the flag and the values of one `--grid`.
-
-    Raises:
-      ConfigError: if it names no flag, or no values.
-    """
-    flag, _, values = text.partition("=")
-    name = flag.lstrip("-")
-    if name not in FIELDS:
-        raise ConfigError(f"--grid={text!r}: no flag {name!r}{nearest(name, FIELDS)}")
-    chosen = tuple(value.strip() for value in values.split(","))
-    if not all(chosen) or len(set(chosen)) < len(chosen):
-        raise ConfigError(
-            f"--grid={text!r}: give values that differ, as --grid {name}=1,2,3"
-        )
-    return name, chosen
 
 
 def runs(axes: Sequence[Axis], log_dir: str) -> Iterator[Run]:
@@ -82,9 +57,3 @@ def runs(axes: Sequence[Axis], log_dir: str) -> Iterator[Run]:
             "summaries_dir": f"{log_dir.rstrip('/')}/{SUMMARIES}/{name}/baseline",
         }
         yield Run(("hyperparam", *map(str, places)), {**outputs, **chosen})
-
-
-def run_name(chosen: dict[str, str]) -> str:
-    """Returns a run's folder, as image-retraining-lr0.01-bs-50."""
-    parts = (SHORT.get(flag, f"{flag}-") + value for flag, value in chosen.items())
-    return "-".join(("image-retraining", *(part.replace("/", "_") for part in parts)))

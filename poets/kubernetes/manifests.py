@@ -18,7 +18,7 @@ from poets.dcos.options import Options, parse_context
 from poets.dcos.tasks import GPU_WORKER, WORKER
 from poets.errors import ConfigError, PoetsError, together
 from poets.flags import FIELDS
-from poets.kubernetes.grid import SUMMARIES, Axis, runs
+from poets.kubernetes.grid import runs
 from poets.kubernetes.objects import tensorboard, workers
 from poets.kubernetes.pods import (
     object_name,
@@ -27,6 +27,7 @@ from poets.kubernetes.pods import (
     worker_pod,
 )
 from poets.kubernetes.volumes import DEFAULT_MOUNT, Volume, output_volume
+from poets.sweep.grid import SUMMARIES, Axis
 
 NAME_LENGTH = 40
 """With `-worker-<i>` or a combination's number after it a name must fit in 63."""

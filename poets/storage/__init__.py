@@ -24,11 +24,11 @@ from poets.errors import StorageError, UnknownSchemeError
 ADAPTERS = {  # scheme -> (module, what installs it)
     "": ("poets.storage.local", None),
     "file": ("poets.storage.local", None),
-    "hdfs": ("poets.storage.hdfs", "python -m pip install hdfs-native"),
-    "viewfs": ("poets.storage.hdfs", "python -m pip install hdfs-native"),
-    "webhdfs": ("poets.storage.webhdfs", "python -m pip install 'poets[webhdfs]'"),
-    "swebhdfs": ("poets.storage.webhdfs", "python -m pip install 'poets[webhdfs]'"),
-    "hdfs+libhdfs": ("poets.storage.libhdfs", None),
+    "hdfs": ("poets.storage.hadoop.native", "python -m pip install hdfs-native"),
+    "viewfs": ("poets.storage.hadoop.native", "python -m pip install hdfs-native"),
+    "webhdfs": ("poets.storage.hadoop.web", "python -m pip install 'poets[webhdfs]'"),
+    "swebhdfs": ("poets.storage.hadoop.web", "python -m pip install 'poets[webhdfs]'"),
+    "hdfs+libhdfs": ("poets.storage.hadoop.libhdfs", None),
     "s3": ("poets.storage.objects", None),
     "gs": ("poets.storage.objects", None),
 }

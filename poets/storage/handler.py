@@ -5,117 +5,30 @@
                                    │                                    built-ins
       beyond pyarrow's methods: read_bytes, write_bytes, rename, attributes, list_files
 
-A backend says how its client makes each request, and nothing else: one request per
-method, no retry, and errors as `poets.errors` describes them. Here is what all share:
-what pyarrow expects, what may be repeated, how a folder tree is listed in parallel.
+A backend says how its client makes each request. Here is what all share: what pyarrow
+expects, what may be repeated, how a folder tree is listed in parallel.
 """
 
 import errno
 import os
 import posixpath
 import stat
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow
 import pyarrow.fs
 from pyarrow.fs import FileInfo, FileSelector, FileType
 
+from poets.storage.backend import Attributes, Backend, Status
 from poets.storage.calls import allowed_s, call, shorten
-from poets.storage.streams import Reader, ReadFile, WriteFile, Writer
+from poets.storage.streams import ReadFile, WriteFile
 
 LISTING_THREADS = 16
 WHOLE_BYTES = 16 << 20  # a file up to this size is written by one call, repeated whole
 
 T = TypeVar("T")
-
-
-class Status(NamedTuple):
-    """What a storage knows of a file or a folder.
-
-    `mode` has nine permission bits (and perhaps the sticky bit); `size` and
-    `replication` of a folder are 0.
-    """
-
-    path: str
-    is_folder: bool
-    size: int
-    mtime_ms: int
-    owner: str
-    group: str
-    mode: int
-    replication: int
-    has_acl: bool = False
-
-
-class Attributes(NamedTuple):
-    """What `hdfs dfs -ls` tells besides size and time; permissions as "rw-r--r--"."""
-
-    owner: str
-    group: str
-    permissions: str
-    replication: int
-    has_acl: bool
-
-
-class Backend(ABC):
-    """The requests to one server, each as its client makes it.
-
-    Paths are absolute and taken verbatim. `root` and a path make the URL that errors
-    tell. `type_name` names the kind of file system.
-    """
-
-    type_name: str
-    root: str
-
-    @abstractmethod
-    def status(self, path: str) -> Status:
-        """Returns what is known of `path`; raises FileNotFoundError."""
-
-    @abstractmethod
-    def listing(self, folder: str) -> list[Status]:
-        """Returns what is directly in a folder; raises NotADirectoryError."""
-
-    @abstractmethod
-    def read(self, path: str) -> bytes:
-        """Returns the content of a file, by as few requests as can be."""
-
-    @abstractmethod
-    def reader(self, path: str) -> Reader:
-        """Opens a file to read parts of it."""
-
-    @abstractmethod
-    def writer(self, path: str) -> Writer:
-        """Makes a file, in place of another and in a folder that exists."""
-
-    @abstractmethod
-    def make_folder(self, path: str, parents: bool) -> None:
-        """Makes a folder; it may be there."""
-
-    @abstractmethod
-    def delete(self, path: str, recursive: bool) -> None:
-        """Deletes a file or a folder; raises FileNotFoundError."""
-
-    @abstractmethod
-    def rename(self, source: str, target: str, overwrite: bool) -> None:
-        """Renames at once; raises FileExistsError, with `overwrite` for folders only.
-
-        A folder is never moved into an existing one.
-        """
-
-    def write(self, path: str, data: bytes) -> None:
-        """Writes a file whole, or not at all."""
-        self._write(self.writer(path), data)
-
-    def _write(self, writer: Writer, data: bytes) -> None:
-        try:
-            writer.write(data)
-            writer.close()
-        except BaseException:
-            writer.abort()
-            raise
 
 
 def file_system(backend: Backend) -> pyarrow.fs.PyFileSystem:

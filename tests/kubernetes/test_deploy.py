@@ -17,7 +17,7 @@ from hera.workflows import models
 from packaging.requirements import Requirement
 
 from poets.flags import FIELDS, config_from_args
-from poets.storage.s3_settings import s3_settings
+from poets.storage.objects.s3_settings import s3_settings
 from tests.kubernetes.schemas import (
     argo_schema,
     mismatches,

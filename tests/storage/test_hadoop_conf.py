@@ -7,9 +7,14 @@ import pytest
 
 from poets.errors import StorageError
 from poets.storage.calls import deadline
-from poets.storage.hadoop_conf import HadoopConf, load_conf
-from poets.storage.hadoop_url import Location, locate
-from poets.storage.hdfs_conf import client_conf, kerberos_is_on, modes, replication
+from poets.storage.hadoop.client_conf import (
+    client_conf,
+    kerberos_is_on,
+    modes,
+    replication,
+)
+from poets.storage.hadoop.conf import HadoopConf, load_conf
+from poets.storage.hadoop.url import Location, locate
 
 VARIABLES = (
     *("POETS_HADOOP_CONF", "HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI"),

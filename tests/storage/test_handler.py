@@ -9,8 +9,9 @@ import pyarrow.fs
 import pytest
 
 from poets.storage import calls
+from poets.storage.backend import Backend, Status
 from poets.storage.calls import deadline
-from poets.storage.handler import WHOLE_BYTES, Backend, Status, file_system
+from poets.storage.handler import WHOLE_BYTES, file_system
 
 
 class Memory(Backend):

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from poets.errors import NotAuthenticatedError
-from poets.storage.hdfs_errors import Situation, is_closed_at_once, translated
+from poets.storage.hadoop.errors import Situation, is_closed_at_once, translated
 
 URL = "hdfs://there:8020/graph"
 STACK = r"\n\tat org.apache.hadoop.hdfs.server.namenode.FSDirectory(FSDirectory.java:7)"

@@ -15,9 +15,10 @@ import pytest
 
 from poets.errors import ConfigError, StorageError
 from poets.kerberos import login
-from poets.storage import join, libhdfs, open_storage, read_url
-from poets.storage.handler import Backend, Status
-from poets.storage.old_rename import bring_back, refuse_target
+from poets.storage import join, open_storage, read_url
+from poets.storage.backend import Backend, Status
+from poets.storage.hadoop import libhdfs
+from poets.storage.hadoop.old_rename import bring_back, refuse_target
 from tests.storage.contract import StorageContract, model
 
 __all__ = ["model"]  # a fixture of the contract

@@ -4,7 +4,7 @@ import pyarrow
 import pytest
 
 from poets.errors import NotAuthenticatedError
-from poets.storage.object_errors import told, translated
+from poets.storage.objects.errors import told, translated
 
 AWS = "When getting information for key 'k' in bucket 'b': AWS Error {} operation: {}"
 GOOGLE = "google::cloud::Status({}: {} error_info={{reason=x}})"

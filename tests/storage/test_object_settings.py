@@ -4,7 +4,7 @@ import pytest
 
 from poets.errors import ConfigError, StorageError
 from poets.storage import open_storage
-from poets.storage.s3_settings import S3Settings, s3_settings
+from poets.storage.objects.s3_settings import S3Settings, s3_settings
 
 SECRET = "wJalrXUtnFEMI/K7MDENG"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": SECRET}

@@ -20,16 +20,22 @@ import pyarrow.fs
 from poets.errors import KerberosError, NotAuthenticatedError
 from poets.kerberos.libkrb5 import get_tgt
 from poets.kerberos.login import Login, current_login
-from poets.storage.hadoop_conf import HadoopConf, load_conf
-from poets.storage.hadoop_url import Location, locate
-from poets.storage.handler import Backend, Status, file_system
-from poets.storage.hdfs_conf import client_conf, kerberos_is_on, modes, replication
-from poets.storage.hdfs_errors import (
+from poets.storage.backend import Backend, Status
+from poets.storage.hadoop.client_conf import (
+    client_conf,
+    kerberos_is_on,
+    modes,
+    replication,
+)
+from poets.storage.hadoop.conf import HadoopConf, load_conf
+from poets.storage.hadoop.errors import (
     Situation,
     closed_advice,
     is_closed_at_once,
     translated,
 )
+from poets.storage.hadoop.url import Location, locate
+from poets.storage.handler import file_system
 
 CLOSED_AT_ONCE = 3  # so often in a row and never otherwise: that is an answer
 DEFAULT_REPLICATION = 3  # Hadoop's

@@ -7,8 +7,8 @@ connection for three minutes, and has its own idea of replication and permission
 from collections.abc import Mapping
 
 from poets.errors import StorageError
-from poets.storage.hadoop_conf import HadoopConf
-from poets.storage.hadoop_url import DEFAULT_RPC_PORT, Location, names
+from poets.storage.hadoop.conf import HadoopConf
+from poets.storage.hadoop.url import DEFAULT_RPC_PORT, Location, names
 
 AUTHENTICATION = "hadoop.security.authentication"
 DEFAULT_UMASK = 0o022

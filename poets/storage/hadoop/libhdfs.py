@@ -24,11 +24,12 @@ from pyarrow.fs import FileInfo, FileSelector, FileType, HadoopFileSystem
 
 from poets.errors import ConfigError, StorageError, together
 from poets.kerberos.login import current_login
-from poets.storage.hadoop_conf import HadoopConf, load_conf
-from poets.storage.hadoop_url import locate
-from poets.storage.handler import Backend, Status, file_system
-from poets.storage.hdfs_conf import replication
-from poets.storage.old_rename import bring_back, refuse_target
+from poets.storage.backend import Backend, Status
+from poets.storage.hadoop.client_conf import replication
+from poets.storage.hadoop.conf import HadoopConf, load_conf
+from poets.storage.hadoop.old_rename import bring_back, refuse_target
+from poets.storage.hadoop.url import locate
+from poets.storage.handler import file_system
 from poets.storage.streams import Reader, Writer
 
 _DETAIL = re.compile(r"Detail: \[errno (\d+)\]")

@@ -22,7 +22,7 @@ from requests_kerberos.exceptions import (
 from poets.errors import NotAuthenticatedError, PoetsError
 from poets.kerberos.libkrb5 import get_service_ticket
 from poets.kerberos.login import Login, current_login
-from poets.storage.hdfs_errors import Situation, of_server
+from poets.storage.hadoop.errors import Situation, of_server
 
 ASKING_TIMEOUT_S = 10  # the KDC, why there is no ticket
 SEE_THE_PORT = (

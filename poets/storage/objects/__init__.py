@@ -4,7 +4,7 @@
                                                                   │ calls.call
        variables of the environment ──> S3FileSystem, GcsFileSystem <── ObjectBackend
 
-    S3      see `poets.storage.s3_settings`
+    S3      see `poets.storage.objects.s3_settings`
     Google  GOOGLE_APPLICATION_CREDENTIALS, else what Google's client finds; nobody in
             particular with CLOUDSDK_AUTH_DISABLE_CREDENTIALS=1 or an emulator at
             STORAGE_EMULATOR_HOST
@@ -23,9 +23,9 @@ import pyarrow.fs
 
 from poets.errors import ConfigError, StorageError
 from poets.storage.calls import call, deadline
-from poets.storage.object_backend import file_system
-from poets.storage.object_errors import told
-from poets.storage.s3_settings import S3Settings, s3_settings
+from poets.storage.objects.backend import file_system
+from poets.storage.objects.errors import told
+from poets.storage.objects.s3_settings import S3Settings, s3_settings
 
 CONNECT_TIMEOUT_S = 10
 REQUEST_TIMEOUT_S = 60

@@ -25,8 +25,8 @@ from requests.adapters import HTTPAdapter
 from requests_kerberos import OPTIONAL, HTTPKerberosAuth
 
 from poets.errors import NotAuthenticatedError
-from poets.storage.hdfs_errors import Situation, of_server
-from poets.storage.webhdfs_errors import (
+from poets.storage.hadoop.errors import Situation, of_server
+from poets.storage.hadoop.web_errors import (
     SEE_THE_PORT,
     TOKEN,
     java_class,

@@ -17,7 +17,7 @@ import re
 from typing import NamedTuple
 
 from poets.errors import StorageError
-from poets.storage.hadoop_conf import HadoopConf
+from poets.storage.hadoop.conf import HadoopConf
 
 DEFAULT_RPC_PORT = 8020
 SCHEMES = ("hdfs", "viewfs")

@@ -24,14 +24,15 @@ import pyarrow.fs
 
 from poets.errors import StorageError
 from poets.kerberos.login import current_login
-from poets.storage.hadoop_conf import HadoopConf, load_conf
-from poets.storage.hadoop_url import locate, names
-from poets.storage.handler import Backend, Status, file_system
-from poets.storage.hdfs_conf import kerberos_is_on, modes, replication
-from poets.storage.hdfs_errors import Situation
-from poets.storage.old_rename import bring_back, refuse_target
+from poets.storage.backend import Backend, Status
+from poets.storage.hadoop.client_conf import kerberos_is_on, modes, replication
+from poets.storage.hadoop.conf import HadoopConf, load_conf
+from poets.storage.hadoop.errors import Situation
+from poets.storage.hadoop.old_rename import bring_back, refuse_target
+from poets.storage.hadoop.url import locate, names
+from poets.storage.hadoop.web_client import Client
+from poets.storage.handler import file_system
 from poets.storage.streams import Reader, Writer
-from poets.storage.webhdfs_client import Client
 
 CA_VARIABLES = ("POETS_CA_FILE", "REQUESTS_CA_BUNDLE")  # the first that is set
 

@@ -18,8 +18,9 @@ import pyarrow.fs
 from pyarrow.fs import FileInfo, FileSelector, FileType
 
 from poets.errors import NotAuthenticatedError
-from poets.storage.handler import Attributes, Backend, Handler, Status
-from poets.storage.object_errors import no_bucket, told
+from poets.storage.backend import Attributes, Backend, Status
+from poets.storage.handler import Handler
+from poets.storage.objects.errors import no_bucket, told
 from poets.storage.streams import Reader, Writer
 
 COPYING_THREADS = 8

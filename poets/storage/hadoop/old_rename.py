@@ -15,7 +15,7 @@ import os
 import posixpath
 from collections.abc import Callable
 
-from poets.storage.handler import Backend
+from poets.storage.backend import Backend
 
 Move = Callable[[str, str], object]
 

@@ -1,0 +1,8 @@
+"""HDFS by three clients, behind one interface.
+
+    core-site.xml, hdfs-site.xml ─> conf ─> url ─> native   hdfs://, viewfs://
+                                                   web      webhdfs://, swebhdfs://
+                                                   libhdfs  hdfs+libhdfs://
+
+What a Java class of the server means is told in one place, `errors`.
+"""
