@@ -5,6 +5,8 @@ the task's name before each line, what the tasks print:
 
     worker-0 | a line of its stderr, which is where logs go
     worker-0 > a line of its stdout
+
+The log tells each step of the plan that comes into another state.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from types import FrameType
 from poets import job
 from poets.cli.options_flags import add_overrides, add_secrets
 from poets.dcos.options import Options, read_options
+from poets.dcos.restarts import MAX_RESTARTS, parse_kills
 from poets.dcos.run import open_work_dir, run
 from poets.dcos.tasks import Task, tasks_of
 from poets.dcos.validate import Problem, find_problems
@@ -43,13 +46,31 @@ def add_parser(
         help="run an options file on this machine",
         description="Runs every task of an options file as a process. What a task "
         "prints is shown on stderr, as 'worker-0 | its stderr' and 'worker-0 > its "
-        "stdout', and kept in its sandbox; the deploy plan follows on stdout.",
+        "stdout', and kept in its sandbox; the deploy plan follows on stdout. A task "
+        "that fails is started again in its sandbox, unless it ended with exit code 2.",
     )
     running.set_defaults(func=run_here)
     running.add_argument(
         "--sandbox",
         metavar="DIR",
         help="empty folder for the tasks' sandboxes (default: a new temporary one)",
+    )
+    running.add_argument(
+        "--max_restarts",
+        metavar="N",
+        type=_count,
+        default=MAX_RESTARTS,
+        help="how often a task that fails is started again, in a row, before the run "
+        f"fails (default: {MAX_RESTARTS})",
+    )
+    running.add_argument(
+        "--kill",
+        dest="kills",
+        metavar="TASK@SECONDSs",
+        action="append",
+        default=[],
+        help="kill a task that long after all were started, as worker-1@30s, to see "
+        "that the job survives it; may be given again",
     )
     add_secrets(running)
     for verb in (validating, running):
@@ -82,11 +103,20 @@ def run_here(args: argparse.Namespace) -> int:
     for problem in problems:
         if not problem.on_cluster_only:
             log.warning("%s: %s", problem.path, problem.text)
+    tasks = tasks_of(options)
+    kills = parse_kills(args.kills, tasks)
     work_dir = open_work_dir(args.sandbox)
     log.info("%s, in %s", _summary(options), work_dir)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        outcome = run(options, work_dir, _Lines(tasks_of(options)), args.secrets)
+        outcome = run(
+            options,
+            work_dir,
+            _Lines(tasks),
+            args.secrets,
+            max_restarts=args.max_restarts,
+            kills=kills,
+        )
     except KeyboardInterrupt:
         log.error("stopped, and all tasks with it; their output is in %s", work_dir)
         return INTERRUPTED
@@ -104,6 +134,12 @@ def _summary(options: Options) -> str:
     names = [task.name for task in tasks_of(options)]
     shown = [*names[:3], f"… {names[-1]}"] if len(names) > 4 else names
     return f"{len(names)} task{'s' * (len(names) != 1)} ({', '.join(shown)})"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
+    return int(text)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -16,11 +16,11 @@ from poets.cli.options_flags import add_overrides
 from poets.dcos.options import Options, read_options
 from poets.dcos.validate import find_problems
 from poets.errors import ConfigError, StorageError, together
-from poets.kubernetes.follow import Follower
-from poets.kubernetes.grid import parse_axis
 from poets.kubernetes.manifests import Target, left_out, manifests
 from poets.kubernetes.objects import KINDS
 from poets.kubernetes.pods import KEYTAB, keytab_secret_of
+from poets.storage.follow import Follower
+from poets.sweep.grid import parse_axis
 
 log = logging.getLogger(__name__)
 

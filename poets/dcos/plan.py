@@ -5,36 +5,52 @@ deploy (parallel strategy) (COMPLETE)
 ├─ worker (parallel strategy) (COMPLETE)
 │  └─ worker-0:[node] (COMPLETE)
 └─ parameter-server (parallel strategy) (COMPLETE)
+
+The states are those of the DC/OS SDK. A worker is STARTING from its start until it has
+ended, since its goal is to end; a parameter server is COMPLETE as soon as it runs. One
+that failed is PENDING until it is started again. Of TensorBoard there is a phase where
+it was asked for.
 """
 
 from collections.abc import Iterable, Mapping
 
-from poets.dcos.tasks import PODS, Task
+from poets.dcos.tasks import PODS, TENSORBOARD, Task
 
-PENDING, COMPLETE, IN_PROGRESS, ERROR = "PENDING", "COMPLETE", "IN_PROGRESS", "ERROR"
+PENDING, STARTING, COMPLETE, ERROR = "PENDING", "STARTING", "COMPLETE", "ERROR"
+"""Of a step, which is one task."""
+
+IN_PROGRESS = "IN_PROGRESS"
+"""Of a phase or the plan, beside those of its steps."""
 
 
 def render_plan(statuses: Mapping[Task, str], errors: Iterable[str] = ()) -> str:
     """Returns the plan `deploy` as a tree of text, without a newline at its end.
 
     Args:
-      statuses: task -> PENDING, COMPLETE, IN_PROGRESS or ERROR.
+      statuses: task -> PENDING, STARTING, COMPLETE or ERROR.
       errors: what to list below the tree.
     """
     errors = list(errors)
     whole = ERROR if errors else aggregate(statuses.values())
     lines = [f"deploy (parallel strategy) ({whole})"]
-    for pod in PODS:
+    shown = TENSORBOARD in {task.pod for task in statuses}
+    pods = (*PODS, TENSORBOARD) if shown else PODS
+    for pod in pods:
         steps = {task: status for task, status in statuses.items() if task.pod is pod}
-        phase, below = ("└─ ", "   ") if pod is PODS[-1] else ("├─ ", "│  ")
+        phase, below = ("└─ ", "   ") if pod is pods[-1] else ("├─ ", "│  ")
         status = aggregate(steps.values())
         lines.append(f"{phase}{pod.name} (parallel strategy) ({status})")
         for task in steps:
             branch = "└─ " if task is list(steps)[-1] else "├─ "
-            lines.append(f"{below}{branch}{task.name}:[node] ({steps[task]})")
+            lines.append(f"{below}{branch}{step_line(task, steps[task])}")
     if errors:
         lines += ["", "Errors:", *(f"- {error}" for error in errors)]
     return "\n".join(lines)
+
+
+def step_line(task: Task, status: str) -> str:
+    """Returns a step as the tree has it: `worker-0:[node] (COMPLETE)`."""
+    return f"{task.name}:[node] ({status})"
 
 
 def aggregate(statuses: Iterable[str]) -> str:

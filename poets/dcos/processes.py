@@ -3,7 +3,8 @@
     task ──> stdout ──> sandbox/stdout, on_line("stdout", text)
          └─> stderr ──> sandbox/stderr, on_line("stderr", text)
 
-Each task leads a process group of its own, and the whole group ends with it.
+Each task leads a process group of its own, and the whole group ends with it. When it
+is started again in the same sandbox, what it writes is added to what it wrote.
 """
 
 import os
@@ -16,6 +17,12 @@ from typing import IO
 
 LINE_BYTES = 65_536
 """A longer line is passed on in pieces."""
+
+LAST_LINES_S = 10.0
+"""For what an ended task's pipes still hold. One that left its process group may keep
+them open for ever."""
+
+STREAMS = ("stdout", "stderr")
 
 OnLine = Callable[[str, str], None]
 
@@ -54,7 +61,7 @@ class TaskProcess:
             start_new_session=True,
         )
         pumps = []
-        for name, stream in (("stdout", process.stdout), ("stderr", process.stderr)):
+        for name, stream in zip(STREAMS, (process.stdout, process.stderr), strict=True):
             pump = threading.Thread(
                 target=_pump, args=(stream, sandbox / name, name, on_line), daemon=True
             )
@@ -69,9 +76,9 @@ class TaskProcess:
           The exit code, or minus the number of the signal that killed it.
         """
         code = self._process.wait()
-        self._signal(signal.SIGKILL)
+        self.kill()
         for pump in self._pumps:
-            pump.join()
+            pump.join(LAST_LINES_S)
         if self._process.stdin:
             self._process.stdin.close()
         return code
@@ -82,7 +89,11 @@ class TaskProcess:
         try:
             self._process.wait(grace_s)
         except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
+            self.kill()
+
+    def kill(self) -> None:
+        """Ends the task's process group by SIGKILL."""
+        self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
         try:
@@ -91,8 +102,19 @@ class TaskProcess:
             return  # the group is empty, or (macOS) only its dead leader is left
 
 
+def mark(sandbox: Path, text: str) -> None:
+    """Adds a line of ours to what a task that has ended wrote."""
+    for name in STREAMS:
+        with (sandbox / name).open("a+b") as kept:
+            if size := kept.seek(0, os.SEEK_END):
+                kept.seek(size - 1)
+                if kept.read() != b"\n":
+                    kept.write(b"\n")  # it was killed in the middle of a line
+            kept.write(f"--- {text} ---\n".encode())
+
+
 def _pump(stream: IO[bytes], place: Path, name: str, on_line: OnLine) -> None:
-    with stream, place.open("wb", buffering=0) as sink:
+    with stream, place.open("ab", buffering=0) as sink:
         while line := stream.readline(LINE_BYTES):
             sink.write(line)
             on_line(name, line.decode(errors="replace").rstrip("\r\n"))

@@ -7,20 +7,18 @@
             stdout, stderr              its output
             tf-volume/                  its log_dir without a shared_filesystem
         worker-1/ …
+        tensorboard-0/                if service.use_tensorboard
 
-The run is over when the workers have ended, or one task has failed: the others are
-then stopped. No process outlives it, however it ends.
+The run is over when the workers have ended, or one task has failed for good: the
+others are then stopped. No process outlives it, however it ends.
 """
 
 import logging
 import os
-import queue
-import signal
 import socket
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,19 +27,18 @@ from urllib.parse import urlsplit
 from poets.dcos.environment import task_environment
 from poets.dcos.fetch import fetch, place
 from poets.dcos.options import Options
-from poets.dcos.plan import COMPLETE, ERROR, PENDING, render_plan
-from poets.dcos.processes import TaskProcess
+from poets.dcos.plan import render_plan
+from poets.dcos.restarts import MAX_RESTARTS, Kill
 from poets.dcos.secrets import keytab_of, placed
-from poets.dcos.tasks import Task, cluster_of, tasks_of
+from poets.dcos.supervise import Emit, Launch, Supervisor
+from poets.dcos.tasks import TENSORBOARD, Task, cluster_of, tasks_of
+from poets.dcos.tensorboard import HOST, command_of
 from poets.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 GRACE_S = 5.0
 """Between SIGTERM and SIGKILL."""
-
-Emit = Callable[[str, str, str], None]
-"""Called with a task's name, `stdout` or `stderr`, and a line, from other threads."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,8 @@ def run(
     emit: Emit,
     secrets_dir: str | None = None,
     grace_s: float = GRACE_S,
+    max_restarts: int = MAX_RESTARTS,
+    kills: Sequence[Kill] = (),
 ) -> Outcome:
     """Runs the service that the options describe, and waits for its end.
 
@@ -67,31 +66,39 @@ def run(
       emit: takes each line of each task.
       secrets_dir: the folder with the secrets that the options name.
       grace_s: what a task has to end by itself when it is stopped.
+      max_restarts: how often a task that failed is started again, in a row.
+      kills: which tasks to kill when, the first one first.
 
     Raises:
-      ConfigError: if the job or a secret is missing or is not what it should be.
+      ConfigError: if the job, a secret, a port or TensorBoard is missing or is not
+        what it should be.
       StorageError: if the job cannot be downloaded.
+      PoetsError: if a process cannot be started.
       KeyboardInterrupt: on Ctrl-C, after all tasks were stopped.
     """
     options = _on_this_machine(options)
     keytab = keytab_of(options, secrets_dir)
     tasks = tasks_of(options)
-    job_file = fetch(options["service.job_url"], work_dir / "fetched")
-    sandboxes = {task: work_dir / task.name for task in tasks}
-    for sandbox in sandboxes.values():
-        place(job_file, sandbox)
-        (sandbox / "tf-volume").mkdir(exist_ok=True)
-    if options["service.use_tensorboard"]:
-        log.warning("the TensorBoard task of DC/OS is not started here")
-    with reserved_ports(len(tasks)) as ports:
-        cluster = cluster_of(tasks, [f"127.0.0.1:{port}" for port in ports])
-        environments = {
-            task: _environment(options, task, cluster, sandbox)
-            for task, sandbox in sandboxes.items()
-        }
-        with placed(keytab, sandboxes.values()):
-            codes = _run_tasks(environments, sandboxes, emit, grace_s)
-    return _outcome(tasks, codes, sandboxes)
+    wanted = [
+        options["tensorboard.port"] if task.pod is TENSORBOARD else 0 for task in tasks
+    ]
+    with reserved_ports(wanted) as ports:
+        launches = _launches(options, dict(zip(tasks, ports, strict=True)), work_dir)
+        job_file = fetch(options["service.job_url"], work_dir / "fetched")
+        for launch in launches:
+            if launch.task.pod is not TENSORBOARD:
+                place(job_file, launch.sandbox)
+            (launch.sandbox / "tf-volume").mkdir(parents=True, exist_ok=True)
+        supervisor = Supervisor(launches, emit, max_restarts, grace_s, kills)
+        with placed(keytab, [launch.sandbox for launch in launches]):
+            supervisor.run()
+    errors = [
+        f"{task.name} {step.error}, see {step.launch.sandbox / 'stderr'}"
+        for task, step in supervisor.steps.items()
+        if step.error
+    ]
+    statuses = {task: step.status for task, step in supervisor.steps.items()}
+    return Outcome(render_plan(statuses, errors), not errors)
 
 
 def open_work_dir(path: str | None) -> Path:
@@ -120,18 +127,32 @@ def open_work_dir(path: str | None) -> Path:
 
 
 @contextmanager
-def reserved_ports(count: int) -> Iterator[list[int]]:
-    """Holds free ports that only a server with SO_REUSEADDR, as gRPC's, can bind.
+def reserved_ports(wanted: Iterable[int]) -> Iterator[list[int]]:
+    """Holds ports that only a server with SO_REUSEADDR, as gRPC's, can bind.
 
     The sockets stay bound but do not listen, so nobody else is given their ports in
-    the seconds that TensorFlow takes to start.
+    the seconds that TensorFlow takes to start, or to start again.
+
+    Args:
+      wanted: a port each, or 0 for one that is free.
+
+    Raises:
+      ConfigError: if a port that was named is not free.
     """
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for held in sockets:
+        ports = []
+        for port in wanted:
+            held = stack.enter_context(socket.socket())
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held.bind(("", 0))
-        yield [held.getsockname()[1] for held in sockets]
+            try:
+                held.bind(("", port))
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot use the port {port} of this machine: {error.strerror}; "
+                    "name another, as --set tensorboard.port=0 for one that is free"
+                ) from error
+            ports.append(held.getsockname()[1])
+        yield ports
 
 
 def _on_this_machine(options: Options) -> Options:
@@ -143,90 +164,35 @@ def _on_this_machine(options: Options) -> Options:
     return replace(options, given=given)
 
 
-def _environment(
-    options: Options, task: Task, cluster: Mapping[str, list[str]], sandbox: Path
-) -> dict[str, str]:
-    """Returns this machine's environment with the task's on top."""
-    job_dir = str(sandbox / options["service.job_path"])
-    inherited = os.environ.get("PYTHONPATH")
-    own = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [job_dir, inherited])),
-        "PYTHONUNBUFFERED": "1",
-        # TensorFlow's remarks on the machine and its GPUs; errors stay.
-        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-    }
-    return (
-        dict(os.environ)
-        | task_environment(options, task, dict(cluster), str(sandbox))
-        | own
-    )
+def _launches(
+    options: Options, ports: Mapping[Task, int], work_dir: Path
+) -> list[Launch]:
+    """Returns how each task is started.
 
-
-def _run_tasks(
-    environments: Mapping[Task, Mapping[str, str]],
-    sandboxes: Mapping[Task, Path],
-    emit: Emit,
-    grace_s: float,
-) -> dict[Task, int]:
-    """Returns task -> exit code, for the tasks that ended by themselves."""
-    command = [sys.executable, str(Path(__file__).with_name("task.py"))]
-    ended: queue.SimpleQueue[tuple[Task, int]] = queue.SimpleQueue()
-    running: dict[Task, TaskProcess] = {}
-    waiters = []
-    codes: dict[Task, int] = {}
-
-    def on_line(task: Task) -> Callable[[str, str], None]:
-        return lambda stream, text: emit(task.name, stream, text)
-
-    def wait(task: Task, process: TaskProcess) -> None:
-        ended.put((task, process.wait()))
-
-    try:
-        for task, environment in environments.items():
-            process = TaskProcess.start(
-                command, environment, sandboxes[task], on_line(task)
-            )
-            running[task] = process
-            waiter = threading.Thread(target=wait, args=(task, process), daemon=True)
-            waiter.start()
-            waiters.append(waiter)
-        while any(not task.serves for task in running.keys() - codes.keys()):
-            task, code = ended.get()
-            codes[task] = code
-            if code:
-                break
-    finally:
-        left = [process for task, process in running.items() if task not in codes]
-        stoppers = [
-            threading.Thread(target=process.stop, args=(grace_s,)) for process in left
-        ]
-        for thread in stoppers:
-            thread.start()
-        for thread in [*stoppers, *waiters]:
-            thread.join()
-    return codes
-
-
-def _outcome(
-    tasks: list[Task], codes: Mapping[Task, int], sandboxes: Mapping[Task, Path]
-) -> Outcome:
-    errors = [
-        f"{task.name} {_ending(code)}, see {sandboxes[task] / 'stderr'}"
-        for task, code in codes.items()
-        if code
-    ]
-    statuses = {}
-    for task in tasks:
-        if task in codes:
-            statuses[task] = ERROR if codes[task] else COMPLETE
-        else:  # a parameter server, done with the workers; or stopped after a failure
-            statuses[task] = PENDING if errors else COMPLETE
-    return Outcome(render_plan(statuses, errors), not errors)
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    name = signal.Signals(-code).name
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
+    Raises:
+      ConfigError: if TensorBoard is to be started and not installed.
+    """
+    addresses = [f"127.0.0.1:{port}" for port in ports.values()]
+    cluster = cluster_of(list(ports), addresses)
+    hook = [sys.executable, str(Path(__file__).with_name("task.py"))]
+    launches = []
+    for task, port in ports.items():
+        sandbox = work_dir / task.name
+        command, path = hook, str(sandbox / options["service.job_path"])
+        if task.pod is TENSORBOARD:
+            # Without a shared file system: what all tasks have on their own volumes.
+            log_dir = options["service.shared_filesystem"] or str(work_dir)
+            command = command_of(log_dir, port)
+            path = str(Path(__file__).parents[2])
+            log.info("TensorBoard shows %s at http://%s:%d/", log_dir, HOST, port)
+        if inherited := os.environ.get("PYTHONPATH"):
+            path += os.pathsep + inherited
+        own = {
+            "PYTHONPATH": path,
+            "PYTHONUNBUFFERED": "1",
+            # TensorFlow's remarks on the machine and its GPUs; errors stay.
+            "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        }
+        given = task_environment(options, task, cluster, str(sandbox))
+        launches.append(Launch(task, command, {**os.environ, **given, **own}, sandbox))
+    return launches

@@ -34,7 +34,7 @@ def main() -> int:
     # Started by path, this file's folder comes first: its modules are not the job's.
     sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    threading.Thread(target=_end_with_scheduler, daemon=True).start()
+    threading.Thread(target=end_with_scheduler, daemon=True).start()
     try:
         context = json.loads(os.environ.get("JOB_CONTEXT", "").strip() or "{}")
         place = json.loads(os.environ["POETS_CLUSTER"])
@@ -129,7 +129,7 @@ def _names(folder: str) -> str:
     return ", ".join(repr(name) for name in names[:20]) or "nothing in it"
 
 
-def _end_with_scheduler() -> None:
+def end_with_scheduler() -> None:
     """Ends this task's processes when the scheduler is gone, even if it was killed."""
     while os.read(sys.stdin.fileno(), 4096):
         continue

@@ -13,7 +13,7 @@ class Pod:
     Attributes:
       name: as in the deploy plan and in task names.
       section: the options file's section with its count and resources.
-      job: the tasks' job in the TensorFlow cluster.
+      job: the tasks' job in the TensorFlow cluster; empty for TensorBoard's.
     """
 
     name: str
@@ -24,9 +24,10 @@ class Pod:
 GPU_WORKER = Pod("gpuworker", "gpu_worker", "gpu_worker")
 WORKER = Pod("worker", "worker", "worker")
 PARAMETER_SERVER = Pod("parameter-server", "parameter_server", "ps")
+TENSORBOARD = Pod("tensorboard", "tensorboard", "")
 
 PODS = (GPU_WORKER, WORKER, PARAMETER_SERVER)
-"""In the order of the deploy plan."""
+"""The pods of the cluster, in the order of the deploy plan."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,30 @@ class Task:
     @property
     def serves(self) -> bool:
         """Whether it runs until the workers are done, and is then stopped."""
-        return self.pod is PARAMETER_SERVER
+        return self.pod in (PARAMETER_SERVER, TENSORBOARD)
 
 
 def tasks_of(options: Options) -> list[Task]:
     """Returns every task the options ask for, in the order of the deploy plan."""
-    return [
+    tasks = [
         Task(pod, index)
         for pod in PODS
         for index in range(options[f"{pod.section}.count"])
     ]
+    if options["service.use_tensorboard"]:
+        tasks.append(Task(TENSORBOARD, 0))
+    return tasks
 
 
 def cluster_of(tasks: Sequence[Task], addresses: Sequence[str]) -> dict[str, list[str]]:
-    """Returns job -> addresses, as `tf.train.ClusterSpec` takes them."""
+    """Returns job -> addresses, as `tf.train.ClusterSpec` takes them.
+
+    Args:
+      tasks: in any order; TensorBoard's is left out.
+      addresses: of each task.
+    """
     cluster: dict[str, list[str]] = {}
     for task, address in zip(tasks, addresses, strict=True):
-        cluster.setdefault(task.pod.job, []).append(address)
+        if task.pod.job:
+            cluster.setdefault(task.pod.job, []).append(address)
     return cluster

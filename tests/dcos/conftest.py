@@ -1,5 +1,6 @@
-"""A web server on loopback that answers as each test wants."""
+"""A web server on loopback that answers as each test wants; what a run tells."""
 
+import logging
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -54,3 +55,38 @@ def server():
     running = Server()
     yield running
     running.close()
+
+
+@pytest.fixture
+def lines():
+    """An `emit` that keeps what it is given."""
+
+    class Lines(list):
+        def __call__(self, task, stream, text):
+            self.append((task, stream, text))
+
+    return Lines()
+
+
+@pytest.fixture
+def told():
+    """What the scheduler logs, as it comes; `told.hook(text)` is called with each."""
+
+    class Told(logging.Handler):
+        def __init__(self):
+            super().__init__()
+            self.texts = []
+            self.hook = lambda text: None
+
+        def emit(self, record):
+            self.texts.append(record.getMessage())
+            self.hook(record.getMessage())
+
+    handler = Told()
+    logger = logging.getLogger("poets.dcos")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler
+    logger.setLevel(before)
+    logger.removeHandler(handler)

@@ -52,6 +52,24 @@ def test_run_refuses_what_validate_refuses_before_anything_starts(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_run_refuses_to_kill_what_it_does_not_start(tmp_path):
+    words = ["--kill", "worker-1@3s", "--sandbox", str(tmp_path / "run")]
+    with pytest.raises(
+        ConfigError,
+        match=r"wrong --kill: 'worker-1@3s' names no task \(did you mean "
+        r"'worker-0'\?\); there are worker-0$",
+    ):
+        poets("run", DEMO, "--set", "service.security.kerberos.enabled=false", *words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("count", ["-1", "1.5", "many", ""])
+def test_restarts_are_a_number(count, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        poets("run", DEMO, f"--max_restarts={count}")
+    assert f"{count!r} is no number of 0 or more" in capsys.readouterr().err
+
+
 def test_a_run_prints_the_plan_on_stdout_and_lines_on_stderr(tmp_path, capsys):
     with zipfile.ZipFile(tmp_path / "job.zip", "w") as archive:
         job = "import sys\nprint('hello')\nprint('log', file=sys.stderr)\nsys.exit(0)"

@@ -59,6 +59,17 @@ def test_a_virtual_network_is_named_only_when_enabled():
     assert environment["VIRTUAL_NETWORK_NAME"] == "dcos"
 
 
+def test_tensorboard_is_a_task_outside_the_cluster():
+    options = flatten({"service": {"use_tensorboard": True}, "worker": {"count": 1}})
+    tasks = tasks_of(options)
+    assert [task.name for task in tasks][-1] == "tensorboard-0"
+    addresses = [f"h:{port}" for port, _ in enumerate(tasks)]
+    assert cluster_of(tasks, addresses) == {"worker": ["h:0"], "ps": ["h:1", "h:2"]}
+    environment = task_environment(options, tasks[-1], {}, "/s")
+    assert environment["USE_TENSORBOARD"] == "true"
+    assert environment["TASK_NAME"] == "tensorboard-0-node"
+
+
 def test_each_task_knows_its_own_place():
     options = flatten(
         {

@@ -8,21 +8,26 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
-import time
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from poets.dcos.options import flatten
 from poets.dcos.processes import TaskProcess
 from poets.dcos.run import open_work_dir, reserved_ports, run
 from poets.errors import ConfigError
+from tests.dcos.local import (
+    DEADLINE_S,
+    alive,
+    job_zip,
+    options_of,
+    require_gone,
+    work_dir,
+)
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 60.0
 
 CLI = """
 import argparse, sys
@@ -74,55 +79,6 @@ def main(server, log_dir, context):
         raise WrongFlags("wrong flags: --image_dir is required")
     time.sleep(600)
 """
-
-
-def job_zip(folder, files):
-    path = folder / "job.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return str(path)
-
-
-def options_of(job_url, workers=1, ps=0, **service):
-    return flatten(
-        {
-            "service": {"job_url": job_url, "job_name": "job", **service},
-            "worker": {"count": workers},
-            "parameter_server": {"count": ps},
-        }
-    )
-
-
-@pytest.fixture
-def lines():
-    """An `emit` that keeps what it is given."""
-
-    class Lines(list):
-        def __call__(self, task, stream, text):
-            self.append((task, stream, text))
-
-    return Lines()
-
-
-def work_dir(tmp_path):
-    return open_work_dir(str(tmp_path / "run"))
-
-
-def alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def require_gone(pids):
-    deadline = time.monotonic() + DEADLINE_S
-    while any(alive(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            pytest.fail(f"some of {pids} still run after {DEADLINE_S:g} s")
-        time.sleep(0.02)
 
 
 def test_a_whole_cluster_runs_and_ends_with_its_workers(tmp_path, lines):
@@ -234,7 +190,10 @@ def test_a_task_killed_from_outside_is_an_error(tmp_path, lines):
     kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     options = options_of(job_zip(tmp_path, {"job.py": kill}))
     outcome = run(options, work_dir(tmp_path), lines)
-    assert "worker-0 was killed by SIGKILL (out of memory?), see" in outcome.plan
+    assert (
+        "worker-0 was killed by SIGKILL (out of memory?) after 3 restarts, see"
+        in outcome.plan
+    )
 
 
 def test_no_child_of_a_task_outlives_the_run(tmp_path, lines):
@@ -243,6 +202,28 @@ def test_no_child_of_a_task_outlives_the_run(tmp_path, lines):
     assert run(options, work_dir(tmp_path), lines).succeeded
     (text,) = [text for _, _, text in lines if text.startswith("pids")]
     require_gone([int(pid) for pid in text.split()[1:]])
+
+
+def test_a_child_that_left_its_group_does_not_hold_up_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("poets.dcos.processes.LAST_LINES_S", 0.1)
+    told = queue.SimpleQueue()
+    leaving = (
+        "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', "
+        "'import time; time.sleep(600)'], start_new_session=True);"
+        "print(child.pid, flush=True)"
+    )
+    process = TaskProcess.start(
+        [sys.executable, "-c", leaving],
+        os.environ,
+        tmp_path,
+        lambda stream, text: told.put(int(text)),
+    )
+    child = told.get(timeout=DEADLINE_S)
+    try:
+        assert process.wait() == 0
+        assert alive(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -324,8 +305,18 @@ def test_a_used_folder_is_not_used_again(tmp_path):
 
 
 def test_ports_are_all_different():
-    with reserved_ports(20) as ports:
+    with reserved_ports([0] * 20) as ports:
         assert len(set(ports)) == 20
+
+
+def test_a_port_that_is_taken_is_refused_by_name():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(ConfigError, match=f"cannot use the port {port} of this m"),
+            reserved_ports([0, port]),
+        ):
+            pass
 
 
 def test_an_evil_job_starts_nothing(tmp_path, lines):

@@ -2,8 +2,15 @@
 
 import pytest
 
-from poets.dcos.plan import COMPLETE, ERROR, IN_PROGRESS, PENDING, render_plan
-from poets.dcos.tasks import GPU_WORKER, PARAMETER_SERVER, WORKER, Task
+from poets.dcos.plan import (
+    COMPLETE,
+    ERROR,
+    IN_PROGRESS,
+    PENDING,
+    STARTING,
+    render_plan,
+)
+from poets.dcos.tasks import GPU_WORKER, PARAMETER_SERVER, TENSORBOARD, WORKER, Task
 
 
 def test_one_worker_reads_as_on_dcos():
@@ -37,6 +44,24 @@ def test_steps_below_the_last_phase_have_no_bar():
     )
 
 
+def test_tensorboard_is_the_last_phase_where_there_is_one():
+    statuses = {
+        Task(WORKER, 0): STARTING,
+        Task(PARAMETER_SERVER, 0): COMPLETE,
+        Task(TENSORBOARD, 0): COMPLETE,
+    }
+    assert render_plan(statuses) == (
+        "deploy (parallel strategy) (IN_PROGRESS)\n"
+        "├─ gpuworker (parallel strategy) (COMPLETE)\n"
+        "├─ worker (parallel strategy) (IN_PROGRESS)\n"
+        "│  └─ worker-0:[node] (STARTING)\n"
+        "├─ parameter-server (parallel strategy) (COMPLETE)\n"
+        "│  └─ parameter-server-0:[node] (COMPLETE)\n"
+        "└─ tensorboard (parallel strategy) (COMPLETE)\n"
+        "   └─ tensorboard-0:[node] (COMPLETE)"
+    )
+
+
 def test_errors_follow_after_a_blank_line_without_a_newline_at_the_end():
     text = render_plan({Task(WORKER, 0): ERROR}, ["worker-0 exited with code 1"])
     assert text.startswith("deploy (parallel strategy) (ERROR)\n")
@@ -54,7 +79,8 @@ def test_errors_follow_after_a_blank_line_without_a_newline_at_the_end():
         ([COMPLETE, COMPLETE], COMPLETE),
         ([PENDING, PENDING], PENDING),
         ([COMPLETE, PENDING], IN_PROGRESS),
-        ([IN_PROGRESS], IN_PROGRESS),
+        ([STARTING], IN_PROGRESS),
+        ([STARTING, PENDING], IN_PROGRESS),
         ([COMPLETE, ERROR], ERROR),
     ],
 )

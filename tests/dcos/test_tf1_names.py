@@ -71,7 +71,7 @@ def test_a_wrapper_of_tensorflow_1_calls_the_hook_of_a_zip(tmp_path):
         "import runpy, sys; sys.argv = ['wrapper.py'];"
         f"runpy.run_path({str(tmp_path / 'wrapper.py')!r}, run_name='__main__')"
     )
-    with reserved_ports(1) as (port,):
+    with reserved_ports([0]) as (port,):
         done = python(
             program,
             CLUSTER=json.dumps({"worker": [f"127.0.0.1:{port}"]}),

@@ -1,0 +1,225 @@
+"""Keeps the tasks of one run going, and ends them all.
+
+    launches ──> processes ──┬── ended well ────────> COMPLETE
+                    ▲        ├── ended badly ──> PENDING ──┐
+                    │        │     └── once too often ─────┼──> ERROR, the run is over
+                    └────────┼─────────────────────────────┘
+                             └── the workers are done: the others are stopped
+
+A task that is started again keeps its name, its sandbox, its address and its output.
+TensorBoard may fail without harm to the others: they go on, and its error is told.
+"""
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from poets.dcos.plan import COMPLETE, ERROR, PENDING, STARTING, step_line
+from poets.dcos.processes import TaskProcess, mark
+from poets.dcos.restarts import Kill, Restarts, ending
+from poets.dcos.tasks import Task
+from poets.errors import PoetsError
+
+log = logging.getLogger(__name__)
+
+Emit = Callable[[str, str, str], None]
+"""Called with a task's name, `stdout` or `stderr`, and a line, from other threads."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a task's process is started.
+
+    Attributes:
+      task: which one.
+      command: the program and its arguments.
+      environment: all variables of the process.
+      sandbox: the folder it starts in.
+    """
+
+    task: Task
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+    sandbox: Path
+
+
+@dataclass
+class Step:
+    """How far one task is.
+
+    Attributes:
+      launch: how it is started.
+      restarts: its failures.
+      status: as in the deploy plan.
+      error: why it was given up.
+      process: while it runs.
+      started_s: when, by the monotonic clock.
+      killed: whether `--kill` killed the process that runs.
+    """
+
+    launch: Launch
+    restarts: Restarts
+    status: str = PENDING
+    error: str = ""
+    process: TaskProcess | None = None
+    started_s: float = 0.0
+    killed: bool = False
+
+    @property
+    def task(self) -> Task:
+        """Whose step it is."""
+        return self.launch.task
+
+    def change(self, status: str, why: str) -> None:
+        """Sets the status and logs it."""
+        self.status = status
+        log.info("%s: %s", step_line(self.task, status), why)
+
+
+class Supervisor:
+    """The tasks of one run, from their start to their end."""
+
+    def __init__(
+        self,
+        launches: Sequence[Launch],
+        emit: Emit,
+        max_restarts: int,
+        grace_s: float,
+        kills: Sequence[Kill] = (),
+    ):
+        """Starts nothing.
+
+        Args:
+          launches: one for each task.
+          emit: takes each line of each task.
+          max_restarts: how often a task that failed is started again, in a row.
+          grace_s: what a task has to end by itself when it is stopped.
+          kills: which tasks to kill when, the first one first.
+        """
+        self.steps = {
+            launch.task: Step(launch, Restarts(max_restarts)) for launch in launches
+        }
+        self._emit = emit
+        self._grace_s = grace_s
+        self._kills = list(kills)
+        self._ended: queue.SimpleQueue[tuple[Step, int]] = queue.SimpleQueue()
+        self._waiters: list[threading.Thread] = []
+
+    def run(self) -> None:
+        """Runs all tasks until the workers have ended or one has failed for good.
+
+        The steps then tell how each ended, and no process is left, whatever happened.
+
+        Raises:
+          PoetsError: if a process cannot be started.
+        """
+        try:
+            for step in self.steps.values():
+                self._start(step, "started")
+            self._watch()
+        finally:
+            self._stop()
+
+    def _failed(self) -> bool:
+        """Tells whether a task of the cluster was given up."""
+        return any(
+            step.status == ERROR and step.task.pod.job for step in self.steps.values()
+        )
+
+    def _working(self) -> bool:
+        return not self._failed() and any(
+            step.process and not step.task.serves for step in self.steps.values()
+        )
+
+    def _start(self, step: Step, why: str, mark_with: str = "") -> None:
+        def on_line(stream: str, text: str) -> None:
+            self._emit(step.task.name, stream, text)
+
+        launch = step.launch
+        try:
+            if mark_with:
+                mark(launch.sandbox, mark_with)
+            step.process = process = TaskProcess.start(
+                launch.command, launch.environment, launch.sandbox, on_line
+            )
+        except OSError as error:
+            raise PoetsError(
+                f"cannot start {step.task.name}: {error.strerror}: {error.filename!r}"
+            ) from error
+        step.started_s, step.killed = time.monotonic(), False
+        step.change(COMPLETE if step.task.serves else STARTING, why)
+        waiter = threading.Thread(
+            target=lambda: self._ended.put((step, process.wait())), daemon=True
+        )
+        waiter.start()
+        self._waiters.append(waiter)
+
+    def _watch(self) -> None:
+        began_s = time.monotonic()
+        while self._working():
+            left_s = None
+            if self._kills:
+                at_s = began_s + self._kills[0].after_s
+                left_s = max(0.0, at_s - time.monotonic())
+            try:
+                step, code = self._ended.get(timeout=left_s)
+            except queue.Empty:
+                self._kill(self._kills.pop(0))
+            else:
+                self._on_end(step, code)
+        for kill in self._kills:
+            log.warning("--kill %s: the run was over before", kill)
+
+    def _kill(self, kill: Kill) -> None:
+        step = self.steps[kill.task]
+        if step.process is None:
+            log.warning("--kill %s: it had ended before", kill)
+            return
+        log.info("--kill %s: killing it", kill)
+        step.killed = True
+        step.process.kill()
+
+    def _on_end(self, step: Step, code: int) -> None:
+        """Starts a task again that ended, if it must be and may be."""
+        step.process = None
+        if code == 0:
+            step.change(COMPLETE, "ended")
+        elif step.killed and code == -signal.SIGKILL:
+            self._restart(step, "was killed by --kill", "")
+        elif step.restarts.again(code, time.monotonic() - step.started_s):
+            nth = f" {step.restarts.failures} of {step.restarts.limit}"
+            self._restart(step, ending(code), nth)
+        else:
+            step.error = ending(code)
+            if before := step.restarts.failures - 1:
+                step.error += f" after {before} restart{'s' * (before != 1)}"
+            step.change(ERROR, step.error)
+
+    def _restart(self, step: Step, why: str, nth: str) -> None:
+        step.change(PENDING, why)
+        restart = f"restart{nth}"
+        self._start(step, restart, f"{step.task.name} {why}; {restart}")
+
+    def _stop(self) -> None:
+        left = [step for step in self.steps.values() if step.process]
+        stoppers = [
+            threading.Thread(target=step.process.stop, args=(self._grace_s,))
+            for step in left
+            if step.process
+        ]
+        for thread in stoppers:
+            thread.start()
+        for thread in [*stoppers, *self._waiters]:
+            thread.join()
+        done = all(
+            step.status == COMPLETE
+            for step in self.steps.values()
+            if not step.task.serves
+        )
+        for step in left:
+            step.change(COMPLETE if done else PENDING, "stopped")
