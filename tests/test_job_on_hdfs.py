@@ -160,7 +160,7 @@ def start(hdfs, folder, tmp_path):
     """Returns a function that starts the hook as the task of DC/OS does."""
     started = []
 
-    def start_task(given=None, user="tensorflow", **more):
+    def start_task(given=None, user="tensorflow", timeout_s=None, **more):
         sandbox = tmp_path / f"sandbox-{len(started)}"
         sandbox.mkdir()
         keytab = shutil.copy(hdfs.keytab(user), sandbox / "hdfs.keytab")
@@ -179,6 +179,8 @@ def start(hdfs, folder, tmp_path):
             "SECURITY_KERBEROS_KDC_HOSTNAME": "localhost",
             "SECURITY_KERBEROS_KDC_PORT": str(hdfs.kdc.port),
         }
+        if timeout_s:
+            task["POETS_STORAGE_TIMEOUT_S"] = str(timeout_s)
         text = json.dumps(given or context(**more))
         log = sandbox / "stderr"
         with log.open("wb") as file:
@@ -372,6 +374,29 @@ def test_a_namenode_restarted_in_the_pass_is_waited_for(
     found = fetch()
     assert skipped(found) == {}
     check_same(found, local_many)
+
+
+def test_a_namenode_that_stays_away_ends_the_job_and_a_rerun_goes_on(
+    hdfs, start, folder, fetch, local_many, tensorflow, wait_until
+):
+    task = start(images=MANY, timeout_s=5)
+    wait_until(has_parts(hdfs, folder), timeout_s=120)
+    hdfs.stop_namenode()
+    try:
+        code, said = task.end(120)
+    finally:
+        hdfs.start_namenode()
+    assert code == 1
+    told = said[said.index("FAILED: ") :]
+    assert re.search(r"NameNode.*\(tried \d+ times in \d+ s\); run again when", told), (
+        told
+    )
+    assert not (fetch() / "retrained_graph.pb").exists()
+    code, said = start(images=MANY).end()
+    assert code == 0, said
+    computed = re.search(r"(\d+) bottleneck files created", said)
+    assert 0 < int(computed[1]) < COUNT
+    check_same(fetch(), local_many)
 
 
 def test_a_killed_datanode_costs_nothing(
