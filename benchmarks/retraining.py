@@ -11,6 +11,7 @@ from benchmarks.accuracy import Score, plain_sgd, read_bottlenecks, read_split
 from benchmarks.inputs import FULL, SMALL, photographs, write_many
 from benchmarks.measurements import Bench, median_s
 from benchmarks.storage import hdfs
+from benchmarks.sweep import sweep
 from benchmarks.table import Row
 
 SHARE_OF_LIMIT = 0.85
@@ -170,5 +171,5 @@ def accuracy(bench: Bench) -> Iterator[Row]:
 
 SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     section.__name__: section
-    for section in (bottlenecks, runs, memory, label, accuracy, hdfs)
+    for section in (bottlenecks, runs, memory, label, accuracy, sweep, hdfs)
 }

@@ -22,6 +22,7 @@ LAYERS = (  # highest first; a module imports only from the lines below its own
     {"job", "dcos/"},
     {"sweep/"},
     {"retrain"},
+    {"features"},
     {"export/", "report/"},
     {"classifier/", "preflight"},
     {"bottlenecks/", "head/", "evaluate", "doctor/"},
@@ -52,7 +53,7 @@ ADAPTERS = (  # modules that stand for each other: none knows another
 CLIENTS = {  # third-party package -> the modules that import it
     "ai_edge_litert": {"bottlenecks.engine_litert"},
     "cv2": {"images", "bottlenecks.process"},
-    "matplotlib": {"report.curve"},
+    "matplotlib": {"report.curve", "sweep.plot"},
     "PIL": {"images", "classifier.with_tensorflow"},
     "hdfs": {"storage.hadoop.web_client"},
     "hdfs_native": {"storage.hadoop.native"},
@@ -77,6 +78,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "cli.logs",
         "head.summaries",
         "report.listing",
+        "sweep.results",
     },
     "requests": {
         "backbones.download",

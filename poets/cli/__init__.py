@@ -19,7 +19,7 @@ from poets import __version__
 from poets.errors import PoetsError
 from poets.kerberos import login
 
-VERBS = ("retrain", "label", "results", "logs", "dcos", "kubernetes", "doctor")
+VERBS = ("retrain", "sweep", "label", "results", "logs", "dcos", "kubernetes", "doctor")
 
 
 def build_parser(names: Sequence[str] = VERBS) -> argparse.ArgumentParser:

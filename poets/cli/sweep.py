@@ -1,0 +1,85 @@
+"""`poets sweep`: combinations of flags on one feature store, the best one published.
+
+    poets sweep --image_dir=... --output_dir=... \\
+        --grid learning_rate=0.001,0.01,1.0 --grid train_batch_size=25,50,100
+"""
+
+import argparse
+import os
+
+from poets.bottlenecks.pool import Pool
+from poets.flags import add_flags
+from poets.job import log_to_stderr, set_verbosity
+from poets.machine import room_for_processes
+from poets.preflight import preflight
+from poets.storage import join
+from poets.sweep.plan import Sweep, plan_sweep
+from poets.sweep.report import best_of, sweep_text, ties
+from poets.sweep.results import Result
+
+OWN = ("output_dir", "grid", "runs", "verb", "func")
+
+
+def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the verb."""
+    parser = verbs.add_parser(
+        "sweep",
+        help="retrain with many combinations of flags and publish the best",
+        description="Trains a head for each combination of flags, all on one feature "
+        "store, and publishes the one with the best validation accuracy. A sweep that "
+        "was stopped goes on when it is run again.",
+        allow_abbrev=False,
+    )
+    group = parser.add_argument_group("combinations")
+    group.add_argument(
+        "--output_dir",
+        metavar="DIR",
+        required=True,
+        help="folder for results, in any storage; the best one's are in best/",
+    )
+    group.add_argument(
+        "--grid",
+        metavar="FLAG=V1,V2,...",
+        action="append",
+        default=[],
+        help="a run for each value, as learning_rate=0.01,0.1; for each combination "
+        "when given again",
+    )
+    group.add_argument(
+        "--runs",
+        metavar="FILE",
+        default="",
+        help='a run for each line, as {"learning_rate": 0.1, "seed": 3}',
+    )
+    add_flags(parser)
+    parser.set_defaults(func=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    given = {name: value for name, value in vars(args).items() if name not in OWN}
+    sweep = plan_sweep(given, args.output_dir, args.grid, args.runs)
+    log_to_stderr()
+    set_verbosity(sweep.base.logging_verbosity)
+    os.environ.update(sweep.base.environment)  # before any thread or child is started
+    dataset = preflight(sweep.base)
+    with Pool(sweep.base.processes or room_for_processes()) as pool:
+        from poets.sweep.run import run_sweep  # TensorFlow, while the processes load
+
+        results = run_sweep(sweep, dataset, pool)
+    print(sweep_text(sweep, results))
+    print(_told(sweep, results))
+    return 0
+
+
+def _told(sweep: Sweep, results: dict[str, Result]) -> str:
+    """Returns the last lines: which is the best, why, and where it is."""
+    best = best_of(sweep, results)
+    if best is None:
+        return ""
+    lines = [f"\n* {best.name}: {best.config.output_graph}"]
+    if (count := ties(sweep, results)) > 1:
+        lines.append(
+            f"  the first given of {count:,} that have the best validation accuracy"
+        )
+    lines.append(f"  all of them: {join(sweep.output_dir, 'sweep.csv')}")
+    return "\n".join(lines)

@@ -1,0 +1,183 @@
+"""What heads of one backbone are trained and scored on.
+
+backbone ─> bottlenecks of all images ─> split ─> bottlenecks of distorted copies
+
+The backbone is the same for many heads, and so are its bottlenecks: a sweep asks for
+them once, and for distorted copies as often as they are distorted otherwise.
+"""
+
+import logging
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from poets.backbones import Backbone, load_backbone
+from poets.backbones.graph import parse_graph
+from poets.bottlenecks.compute import Extraction, compute_bottlenecks
+from poets.bottlenecks.models import EngineModel, engine_model
+from poets.bottlenecks.pool import Pool
+from poets.bottlenecks.process import Spec
+from poets.bottlenecks.store import store_url
+from poets.config import RetrainConfig
+from poets.dataset import Dataset
+from poets.distortions import Distortions
+from poets.errors import ConfigError, DatasetError
+from poets.export.frozen import frozen_graph
+from poets.head import Head
+from poets.head.examples import Examples
+from poets.split import TRAIN, check_split, split_images
+
+logger = logging.getLogger(__name__)
+
+NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+"""Of a TensorFlow operation (tensorflow/core/framework/node_def_util.cc)."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What heads of one backbone are trained and scored on.
+
+    Attributes:
+      backbone: the network.
+      spec: how bottlenecks are computed.
+      extraction: what became of the images that were listed.
+      dataset: its images are the N that are used.
+      splits: the split of each.
+      every: their bottlenecks and labels.
+    """
+
+    backbone: Backbone
+    spec: Spec
+    extraction: Extraction
+    dataset: Dataset
+    splits: np.ndarray
+    every: Examples
+
+    def of_split(self, split: str) -> Examples:
+        """Returns the examples of one split."""
+        return self.every.choose(np.flatnonzero(self.splits == split))
+
+
+def load_checked(config: RetrainConfig, work_dir: str) -> tuple[Backbone, EngineModel]:
+    """Returns the backbone, and what the processes load.
+
+    Raises:
+      PoetsError: if it cannot be had, or cannot be exported as the flags ask.
+    """
+    backbone = load_backbone(config)
+    _check_final_tensor_name(config, backbone)
+    return backbone, engine_model(config, backbone, work_dir)
+
+
+def features_of(
+    config: RetrainConfig,
+    dataset: Dataset,
+    backbone: Backbone,
+    model: EngineModel,
+    pool: Pool,
+) -> Features:
+    """Returns the bottlenecks of all images, and who trains and who tests.
+
+    Raises:
+      PoetsError: if they cannot be had, or cannot train a classifier.
+    """
+    spec = Spec(
+        image_dir=config.image_dir,
+        store_url=store_url(config.bottleneck_dir, backbone.name, backbone.digest),
+        engine=model.engine,
+        model_path=model.path,
+        distortions=Distortions.of(config) if config.distorts else None,
+        known_content=False,
+    )
+    extraction = compute_bottlenecks(
+        dataset.images,
+        spec,
+        backbone.bottleneck_size,
+        pool,
+        verify=config.verify_bottlenecks,
+    )
+    _report_extraction(dataset, extraction)
+    used = replace(
+        dataset, images=tuple(dataset.images[row] for row in extraction.kept)
+    )
+    splits = np.array(split_images(used.images, extraction.digests, config))
+    check_split(used, splits.tolist())
+    index_of = {folder: index for index, folder in enumerate(used.folders)}
+    label_indices = np.array(
+        [index_of[image.folder] for image in used.images], np.int32
+    )
+    every = Examples(extraction.matrix, label_indices)
+    return Features(backbone, spec, extraction, used, splits, every)
+
+
+def training_examples(
+    config: RetrainConfig, features: Features, pool: Pool
+) -> Examples:
+    """Returns the training images and, if asked for, their distorted copies.
+
+    Raises:
+      PoetsError: if the copies' bottlenecks cannot be had.
+    """
+    rows = np.flatnonzero(features.splits == TRAIN)
+    every = features.every
+    if not config.distorts:
+        return every.choose(rows)
+    spec = replace(features.spec, distortions=Distortions.of(config))
+    images = [features.dataset.images[row] for row in rows]
+    copies = range(config.augmentations)
+    size = every.bottlenecks.shape[1]
+    extraction = compute_bottlenecks(images, spec, size, pool, copies)
+    logger.info("%d bottlenecks of distorted copies created.", extraction.computed)
+    copied = np.repeat(rows[list(extraction.kept)], len(copies))
+    count = len(every)
+    return Examples(
+        np.concatenate([every.bottlenecks, extraction.matrix]),
+        np.concatenate([every.label_indices, every.label_indices[copied]]),
+        np.concatenate([rows, np.arange(count, count + len(copied))]),
+    )
+
+
+def _check_final_tensor_name(config: RetrainConfig, backbone: Backbone) -> None:
+    name = config.final_tensor_name
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f"--final_tensor_name={name!r} is no name of a TensorFlow operation; use "
+            "letters, digits and _ . - /"
+        )
+    trial = Head(np.zeros((backbone.bottleneck_size, 2), "f4"), np.zeros(2, "f4"))
+    graph = parse_graph(frozen_graph(backbone, trial, name), backbone.name)
+    if graph.node[-1].name != name:  # TensorFlow has added "_1" to it
+        raise ConfigError(
+            f"--final_tensor_name={name!r}: the graph of {backbone.name} has an "
+            "operation of that name; choose another"
+        )
+
+
+def _report_extraction(dataset: Dataset, extraction: Extraction) -> None:
+    logger.info("%d bottleneck files created.", extraction.computed)
+    for path, why in extraction.skipped[:20]:
+        logger.warning("skipped %s: %s", path, why)
+    if len(extraction.skipped) > 20:
+        logger.warning(
+            "%d more images skipped: see skipped_images.csv",
+            len(extraction.skipped) - 20,
+        )
+    if len(extraction.skipped) * 2 > len(dataset.images):
+        path, why = extraction.skipped[0]
+        raise DatasetError(
+            f"{len(extraction.skipped)} of {len(dataset.images)} images in "
+            f"{dataset.image_dir!r} cannot be used, first {path!r}: {why}; more than "
+            "half is no dataset: mend the files"
+        )
+    by_content: dict[bytes, set[str]] = {}
+    for row, digest in zip(extraction.kept, extraction.digests, strict=True):
+        by_content.setdefault(digest, set()).add(dataset.images[row].folder)
+    contradictions = Counter(
+        " and ".join(sorted(folders))
+        for folders in by_content.values()
+        if len(folders) > 1
+    )
+    for folders, count in contradictions.items():
+        logger.warning("%d pictures are in %s with the same content", count, folders)

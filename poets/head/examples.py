@@ -1,0 +1,69 @@
+"""What heads are trained and scored on: bottlenecks, each with its label.
+
+bottlenecks [M, D]   one matrix of a data set, which may be large
+     rows [N]        a split, a batch, a sample of it: no copy of the matrix
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Bottlenecks with the index of their label.
+
+    Attributes:
+      bottlenecks: float32 [M, D]; splits share one matrix, which may be large.
+      label_indices: int32 [M].
+      rows: int [N], which of the M these examples are; None for all.
+    """
+
+    bottlenecks: np.ndarray
+    label_indices: np.ndarray
+    rows: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.label_indices if self.rows is None else self.rows)
+
+    def choose(self, positions: np.ndarray) -> "Examples":
+        """Returns the examples at some positions, 0 to N - 1."""
+        rows = positions if self.rows is None else self.rows[positions]
+        return Examples(self.bottlenecks, self.label_indices, rows)
+
+    def sample(self, size: int, random: np.random.Generator) -> "Examples":
+        """Returns `size` examples drawn without replacement, or all for -1."""
+        if size == -1 or size >= len(self):
+            return self
+        return self.choose(random.choice(len(self), size, replace=False))
+
+    def labels(self) -> np.ndarray:
+        """Returns int32 [N]."""
+        return (
+            self.label_indices if self.rows is None else self.label_indices[self.rows]
+        )
+
+    def matrix(self) -> np.ndarray:
+        """Returns float32 [N, D], a copy unless it is all of them."""
+        return self.bottlenecks if self.rows is None else self.bottlenecks[self.rows]
+
+    def mean_and_spread(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the mean and the standard deviation of each dimension.
+
+        In parts of 4,096 rows, for which no copy of the matrix is needed.
+
+        Returns:
+          float32 [D] and float32 [D].
+        """
+        parts = range(0, len(self), 4096)
+        size = self.bottlenecks.shape[1]
+        total, squares = np.zeros(size), np.zeros(size)
+        for start in parts:
+            part = self.choose(np.arange(start, min(start + 4096, len(self))))
+            total += part.matrix().sum(axis=0, dtype=np.float64)
+        mean = total / len(self)
+        for start in parts:
+            part = self.choose(np.arange(start, min(start + 4096, len(self))))
+            squares += ((part.matrix() - mean) ** 2).sum(axis=0)
+        spread = np.sqrt(squares / len(self))
+        return mean.astype(np.float32), spread.astype(np.float32)

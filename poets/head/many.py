@@ -1,0 +1,255 @@
+"""Heads of one data set trained together, each as it would be alone.
+
+    plans ─> those of one schedule ─> batches, steps ─> evaluate each ─> outcomes
+                                          ^                  │
+                                          └──────────────────┘ until all have ended
+
+Every head has its own rates, seed, batches, labels' weights and patience. One whose
+weights are no numbers any more has failed, and the others go on.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from poets.config import RetrainConfig
+from poets.head import Head
+from poets.head.examples import Examples
+from poets.head.steps import Steps
+from poets.head.summaries import Summaries
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a head was after a step.
+
+    Attributes:
+      step: 0 and on.
+      train_accuracy: of the step's batch, 0 to 1.
+      train_entropy: mean cross entropy of the batch, in nats.
+      accuracy: of the validation images taken, 0 to 1.
+      entropy: their mean cross entropy, in nats.
+      n: how many they are.
+    """
+
+    step: int
+    train_accuracy: float
+    train_entropy: float
+    accuracy: float
+    entropy: float
+    n: int
+
+    def record(self, summaries: Summaries) -> None:
+        """Adds it to the event files."""
+        summaries.add("train", self.step, self.train_accuracy, self.train_entropy)
+        summaries.add("validation", self.step, self.accuracy, self.entropy)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A head to train.
+
+    Attributes:
+      config: steps, rates, sizes, seed.
+      report: is called with each evaluation.
+      store: is called with a step and the head so far, as often as the flags ask.
+    """
+
+    config: RetrainConfig
+    report: Callable[[Evaluation], None]
+    store: Callable[[int, Head], None]
+
+
+def schedule_of(config: RetrainConfig) -> tuple[int, int, int]:
+    """Returns what heads that are trained together have in common."""
+    return (
+        config.how_many_training_steps,
+        config.eval_step_interval,
+        config.intermediate_store_frequency,
+    )
+
+
+def stream_of(config: RetrainConfig) -> tuple[int, int]:
+    """Returns what heads have in common that take the same batches."""
+    return config.train_batch_size, config.seed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a head.
+
+    Attributes:
+      head: the trained head; None if it failed.
+      steps: that were run.
+      stopped: whether `patience` ended it early.
+      failure: why there is no head, else "".
+    """
+
+    head: Head | None
+    steps: int
+    stopped: bool = False
+    failure: str = ""
+
+
+def train_many(
+    train: Examples, validation: Examples, num_labels: int, plans: Sequence[Plan]
+) -> list[Outcome]:
+    """Trains heads of one schedule together.
+
+    Args:
+      train: the training examples, distorted copies among them.
+      validation: the validation examples; never trained on.
+      num_labels: L.
+      plans: K heads of one `schedule_of`, by `stream_of`, the least first.
+
+    Returns:
+      What became of each.
+    """
+    configs = [plan.config for plan in plans]
+    streams = sorted(set(map(stream_of, configs)))
+    numbers = [streams.index(stream_of(config)) for config in configs]
+    steps = Steps(train, num_labels, configs, numbers)
+    batches = [_batches(len(train), *stream) for stream in streams]
+    samples = _Samples(validation, plans)
+    runs = [_Run(plan) for plan in plans]
+    total, interval, storing = schedule_of(configs[0])
+    done = 0
+    for last in _stops(total, interval, storing):
+        indices = [
+            np.stack([next(each) for _ in range(done, last + 1)]) for each in batches
+        ]
+        steps.run(indices, done)
+        done = last + 1
+        heads = steps.heads()
+        if last % interval == 0 or done == total:
+            in_hand = [_load(train.choose(each[-1])) for each in indices]
+            samples.draw()
+            for run, head, stream in zip(runs, heads, numbers, strict=True):
+                if not run.outcome:
+                    run.evaluate(last, head, in_hand[stream], samples.of(run.plan))
+        for run, head in zip(runs, heads, strict=True):
+            if storing and last and last % storing == 0 and not run.outcome:
+                run.plan.store(last, head)
+        if all(run.outcome for run in runs):
+            break
+    return [run.end(head, done) for run, head in zip(runs, heads, strict=True)]
+
+
+_Loaded = tuple[np.ndarray, np.ndarray]
+"""float32 [N, D] and the labels' indices, int32 [N]."""
+
+
+class _Samples:
+    """The validation images of an evaluation; heads of one seed see the same ones."""
+
+    def __init__(self, validation: Examples, plans: Sequence[Plan]) -> None:
+        self._validation = validation
+        self._random = {
+            self._key(plan): np.random.default_rng([plan.config.seed, 1])
+            for plan in plans
+        }
+        self._drawn: dict[tuple[int, int], _Loaded] = {}
+
+    def draw(self) -> None:
+        """Takes new ones."""
+        self._drawn = {
+            (size, seed): _load(self._validation.sample(size, random))
+            for (size, seed), random in self._random.items()
+        }
+
+    def of(self, plan: Plan) -> _Loaded:
+        """Returns those that a head is evaluated on."""
+        return self._drawn[self._key(plan)]
+
+    def _key(self, plan: Plan) -> tuple[int, int]:
+        config = plan.config
+        size = -1 if config.patience else config.validation_batch_size
+        everything = size == -1 or size >= len(self._validation)
+        return (-1, 0) if everything else (size, config.seed)
+
+
+class _Run:
+    """One head's way: its best evaluation, and its outcome once it has ended."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.outcome: Outcome | None = None
+        self._best: Head | None = None
+        self._best_accuracy = -1.0
+        self._since_best = 0
+
+    def evaluate(self, step: int, head: Head, batch: _Loaded, sample: _Loaded) -> None:
+        """Scores the head and reports it; ends one that fails or gets no better."""
+        train_accuracy, train_entropy = _score(head, *batch)
+        accuracy, entropy = _score(head, *sample)
+        if not np.isfinite([train_entropy, entropy]).all():
+            self.outcome = Outcome(
+                None,
+                step + 1,
+                failure=f"training diverged by step {step}: its weights are no numbers "
+                f"any more; lower --learning_rate={self.plan.config.learning_rate:g}",
+            )
+            return
+        self.plan.report(
+            Evaluation(
+                *(step, train_accuracy, train_entropy, accuracy, entropy),
+                len(sample[1]),
+            )
+        )
+        if not self.plan.config.patience:
+            return
+        if accuracy > self._best_accuracy:
+            self._best, self._best_accuracy, self._since_best = head, accuracy, 0
+            return
+        self._since_best += 1
+        if self._since_best >= self.plan.config.patience:
+            self.outcome = Outcome(self._best, step + 1, stopped=True)
+
+    def end(self, head: Head, steps: int) -> Outcome:
+        """Returns the outcome, with the last head for want of a better one."""
+        return self.outcome or Outcome(self._best or head, steps)
+
+
+def _score(
+    head: Head, bottlenecks: np.ndarray, label_indices: np.ndarray
+) -> tuple[float, float]:
+    """Returns the accuracy, 0 to 1, and the mean cross entropy, in nats.
+
+    Args:
+      head: whose weights may be no numbers; the cross entropy is none then.
+      bottlenecks: float32 [N, D].
+      label_indices: int [N].
+    """
+    with np.errstate(all="ignore"):
+        found = head.probabilities(bottlenecks)
+    likelihood = found[np.arange(len(found)), label_indices]
+    entropy = -np.log(np.maximum(likelihood, np.finfo(np.float32).tiny))
+    right = found.argmax(axis=1) == label_indices
+    return float(right.mean()), float(entropy.mean())
+
+
+def _load(examples: Examples) -> _Loaded:
+    return examples.matrix(), examples.labels()
+
+
+def _batches(examples: int, size: int, seed: int) -> Iterator[np.ndarray]:
+    """Gives int32 [B] batches without end, every example once in each epoch."""
+    random = np.random.default_rng([seed, 0])
+    order = np.empty(0, np.int32)
+    while True:
+        while len(order) < size:
+            epoch = random.permutation(examples).astype(np.int32)
+            order = np.concatenate([order, epoch])
+        yield order[:size]
+        order = order[size:]
+
+
+def _stops(total: int, interval: int, storing: int) -> Iterator[int]:
+    """Gives the steps after which something is said or stored, ascending."""
+    every = {interval, storing} - {0}
+    step = 0
+    while step < total - 1:
+        yield step
+        step = min(step - step % each + each for each in every)
+    yield total - 1

@@ -1,0 +1,223 @@
+"""The training steps of K heads, compiled into one loop.
+
+Softmax regression by SGD on standardised bottlenecks. Bottlenecks of published networks
+have very unequal spreads, on which plain SGD with the original's learning rate hardly
+moves. Each dimension is therefore centred and scaled by its spread over the training
+images, and that is folded into the final weights: the exported layer is the same
+`bottleneck x W + b` as ever. Measured on 4,317 flower photographs (mobilenet_0.25_128,
+500 steps, three splits pooled): 53 % raw, 66 % standardised.
+
+The weights decay (L2) and the second half of the iterates is averaged (Polyak and
+Juditsky, 1992), which takes the noise of the last batches out.
+
+    batches of stream 0 ─> standardised images ─┬─> head 0 ─┐
+                                                ├─> head 1 ─┼─> weights [K, D, L]
+    batches of stream 1 ─> standardised images ─┴─> head 2 ─┘
+
+Heads that see the same batches share the pictures' part of the work. What could round
+otherwise in a larger array (products, sums, exponentials) is an operation of each
+head's own, and the rest is exact wherever it stands: a head is bit for bit the same
+beside any others, and alone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from poets.config import RetrainConfig
+from poets.head import Head
+from poets.head.examples import Examples
+from poets.runtime import tf
+
+WEIGHT_DECAY = 0.1
+SMALLEST_SPREAD = 1e-6
+INITIAL_STDDEV = 0.001
+"""Of the first weights, as in the original."""
+
+
+class _State(NamedTuple):
+    """The variables of K heads, after some steps.
+
+    Attributes:
+      weights: float32 [K, D, L], on standardised bottlenecks.
+      biases: float32 [K, L].
+      weights_sum: float32 [K, D, L], of the iterates that are averaged.
+      biases_sum: float32 [K, L].
+    """
+
+    weights: tf.Tensor
+    biases: tf.Tensor
+    weights_sum: tf.Tensor
+    biases_sum: tf.Tensor
+
+
+class Steps:
+    """K heads in training.
+
+    Args:
+      train: the training examples.
+      num_labels: L.
+      configs: of the K heads; all train for as many steps.
+      streams: for each head the number of the batches it takes, 0 and on, ascending.
+    """
+
+    def __init__(
+        self,
+        train: Examples,
+        num_labels: int,
+        configs: Sequence[RetrainConfig],
+        streams: Sequence[int],
+    ) -> None:
+        self._mean, spread = train.mean_and_spread()
+        self._scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1)
+        self._average_from = configs[0].how_many_training_steps // 2
+        self._averaged = 0
+        self._rows = train.rows
+        size = train.bottlenecks.shape[1]
+        weights = np.stack([_first_weights(size, num_labels, each) for each in configs])
+        biases = np.zeros((len(configs), num_labels), np.float32)
+        first = (weights, biases, np.zeros_like(weights), biases)
+        self._state = _State(*map(tf.convert_to_tensor, first))
+        self._steps = self._compile(train, num_labels, configs, streams)
+
+    def run(self, batches: Sequence[np.ndarray], first_step: int) -> None:
+        """Runs some steps.
+
+        Args:
+          batches: for each stream int [S, B], positions in `train`; the streams have
+            the same S and each its own B.
+          first_step: the number of the first of them.
+        """
+        rows = [each if self._rows is None else self._rows[each] for each in batches]
+        self._state = self._steps(
+            [each.astype(np.int32) for each in rows], first_step, self._state
+        )
+        after = first_step + len(batches[0])
+        self._averaged += max(0, after - max(first_step, self._average_from))
+
+    def heads(self) -> list[Head]:
+        """Returns the K heads so far, on raw bottlenecks."""
+        if self._averaged:
+            averaged = np.float32(self._averaged)
+            weights = self._state.weights_sum.numpy() / averaged
+            biases = self._state.biases_sum.numpy() / averaged
+        else:
+            weights, biases = self._state.weights.numpy(), self._state.biases.numpy()
+        folded = weights * self._scale[:, None]
+        return [
+            Head(weights, biases - self._mean @ weights)
+            for weights, biases in zip(folded, biases, strict=True)
+        ]
+
+    def _compile(
+        self,
+        train: Examples,
+        num_labels: int,
+        configs: Sequence[RetrainConfig],
+        streams: Sequence[int],
+    ) -> Callable[[list[np.ndarray], int, _State], _State]:
+        bottlenecks = _as_tensor(train.bottlenecks)
+        label_indices = tf.convert_to_tensor(train.label_indices)
+        label_weights = np.stack(
+            [_label_weights(train, num_labels, each) for each in configs]
+        )
+        rates = tf.constant([each.learning_rate for each in configs], tf.float32)
+        heads_of = [
+            [head for head, of in enumerate(streams) if of == stream]
+            for stream in range(streams[-1] + 1)
+        ]
+
+        def gradients(
+            batch: tf.Tensor, heads: list[int], weights: tf.Tensor, biases: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            """Returns the gradients of the heads that take one batch."""
+            images = (tf.gather(bottlenecks, batch) - self._mean) * self._scale
+            labels = tf.gather(label_indices, batch)
+            logits = tf.stack([images @ each for each in tf.unstack(weights)])
+            logits += biases[:, None]
+            found = tf.stack([tf.nn.softmax(each) for each in tf.unstack(logits)])
+            # The gradient of the mean cross entropy, each image by its weight.
+            error = found - tf.one_hot(labels, num_labels)
+            error *= tf.gather(label_weights[heads], labels, axis=1)[..., None]
+            error /= tf.cast(tf.size(batch), tf.float32)
+            errors = tf.unstack(error)
+            return (
+                tf.stack([tf.matmul(images, e, transpose_a=True) for e in errors]),
+                tf.stack([tf.reduce_sum(e, axis=0) for e in errors]),
+            )
+
+        def train_on(
+            batches: list[tf.Tensor], step: tf.Tensor, state: _State
+        ) -> _State:
+            sizes = [len(heads) for heads in heads_of]
+            found = [
+                gradients(*each)
+                for each in zip(
+                    batches,
+                    heads_of,
+                    tf.split(state.weights, sizes),
+                    tf.split(state.biases, sizes),
+                    strict=True,
+                )
+            ]
+            gradient = tf.concat([weights for weights, _ in found], axis=0)
+            gradient += WEIGHT_DECAY * state.weights
+            weights = state.weights - rates[:, None, None] * gradient
+            biases = tf.concat([biases for _, biases in found], axis=0)
+            biases = state.biases - rates[:, None] * biases
+            counts = tf.cast(step >= self._average_from, tf.float32)
+            return _State(
+                weights,
+                biases,
+                state.weights_sum + counts * weights,
+                state.biases_sum + counts * biases,
+            )
+
+        # Written as a loop of the graph: AutoGraph does not work on Python 3.13.
+        @tf.function(
+            input_signature=[
+                [tf.TensorSpec([None, None], tf.int32) for _ in heads_of],
+                tf.TensorSpec([], tf.int32),
+                _State(
+                    *(tf.TensorSpec(each.shape, each.dtype) for each in self._state)
+                ),
+            ],
+            autograph=False,
+        )
+        def steps(
+            indices: list[tf.Tensor], first_step: tf.Tensor, state: _State
+        ) -> _State:
+            def body(done: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
+                batches = [each[done] for each in indices]
+                return done + 1, train_on(batches, first_step + done, state)
+
+            count = tf.shape(indices[0])[0]
+            return tf.while_loop(lambda done, _: done < count, body, (0, state))[1]
+
+        return steps
+
+
+def _first_weights(size: int, num_labels: int, config: RetrainConfig) -> np.ndarray:
+    random = np.random.default_rng([config.seed, 2])
+    return random.normal(0, INITIAL_STDDEV, (size, num_labels)).astype(np.float32)
+
+
+def _as_tensor(matrix: np.ndarray) -> tf.Tensor:
+    """Returns a tensor that shares the matrix's memory where its alignment allows.
+
+    A copy would take as much again twice over, and the matrix may be large.
+    """
+    if matrix.size and matrix.ctypes.data % 64 == 0 and matrix.flags.c_contiguous:
+        return tf.experimental.dlpack.from_dlpack(matrix.__dlpack__())
+    return tf.convert_to_tensor(matrix)
+
+
+def _label_weights(
+    train: Examples, num_labels: int, config: RetrainConfig
+) -> np.ndarray:
+    """Returns float32 [L]: 1, or N / (L * images of the label) when balanced."""
+    if config.class_weights != "balanced":
+        return np.ones(num_labels, np.float32)
+    counts = np.bincount(train.labels(), minlength=num_labels)
+    return (len(train) / (num_labels * counts)).astype(np.float32)

@@ -1,0 +1,96 @@
+"""Combinations of flags as they are written down, and a name for each.
+
+    --grid learning_rate=0.001,0.01,1.0 --grid train_batch_size=25,50,100
+
+    image-retraining-lr0.01-bs-50
+
+The names are those of the original's chart for these two flags; others stand there
+under their own name. `poets kubernetes manifests` and `poets sweep` share them.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from poets.errors import ConfigError, nearest, together
+from poets.flags import FIELDS
+from poets.storage import read_url
+
+SHORT = {"learning_rate": "lr", "train_batch_size": "bs-"}
+SUMMARIES = "training_summaries"
+MAX_NAME = 120
+"""Characters; with an ending a name must fit in the 255 bytes of a file name."""
+
+Axis = tuple[str, tuple[str, ...]]
+"""A flag and its values."""
+
+
+def parse_axis(text: str) -> Axis:
+    """Returns the flag and the values of one `--grid`.
+
+    Raises:
+      ConfigError: if it names no flag, or no values.
+    """
+    flag, _, values = text.partition("=")
+    name = flag.lstrip("-").replace("-", "_")
+    if name not in FIELDS:
+        raise ConfigError(f"--grid={text!r}: no flag {name!r}{nearest(name, FIELDS)}")
+    chosen = tuple(value.strip() for value in values.split(","))
+    if not all(chosen) or len(set(chosen)) < len(chosen):
+        raise ConfigError(
+            f"--grid={text!r}: give values that differ, as --grid {name}=1,2,3"
+        )
+    return name, chosen
+
+
+def read_runs(url: str) -> list[tuple[int, dict[str, Any]]]:
+    """Returns a list of combinations, each with the number of its line.
+
+    Args:
+      url: a file of JSON lines in any storage, each an object of flags and values, as
+        `args` of the job context: {"learning_rate": 0.01, "seed": 3}.
+
+    Raises:
+      ConfigError: if lines are no such objects, or there is none.
+      StorageError: if it cannot be read.
+    """
+    found, problems = [], []
+    for number, line in enumerate(read_url(url).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            args = json.loads(line)
+        except ValueError as error:
+            problems.append(f"line {number} is not JSON: {error}")
+            continue
+        if isinstance(args, dict):
+            bare = {flag.lstrip("-").replace("-", "_"): args[flag] for flag in args}
+            found.append((number, bare))
+        else:
+            problems.append(
+                f"line {number} is no object of flags and values, as "
+                '{"learning_rate": 0.1}'
+            )
+    if not found and not problems:
+        problems.append("it has no line with a combination")
+    if problems:
+        raise ConfigError(together(f"--runs={url!r}", problems))
+    return found
+
+
+def run_name(chosen: Mapping[str, str]) -> str:
+    """Returns a combination's name, as image-retraining-lr0.01-bs-50.
+
+    It is safe as a file's name. What has to be left out for that, or for its length, is
+    made up for by some digits of a digest, so that names differ as combinations do.
+    """
+    name = "-".join(
+        ("image-retraining", *(SHORT.get(f, f"{f}-") + v for f, v in chosen.items()))
+    )
+    safe = re.sub(r"[^A-Za-z0-9._+-]+", "_", name)
+    if safe == name and len(name) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{safe[: MAX_NAME - 9]}-{digest}"

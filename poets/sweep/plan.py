@@ -1,0 +1,268 @@
+"""What a sweep is to do, and every mistake in it before any work.
+
+    flags of all ──┐
+    --grid, --runs ┴─> Sweep: the combinations, each a RetrainConfig with a name
+
+Only what makes another classifier of the same images may vary. What would change the
+images or their split may not: accuracies of other validation images cannot be compared.
+"""
+
+import itertools
+import math
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from poets.config import RetrainConfig
+from poets.errors import ConfigError, nearest, together
+from poets.flags import FIELDS, config_from_args, parse_value
+from poets.storage import join
+from poets.sweep.grid import SUMMARIES, parse_axis, read_runs, run_name
+
+VARY = (
+    *("architecture", "tfhub_module", "input_size_px"),
+    *("how_many_training_steps", "learning_rate", "train_batch_size"),
+    *("eval_step_interval", "patience", "class_weights", "seed"),
+    *("flip_left_right", "random_crop", "random_scale", "random_brightness"),
+    "augmentations",
+)
+"""The flags that make another classifier of the same images."""
+
+OTHER_IMAGES = (
+    "image_dir",
+    "testing_percentage",
+    "validation_percentage",
+    "split_seed",
+)
+MAX_RUNS = 100_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One combination.
+
+    Attributes:
+      name: of its files; no other run of a sweep has it.
+      chosen: the flags that it sets and their values, in the order of the flags' table.
+      config: all its flags.
+    """
+
+    name: str
+    chosen: Mapping[str, Any]
+    config: RetrainConfig
+
+    def value(self, flag: str) -> Any:
+        """Returns a flag's value, "" for a backbone that is not taken by its name."""
+        if flag == "architecture" and self.config.tfhub_module:
+            return ""
+        return getattr(self.config, flag)
+
+    @property
+    def backbone_key(self) -> tuple[str, str, int]:
+        """What runs of one backbone have in common."""
+        config = self.config
+        name = "" if config.tfhub_module else config.architecture
+        return name, config.tfhub_module, config.input_size_px
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All combinations.
+
+    Attributes:
+      output_dir: where results go, in any storage.
+      base: the flags of all runs; its outputs are those of the best one.
+      varied: the flags that some run sets, in the order of the flags' table.
+      runs: in the order in which they were given.
+    """
+
+    output_dir: str
+    base: RetrainConfig
+    varied: tuple[str, ...]
+    runs: tuple[Run, ...]
+
+
+def plan_sweep(
+    args: Mapping[str, object], output_dir: str, grid: Sequence[str], runs_url: str
+) -> Sweep:
+    """Returns what flags, grid and list ask for.
+
+    Args:
+      args: flag -> value, as for `poets retrain`; outputs that are not given go to
+        `<output_dir>/best`.
+      output_dir: where results go.
+      grid: FLAG=V1,V2,... each.
+      runs_url: a list of combinations, "" for none; with a grid each line is combined
+        with all of it.
+
+    Raises:
+      ConfigError: names every mistake in all of them.
+      StorageError: if the list cannot be read.
+    """
+    problems: list[str] = []
+    given = {_bare(flag): value for flag, value in args.items() if value is not None}
+    args = {**_outputs(output_dir), **given}
+    base = None
+    try:
+        base = config_from_args(args)
+    except ConfigError as error:
+        problems.append(str(error))
+    axes = _axes(grid, args, problems)
+    lines = _lines(runs_url, axes, problems)
+    if not grid and not runs_url:
+        problems.append(
+            "nothing varies; give --grid learning_rate=0.01,0.1 or --runs FILE"
+        )
+    total = len(lines) * math.prod(len(values) for values in axes.values())
+    if total > MAX_RUNS:
+        problems.append(
+            f"{total:,} combinations are more than {MAX_RUNS:,}; give fewer values"
+        )
+    if base is None or problems:
+        raise ConfigError(together("the sweep cannot start", problems))
+    runs = _runs(args, axes, lines)
+    varied = {flag for run in runs for flag in run.chosen}
+    in_order = tuple(flag for flag in FIELDS if flag in varied)
+    return Sweep(output_dir, base, in_order, tuple(runs))
+
+
+def _outputs(output_dir: str) -> dict[str, str]:
+    """Returns the flags that keep everything below one folder."""
+    best = join(output_dir, "best")
+    return {
+        "output_graph": join(best, "retrained_graph.pb"),
+        "output_labels": join(best, "retrained_labels.txt"),
+        "saved_model_dir": join(best, "saved_models", "1"),
+        "checkpoint_path": join(best, "checkpoint"),
+        "intermediate_output_graphs_dir": join(output_dir, "intermediate/"),
+        "summaries_dir": join(output_dir, SUMMARIES),
+    }
+
+
+def _axes(
+    grid: Sequence[str], args: Mapping[str, object], problems: list[str]
+) -> dict[str, list[Any]]:
+    """Returns flag -> its values in its own type, and adds what is wrong with them."""
+    axes: dict[str, list[Any]] = {}
+    for text in grid:
+        try:
+            flag, texts = parse_axis(text)
+        except ConfigError as error:
+            problems.append(str(error))
+            continue
+        if refusal := _refusal(flag):
+            problems.append(f"--grid={text!r}: {refusal}")
+            continue
+        if flag in axes:
+            problems.append(f"--grid={text!r}: {flag} has a --grid of its own already")
+        if flag in args:
+            problems.append(f"--grid={text!r}: --{flag} is given, too; leave one out")
+        axes[flag] = []
+        for each in texts:
+            try:
+                value = parse_value(FIELDS[flag], each)
+            except ValueError as error:
+                problems.append(f"--grid={text!r}: {each}: {error}")
+                continue
+            if value in axes[flag]:
+                problems.append(f"--grid={text!r}: {each} is there twice")
+            axes[flag].append(value)
+    return axes
+
+
+def _lines(
+    url: str, axes: Container[str], problems: list[str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Returns where each combination of a list is from, and its flags and values."""
+    if not url:
+        return [("", {})]
+    try:
+        found = read_runs(url)
+    except ConfigError as error:
+        problems.append(str(error))
+        return []
+    lines = []
+    for number, args in found:
+        place, values = f"line {number}", {}
+        for flag, given in args.items():
+            refusal = _refusal(flag)
+            if not refusal and flag in axes:
+                refusal = "has a --grid, too; leave one out"
+            try:
+                values[flag] = refusal or parse_value(FIELDS[flag], given)
+            except ValueError as error:
+                refusal = str(error)
+            if refusal:
+                problems.append(f"--runs={url!r}: {place}: {flag}={given}: {refusal}")
+        lines.append((place, values))
+    return lines
+
+
+def _refusal(flag: str) -> str:
+    """Returns why a flag may not vary, or ""."""
+    if flag not in FIELDS:
+        return f"no flag {flag!r}{nearest(flag, FIELDS)}"
+    if flag in VARY:
+        return ""
+    if flag in OTHER_IMAGES:
+        return (
+            f"--{flag} may not vary: accuracies on other validation images cannot be "
+            "compared; make a sweep of each"
+        )
+    return (
+        f"--{flag} may not vary: it makes no other classifier; these do: "
+        f"{', '.join(VARY)}"
+    )
+
+
+def _runs(
+    args: Mapping[str, object],
+    axes: Mapping[str, Sequence[Any]],
+    lines: Sequence[tuple[str, Mapping[str, Any]]],
+) -> list[Run]:
+    """Returns every line combined with the whole grid.
+
+    Raises:
+      ConfigError: if combinations contradict themselves, or are the same.
+    """
+    runs: list[Run] = []
+    problems: dict[str, None] = {}  # an ordered set: many have the same
+    seen: dict[RetrainConfig, str] = {}
+    for place, values in lines:
+        for combined in itertools.product(*axes.values()):
+            given = {**values, **dict(zip(axes, combined, strict=True))}
+            chosen = {flag: given[flag] for flag in FIELDS if flag in given}
+            try:
+                config = config_from_args({**_instead(args, chosen), **chosen})
+            except ConfigError as error:
+                problems[f"{place}: {error}" if place else str(error)] = None
+                continue
+            name = run_name({flag: _text(value) for flag, value in chosen.items()})
+            if config in seen:
+                problems[f"{place or name} is the same as {seen[config]}"] = None
+            seen[config] = place or name
+            prefix = config.intermediate_output_graphs_dir
+            config = replace(
+                config,
+                summaries_dir=join(config.summaries_dir, name),
+                intermediate_output_graphs_dir=f"{prefix}{name}/",
+            )
+            runs.append(Run(name, chosen, config))
+    if problems:
+        raise ConfigError(together("the sweep cannot start", list(problems)))
+    return runs
+
+
+def _instead(args: Mapping[str, object], chosen: Container[str]) -> dict[str, object]:
+    """Returns the flags of all without the backbone that a run's own replaces."""
+    pair = ("architecture", "tfhub_module")
+    drop = pair if any(flag in chosen for flag in pair) else ()
+    return {flag: value for flag, value in args.items() if flag not in drop}
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _bare(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")

@@ -1,0 +1,164 @@
+"""All combinations as a table: text, sweep.csv and sweep.json, the best first.
+
+      learning_rate  train_batch_size  validation            95 %   train  ...
+    * 0.01           50                    67.2 %  62.6 to 71.5 %  78.1 %
+      0.01           100                   67.2 %  62.6 to 71.5 %  77.9 %
+    failed: image-retraining-lr1.0-bs-25: training diverged by step 20: ...
+
+The order is that of validation accuracy alone, and test images are scored for the best
+one only: with many combinations the best test figure would flatter.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from poets import __version__
+from poets.evaluate import Accuracy
+from poets.sweep.plan import Run, Sweep
+from poets.sweep.results import Result, in_order
+
+MAX_ROWS = 40
+MAX_FAILED = 10
+
+Results = Mapping[str, Result]
+"""By the run's name."""
+
+
+def best_of(sweep: Sweep, results: Results) -> Run | None:
+    """Returns the run of the best validation accuracy, of equals the first given."""
+    first = ordered(sweep, results)[0]
+    return None if results[first.name].failure else first
+
+
+def ordered(sweep: Sweep, results: Results) -> list[Run]:
+    """Returns all runs, the best first and those that failed last."""
+    run_of = {run.name: run for run in sweep.runs}
+    return [
+        run_of[result.name] for result in in_order([results[name] for name in run_of])
+    ]
+
+
+def sweep_csv(sweep: Sweep, results: Results) -> bytes:
+    """Returns the content of `sweep.csv`."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        (
+            *("name", *sweep.varied),
+            *("validation_accuracy", "validation_low_95", "validation_high_95"),
+            *("validation_images", "train_accuracy", "cross_entropy"),
+            *("steps", "seconds", "failure"),
+        )
+    )
+    for run in ordered(sweep, results):
+        result = results[run.name]
+        figures: tuple[object, ...] = ("",) * 6
+        if not result.failure:
+            validation = result.validation
+            figures = (
+                *(
+                    f"{each:.6f}"
+                    for each in (validation.share, *validation.interval_95)
+                ),
+                validation.n,
+                f"{result.train.share:.6f}",
+                f"{result.cross_entropy:.6f}",
+            )
+        writer.writerow(
+            (
+                *(run.name, *(run.value(flag) for flag in sweep.varied), *figures),
+                *(result.steps, f"{result.seconds:.3f}", result.failure),
+            )
+        )
+    return buffer.getvalue().encode("utf-8", "surrogateescape")
+
+
+def sweep_json(
+    sweep: Sweep, results: Results, test: Mapping[str, Any] | None = None
+) -> bytes:
+    """Returns the content of `sweep.json`.
+
+    Args:
+      sweep: what was to be done.
+      results: of all runs.
+      test: the accuracy of the best run on test images, once it is published.
+    """
+    best = best_of(sweep, results)
+    content = {
+        "poets": __version__,
+        "varied": list(sweep.varied),
+        "chosen_by": "validation accuracy; of equals the first given",
+        "best": best
+        and {
+            "name": best.name,
+            "output_graph": best.config.output_graph,
+            "test": test,
+        },
+        "runs": [results[run.name].to_json() for run in ordered(sweep, results)],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def sweep_text(sweep: Sweep, results: Results) -> str:
+    """Returns the table for a terminal: the best ones, and some that failed."""
+    runs = ordered(sweep, results)
+    good = [run for run in runs if not results[run.name].failure]
+    failed = [run for run in runs if results[run.name].failure]
+    numbers = ("validation", "95 %", "train", "cross entropy", "steps", "seconds")
+    cells = [("", *sweep.varied, *numbers)]
+    for place, run in enumerate(good[:MAX_ROWS]):
+        result = results[run.name]
+        cells.append(
+            (
+                "" if place else "*",
+                *(cell(run.value(flag)) for flag in sweep.varied),
+                _percent(result.validation),
+                "{:.1f} to {:.1f} %".format(
+                    *(100 * end for end in result.validation.interval_95)
+                ),
+                _percent(result.train),
+                f"{result.cross_entropy:.4f}",
+                f"{result.steps:,}",
+                f"{result.seconds:.1f}",
+            )
+        )
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = [
+        "  ".join(
+            text.ljust(width) if column <= len(sweep.varied) else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    if len(good) > MAX_ROWS:
+        lines.append(f"{len(good) - MAX_ROWS:,} more in sweep.csv")
+    for run in failed[:MAX_FAILED]:
+        lines.append(f"failed: {run.name}: {results[run.name].failure}")
+    if len(failed) > MAX_FAILED:
+        lines.append(f"{len(failed) - MAX_FAILED:,} more failed, see sweep.csv")
+    return "\n".join(lines)
+
+
+def ties(sweep: Sweep, results: Results) -> int:
+    """Returns how many runs have the best one's validation accuracy, itself too."""
+    best = best_of(sweep, results)
+    if best is None:
+        return 0
+    share = results[best.name].validation.share
+    return sum(
+        not result.failure and result.validation.share == share
+        for result in (results[run.name] for run in sweep.runs)
+    )
+
+
+def _percent(accuracy: Accuracy) -> str:
+    return f"{100 * accuracy.share:.1f} %"
+
+
+def cell(value: Any) -> str:
+    """Returns a flag's value as a table shows it."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 40 else f"...{text[-37:]}"

@@ -1,0 +1,157 @@
+"""What combinations achieved: small files that are kept, and the choice of the best.
+
+    runs/image-retraining-lr0.01-bs-50.json
+        {"name": ..., "key": ..., "accuracy": {"validation": {"n": 430, "correct": 300,
+         ...}, "train": {...}}, "cross_entropy": 0.71, "steps": 500, "seconds": 0.3,
+         "failure": "", ...}
+
+`key` is a digest of all that decides the result; a file with another one is of other
+flags, images or backbone, and its combination is trained again.
+"""
+
+import json
+import logging
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow.fs
+
+from poets.errors import StorageError
+from poets.evaluate import Accuracy
+from poets.storage import exists, join, open_storage, reason
+from poets.storage.publish import write_atomically
+from poets.storage.reading import raise_outage, read_files
+
+logger = logging.getLogger(__name__)
+
+NOTHING = Accuracy(0, 0)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one combination.
+
+    Attributes:
+      name: the run's.
+      key: what decides the result; "" is never taken for another's.
+      flags: the flags that the run sets, and their values.
+      validation: of the trained head, on all validation images.
+      train: on all training images, without distorted copies.
+      cross_entropy: mean of the validation images, in nats.
+      steps: that were run.
+      seconds: of training and evaluation, a head's share of those trained together.
+      failure: why there is no head, else "".
+    """
+
+    name: str
+    key: str = ""
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    validation: Accuracy = NOTHING
+    train: Accuracy = NOTHING
+    cross_entropy: float | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    failure: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the content of its file."""
+        accuracy = {"validation": self.validation, "train": self.train}
+        return {
+            "name": self.name,
+            "flags": dict(self.flags),
+            "accuracy": {split: each.to_json() for split, each in accuracy.items()},
+            "cross_entropy": self.cross_entropy,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "failure": self.failure,
+            "key": self.key,
+        }
+
+
+def in_order(results: Sequence[Result]) -> list[Result]:
+    """Returns the best first and those that failed last.
+
+    On validation accuracy alone; of equals the earlier is better.
+    """
+    return sorted(
+        results,
+        key=lambda result: (
+            bool(result.failure),
+            0.0 if result.failure else -result.validation.share,
+        ),
+    )
+
+
+def keep(output_dir: str, result: Result) -> None:
+    """Writes a combination's file.
+
+    Raises:
+      StorageError: if it cannot be written.
+    """
+    text = json.dumps(result.to_json(), indent=1, ensure_ascii=False)
+    write_atomically(_url(output_dir, result.name), text.encode() + b"\n")
+
+
+def kept(output_dir: str, names: Iterable[str]) -> dict[str, Result]:
+    """Returns what is kept of some runs, by name.
+
+    A file that is none of ours is warned of and left out.
+
+    Raises:
+      StorageError: if the folder cannot be listed, or a file not be read.
+    """
+    folder = join(output_dir, "runs")
+    if not exists(folder):
+        return {}
+    filesystem, path = open_storage(folder)
+    try:
+        infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
+    except OSError as error:
+        raise StorageError(f"cannot list {folder!r}: {reason(error)}") from error
+    there = {info.base_name for info in infos}
+    names = [name for name in names if f"{name}.json" in there]
+    paths = [posixpath.join(path, f"{name}.json") for name in names]
+    found = {}
+    for name, data in zip(names, read_files(filesystem, paths), strict=True):
+        url = _url(output_dir, name)
+        if isinstance(data, OSError):
+            raise_outage(data, url)
+            continue
+        try:
+            found[name] = _parse(json.loads(data))
+        except (ValueError, KeyError, TypeError):
+            logger.warning("%r is no result of a sweep: it is made again", url)
+    return found
+
+
+def _parse(data: Any) -> Result:
+    """Returns a result.
+
+    Raises:
+      ValueError, KeyError, TypeError: if it is none.
+    """
+    entropy = data["cross_entropy"]
+    return Result(
+        name=str(data["name"]),
+        key=str(data["key"]),
+        flags=dict(data["flags"]),
+        validation=_accuracy(data["accuracy"]["validation"]),
+        train=_accuracy(data["accuracy"]["train"]),
+        cross_entropy=None if entropy is None else float(entropy),
+        steps=int(data["steps"]),
+        seconds=float(data["seconds"]),
+        failure=str(data["failure"]),
+    )
+
+
+def _accuracy(data: Mapping[str, Any]) -> Accuracy:
+    accuracy = Accuracy(int(data["n"]), int(data["correct"]))
+    if not 0 <= accuracy.correct <= accuracy.n:
+        raise ValueError(accuracy)
+    return accuracy
+
+
+def _url(output_dir: str, name: str) -> str:
+    return join(output_dir, "runs", f"{name}.json")

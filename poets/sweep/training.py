@@ -1,0 +1,191 @@
+"""Combinations trained together, as many at a time as memory takes.
+
+    those of one backbone ─> of the same training images ─> of one schedule
+                                                               │ by their batches
+                                                               ▼
+                                                    chunks of K heads, one compiled
+                                                    computation each
+
+A head is bit for bit what `poets retrain` makes of the same flags (see
+`poets.head.steps`), so it does not matter which ones share a chunk.
+"""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from poets import __version__
+from poets.bottlenecks.pool import Pool
+from poets.distortions import Distortions
+from poets.evaluate import accuracy_of
+from poets.features import Features, training_examples
+from poets.head import Head
+from poets.head.examples import Examples
+from poets.head.many import Outcome, Plan, schedule_of, stream_of, train_many
+from poets.head.summaries import Summaries
+from poets.retrain import store_intermediate
+from poets.split import TRAIN, VALIDATION
+from poets.sweep.plan import VARY, Run
+from poets.sweep.results import Result
+
+MAX_TOGETHER = 32
+"""Heads in a chunk: more make the computation longer to compile, and hardly faster."""
+
+WEIGHTS_BYTES = 2**25
+"""Of the weights of a chunk; training takes some eight times as much."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head and what it achieved; no head if it failed."""
+
+    run: Run
+    head: Head | None
+    result: Result
+
+
+def key_of(run: Run, features: Features, data: str) -> str:
+    """Returns the digest of all that decides a run's result.
+
+    Args:
+      run: the combination.
+      features: of its backbone.
+      data: `data_digest` of the features.
+    """
+    told_by_digest = ("architecture", "tfhub_module")
+    decides = {
+        "flags": {
+            flag: getattr(run.config, flag)
+            for flag in VARY
+            if flag not in told_by_digest
+        },
+        "backbone": features.backbone.digest,
+        "data": data,
+        "poets": __version__,
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def data_digest(features: Features) -> str:
+    """Returns the digest of which images there are and who trains and who tests."""
+    digest = hashlib.sha256()
+    for image, content, split in zip(
+        features.dataset.images,
+        features.extraction.digests,
+        features.splits,
+        strict=True,
+    ):
+        digest.update(f"{image.path}\0{content.hex()}\0{split}\n".encode())
+    return digest.hexdigest()
+
+
+def train_runs(
+    runs: Sequence[Run], features: Features, pool: Pool
+) -> Iterator[list[Trained]]:
+    """Trains heads of one backbone, and yields them chunk by chunk.
+
+    Args:
+      runs: the combinations; their event files and intermediate graphs are written.
+      features: of their backbone.
+      pool: computes the bottlenecks of distorted copies.
+
+    Raises:
+      PoetsError: if the copies' bottlenecks cannot be had, or files not be written.
+    """
+    for alike in _grouped(runs, _copies_key):
+        yield from _train_alike(alike, features, pool)  # which lets its copies go
+
+
+def _train_alike(
+    runs: Sequence[Run], features: Features, pool: Pool
+) -> Iterator[list[Trained]]:
+    """Trains heads of the same training images."""
+    train = training_examples(runs[0].config, features, pool)
+    size = _chunk_size(features)
+    for scheduled in _grouped(runs, lambda run: schedule_of(run.config)):
+        together = sorted(scheduled, key=lambda run: stream_of(run.config))
+        for start in range(0, len(together), size):
+            yield _train_chunk(together[start : start + size], train, features)
+
+
+def _copies_key(run: Run) -> Hashable:
+    """Returns what runs of the same training images have in common."""
+    config = run.config
+    return (Distortions.of(config), config.augmentations) if config.distorts else ()
+
+
+def _grouped(runs: Sequence[Run], key: Callable[[Run], Hashable]) -> list[list[Run]]:
+    """Returns the runs that have the same key, in the order of the first of them."""
+    groups: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return list(groups.values())
+
+
+def _chunk_size(features: Features) -> int:
+    weights = features.every.bottlenecks.shape[1] * len(features.dataset.labels) * 4
+    return max(1, min(MAX_TOGETHER, WEIGHTS_BYTES // weights))
+
+
+def _train_chunk(
+    runs: Sequence[Run], train: Examples, features: Features
+) -> list[Trained]:
+    started = time.monotonic()
+    with contextlib.ExitStack() as opened:
+        plans = [
+            _plan(
+                run, features, opened.enter_context(Summaries(run.config.summaries_dir))
+            )
+            for run in runs
+        ]
+        outcomes = train_many(
+            train,
+            features.of_split(VALIDATION),
+            len(features.dataset.labels),
+            plans,
+        )
+    results = [
+        _result(run, outcome, features)
+        for run, outcome in zip(runs, outcomes, strict=True)
+    ]
+    seconds = round((time.monotonic() - started) / len(runs), 3)
+    return [
+        Trained(run, outcome.head, replace(result, seconds=seconds))
+        for run, outcome, result in zip(runs, outcomes, results, strict=True)
+    ]
+
+
+def _plan(run: Run, features: Features, summaries: Summaries) -> Plan:
+    return Plan(
+        run.config,
+        lambda evaluation: evaluation.record(summaries),
+        lambda step, head: store_intermediate(
+            run.config, features.backbone, step, head
+        ),
+    )
+
+
+def _result(run: Run, outcome: Outcome, features: Features) -> Result:
+    """Returns what a head achieved; images of the test split are not looked at."""
+    result = Result(run.name, flags=run.chosen, steps=outcome.steps)
+    if outcome.head is None:
+        return replace(result, failure=outcome.failure)
+    every = features.every
+    probabilities = outcome.head.probabilities(every.bottlenecks)
+    accuracies = {}
+    for split in (TRAIN, VALIDATION):
+        rows = np.flatnonzero(features.splits == split)
+        predicted, true = probabilities[rows].argmax(axis=1), every.label_indices[rows]
+        accuracies[split] = accuracy_of(predicted, true)
+    likelihood = np.maximum(probabilities[rows, true], np.finfo(np.float32).tiny)
+    return replace(
+        result,
+        validation=accuracies[VALIDATION],
+        train=accuracies[TRAIN],
+        cross_entropy=float(-np.log(likelihood).mean()),
+    )

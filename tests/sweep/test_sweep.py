@@ -1,0 +1,273 @@
+"""A sweep finds what single runs find, and publishes the best."""
+
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+
+from poets.errors import ModelError
+from poets.evaluate import Accuracy
+from poets.sweep import run as sweep_run
+from poets.sweep import training
+from poets.sweep.plan import plan_sweep
+from poets.sweep.report import best_of, sweep_csv, sweep_text, ties
+from poets.sweep.results import Result, in_order
+from tests.retraining import snapshot
+from tests.sweep.swept import sweep_json_of, values_of
+
+pytest_plugins = ["tests.far"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "flags"),
+    [
+        (("learning_rate=0.001,0.1", "train_batch_size=5,36"), {}),
+        (("seed=0,4", "class_weights=none,balanced"), {"validation_batch_size": 7}),
+        (
+            ("how_many_training_steps=20,60", "patience=0,2"),
+            {"eval_step_interval": 3, "how_many_training_steps": None},
+        ),
+        (
+            ("flip_left_right=false,true", "random_brightness=0,20"),
+            {"augmentations": 2, "how_many_training_steps": 30},
+        ),
+    ],
+)
+def test_each_combination_is_bit_for_bit_the_single_run(
+    sweep, single, tmp_path, grid, flags
+):
+    planned, results, _ = sweep(*grid, **flags)
+    best = best_of(planned, results)
+    for run in planned.runs:
+        folder = single(run.name, **{**flags, **run.chosen})
+        metrics = json.loads((folder / "metrics.json").read_text())
+        result = results[run.name]
+        for split, found in (
+            ("validation", result.validation),
+            ("train", result.train),
+        ):
+            assert metrics["accuracy"][split]["correct"] == found.correct
+            assert metrics["accuracy"][split]["n"] == found.n
+        assert metrics["training_steps"] == result.steps
+        summaries = tmp_path / "out" / "training_summaries" / run.name
+        assert values_of(summaries) == values_of(folder / "summaries")
+        if run is best:
+            for name in ("retrained_graph.pb", "retrained_graph.tflite", "split.csv"):
+                published = tmp_path / "out" / "best" / name
+                assert published.read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("names", ["96,128", "128,96"])
+def test_the_best_backbone_may_be_any_of_them(sweep, single, tmp_path, names):
+    """Its features are not those in memory at the end, in one of the two orders."""
+    backbones = [f"scattering_{name}" for name in names.split(",")]
+    planned, results, _ = sweep(
+        f"architecture={','.join(backbones)}", "learning_rate=0.01", architecture=None
+    )
+    best = best_of(planned, results)
+    folder = single("best", **best.chosen)
+    graph = "retrained_graph.pb"
+    published = (tmp_path / "out" / "best" / graph).read_bytes()
+    assert published == (folder / graph).read_bytes()
+    metrics = json.loads((tmp_path / "out" / "best" / "metrics.json").read_text())
+    assert metrics["model"]["backbone"] == best.chosen["architecture"]
+
+
+def test_it_leaves_what_it_promises_and_the_test_figure_once(sweep, tmp_path):
+    planned, results, lines = sweep("learning_rate=0.001,0.1", "seed=1,2")
+    out = tmp_path / "out"
+    names = [run.name for run in planned.runs]
+    found = {name for name in snapshot(out) if not name.startswith("training_summ")}
+    assert found == {
+        *("sweep.csv", "sweep.json", "sweep.png"),
+        *(f"runs/{name}.json" for name in names),
+        *(
+            f"best/{name}"
+            for name in (
+                *("retrained_graph.pb", "retrained_graph.tflite", "metrics.json"),
+                *("retrained_labels.txt", "split.csv", "skipped_images.csv"),
+                *("checkpoint.index", "checkpoint.data-00000-of-00001"),
+                "saved_models/1/saved_model.pb",
+            )
+        ),
+    }
+    told = json.loads((out / "sweep.json").read_text())
+    best = best_of(planned, results)
+    metrics = json.loads((out / "best" / "metrics.json").read_text())
+    assert told["best"] == {
+        "name": best.name,
+        "output_graph": str(out / "best" / "retrained_graph.pb"),
+        "test": metrics["accuracy"]["test"],
+    }
+    assert metrics["notes"][0].startswith(f"{best.name}, chosen of 4 combinations")
+    assert [line for line in lines if "Final test accuracy" in line] != []
+    assert sum("Final test accuracy" in line for line in lines) == 1
+    rest = [name for name in found if not name.startswith("best/")]
+    for name in set(rest) - {"sweep.json", "sweep.png"}:
+        assert "test" not in (out / name).read_text()
+    for run in told["runs"]:
+        assert "test" not in run["accuracy"]
+    shares = [run["accuracy"]["validation"]["accuracy"] for run in told["runs"]]
+    assert shares == sorted(shares, reverse=True)
+    rows = list(csv.DictReader(io.StringIO((out / "sweep.csv").read_text())))
+    assert [row["name"] for row in rows] == [run["name"] for run in told["runs"]]
+    assert set(rows[0]) >= {"learning_rate", "seed", "validation_low_95", "seconds"}
+    assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_features_are_computed_once_for_all_combinations(sweep, tmp_path):
+    _, _, lines = sweep(
+        "learning_rate=0.01,0.1",
+        "random_crop=0,10",
+        "patience=0,5",
+        bottleneck_dir=str(tmp_path / "own"),
+        augmentations=1,
+    )
+    computed = [line for line in lines if line.endswith("bottleneck files created.")]
+    copies = [line for line in lines if line.endswith("distorted copies created.")]
+    assert len(computed) == len(copies) == 1
+
+
+def test_one_that_diverges_is_listed_and_the_others_go_on(sweep, tmp_path):
+    planned, results, _ = sweep("learning_rate=1e6,0.1,0.01", "seed=1,2")
+    failed = [name for name, result in results.items() if result.failure]
+    assert failed == [f"image-retraining-lr1000000.0-seed-{seed}" for seed in (1, 2)]
+    assert results[failed[0]].failure.endswith("lower --learning_rate=1e+06")
+    text = sweep_text(planned, results)
+    assert f"failed: {failed[0]}: training diverged by step " in text
+    assert [run["name"] for run in sweep_json_of(tmp_path / "out")["runs"]][
+        -2:
+    ] == failed
+    assert (tmp_path / "out" / "best" / "retrained_graph.pb").exists()
+
+
+def test_when_all_diverge_it_says_so_and_leaves_the_table(sweep, tmp_path):
+    with pytest.raises(ModelError, match="no combination could be trained: 2 problems"):
+        sweep("learning_rate=1e6,1e7")
+    assert sweep_json_of(tmp_path / "out")["best"] is None
+    assert not (tmp_path / "out" / "best" / "retrained_graph.pb").exists()
+
+
+def test_a_backbone_that_cannot_be_had_fails_alone_and_is_tried_again(
+    sweep, closed_port, tmp_path
+):
+    planned, results, _ = sweep(
+        "architecture=mobilenet_0.25_128,scattering_96",
+        architecture=None,
+        model_url=f"http://127.0.0.1:{closed_port}",
+    )
+    first, second = (results[run.name] for run in planned.runs)
+    assert "mobilenet" in first.failure
+    assert not second.failure
+    kept = os.listdir(tmp_path / "out" / "runs")
+    assert kept == [f"{second.name}.json"]
+
+
+def test_everything_may_be_on_any_storage(sweep, far, image_dir, tmp_path):
+    runs = tmp_path / "runs.jsonl"
+    runs.write_text('{"learning_rate": 0.1}\n{"learning_rate": 0.01}\n')
+    (tmp_path / "far").mkdir()
+    url = far.url(tmp_path / "far")
+    flags = {"bottleneck_dir": f"{url}/store", "how_many_training_steps": 20}
+    here = sweep(runs=str(runs), how_many_training_steps=20)[1]
+    planned, results, _ = sweep(
+        runs=far.url(runs), out=f"{url}/out", image_dir=far.url(image_dir), **flags
+    )
+    assert {n: r.validation for n, r in results.items()} == {
+        n: r.validation for n, r in here.items()
+    }
+    one, other = snapshot(tmp_path / "far" / "out"), snapshot(tmp_path / "out")
+    plain = [n for n in other if not n.startswith("training_summaries")]
+    assert {n for n in one if not n.startswith("training_summaries")} == set(plain)
+    assert one["best/retrained_graph.pb"] == other["best/retrained_graph.pb"]
+    name = planned.runs[0].name
+    assert values_of(tmp_path / "far" / "out" / "training_summaries" / name)
+    _, again, lines = sweep(
+        runs=far.url(runs), out=f"{url}/out", image_dir=far.url(image_dir), **flags
+    )
+    assert "2 combinations are finished already" in lines
+    assert again == results
+
+
+def test_heads_are_trained_a_bounded_number_at_a_time(sweep, monkeypatch):
+    monkeypatch.setattr(training, "MAX_TOGETHER", 8)
+    sizes = []
+    train_many = training.train_many
+    monkeypatch.setattr(
+        training,
+        "train_many",
+        lambda *given: sizes.append(len(given[-1])) or train_many(*given),
+    )
+    seeds = ",".join(map(str, range(21)))
+    _, results, _ = sweep(f"seed={seeds}", how_many_training_steps=3)
+    assert sizes == [8, 8, 5]
+    assert len(results) == 21
+
+
+@pytest.mark.parametrize(
+    ("size", "labels", "expected"),
+    [(1001, 5, 32), (2048, 1000, 4), (2048, 100_000, 1), (8, 2, 32)],
+)
+def test_wide_heads_are_trained_fewer_at_a_time(size, labels, expected):
+    class Wide:
+        class every:  # noqa: N801
+            bottlenecks = np.zeros((0, size), np.float32)
+
+        class dataset:  # noqa: N801
+            labels = range(0)
+
+    Wide.dataset.labels = range(labels)
+    assert training._chunk_size(Wide) == expected
+
+
+def test_the_order_is_that_of_validation_alone_and_equals_stay_as_given(tmp_path):
+    def result(name, right, train=50, failure=""):
+        return Result(
+            name,
+            validation=Accuracy(100, right),
+            train=Accuracy(100, train),
+            cross_entropy=1.0,
+            failure=failure,
+        )
+
+    given = [
+        result("a", 60, train=99),
+        result("b", 70, train=10),
+        result("c", 0, failure="diverged"),
+        result("d", 70, train=90),
+    ]
+    assert [each.name for each in in_order(given)] == ["b", "d", "a", "c"]
+    planned = plan_sweep({"image_dir": "x"}, "out", ["seed=1,2,3"], "")
+    names = [run.name for run in planned.runs]
+    results = {
+        name: result(name, right)
+        for name, right in zip(names, (70, 71, 71), strict=True)
+    }
+    assert best_of(planned, results).name == names[1]
+    assert ties(planned, results) == 2
+    text = sweep_text(planned, results)
+    assert text.splitlines()[1].split()[:3] == ["*", "2", "71.0"]
+    assert sweep_csv(planned, results).decode().splitlines()[1].startswith(names[1])
+
+
+def test_without_matplotlib_there_is_all_but_the_picture(sweep, monkeypatch, tmp_path):
+    monkeypatch.setattr(sweep_run, "can_plot", lambda: False)
+    _, _, lines = sweep("seed=1,2", how_many_training_steps=2)
+    assert (
+        "no sweep.png: matplotlib is not installed; pip install 'poets[plot]'" in lines
+    )
+    assert not (tmp_path / "out" / "sweep.png").exists()
+    assert (tmp_path / "out" / "sweep.csv").exists()
+
+
+def test_intermediate_graphs_are_those_of_each_run(sweep, tmp_path):
+    planned, *_ = sweep("seed=1,2", intermediate_store_frequency=25)
+    for run in planned.runs:
+        folder = tmp_path / "out" / "intermediate" / run.name
+        assert sorted(os.listdir(folder)) == [
+            "intermediate_25.pb",
+            "intermediate_50.pb",
+        ]
