@@ -1,6 +1,7 @@
 """`poets` and `python -m poets`: verbs, exit codes, one clear line for a mistake."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_help_names_every_verb(capsys):
     assert exit_code("--help") == 0
     out = capsys.readouterr().out
     for verb in VERBS:
-        assert f"\n    {verb} " in out
+        assert re.search(rf"^    {verb}\s", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("verb", VERBS)
