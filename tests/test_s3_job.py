@@ -156,12 +156,14 @@ def test_the_results_are_shown_and_used(s3_server, bucket, finished):
 def test_of_two_jobs_at_once_one_wins(s3_server, job_url, bucket, tmp_path):
     def run(name):
         shared = f"service.shared_filesystem=s3://{bucket}/both"
-        sandbox = tmp_path / name
-        return run_job(s3_server, job_url, bucket, sandbox, "--set", shared)
+        longer = "how_many_training_steps=5000"  # both are at work for some seconds
+        words = ("--set", shared, "--arg", longer)
+        return run_job(s3_server, job_url, bucket, tmp_path / name, *words)
 
     with ThreadPoolExecutor(2) as pool:
         done = sorted(pool.map(run, ["one", "other"]), key=lambda run: run.returncode)
     assert [run.returncode for run in done] == [0, 1], [run.stderr for run in done]
+    assert "worker-0 exited with code 2" in done[1].stdout  # and is not started again
     assert (
         f"cannot publish to 's3://{bucket}/both': another job published there at 20"
     ) in done[1].stderr

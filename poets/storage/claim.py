@@ -38,6 +38,16 @@ WAIT_S = 150.0
 _MARKER = re.compile(r"\.poets-publishing\.[0-9a-f]{32}")
 
 
+class LostClaimError(StorageError):
+    """Another job published to the same folder meanwhile.
+
+    Two jobs were given one folder, which is a mistake of who did: a scheduler that
+    starts what failed again would have this one overwrite the other's results.
+    """
+
+    exit_code = 2
+
+
 class Claim:
     """The right of one job to publish to a folder.
 
@@ -161,7 +171,7 @@ class Claim:
             return
         finished = _read(now).get("finished")
         at = f" at {finished}" if isinstance(finished, str) else ""
-        raise StorageError(
+        raise LostClaimError(
             f"cannot publish to {self._url!r}: another job published there{at}, while "
             "this one ran; its results stay; run again, or name another folder"
         )

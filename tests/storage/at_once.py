@@ -165,7 +165,7 @@ class AtOnceContract:
         assert names_below(folder_url) == sorted(FILES)
         for code, text in ended:
             assert code == 0 or text == (
-                f"StorageError: cannot publish to {folder_url!r}: another job "
+                f"LostClaimError: cannot publish to {folder_url!r}: another job "
                 f"published there at day {winner}, while this one ran; its results "
                 "stay; run again, or name another folder\n"
             )

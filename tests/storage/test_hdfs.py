@@ -543,3 +543,14 @@ def test_a_forked_process_has_a_client_of_its_own(folder_url):
         timeout=60,
         check=True,
     )
+
+
+def test_a_length_without_the_last_block_is_not_believed(folder_url):
+    """What a client sees of a file that was closed before its block was counted."""
+    url = join(folder_url, "new")
+    write_atomically(url, b"abc")
+    filesystem, path = open_storage(url)
+    backend = filesystem.handler.backend
+    backend._check_length(path, 3)
+    with pytest.raises(ConnectionRefusedError, match="0 of 3 bytes can be read; wait"):
+        backend._check_length(path, 0)

@@ -41,6 +41,7 @@ CLOSED_AT_ONCE = 3  # so often in a row and never otherwise: that is an answer
 DEFAULT_REPLICATION = 3  # Hadoop's
 KDC_TIMEOUT_S = 5.0
 KEPT_S = 3.5  # hdfs-native uses a connection to a DataNode again for 3 s
+MIN_BLOCK_BYTES = 1 << 20  # of the NameNode: a whole block is a multiple of it
 
 _backends: dict[tuple[object, ...], "HdfsBackend"] = {}
 _forked_s = -KEPT_S  # when this process was, by the monotonic clock
@@ -65,6 +66,8 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     location = locate(url, conf, user=_user(login).partition("@")[0].partition("/")[0])
     key = (location.root, id(conf), login)  # a configuration is kept for good
     if key not in _backends:
+        for other in [other for other in _backends if other[-1] != login]:
+            _backends.pop(other, None)  # its connections end with their last user
         _backends.setdefault(key, HdfsBackend(location, conf, login))
     return file_system(_backends[key]), location.path
 
@@ -108,12 +111,33 @@ class HdfsBackend(Backend):
         except BaseException as error:
             raise self.translated(error, path, of_data=opened) from error
         self._answered = True
+        self._check_length(path, len(data))
         return data
+
+    def _check_length(self, path: str, length: int) -> None:
+        """Raises ConnectionRefusedError if the last block is not counted yet.
+
+        A file may be closed before its last block is known to be complete
+        (`dfs.namenode.file.close.num-committed-allowed`); this client then takes it
+        for a block shorter, without a word. Only such lengths cost a request.
+        """
+        if length % MIN_BLOCK_BYTES:
+            return
+        listed = self.status(path).size
+        if listed != length:
+            raise ConnectionRefusedError(
+                errno.EAGAIN,
+                f"the NameNode does not know yet that its last block is complete: "
+                f"{length} of {listed} bytes can be read; wait",
+                self.root + path,
+            )
 
     def reader(self, path: str) -> "_Reader":
         """Opens a file to read parts of it."""
         with self.errors(path):
-            return _Reader(self, path, self.client().read(path))
+            reader = self.client().read(path)
+        self._check_length(path, len(reader))
+        return _Reader(self, path, reader)
 
     def writer(self, path: str) -> "_Writer":
         """Makes a file, in place of another and in a folder that exists."""

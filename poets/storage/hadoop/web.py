@@ -89,6 +89,8 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     root = f"{scheme.lower()}://{authority}"
     key = (root, id(conf), login, who, ca_file)  # a configuration is kept for good
     if key not in _backends:
+        for other in [other for other in _backends if other[2] != login]:
+            _backends.pop(other, None)  # its connections end with their last user
         situation = Situation(
             who=who,
             authority=" or ".join(addresses),
