@@ -337,6 +337,13 @@ def test_urls(url, default, root, path, nodes):
     assert locate(url, conf(default), "me") == Location(root, path, nodes)
 
 
+def test_what_may_be_a_password_is_not_shown():
+    with pytest.raises(StorageError) as caught:
+        locate("hdfs://alice:secret@host/p", conf(None), "me")
+    assert "a URL of 'host'" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "default", "found"),
     [
@@ -345,7 +352,7 @@ def test_urls(url, default, root, path, nodes):
         ("hdfs:///p", "hdfs://${host}", "'..host.' is no address of a NameNode"),
         ("hdfs://h:port/p", None, "'h:port' is no address of a NameNode; give host:"),
         ("hdfs://h:99999/p", None, "'h:99999' is no address"),
-        ("hdfs://me@h/p", None, "'me@h' is no address"),
+        ("hdfs://me@h/p", None, "a URL of 'h': it names a user before '@'"),
         ("viewfs://other/p", None, r"no fs.viewfs.mounttable.other.link\.\.\. is set"),
         ("viewfs:///p", "hdfs://h", r"no fs.viewfs.mounttable.default.link"),
         ("viewfs://bare/p", None, r"bare.linkFallback is not set"),

@@ -53,6 +53,12 @@ def locate(url: str, conf: HadoopConf, user: str) -> Location:
     scheme, _, rest = url.partition("://")
     scheme = "viewfs" if scheme.lower() == "viewfs" else "hdfs"
     authority, slash, path = rest.partition("/")
+    if "@" in authority:  # what stands before it may be a password: it is not shown
+        host = authority.rpartition("@")[2]
+        raise StorageError(
+            f"cannot open a URL of {host!r}: it names a user before '@', and who we "
+            f"are is for Kerberos to say; write {scheme}://{host}/..."
+        )
     if authority == "" and scheme == "viewfs" or authority in ("", "default"):
         scheme, authority = _default(url, scheme, conf)
     if "\0" in path:
