@@ -284,6 +284,20 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         return WriteFile(lambda: self.backend.writer(path), self._url(path))
 
 
+def status_of(info: FileInfo) -> Status:
+    """Returns what pyarrow tells of a file or a folder; it knows no owner or mode."""
+    return Status(
+        path=info.path,
+        is_folder=info.type == FileType.Directory,
+        size=info.size or 0,
+        mtime_ms=(info.mtime_ns or 0) // 1_000_000,
+        owner="",
+        group="",
+        mode=0,
+        replication=0,
+    )
+
+
 def _info_of(status: Status) -> FileInfo:
     if status.is_folder:
         return FileInfo(

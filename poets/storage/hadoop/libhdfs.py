@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from glob import glob
 
 import pyarrow.fs
-from pyarrow.fs import FileInfo, FileSelector, FileType, HadoopFileSystem
+from pyarrow.fs import FileSelector, FileType, HadoopFileSystem
 
 from poets.errors import ConfigError, StorageError, together
 from poets.kerberos.login import current_login
@@ -29,7 +29,7 @@ from poets.storage.hadoop.client_conf import replication
 from poets.storage.hadoop.conf import HadoopConf, load_conf
 from poets.storage.hadoop.old_rename import bring_back, refuse_target
 from poets.storage.hadoop.url import locate
-from poets.storage.handler import file_system
+from poets.storage.handler import file_system, status_of
 from poets.storage.streams import Reader, Writer
 
 _DETAIL = re.compile(r"Detail: \[errno (\d+)\]")
@@ -144,7 +144,7 @@ class LibHdfs(Backend):
         with self._errors(path):
             info = self._client.get_file_info(path)
             if info.type != FileType.NotFound:
-                return _status_of(info)
+                return status_of(info)
             # libhdfs says so of what it may not see as well. Opening it tells.
             try:
                 self._client.open_input_stream(path).close()
@@ -167,7 +167,7 @@ class LibHdfs(Backend):
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.root + folder)
         with self._errors(folder):
             return [
-                _status_of(info)
+                status_of(info)
                 for info in self._client.get_file_info(FileSelector(folder))
             ]
 
@@ -230,19 +230,6 @@ class LibHdfs(Backend):
 
     def _is_folder(self, path: str) -> bool:
         return self._client.get_file_info(path).type == FileType.Directory
-
-
-def _status_of(info: FileInfo) -> Status:
-    return Status(
-        path=info.path,
-        is_folder=info.type == FileType.Directory,
-        size=info.size or 0,
-        mtime_ms=(info.mtime_ns or 0) // 1_000_000,
-        owner="",
-        group="",
-        mode=0,
-        replication=0,
-    )
 
 
 class _Reader:

@@ -19,7 +19,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileType
 
 from poets.errors import NotAuthenticatedError
 from poets.storage.backend import Attributes, Backend, Status
-from poets.storage.handler import Handler
+from poets.storage.handler import Handler, status_of
 from poets.storage.objects.errors import no_bucket, told
 from poets.storage.streams import Reader, Writer
 
@@ -57,7 +57,7 @@ class ObjectBackend(Backend):
                     errno.ENOENT, os.strerror(errno.ENOENT), self.root + path
                 )
             info = FileInfo(path, FileType.Directory)
-        return _status_of(info)
+        return status_of(info)
 
     def listing(self, folder: str) -> list[Status]:
         if self.type_name == "s3":
@@ -68,7 +68,7 @@ class ObjectBackend(Backend):
             name, slash, _ = status.path[len(folder) + 1 :].partition("/")
             path = posixpath.join(folder, name)
             if slash:
-                status = _status_of(FileInfo(path, FileType.Directory))
+                status = status_of(FileInfo(path, FileType.Directory))
             found[path] = status
         return list(found.values())
 
@@ -85,7 +85,7 @@ class ObjectBackend(Backend):
             if folder not in self._made:
                 raise
             infos = []
-        return [_status_of(info) for info in infos]
+        return [status_of(info) for info in infos]
 
     def read(self, path: str) -> bytes:
         with (
@@ -266,16 +266,3 @@ def _without_time_of_folder(info: FileInfo) -> FileInfo:
     if info.type == FileType.Directory:
         return FileInfo(info.path, FileType.Directory)
     return info
-
-
-def _status_of(info: FileInfo) -> Status:
-    return Status(
-        path=info.path,
-        is_folder=info.type == FileType.Directory,
-        size=info.size or 0,
-        mtime_ms=(info.mtime_ns or 0) // 1_000_000,
-        owner="",
-        group="",
-        mode=0,
-        replication=0,
-    )
