@@ -11,7 +11,7 @@ Nothing here imports TensorFlow or waits for another task.
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from poets.errors import ConfigError
@@ -35,12 +35,14 @@ class Cluster:
       worker_index: index among all workers of all worker jobs; 0 is the chief, -1 is
         no worker.
       num_workers: workers of all worker jobs; at least 1.
+      num_hosts: the machines that their addresses name; at least 1.
     """
 
     job: str = "worker"
     task_index: int = 0
     worker_index: int = 0
     num_workers: int = 1
+    num_hosts: int = field(default=1, compare=False)
 
     @property
     def is_ps(self) -> bool:
@@ -88,7 +90,7 @@ def cluster_of(server: Any, environ: Mapping[str, str] = os.environ) -> Cluster:
 
 def _of_server(server: Any) -> Cluster:
     definition = server.server_def
-    tasks = {job.name: sorted(job.tasks) for job in definition.cluster.job}
+    tasks = {job.name: dict(job.tasks) for job in definition.cluster.job}
     job, index = definition.job_name or "worker", definition.task_index
     if job in ("local", "localhost"):  # Server.create_local_server(), by version
         return Cluster()
@@ -124,16 +126,16 @@ def _of_variable(text: str) -> Cluster:
         index = int(index)
     if not isinstance(index, int) or isinstance(index, bool):
         raise ConfigError(f"{VARIABLE}: a task's index is a number; found {index!r}")
-    tasks = {name: list(range(len(addresses))) for name, addresses in jobs.items()}
+    tasks = {name: dict(enumerate(map(str, of))) for name, of in jobs.items()}
     if not jobs and index == 0:  # as the training operator writes for one replica
         return Cluster()
     return _place(tasks, job, index, VARIABLE)
 
 
 def _place(
-    tasks: Mapping[str, list[int]], job: str, index: int, source: str
+    tasks: Mapping[str, Mapping[int, str]], job: str, index: int, source: str
 ) -> Cluster:
-    """Returns the place of a task among `tasks`, job -> indices."""
+    """Returns the place of a task among `tasks`, job -> index -> address."""
     if job not in (*WORKER_JOBS, *OTHER_JOBS):
         raise ConfigError(
             f"{source}: this task's job is {job!r}; known are "
@@ -149,8 +151,12 @@ def _place(
     chiefs = sum(len(tasks.get(name, [])) for name in ("chief", "master"))
     if chiefs > 1:
         raise ConfigError(f"{source}: a cluster has one chief or master; found {found}")
-    workers = [(name, task) for name in WORKER_JOBS for task in tasks.get(name, [])]
+    workers = {
+        (name, task): address.rpartition(":")[0]
+        for name in WORKER_JOBS
+        for task, address in sorted(tasks.get(name, {}).items())
+    }
     if not workers:
         raise ConfigError(f"{source}: a cluster has a worker; found {found}")
-    number = workers.index((job, index)) if job in WORKER_JOBS else -1
-    return Cluster(job, index, number, len(workers))
+    number = list(workers).index((job, index)) if job in WORKER_JOBS else -1
+    return Cluster(job, index, number, len(workers), len(set(workers.values())))

@@ -186,6 +186,12 @@ class RetrainConfig:
         "processes that compute bottlenecks; 0: as many as cores and memory allow",
         at_least=0,
     )
+    chief_timeout_s: int = flag(
+        600,
+        OURS,
+        "seconds that other workers wait for a chief that is gone to come back",
+        at_least=1,
+    )
     verify_bottlenecks: bool = flag(
         False, OURS, "read every image again to compare it with its stored bottleneck"
     )

@@ -17,6 +17,7 @@ from poets.backbones import Backbone, load_backbone
 from poets.backbones.graph import parse_graph
 from poets.bottlenecks.compute import Extraction, compute_bottlenecks
 from poets.bottlenecks.models import EngineModel, engine_model
+from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.process import Spec
 from poets.bottlenecks.store import store_url
@@ -76,7 +77,7 @@ def features_of(
     dataset: Dataset,
     backbone: Backbone,
     model: EngineModel,
-    pool: Pool,
+    pool: Pool | Crew,
 ) -> Features:
     """Returns the bottlenecks of all images, and who trains and who tests.
 
@@ -113,7 +114,7 @@ def features_of(
 
 
 def training_examples(
-    config: RetrainConfig, features: Features, pool: Pool
+    config: RetrainConfig, features: Features, pool: Pool | Crew
 ) -> Examples:
     """Returns the training images and, if asked for, their distorted copies.
 

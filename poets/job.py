@@ -14,13 +14,15 @@ import os
 import sys
 from typing import Any
 
+from poets.bottlenecks.crew import Crew
+from poets.bottlenecks.follower import Follower
 from poets.bottlenecks.pool import Pool
 from poets.cluster import Cluster, cluster_of
 from poets.config import RetrainConfig
 from poets.errors import ConfigError
 from poets.flags import config_from_args
 from poets.machine import room_for_processes
-from poets.preflight import preflight
+from poets.preflight import check_shared, check_worker, preflight
 
 logger = logging.getLogger(__name__)
 
@@ -57,18 +59,38 @@ def run_as(cluster: Cluster, config: RetrainConfig) -> None:
       PoetsError: if the job cannot be done.
     """
     set_verbosity(config.logging_verbosity)
-    if not cluster.is_chief:
-        logger.info(
-            "%s: the chief of %d workers does all the work of this job; nothing is "
-            "left to do",
-            *(cluster.name, cluster.num_workers),
-        )
-        return
-    run(config)
+    if not cluster.is_worker:
+        logger.info("%s: the workers do all the work of this job", cluster.name)
+    elif cluster.num_workers == 1:
+        run(config)
+    else:
+        check_shared(config, cluster)
+        os.environ.update(config.environment)  # before any thread or child is started
+        if cluster.is_chief:
+            _lead(config, cluster)
+        else:
+            _follow(config, cluster)
+
+
+def _lead(config: RetrainConfig, cluster: Cluster) -> None:
+    """Runs the job with the help of other workers, or without it if none comes."""
+    with Crew(cluster, config) as crew:
+        dataset = preflight(config)
+        crew.gather(config.processes or room_for_processes())
+        from poets.retrain import retrain
+
+        retrain(config, dataset, crew)
+
+
+def _follow(config: RetrainConfig, cluster: Cluster) -> None:
+    """Computes bottlenecks with the chief until the job is done."""
+    check_worker(config)
+    with Pool(config.processes or room_for_processes()) as pool:
+        Follower(cluster, config, pool).follow()
 
 
 def run(config: RetrainConfig) -> None:
-    """Runs the whole job here.
+    """Runs the whole job here, alone.
 
     What the user got wrong is told before TensorFlow is imported, and the processes
     that compute bottlenecks load while it is.

@@ -8,10 +8,13 @@ server that is down within some seconds.
 """
 
 import logging
-from collections.abc import Sequence
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
 
 import pyarrow.fs
 
+from poets.cluster import Cluster
 from poets.config import RetrainConfig
 from poets.dataset import Dataset, find_images
 from poets.doctor import TIMEOUT_S, Checkup, StepError
@@ -65,6 +68,66 @@ def preflight(config: RetrainConfig) -> Dataset:
     if len(errors) == 1 and not whom:
         raise errors[0]
     raise _refusal(f"the job cannot start{whom}", errors)
+
+
+def check_shared(
+    config: RetrainConfig, cluster: Cluster, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Checks that several workers can share their work, as far as can be told here.
+
+    Raises:
+      ConfigError: if a folder that all of them need is one that each has for itself.
+    """
+    if cluster.num_workers == 1:
+        return
+    problems = []
+    for flag in ("bottleneck_dir", "image_dir"):
+        url = getattr(config, flag)
+        if scheme_of(url) not in ("", "file"):
+            continue
+        path = os.path.realpath(open_storage(url)[1])
+        if (sandbox := environ.get("MESOS_SANDBOX")) and _is_below(path, sandbox):
+            problems.append(
+                f"--{flag}={url!r} is in the sandbox, which each task has for itself"
+            )
+        elif cluster.num_hosts > 1 and _is_below(path, tempfile.gettempdir()):
+            problems.append(
+                f"--{flag}={url!r} is in a temporary folder of each of "
+                f"{cluster.num_hosts} machines"
+            )
+        elif cluster.num_hosts > 1:
+            logger.info("--%s=%r must be one folder for all workers", flag, url)
+    if problems:
+        raise ConfigError(
+            together(
+                f"{cluster.num_workers} workers need folders that all of them share",
+                problems,
+            )
+            + "; set service.shared_filesystem, as hdfs://default/job, or name folders "
+            "on a shared storage, or take one worker"
+        )
+
+
+def check_worker(config: RetrainConfig) -> None:
+    """Checks what a worker needs that is not the chief.
+
+    Raises:
+      ConfigError: if a URL is wrong.
+      StorageError: if a storage cannot be reached, or the store not be written.
+    """
+    far = checkups([config.image_dir], [config.bottleneck_dir])
+    far = [checkup for checkup in far if checkup.storage]
+    whom = _log_in(far)
+    _reach(far, whom)
+    with deadline(TIMEOUT_S):
+        problems = [str(error) for error in try_writing([config.bottleneck_dir])]
+    if problems:
+        raise StorageError(together(f"cannot write bottlenecks{whom}", problems))
+
+
+def _is_below(path: str, folder: str) -> bool:
+    folder = os.path.realpath(folder)
+    return os.path.commonpath([path, folder]) == folder
 
 
 def output_folders(config: RetrainConfig) -> list[str]:

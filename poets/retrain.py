@@ -17,6 +17,7 @@ import numpy as np
 
 from poets.backbones import Backbone
 from poets.bottlenecks.compute import Extraction
+from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.pool import Pool
 from poets.config import RetrainConfig
 from poets.dataset import Dataset
@@ -66,13 +67,13 @@ class Durations(dict[str, float]):
             self["total"] = now - self._started
 
 
-def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool) -> None:
+def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool | Crew) -> None:
     """Runs the whole job and publishes its results.
 
     Args:
       config: the flags.
       dataset: the labelled images, as `preflight` found them.
-      pool: the processes that compute bottlenecks.
+      pool: the processes that compute bottlenecks, here or of all workers.
 
     Raises:
       PoetsError: if it cannot be done; earlier results are unchanged then.

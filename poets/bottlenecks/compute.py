@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.pool import Chunk, Pool
 from poets.bottlenecks.process import PLAIN, Spec, Task
 from poets.bottlenecks.store import CorruptPartError, Index, Place, Store
@@ -51,7 +52,7 @@ def compute_bottlenecks(
     images: Sequence[Image],
     spec: Spec,
     bottleneck_size: int,
-    pool: Pool,
+    pool: Pool | Crew,
     copies: Sequence[int] = (PLAIN,),
     verify: bool = False,
 ) -> Extraction:
@@ -61,7 +62,7 @@ def compute_bottlenecks(
       images: N images.
       spec: how they are computed; `known_content` is set here.
       bottleneck_size: D.
-      pool: the processes.
+      pool: the processes, or those of all workers.
       copies: numbers of the distorted copies wanted, or PLAIN for the image itself.
       verify: read every image and compare it with the store.
 
@@ -75,19 +76,23 @@ def compute_bottlenecks(
     unread: dict[str, str] = {}
     for _ in range(ATTEMPTS):
         index = store.read_index()
-        tasks = [
-            task
-            for image in images
-            if image.path not in unread
-            and (task := _task(image, copies, variants, index, verify))
-        ]
-        verify = False
-        if tasks:
+        # What another worker could not read or store is left to this one.
+        for processes in (pool, pool.alone):
+            tasks = [
+                task
+                for image in images
+                if image.path not in unread
+                and (task := _task(image, copies, variants, index, verify))
+            ]
+            verify = False
+            if not tasks:
+                break
             total = sum(len(task.copies) for task in tasks)
             spec = replace(spec, known_content=bool(index.by_content))
             with track(total, "bottlenecks") as advance:
-                chunks = _chunks(tasks, pool.processes)
-                unread.update(pool.run(spec, chunks, advance))
+                chunks = _chunks(tasks, processes.processes)
+                first = store.next_number()
+                unread.update(processes.run(spec, chunks, advance, first))
             computed += total
             index = store.read_index()
         try:

@@ -18,12 +18,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from poets.bottlenecks.process import Spec, Task
+from poets.bottlenecks.store import part_stem
 from poets.errors import PoetsError
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,36 @@ logger = logging.getLogger(__name__)
 PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 
 Chunk = Sequence[Task]
+
+
+class Part(NamedTuple):
+    """A chunk and where it goes.
+
+    Attributes:
+      stem: what the name of the part begins with, see `store.part_stem`.
+      tasks: the chunk.
+      number: of the chunk in its plan.
+      marks: whether the store tells of a part without a row, too.
+    """
+
+    stem: str
+    tasks: Chunk
+    number: int = 0
+    marks: bool = False
+
+
+class Work(Protocol):
+    """Parts to compute. Its methods are called from any thread of a pool."""
+
+    def take(self) -> Part | None:
+        """Returns the next part, None if there is none now."""
+
+    def advance(self, count: int) -> None:
+        """Takes note of `count` copies done."""
+
+    def done(self, part: Part) -> None:
+        """Takes note of a part that is wholly done."""
+
 
 IN_HAND = 2
 """Chunks that a process has to compute: one is computed, one is read ahead."""
@@ -74,13 +106,13 @@ class Child:
             ) from death
         self._spec = spec
 
-    def send(self, chunk: Chunk) -> None:
+    def send(self, part: Part) -> None:
         """Hands a chunk over; there may be others that are not yet done.
 
         Raises:
           ProcessDiedError: if the process has ended.
         """
-        self._send({"tasks": chunk})
+        self._send({"part": part.stem, "marks": part.marks, "tasks": part.tasks})
 
     def receive(self) -> dict[str, Any]:
         """Waits for the next reply, see `poets.bottlenecks.process`.
@@ -144,8 +176,17 @@ class Pool:
         for child in self._children:
             child.stop()
 
+    @property
+    def alone(self) -> "Pool":
+        """The processes of this machine."""
+        return self
+
     def run(
-        self, spec: Spec, chunks: Sequence[Chunk], advance: Callable[[int], None]
+        self,
+        spec: Spec,
+        chunks: Sequence[Chunk],
+        advance: Callable[[int], None],
+        first_number: int = 0,
     ) -> list[tuple[str, str]]:
         """Has all chunks computed and returns (path, reason) of what was not read.
 
@@ -153,67 +194,76 @@ class Pool:
           spec: what the processes compute.
           chunks: the work; each becomes one part of the store.
           advance: is called with the number of copies done, from any thread.
+          first_number: that of the first part, see `Store.next_number`.
 
         Raises:
           PoetsError: if a process does not start, or the store cannot be written.
         """
-        work: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
-        for chunk in chunks:
-            work.put(chunk)
+        return self.work_off(spec, _Chunks(chunks, advance, first_number))
+
+    def work_off(self, spec: Spec, work: Work) -> list[tuple[str, str]]:
+        """Computes until there is no work and returns what was not read, as `run`.
+
+        Raises:
+          PoetsError: if a process does not start, or the store cannot be written.
+        """
         unread: list[tuple[str, str]] = []
         failures: list[BaseException] = []
         stopping = threading.Event()
 
         def compute(slot: int) -> None:
             """Works off chunks until there are none."""
-            self._children[slot].prepare(spec)
-            computing: deque[Chunk] = deque()
-            writing: deque[Chunk] = deque()
+            computing: deque[Part] = deque()
+            writing: deque[Part] = deque()
             while not stopping.is_set():
                 child = self._children[slot]
                 try:
-                    while len(computing) < IN_HAND and (chunk := _next(work)):
-                        computing.append(chunk)
-                        child.send(chunk)
+                    while len(computing) < IN_HAND and (part := work.take()):
+                        child.prepare(spec)
+                        computing.append(part)
+                        child.send(part)
                     if not computing and not writing:
                         return
                     reply = child.receive()
                     if "computed" in reply:
                         writing.append(computing.popleft())
                     else:
-                        done(reply["unread"], writing.popleft())
+                        advance(reply["unread"], writing[0].tasks)
+                        work.done(writing.popleft())
                 except ProcessDiedError as death:
                     if stopping.is_set():
                         return
                     self._restart(slot, spec, death)
-                    for chunk in (*writing, *computing):
-                        search(slot, chunk)
+                    for part in (*writing, *computing):
+                        search(slot, part)
+                        if not stopping.is_set():
+                            work.done(part)
                     writing.clear()
                     computing.clear()
 
-        def search(slot: int, chunk: Chunk) -> None:
+        def search(slot: int, part: Part) -> None:
             """Computes a chunk without the image that kills, if there is one."""
             if stopping.is_set():
                 return
             try:
-                self._children[slot].send(chunk)
+                self._children[slot].send(part)
                 self._children[slot].receive()
-                done(self._children[slot].receive()["unread"], chunk)
+                advance(self._children[slot].receive()["unread"], part.tasks)
             except ProcessDiedError as death:
                 if stopping.is_set():
                     return
                 self._restart(slot, spec, death)
-                if len(chunk) == 1:
+                if len(part.tasks) == 1:
                     why = f"the process that decoded it died: {death}"
-                    done([(chunk[0].path, why)], ())
+                    advance([(part.tasks[0].path, why)], ())
                     return
-                middle = len(chunk) // 2
-                search(slot, chunk[:middle])
-                search(slot, chunk[middle:])
+                middle = len(part.tasks) // 2
+                search(slot, part._replace(tasks=part.tasks[:middle]))
+                search(slot, part._replace(tasks=part.tasks[middle:]))
 
-        def done(found: Iterable[Sequence[str]], chunk: Chunk) -> None:
+        def advance(found: Iterable[Sequence[str]], chunk: Chunk) -> None:
             unread.extend((path, why) for path, why in found)
-            advance(sum(len(task.copies) for task in chunk))
+            work.advance(sum(len(task.copies) for task in chunk))
 
         def work_off(slot: int) -> None:
             try:
@@ -226,7 +276,7 @@ class Pool:
 
         threads = [
             threading.Thread(target=work_off, args=(slot,), daemon=True)
-            for slot in range(min(self.processes, len(chunks)))
+            for slot in range(self.processes)
         ]
         for thread in threads:
             thread.start()
@@ -249,9 +299,23 @@ class Pool:
         self._children[slot].prepare(spec)
 
 
-def _next(work: "queue.SimpleQueue[Chunk]") -> Chunk | None:
-    """Returns a chunk, or None if there is none left."""
-    try:
-        return work.get_nowait()
-    except queue.Empty:
-        return None
+class _Chunks:
+    """Chunks one after the other; see `Work`."""
+
+    def __init__(
+        self, chunks: Sequence[Chunk], advance: Callable[[int], None], first: int
+    ) -> None:
+        first = first or time.time_ns()
+        self._parts: queue.SimpleQueue[Part] = queue.SimpleQueue()
+        for number, chunk in enumerate(chunks):
+            self._parts.put(Part(part_stem(first + number), chunk, number))
+        self.advance = advance
+
+    def take(self) -> Part | None:
+        try:
+            return self._parts.get_nowait()
+        except queue.Empty:
+            return None
+
+    def done(self, part: Part) -> None:
+        pass

@@ -2,7 +2,8 @@
 
     stdin   {"spec": {"image_dir": ..., "store_url": ..., ...}}
     stdout  {}                                                  it is loaded
-    stdin   {"tasks": [["daisy/1.jpg", 2061, 17953..., [-1], null], ...]}
+    stdin   {"part": "part-0176...", "marks": false,
+             "tasks": [["daisy/1.jpg", 2061, 17953..., [-1], null], ...]}
     stdin   {"tasks": ...}                              before the first is computed
     stdout  {"computed": 256}                           its part is being written
     stdout  {"rows": 256, "unread": [["daisy/2.jpg", "permission denied"]]}
@@ -151,12 +152,20 @@ class Worker:
                 reads = Reads(self._filesystem)
                 self._add(tasks, reads)
 
-    def write(self, chunk: Chunk) -> "Future[Chunk]":
-        """Has a part written; the result is what is in it, or a StorageError."""
+    def write(self, chunk: Chunk, part: str, marks: bool) -> "Future[Chunk]":
+        """Has a part written; the result is what is in it, or a StorageError.
+
+        Args:
+          chunk: what is in it.
+          part: what its name begins with.
+          marks: whether the store tells of a part without a row, too.
+        """
 
         def write() -> Chunk:
             if chunk.rows:
-                self._store.write_part(chunk.rows)
+                self._store.write_part(chunk.rows, part)
+            elif marks:
+                self._store.write_mark(part)
             return chunk
 
         return self._writers.submit(write)
@@ -267,7 +276,8 @@ class Server:
                 elif self._worker:
                     chunk = self._worker.compute(request["tasks"])
                     self._reply({"computed": len(chunk.rows)})
-                    self._parts.put(self._worker.write(chunk))
+                    part = self._worker.write(chunk, request["part"], request["marks"])
+                    self._parts.put(part)
             except PoetsError as error:
                 self._reply({"failed": str(error)})
         self._parts.put(None)

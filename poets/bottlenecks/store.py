@@ -3,6 +3,10 @@
     bottleneck_dir/mobilenet_0.25_128-ddb3e9765ec0/      one folder per backbone digest
         part-17641520301234567890-4f2a9c.parquet         written beside, renamed
 
+Parts are numbered, and of two rows for one image the later part's counts. A number is
+the time of the one that plans the parts, or follows the last part where a clock that
+was wrong wrote that.
+
 A row is one image, or one distorted copy of it: path (relative to `image_dir`),
 variant ("" for the image itself), length, mtime_ns, SHA-256 of the content, then the
 bottleneck, or the reason why there is none. A path whose length and time are
@@ -13,6 +17,7 @@ the storage does not answer, is no damaged one: the run stops.
 Parts never change, so that each is asked for its keys once, and several at a time.
 """
 
+import contextlib
 import logging
 import posixpath
 import re
@@ -40,6 +45,9 @@ MAX_READS = 4
 
 MAX_READS_AFAR = 16
 """Parts that are read at once where each takes several requests."""
+
+PART_SUFFIX = ".parquet"
+MARK_SUFFIX = ".done"
 
 KEYS = ("path", "variant", "length", "mtime_ns")
 
@@ -116,13 +124,23 @@ class Store:
             }
         )
 
-    def write_part(self, rows: Sequence[Row]) -> str:
+    def next_number(self) -> int:
+        """Returns a number after those of all parts of the index that was last read."""
+        last = max(map(_number_of, self._keys), default=0)
+        return max(time.time_ns(), last + 1)
+
+    def write_part(self, rows: Sequence[Row], stem: str = "") -> str:
         """Writes rows as a new part and returns its name.
+
+        Args:
+          rows: what is in it.
+          stem: what its name begins with, see `part_stem`; "" for the next number.
 
         Raises:
           StorageError: if it cannot be written.
         """
-        name = f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:6]}.parquet"
+        stem = stem or part_stem(self.next_number())
+        name = f"{stem}-{uuid.uuid4().hex[:6]}{PART_SUFFIX}"
         sink = pa.BufferOutputStream()
         pq.write_table(
             self._table(rows),
@@ -141,7 +159,7 @@ class Store:
         Raises:
           StorageError: if the store cannot be read.
         """
-        names = self._part_names()
+        names = [name for name in list_parts(self.url) if name.endswith(PART_SUFFIX)]
         self._keys = {name: self._keys[name] for name in names if name in self._keys}
         new = [name for name in names if name not in self._keys]
         with ThreadPoolExecutor(self._reads) as threads:
@@ -224,18 +242,13 @@ class Store:
             raise pa.ArrowInvalid(f"columns {table.schema.names} of another store")
         return table
 
-    def _part_names(self) -> list[str]:
-        selector = pyarrow.fs.FileSelector(self._path, allow_not_found=True)
-        try:
-            infos = self._filesystem.get_file_info(selector)
-        except OSError as error:
-            raise StorageError(f"cannot read {self.url!r}: {reason(error)}") from error
-        names = (info.base_name for info in infos)
-        return sorted(
-            name
-            for name in names
-            if name.startswith("part-") and name.endswith(".parquet")
-        )
+    def write_mark(self, stem: str) -> None:
+        """Says that a part is done which has no row.
+
+        Raises:
+          StorageError: if it cannot be written.
+        """
+        write_atomically(join(self.url, f"{stem}{MARK_SUFFIX}"), b"")
 
     def _set_aside(self, name: str, error: Exception) -> None:
         if isinstance(error, OSError):
@@ -261,6 +274,35 @@ class CorruptPartError(StorageError):
     """A part of the feature store is damaged; its images must be computed again."""
 
 
+def list_parts(url: str) -> list[str]:
+    """Returns the names of all parts and marks of a store, sorted.
+
+    Raises:
+      StorageError: if the store cannot be listed.
+    """
+    filesystem, path = open_storage(url)
+    selector = pyarrow.fs.FileSelector(path, allow_not_found=True)
+    try:
+        infos = filesystem.get_file_info(selector)
+    except OSError as error:
+        raise StorageError(f"cannot read {url!r}: {reason(error)}") from error
+    names = (info.base_name for info in infos)
+    return sorted(
+        name
+        for name in names
+        if name.startswith("part-") and name.endswith((PART_SUFFIX, MARK_SUFFIX))
+    )
+
+
+def remove_marks(url: str, plan: str) -> None:
+    """Removes the marks of a plan; one that cannot be removed disturbs nobody."""
+    filesystem, path = open_storage(url)
+    for name in list_parts(url):
+        if name.endswith(f"-{plan}{MARK_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                filesystem.delete_file(posixpath.join(path, name))
+
+
 def aligned_empty(rows: int, columns: int) -> np.ndarray:
     """Returns an uninitialised float32 matrix that TensorFlow can use in place.
 
@@ -270,6 +312,16 @@ def aligned_empty(rows: int, columns: int) -> np.ndarray:
     memory = np.empty(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size].view(np.float32).reshape(rows, columns)
+
+
+def part_stem(number: int, plan: str = "") -> str:
+    """Returns what the name of a part begins with, by its number and its plan."""
+    return f"part-{number:020d}" + (f"-{plan}" if plan else "")
+
+
+def _number_of(name: str) -> int:
+    digits = name.split("-")[1]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def store_url(bottleneck_dir: str, backbone_name: str, digest: str) -> str:

@@ -1,0 +1,191 @@
+"""A worker that is not the chief: it computes its share of each plan, and waits.
+
+    wait for the chief ──> a plan ──> compute ──> wait ──> ... ──> done | failed
+
+What the chief's file said when this worker came counts only once it changes: it may be
+that of a job that has ended. Nothing here needs TensorFlow, the list of images or the
+backbone; the plan names all that is needed.
+"""
+
+import dataclasses
+import logging
+import tempfile
+import time
+from typing import Any
+
+from poets.bottlenecks.member import Member, fetch_model
+from poets.bottlenecks.plan import Plan
+from poets.bottlenecks.pool import Pool
+from poets.bottlenecks.rendezvous import CHIEF, Board, Watch, job_url
+from poets.bottlenecks.shares import HELPERS_LOOK_S, Share
+from poets.bottlenecks.store import list_parts
+from poets.cluster import Cluster
+from poets.config import RetrainConfig
+from poets.errors import PoetsError, StorageError
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.1
+POLL_SHARE = 20
+"""Between two looks at the chief's file pass so many times what a look takes."""
+
+SAY_EVERY_S = 30.0
+
+DONE_GRACE_S = 60.0
+"""How long a worker that finds a job done waits for another run of it to begin."""
+
+
+class ChiefError(PoetsError):
+    """The chief has failed, or is gone."""
+
+    def __init__(self, text: str, exit_code: int = 1) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class Follower:
+    """One worker's part of a job.
+
+    Args:
+      cluster: which worker.
+      config: the flags, the same as the chief's.
+      pool: the processes.
+      done_grace_s: see DONE_GRACE_S.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        config: RetrainConfig,
+        pool: Pool,
+        done_grace_s: float = DONE_GRACE_S,
+    ) -> None:
+        self._name = cluster.name
+        self._num_workers = cluster.num_workers
+        self._timeout_s = config.chief_timeout_s
+        self._done_grace_s = done_grace_s
+        self._image_dir = config.image_dir
+        self._pool = pool
+        self._board = Board(job_url(config, cluster.num_workers))
+        self._member = Member(self._board, cluster.worker_index)
+        self._watch = Watch()
+        self._record: dict[str, Any] = {}
+        self._said_s = time.monotonic()
+        self._pause_s = POLL_S
+
+    def follow(self) -> None:
+        """Works until the job is done.
+
+        Raises:
+          ChiefError: if the chief has failed, or was not heard of for too long.
+          PoetsError: if this worker cannot go on.
+        """
+        finished = None
+        logger.info("%s: waiting for the chief in %s", self._name, self._board.url)
+        with self._member, tempfile.TemporaryDirectory(prefix="poets-") as work_dir:
+            while not self._ended():
+                plan = self._record.get("plan") if self._follows() else None
+                if plan and plan != finished:
+                    finished = plan if self._work(plan, work_dir) else None
+                else:
+                    time.sleep(self._pause_s)
+
+    def _follows(self) -> bool:
+        return self._watch.changes > 0
+
+    def _see(self) -> float:
+        """Reads the chief's file; returns for how long it has not changed."""
+        began_s = time.monotonic()
+        self._record = self._board.read(CHIEF) or self._record
+        self._pause_s = max(POLL_S, POLL_SHARE * (time.monotonic() - began_s))
+        return self._watch.see(self._record)
+
+    def _ended(self) -> bool:
+        """Tells whether the job is done.
+
+        Raises:
+          ChiefError: if it failed.
+        """
+        silent_s = self._see()
+        state = self._record.get("state")
+        if self._follows():
+            if state == "done":
+                logger.info("%s: the job is done", self._name)
+                return True
+            if state == "failed":
+                code = self._record.get("exit_code")
+                raise ChiefError(
+                    f"the chief failed: {self._record.get('reason')}",
+                    code if isinstance(code, int) and code > 0 else 1,
+                )
+        elif state == "done" and silent_s > self._done_grace_s:
+            logger.info("%s: the job was done before this worker came", self._name)
+            return True
+        self._wait(silent_s)
+        return False
+
+    def _wait(self, silent_s: float) -> None:
+        """Says whom this worker waits for, and for how long it will."""
+        if silent_s > self._timeout_s:
+            raise ChiefError(
+                f"the chief was not heard of for {silent_s:.0f} s in "
+                f"{self._board.url!r}: see whether it runs, with the same flags, and "
+                "whether --bottleneck_dir is one folder for all workers "
+                "(--chief_timeout_s gives more time)"
+            )
+        now_s = time.monotonic()
+        if silent_s > SAY_EVERY_S and now_s - self._said_s > SAY_EVERY_S:
+            self._said_s = now_s
+            logger.warning(
+                "%s: waiting for the chief, not heard of for %.0f s in %s; giving up "
+                "after %d s",
+                *(self._name, silent_s, self._board.url, self._timeout_s),
+            )
+
+    def _work(self, plan_file: str, work_dir: str) -> bool:
+        """Computes this worker's share of a plan, and what others leave of it.
+
+        Returns:
+          Whether the plan was there: a chief that is started again removes it.
+
+        Raises:
+          PoetsError: if this worker cannot compute or store.
+        """
+        try:
+            plan = Plan.read(self._board.url_of(plan_file))
+            model = fetch_model(self._board, plan.spec.model_path, work_dir)
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                time.sleep(POLL_S)
+                return False
+            raise
+        spec = dataclasses.replace(
+            plan.spec, image_dir=self._image_dir, model_path=model
+        )
+        share = Share(
+            plan,
+            *(self._member.index, self._num_workers, self._board),
+            part_names=lambda: list_parts(spec.store_url),
+            post=self._member.post,
+            stopped=lambda: self._left(plan_file),
+        )
+        self._member.share = share
+        share.look()
+        while not share.over:
+            for path, why in self._pool.work_off(spec, share):
+                logger.warning("%s: left to the chief: %s: %s", self._name, path, why)
+            share.look()
+            if not share.over:
+                time.sleep(HELPERS_LOOK_S)
+        logger.info(
+            "%s: %d bottlenecks computed, %d chunks of other workers among them",
+            *(self._name, share.computed, share.taken_over),
+        )
+        self._member.share = None
+        return True
+
+    def _left(self, plan_file: str) -> bool:
+        """Tells whether the chief has gone on without this plan."""
+        self._see()
+        record = self._record
+        return record.get("plan") != plan_file or record.get("state") != "working"

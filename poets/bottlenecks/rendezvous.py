@@ -1,0 +1,183 @@
+"""Where the workers of one job meet: small files on the storage they share.
+
+    bottleneck_dir/.jobs/3f9a0c51d2e84b76/      one folder for each set of flags
+        chief.json        {"attempt": "9c1f", "state": "working", "plan": ...}
+        worker-1.json     {"process": "77ab", "plan": ..., "hand": [12, 14], ...}
+        plan-9c1f-0.parquet, model-ddb3e9765ec0.tflite
+
+Each file has one writer, appears whole, and carries a beat that its writer counts up.
+Whether a writer is alive is seen by its file changing, by the reader's own monotonic
+clock: no time of one machine is ever compared with that of another.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import pyarrow.fs
+
+from poets.config import RetrainConfig
+from poets.storage import join, open_storage, read_url
+from poets.storage.parts import sweep
+from poets.storage.publish import write_atomically
+
+logger = logging.getLogger(__name__)
+
+JOBS = ".jobs"
+CHIEF = "chief.json"
+BEAT_S = 1.0
+"""Between two writings of a file that says how far its writer is."""
+
+KEPT = timedelta(days=1)
+"""A chief writes every second: one that did not for so long is no more."""
+
+OF_A_TASK = (
+    "processes",
+    "logging_verbosity",
+    "hadoop_conf",
+    "kerberos_principal",
+    "kerberos_keytab",
+    "model_dir",
+    "chief_timeout_s",
+)
+"""Flags in which the tasks of one job may differ."""
+
+
+def job_url(config: RetrainConfig, num_workers: int) -> str:
+    """Returns the folder in which the workers of a job meet.
+
+    Tasks with the same flags find each other, and no others.
+    """
+    flags = dataclasses.asdict(config)
+    for name in OF_A_TASK:
+        del flags[name]
+    text = json.dumps([flags, num_workers], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return join(config.bottleneck_dir, JOBS, digest)
+
+
+def worker_file(index: int) -> str:
+    """Returns the name of a worker's file."""
+    return f"worker-{index}.json"
+
+
+class Board:
+    """The files of one job."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def url_of(self, name: str) -> str:
+        """Returns the URL of a file."""
+        return join(self.url, name)
+
+    def post(self, name: str, record: Mapping[str, Any]) -> None:
+        """Writes a file anew.
+
+        Raises:
+          StorageError: if it cannot be written.
+        """
+        write_atomically(self.url_of(name), json.dumps(record).encode())
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Returns what a file says; {} if it is not there or cannot be read now."""
+        with contextlib.suppress(OSError, ValueError):
+            record = json.loads(read_url(self.url_of(name)))
+            if isinstance(record, dict):
+                return record
+        return {}
+
+    def clear(self, keep: Callable[[str], bool]) -> None:
+        """Removes what earlier runs left, in this folder and beside it.
+
+        Another job's folder goes when its chief has not written for a day, by the
+        storage's own clock. What cannot be removed disturbs nobody.
+
+        Args:
+          keep: tells by a file's name whether it is still needed.
+        """
+        with contextlib.suppress(OSError):
+            filesystem, path = open_storage(self.url)
+            infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
+            now = max((i.mtime for i in infos if i.mtime is not None), default=None)
+            if now is not None:
+                sweep(filesystem, path, now, frozenset())
+            for info in infos:
+                name = info.base_name
+                if not name.startswith(".") and not keep(name):
+                    with contextlib.suppress(OSError):
+                        filesystem.delete_file(info.path)
+            folder = pyarrow.fs.FileSelector(path.rpartition("/")[0])
+            for info in filesystem.get_file_info(folder):
+                if info.path == path or now is None:
+                    continue
+                with contextlib.suppress(OSError):
+                    below = filesystem.get_file_info(pyarrow.fs.FileSelector(info.path))
+                    times = [i.mtime for i in below if i.mtime is not None]
+                    if times and now - max(times) > KEPT:
+                        filesystem.delete_dir(info.path)
+
+
+class Watch:
+    """How long ago a record changed, by this machine's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._record: Mapping[str, Any] | None = None
+        self._changed_s = time.monotonic()
+        self.changes = 0
+        """How often it changed since it was first seen."""
+
+    def see(self, record: Mapping[str, Any]) -> float:
+        """Takes note of what a record is now; returns for how long it has been so."""
+        now_s = time.monotonic()
+        if record != self._record:
+            self.changes += self._record is not None
+            self._record, self._changed_s = dict(record), now_s
+        return now_s - self._changed_s
+
+
+class Heart:
+    """Posts a record again and again until it is stopped.
+
+    A beat that cannot be written is no reason to stop the work: who watches takes the
+    writer for dead, which costs some work that is done twice.
+    """
+
+    def __init__(self, beat: Callable[[], None], name: str) -> None:
+        self._beat = beat
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begins to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns once no beat is under way, or after some seconds."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(10 * BEAT_S)
+
+    def _run(self) -> None:
+        told = False
+        while not self._stopping.wait(BEAT_S):
+            try:
+                self._beat()
+                told = False
+            except OSError as error:
+                if not told:
+                    logger.warning("other workers cannot see this one: %s", error)
+                told = True
+
+
+def new_id() -> str:
+    """Returns a name that no other process takes."""
+    return uuid.uuid4().hex[:8]

@@ -1,0 +1,186 @@
+"""Which chunk of a plan a worker computes next.
+
+    chunk       0  1  2  3  4  5  6  7  8  9      worker 0: 0 2 4 6 8, then from the
+    of worker   0  1  0  1  0  1  0  1  0  1      end what nobody has in hand: 9 7 ...
+
+Each worker takes the chunks of its own shard from the front. One that has no more takes
+those of the others from their end, so that owner and helper meet. What is done is told
+by the store, what others have in hand by their files. A chunk that stays in one hand
+for much longer than a chunk takes is computed by the next one who is free, whether the
+hand is slow or dead: computed twice it does no harm, and nobody waits for anybody.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from poets.bottlenecks.plan import Plan
+from poets.bottlenecks.pool import Part
+from poets.bottlenecks.rendezvous import Board, Watch, worker_file
+
+LOOK_S = 1.0
+"""Between two looks at what others do, as long as there is work of one's own."""
+HELPERS_LOOK_S = 0.2
+"""The same before a chunk of another worker is taken."""
+LOOKING_SHARE = 20
+"""Between two looks passes so many times what a look takes."""
+
+PATIENCE_S = 3.0
+"""A chunk is left in another's hand at least so long."""
+PATIENCE_CHUNKS = 3.0
+"""And as many times what one of our own has taken at most."""
+
+
+class Share:
+    """A worker's part in a plan; it is the `Work` of its pool.
+
+    Args:
+      plan: the chunks.
+      me: this worker's index.
+      num_workers: all of them, the chief included.
+      board: where the others' files are.
+      part_names: lists the store.
+      post: writes this worker's own file now.
+      stopped: tells whether the plan is over; asked at each look.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        me: int,
+        num_workers: int,
+        board: Board,
+        part_names: Callable[[], list[str]],
+        post: Callable[[], None],
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.plan = plan
+        self.computed = 0
+        """Copies computed here."""
+        self.taken_over = 0
+        """Chunks of others that were taken here."""
+        self._me, self._num_workers = me, num_workers
+        self._board, self._part_names = board, part_names
+        self._post, self._stopped = post, stopped
+        self._lock = threading.RLock()
+        self._left = dict.fromkeys(range(len(plan)))  # in order, and quick to remove
+        self._hand: dict[int, float] = {}  # chunk -> since when, here
+        self._held: dict[tuple[int, int], float] = {}  # worker, chunk -> since when
+        self._slowest_s = 0.0
+        self._looked_s = -1e9
+        self._look_took_s = 0.0
+        self._over = False
+        self._watches = [Watch() for _ in range(num_workers)]
+        self.records: list[Mapping[str, Any]] = [{} for _ in range(num_workers)]
+        """What the workers' files said at the last look."""
+        self.quiet_s = [0.0] * num_workers
+        """For how long each of these has not changed."""
+
+    @property
+    def over(self) -> bool:
+        """Whether every chunk is done, or the plan was given up."""
+        return self._over or not self._left
+
+    @property
+    def hand(self) -> list[int]:
+        """The chunks that are being computed here."""
+        with self._lock:
+            return sorted(self._hand)
+
+    @property
+    def done_copies(self) -> int:
+        """How many bottlenecks are done, whoever did them."""
+        with self._lock:
+            left = sum(self.plan.copies[number] for number in self._left)
+        return sum(self.plan.copies) - left
+
+    def take(self) -> Part | None:
+        """Returns the next part for this worker, None if there is none now."""
+        with self._lock:
+            self.look(LOOK_S)
+            number = next(self._of_my_own(), None)
+            if number is None:
+                self.look(HELPERS_LOOK_S)
+                number = self._of_others()
+            if self._over or number is None:
+                return None
+            self._hand[number] = time.monotonic()
+            helping = number % self._num_workers != self._me
+            self.taken_over += helping
+        if helping:  # so that no other helper takes it, too; a twin does no harm
+            with contextlib.suppress(OSError):
+                self._post()
+        stem, tasks = self.plan.stem(number), self.plan.chunk(number)
+        return Part(stem, tasks, number, marks=True)
+
+    def advance(self, count: int) -> None:
+        """Takes note of what was computed here."""
+        with self._lock:
+            self.computed += count
+
+    def done(self, part: Part) -> None:
+        """Takes note of a chunk that was computed here."""
+        with self._lock:
+            took_s = time.monotonic() - self._hand.pop(part.number)
+            self._slowest_s = max(self._slowest_s, took_s)
+            self._left.pop(part.number, None)
+
+    def look(self, after_s: float = 0.0) -> None:
+        """Learns what is done and what others have in hand.
+
+        Args:
+          after_s: not if the last look is more recent.
+
+        Raises:
+          StorageError: if the store cannot be listed.
+        """
+        with self._lock:
+            began_s = time.monotonic()
+            pause_s = max(after_s, LOOKING_SHARE * self._look_took_s)
+            if began_s - self._looked_s < pause_s:
+                return
+            for number in self.plan.done(self._part_names()):
+                if number not in self._hand:
+                    self._left.pop(number, None)
+            for worker in range(self._num_workers):
+                if worker != self._me:
+                    self._look_at(worker, began_s)
+            self._over = self._over or self._stopped()
+            self._looked_s = time.monotonic()
+            self._look_took_s = self._looked_s - began_s
+
+    def _look_at(self, worker: int, now_s: float) -> None:
+        record = self._board.read(worker_file(worker)) or self.records[worker]
+        self.records[worker] = record
+        self.quiet_s[worker] = self._watches[worker].see(record)
+        hand = record.get("hand") if record.get("plan") == self.plan.name else None
+        numbers = {n for n in hand if isinstance(n, int)} if hand else set()
+        for key in [k for k in self._held if k[0] == worker and k[1] not in numbers]:
+            del self._held[key]
+        for number in numbers:
+            self._held.setdefault((worker, number), now_s)
+
+    def _of_my_own(self) -> Iterator[int]:
+        held = {number for _, number in self._held}
+        for number in self._left:
+            mine = number % self._num_workers == self._me and number not in self._hand
+            if mine and (number not in held or self._is_free(number)):
+                yield number
+
+    def _of_others(self) -> int | None:
+        free = [n for n in self._left if n not in self._hand and self._is_free(n)]
+        if not free:
+            return None
+        return free[-1 - self._me % len(free)]  # helpers are not all at the last one
+
+    def _is_free(self, number: int) -> bool:
+        """Tells whether no other worker has it in hand, or has had it for too long."""
+        patience_s = max(PATIENCE_S, PATIENCE_CHUNKS * self._slowest_s)
+        now_s = time.monotonic()
+        return all(
+            now_s - since_s > patience_s
+            for (_, held), since_s in self._held.items()
+            if held == number
+        )
