@@ -11,6 +11,7 @@ leave the old one. No worker is waited for: what nobody else does, the chief doe
 import contextlib
 import dataclasses
 import logging
+import random
 import threading
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from poets.bottlenecks.plan import Plan
 from poets.bottlenecks.pool import Chunk, Pool
 from poets.bottlenecks.process import Spec
 from poets.bottlenecks.rendezvous import CHIEF, Board, Heart, job_url, new_id
-from poets.bottlenecks.shares import HELPERS_LOOK_S, Share
+from poets.bottlenecks.shares import LOOK_S, Share
 from poets.bottlenecks.store import list_parts, remove_marks
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
@@ -163,7 +164,7 @@ class Crew:
             share.look()
             self._tell(share)
             if not share.over:
-                time.sleep(HELPERS_LOOK_S)
+                time.sleep(random.uniform(0.5, 1.5) * LOOK_S)
         if self._superseded:
             raise PoetsError(
                 "another chief of this job has taken over, which was started since; "

@@ -9,6 +9,7 @@ backbone; the plan names all that is needed.
 
 import dataclasses
 import logging
+import random
 import tempfile
 import time
 from typing import Any
@@ -17,7 +18,7 @@ from poets.bottlenecks.member import Member, fetch_model
 from poets.bottlenecks.plan import Plan
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.rendezvous import CHIEF, Board, Watch, job_url
-from poets.bottlenecks.shares import HELPERS_LOOK_S, Share
+from poets.bottlenecks.shares import LOOK_S, Share
 from poets.bottlenecks.store import list_parts
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
@@ -176,7 +177,7 @@ class Follower:
                 logger.warning("%s: left to the chief: %s: %s", self._name, path, why)
             share.look()
             if not share.over:
-                time.sleep(HELPERS_LOOK_S)
+                time.sleep(random.uniform(0.5, 1.5) * LOOK_S)
         logger.info(
             "%s: %d bottlenecks computed, %d chunks of other workers among them",
             *(self._name, share.computed, share.taken_over),

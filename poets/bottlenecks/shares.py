@@ -20,10 +20,8 @@ from poets.bottlenecks.plan import Plan
 from poets.bottlenecks.pool import Part
 from poets.bottlenecks.rendezvous import Board, Watch, worker_file
 
-LOOK_S = 1.0
-"""Between two looks at what others do, as long as there is work of one's own."""
-HELPERS_LOOK_S = 0.2
-"""The same before a chunk of another worker is taken."""
+LOOK_S = 0.1
+"""Between two looks at what others do."""
 LOOKING_SHARE = 20
 """Between two looks passes so many times what a look takes."""
 
@@ -97,23 +95,49 @@ class Share:
         return sum(self.plan.copies) - left
 
     def take(self) -> Part | None:
-        """Returns the next part for this worker, None if there is none now."""
+        """Returns the next part for this worker, None if there is none now.
+
+        It is told first, then looked at again: of two workers who take one chunk at
+        once at least one sees the other, and leaves it.
+        """
+        self.look(LOOK_S)
+        while (number := self._choose()) is not None:
+            self._tell()
+            self.look(self._pause_s())
+            if self._keeps(number):
+                stem, tasks = self.plan.stem(number), self.plan.chunk(number)
+                return Part(stem, tasks, number, marks=True)
+            self._tell()
+        return None
+
+    def _choose(self) -> int | None:
+        """Takes a chunk in hand that nobody else has."""
         with self._lock:
-            self.look(LOOK_S)
+            if self._over:
+                return None
             number = next(self._of_my_own(), None)
             if number is None:
-                self.look(HELPERS_LOOK_S)
                 number = self._of_others()
-            if self._over or number is None:
-                return None
-            self._hand[number] = time.monotonic()
-            helping = number % self._num_workers != self._me
-            self.taken_over += helping
-        if helping:  # so that no other helper takes it, too; a twin does no harm
-            with contextlib.suppress(OSError):
-                self._post()
-        stem, tasks = self.plan.stem(number), self.plan.chunk(number)
-        return Part(stem, tasks, number, marks=True)
+            if number is not None:
+                self._hand[number] = time.monotonic()
+            return number
+
+    def _keeps(self, number: int) -> bool:
+        """Tells whether a chunk in hand is nobody else's, and lets go of it if not."""
+        with self._lock:
+            if number not in self._left or self._over or not self._is_free(number):
+                del self._hand[number]
+                return False
+            self.taken_over += number % self._num_workers != self._me
+            return True
+
+    def _tell(self) -> None:
+        with contextlib.suppress(OSError):  # a chunk computed twice does no harm
+            self._post()
+
+    def _pause_s(self) -> float:
+        """Returns how old a look may be: 0 unless looking takes as long as working."""
+        return LOOK_S if self._look_took_s > self._slowest_s / 4 > 0 else 0.0
 
     def advance(self, count: int) -> None:
         """Takes note of what was computed here."""
@@ -139,14 +163,14 @@ class Share:
         with self._lock:
             began_s = time.monotonic()
             pause_s = max(after_s, LOOKING_SHARE * self._look_took_s)
-            if began_s - self._looked_s < pause_s:
+            if after_s and began_s - self._looked_s < pause_s:
                 return
-            for number in self.plan.done(self._part_names()):
-                if number not in self._hand:
-                    self._left.pop(number, None)
             for worker in range(self._num_workers):
                 if worker != self._me:
                     self._look_at(worker, began_s)
+            # Only now: what left a hand before is in the store.
+            for number in self.plan.done(self._part_names()):
+                self._left.pop(number, None)
             self._over = self._over or self._stopped()
             self._looked_s = time.monotonic()
             self._look_took_s = self._looked_s - began_s

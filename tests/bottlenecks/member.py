@@ -1,0 +1,53 @@
+"""A worker to be killed: computes the bottlenecks of a folder with other workers.
+
+python member.py SETTINGS_JSON INDEX NUM_WORKERS
+
+The chief writes what it got to `settings["answer"]`; nothing here imports TensorFlow.
+"""
+
+import json
+import logging
+import sys
+
+import numpy as np
+
+from poets.bottlenecks.compute import compute_bottlenecks
+from poets.bottlenecks.crew import Crew
+from poets.bottlenecks.follower import Follower
+from poets.bottlenecks.pool import Pool
+from poets.bottlenecks.process import Spec
+from poets.cluster import Cluster
+from poets.dataset import find_images
+from poets.errors import PoetsError
+from poets.flags import config_from_args
+
+
+def main(settings, index, num_workers):
+    cluster = Cluster("worker", index, index, num_workers)
+    config = config_from_args(settings["flags"])
+    if index:
+        with Pool(1) as pool:
+            grace_s = settings["done_grace_s"]
+            Follower(cluster, config, pool, grace_s).follow()
+        return
+    with Crew(cluster, config) as crew:
+        spec = Spec.from_json(settings["spec"])
+        images = find_images(spec.image_dir).images
+        crew.gather(1)
+        plain = compute_bottlenecks(images, spec, settings["size"], crew)
+        if settings.get("failing"):
+            raise PoetsError(settings["failing"])
+        some = [image for image in images if image.folder == "daisy"]
+        copies = compute_bottlenecks(some, spec, settings["size"], crew, range(2))
+        digests = np.frombuffer(b"".join(plain.digests), np.uint8)
+        with open(settings["answer"], "wb") as file:
+            np.savez(file, plain=plain.matrix, copies=copies.matrix, digests=digests)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        main(json.loads(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    except PoetsError as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
