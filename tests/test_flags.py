@@ -50,6 +50,7 @@ OURS = {
     "patience": 0,
     "engine": "auto",
     "processes": 0,
+    "chief_timeout_s": 600,
     "verify_bottlenecks": False,
     "input_size_px": 0,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from poets.errors import ConfigError
+from poets.errors import ConfigError, PoetsError
 from poets.job import config_from_context, main
 from poets.runtime import tf
 from tests import retraining
@@ -154,14 +154,37 @@ def cluster_server(job, index):
     return tf.distribute.Server(spec, job_name=job, task_index=index, start=False)
 
 
-def test_a_worker_that_is_not_the_chief_returns_at_once(tmp_path):
-    args = {"image_dir": str(tmp_path / "absent")}
-    with logged() as lines:
+def test_a_worker_without_a_chief_says_for_whom_it_waited(tmp_path):
+    args = {
+        "image_dir": str(tmp_path / "absent"),
+        "bottleneck_dir": str(tmp_path / "store"),
+        "chief_timeout_s": 1,
+    }
+    with pytest.raises(PoetsError, match=r"the chief was not heard of for 1 s in '"):
         main(cluster_server("worker", 1), str(tmp_path), {"args": args})
-    assert lines == [
-        "worker:1: the chief of 2 workers does all the work of this job; nothing is "
-        "left to do"
-    ]
+
+
+def test_several_workers_without_a_shared_file_system_are_told_so(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MESOS_SANDBOX", str(tmp_path))
+    volume = tmp_path / "tf-volume"
+    context = {
+        "args": {
+            "image_dir": "hdfs://default/images",
+            "bottleneck_dir": "<<shared_filesystem>>/store",
+        }
+    }
+    for index in (0, 1):
+        with pytest.raises(ConfigError) as caught:
+            main(cluster_server("worker", index), str(volume), context)
+        assert str(caught.value) == (
+            "2 workers need folders that all of them share: "
+            f"--bottleneck_dir='{volume}/store' is in the sandbox, which each task has "
+            "for itself; set service.shared_filesystem, as hdfs://default/job, or name "
+            "folders on a shared storage, or take one worker"
+        )
+    assert not volume.exists()
 
 
 def test_the_chief_of_a_cluster_does_the_work(finished, tmp_path):

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from poets.bottlenecks import status
 from poets.report.listing import Entry, format_listing, list_folder
 from poets.report.summary import format_results, read_results
 
@@ -32,10 +33,17 @@ def run(args: argparse.Namespace) -> int:
     if not args.json and entries:
         print(format_listing(entries), end="\n\n")
     results = read_results(entries)
+    running = status.read(args.url)
     if args.json:
         data = {"url": args.url, "listing": [_data(entry) for entry in entries]}
+        data["running"] = running
         print(json.dumps(data | asdict(results), indent=1))
     else:
+        if running:
+            print(
+                "running, or killed: {done} of {total} bottlenecks; by worker: "
+                "{workers}\n".format(**running)
+            )
         print(format_results(results))
     return 0
 

@@ -334,10 +334,9 @@ def _unshared(tmp_path, image_dir):
     return command
 
 
-def test_a_full_disk_ends_the_job_and_room_for_it_goes_on(
-    job, alone, small_disk, wait_until
-):
-    made = job(2)
+def test_a_full_disk_ends_the_job_and_room_for_it_goes_on(job, alone, small_disk):
+    """A chief that cannot say that it failed is one that is gone."""
+    made = job(2, flags={"chief_timeout_s": 5})
     made.flags["bottleneck_dir"] = str(small_disk)
     made.store = small_disk / "network"
     spec = json.loads(made.settings["spec"]) | {"store_url": str(made.store)}
