@@ -13,6 +13,7 @@ from benchmarks.measurements import Bench, median_s
 from benchmarks.storage import hdfs
 from benchmarks.sweep import sweep
 from benchmarks.table import Row
+from benchmarks.workers import workers
 
 SHARE_OF_LIMIT = 0.85
 TIMES_BASELINE = {SMALL: 10, FULL: 8}
@@ -171,5 +172,5 @@ def accuracy(bench: Bench) -> Iterator[Row]:
 
 SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     section.__name__: section
-    for section in (bottlenecks, runs, memory, label, accuracy, sweep, hdfs)
+    for section in (bottlenecks, runs, memory, label, accuracy, sweep, hdfs, workers)
 }

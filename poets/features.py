@@ -16,8 +16,8 @@ import numpy as np
 from poets.backbones import Backbone, load_backbone
 from poets.backbones.graph import parse_graph
 from poets.bottlenecks.compute import Extraction, compute_bottlenecks
-from poets.bottlenecks.models import EngineModel, engine_model
 from poets.bottlenecks.crew import Crew
+from poets.bottlenecks.models import EngineModel, engine_model
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.process import Spec
 from poets.bottlenecks.store import store_url

@@ -160,7 +160,7 @@ def start(hdfs, folder, tmp_path):
     """Returns a function that starts the hook as the task of DC/OS does."""
     started = []
 
-    def start_task(given=None, user="tensorflow", timeout_s=None, **more):
+    def start_task(given=None, user="tensorflow", timeout_s=None, place=None, **more):
         sandbox = tmp_path / f"sandbox-{len(started)}"
         sandbox.mkdir()
         keytab = shutil.copy(hdfs.keytab(user), sandbox / "hdfs.keytab")
@@ -181,6 +181,8 @@ def start(hdfs, folder, tmp_path):
         }
         if timeout_s:
             task["POETS_STORAGE_TIMEOUT_S"] = str(timeout_s)
+        if place:
+            task["TF_CONFIG"] = json.dumps(place)
         text = json.dumps(given or context(**more))
         log = sandbox / "stderr"
         with log.open("wb") as file:
@@ -450,6 +452,26 @@ def test_a_job_killed_while_it_publishes_leaves_whole_files(
     code, said = start().end()
     assert code == 0, said
     check_same(fetch(), local)
+
+
+def test_two_workers_leave_what_one_leaves_though_one_is_killed(
+    hdfs, start, fetch, folder, local_many, tensorflow, wait_until
+):
+    def worker(index):
+        task = {"type": "worker", "index": index}
+        place = {"cluster": {"worker": ["one:1", "two:2"]}, "task": task}
+        return start(place=place, images=MANY, processes=1)
+
+    chief, other = worker(0), worker(1)
+    wait_until(has_parts(hdfs, folder, 2), timeout_s=120)
+    other.process.kill()
+    again = worker(1)
+    code, said = chief.end()
+    assert code == 0, said
+    assert again.end()[0] == 0, again.said()
+    found = fetch()
+    check_same(found, local_many)
+    assert not list(found.rglob("worker-*.json.*"))
 
 
 def test_a_job_outlives_its_tickets(hdfs, start, fetch, folder, tensorflow, wait_until):

@@ -180,7 +180,9 @@ class Share:
         self.records[worker] = record
         self.quiet_s[worker] = self._watches[worker].see(record)
         hand = record.get("hand") if record.get("plan") == self.plan.name else None
-        numbers = {n for n in hand if isinstance(n, int)} if hand else set()
+        numbers = set()
+        if isinstance(hand, list):
+            numbers = {number for number in hand if isinstance(number, int)}
         for key in [k for k in self._held if k[0] == worker and k[1] not in numbers]:
             del self._held[key]
         for number in numbers:

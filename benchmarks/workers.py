@@ -1,0 +1,130 @@
+"""Two workers of one process each against one, and what a killed worker costs.
+
+Each worker is a process of its own, as a scheduler starts it; they meet in the feature
+store. Measured is the bottleneck pass by the chief's own clock, import of TensorFlow
+and training left out.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.inputs import PROJECT, SMALL, write_many
+from benchmarks.measurements import Bench
+from benchmarks.processes import TIMEOUT_S, RunError
+from benchmarks.table import Row
+
+TIMES_ONE = 1.8
+STEPS = 20
+POLL_S = 0.01
+
+
+def workers(bench: Bench) -> Iterator[Row]:
+    """Seconds of the bottleneck pass with 1 and 2 workers, and with 1 of 2 killed."""
+    name = bench.inputs(SMALL).name
+    one, two, killed = [], [], []
+    for _ in range(bench.sizes.repeats):
+        one.append(_pass(bench, 1))
+        two.append(_pass(bench, 2))
+        killed.append(_pass(bench, 2, kills=True))
+    images = killed[0][1]
+    one_s, two_s, killed_s = (
+        statistics.median(seconds for seconds, _ in runs) for runs in (one, two, killed)
+    )
+    times = one_s / two_s
+    yield Row(f"1 worker of 1 process, {name}", "images/s", images / one_s)
+    yield Row(
+        "  2 workers of 1 process each",
+        "images/s",
+        images / two_s,
+        images / one_s,
+        goal=f"{TIMES_ONE:g} x one worker",
+        reached=times >= TIMES_ONE,
+    )
+    yield Row("  1 of 2 killed half-way: the pass", "s", killed_s)
+    # Half of the work by two, the other half by one.
+    yield Row("  time lost by it", "s", killed_s - (one_s + two_s) / 2)
+
+
+def _pass(bench: Bench, count: int, kills: bool = False) -> tuple[float, int]:
+    """Returns the seconds of a cold bottleneck pass, and the number of images."""
+    found = bench.inputs(SMALL)
+    number = bench.sizes.memory_images[-1]
+    image_dir = write_many(found.image_dir, number, bench.work / f"images_{number}")
+    place = bench.work / "workers"
+    shutil.rmtree(place, ignore_errors=True)
+    (place / "models").mkdir(parents=True)
+    shutil.copy(found.archive, place / "models")
+    started = [_start(place, image_dir, count, index) for index in range(count)]
+    try:
+        if kills:
+            _kill_half_way(started[1], place / "bottlenecks")
+            del started[1]
+        for process in started:
+            if process.wait(TIMEOUT_S):
+                raise RunError(f"a worker ended with {process.returncode}, see {place}")
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    metrics = json.loads((place / "out" / "metrics.json").read_text())
+    return metrics["duration_s"]["bottlenecks"], metrics["images"]["used"]
+
+
+def _start(
+    place: Path, image_dir: Path, count: int, index: int
+) -> "subprocess.Popen[bytes]":
+    out = place / "out"
+    addresses = [f"127.0.0.1:{2222 + number}" for number in range(count)]
+    task = {"type": "worker", "index": index}
+    cluster = {"cluster": {"worker": addresses}, "task": task}
+    flags = {
+        "image_dir": image_dir,
+        "architecture": SMALL.architecture,
+        "model_dir": place / "models",
+        "bottleneck_dir": place / "bottlenecks",
+        "output_graph": out / "retrained_graph.pb",
+        "output_labels": out / "retrained_labels.txt",
+        "saved_model_dir": "",
+        "checkpoint_path": "",
+        "summaries_dir": place / "summaries",
+        "how_many_training_steps": STEPS,
+        "processes": 1,
+    }
+    with (place / f"log-{index}").open("wb") as log:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "poets", "retrain"),
+                *(f"--{name}={value}" for name, value in flags.items()),
+            ],
+            cwd=PROJECT,
+            env={**os.environ, "TF_CONFIG": json.dumps(cluster)},
+            stdout=log,
+            stderr=log,
+        )
+
+
+def _kill_half_way(process: "subprocess.Popen[bytes]", store: Path) -> None:
+    """Kills a worker once half of the chunks of the plan are done."""
+    began_s = time.monotonic()
+    while time.monotonic() - began_s < TIMEOUT_S:
+        plans = list(store.glob(".jobs/*/plan-*.parquet"))
+        parts = len(list(store.glob("*/part-*.parquet")))
+        if plans and parts * 2 >= _chunks(plans[0]):
+            process.kill()
+            process.wait()
+            return
+        time.sleep(POLL_S)
+    raise RunError(f"half of the work was not done after {TIMEOUT_S:g} s, see {store}")
+
+
+def _chunks(plan: Path) -> int:
+    from poets.bottlenecks.plan import Plan
+
+    return len(Plan.read(str(plan)))

@@ -1,0 +1,53 @@
+"""Workers of one job find each other, and what is old is removed."""
+
+import os
+import time
+
+import pytest
+
+from poets.bottlenecks.rendezvous import Board, job_url
+from poets.flags import config_from_args
+
+
+def config(**flags):
+    return config_from_args({"image_dir": "i", "bottleneck_dir": "/b", **flags})
+
+
+@pytest.mark.parametrize(
+    "flags", [{"processes": 3}, {"kerberos_keytab": "/k"}, {"chief_timeout_s": 7}]
+)
+def test_flags_of_a_single_task_do_not_part_the_workers(flags):
+    assert job_url(config(**flags), 2) == job_url(config(), 2)
+
+
+@pytest.mark.parametrize("flags", [{"learning_rate": 0.5}, {"output_graph": "/o"}])
+def test_jobs_with_other_flags_have_folders_of_their_own(flags):
+    assert job_url(config(**flags), 2) != job_url(config(), 2)
+    assert job_url(config(), 3) != job_url(config(), 2)
+
+
+def test_what_is_not_there_says_nothing(tmp_path):
+    board = Board(str(tmp_path / "job"))
+    assert board.read("chief.json") == {}
+    board.post("chief.json", {"beat": 1})
+    assert board.read("chief.json") == {"beat": 1}
+
+
+def test_old_files_and_dead_jobs_are_removed_and_living_ones_kept(tmp_path):
+    board = Board(str(tmp_path / "mine"))
+    for name in ("chief.json", "plan-old.parquet", "worker-9.json"):
+        board.post(name, {})
+    (tmp_path / "mine" / ".chief.json.0123456789ab.part").write_text("in the making")
+    for name, age_days in (("dead", 2), ("living", 0)):
+        Board(str(tmp_path / name)).post("chief.json", {})
+        seconds = time.time() - age_days * 86400
+        os.utime(tmp_path / name / "chief.json", (seconds, seconds))
+    board.clear(lambda name: name == "chief.json")
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == [
+        "living",
+        "living/chief.json",
+        "mine",
+        "mine/.chief.json.0123456789ab.part",
+        "mine/chief.json",
+    ]
