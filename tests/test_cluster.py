@@ -92,6 +92,14 @@ def test_kubernetes_names_the_task_by_tf_config(environ, place):
     assert cluster_of(None, environ) == place
 
 
+def test_the_machines_of_the_workers_are_counted():
+    environ = tf_config("worker", 0, chief=1, worker=3, ps=5)
+    assert cluster_of(None, environ).num_hosts == 3
+    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+    value = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
+    assert cluster_of(None, {"TF_CONFIG": json.dumps(value)}).num_hosts == 1
+
+
 def test_server_and_tf_config_may_say_the_same():
     server = server_of("worker", 1, worker=2, ps=1)
     environ = tf_config("worker", 1, ps=1, worker=2)

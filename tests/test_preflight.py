@@ -4,9 +4,10 @@ import logging
 
 import pytest
 
+from poets.cluster import Cluster
 from poets.errors import ConfigError, DatasetError, StorageError
 from poets.flags import config_from_args
-from poets.preflight import preflight
+from poets.preflight import check_shared, preflight
 from poets.storage import folder_of
 from tests.retraining import IMAGES, flags_for, snapshot, write_images
 
@@ -169,3 +170,34 @@ def test_a_label_too_small_for_a_split_is_told_before_the_work(
 )
 def test_the_folder_of_an_output(url, folder):
     assert folder_of(url) == folder
+
+
+def several(num_hosts=1):
+    return Cluster("worker", 0, 0, 2, num_hosts)
+
+
+@pytest.mark.parametrize("folder", ["tf-volume/store", "store", "../sandbox/store"])
+def test_a_store_in_the_sandbox_is_no_store_for_several_workers(tmp_path, folder):
+    sandbox = tmp_path / "sandbox"
+    config = config_from_args(
+        {"image_dir": "hdfs://default/i", "bottleneck_dir": str(sandbox / folder)}
+    )
+    environ = {"MESOS_SANDBOX": str(sandbox)}
+    with pytest.raises(ConfigError, match="2 workers need folders that all of them sh"):
+        check_shared(config, several(), environ)
+    check_shared(config, Cluster(), environ)  # one worker goes on
+
+
+def test_temporary_folders_of_several_machines_are_not_shared(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    shared, own = {"image_dir": "s3://i/i"}, str(tmp_path / "store")
+    config = config_from_args({**shared, "bottleneck_dir": own})
+    with pytest.raises(
+        ConfigError, match="in a temporary folder of each of 2 machines"
+    ):
+        check_shared(config, several(num_hosts=2), {})
+    check_shared(config, several(), {})
+    elsewhere = config_from_args({**shared, "bottleneck_dir": "/mnt/nfs/store"})
+    check_shared(elsewhere, several(num_hosts=2), {})
+    far = config_from_args({**shared, "bottleneck_dir": "hdfs://default/store"})
+    check_shared(far, several(num_hosts=2), {})
