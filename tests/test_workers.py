@@ -191,11 +191,15 @@ def test_a_killed_ps_is_not_missed(cluster, alone, wait_until):
     check_same(made.folder, alone)
 
 
-def test_the_users_mistake_ends_all_workers_with_its_exit_code(cluster, tmp_path):
+def test_the_users_mistake_ends_all_workers_with_its_exit_code(
+    cluster, tmp_path, wait_until
+):
     made = cluster(2, server=False)
     made.flags["image_dir"] = str(tmp_path / "absent")
-    processes = made.start_workers()
-    assert [process.wait(60) for process in processes] == [2, 2]
+    worker = made.start("worker", 1)
+    wait_until(lambda: "waiting for the chief" in made.said(1), timeout_s=60)
+    chief = made.start("worker", 0)
+    assert [process.wait(60) for process in (chief, worker)] == [2, 2]
     assert "FAILED: the chief failed: Image directory " in made.said(1)
 
 

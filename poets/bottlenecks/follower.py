@@ -22,7 +22,7 @@ from poets.bottlenecks.shares import LOOK_S, Share
 from poets.bottlenecks.store import list_parts
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
-from poets.errors import PoetsError, StorageError
+from poets.errors import ConfigError, PoetsError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ POLL_SHARE = 20
 SAY_EVERY_S = 30.0
 
 DONE_GRACE_S = 60.0
-"""How long a worker that finds a job done waits for another run of it to begin."""
+"""How long a worker that finds a job done, or asked for what cannot be, waits for
+another run of it to begin."""
 
 
 class ChiefError(PoetsError):
@@ -114,20 +115,29 @@ class Follower:
                 logger.info("%s: the job is done", self._name)
                 return True
             if state == "failed":
-                code = self._record.get("exit_code")
-                raise ChiefError(
-                    f"the chief failed: {self._record.get('reason')}",
-                    code if isinstance(code, int) and code > 0 else 1,
-                )
+                raise self._failure()
         elif state == "done" and silent_s > self._done_grace_s:
             logger.info("%s: the job was done before this worker came", self._name)
             return True
+        elif state == "failed" and silent_s > self._done_grace_s:
+            failure = self._failure()
+            if failure.exit_code == ConfigError.exit_code:  # it is not started again
+                raise failure
         self._wait(silent_s)
         return False
+
+    def _failure(self) -> ChiefError:
+        code = self._record.get("exit_code")
+        return ChiefError(
+            f"the chief failed: {self._record.get('reason')}",
+            code if isinstance(code, int) and code > 0 else 1,
+        )
 
     def _wait(self, silent_s: float) -> None:
         """Says whom this worker waits for, and for how long it will."""
         if silent_s > self._timeout_s:
+            if self._record.get("state") == "failed":
+                raise self._failure()
             raise ChiefError(
                 f"the chief was not heard of for {silent_s:.0f} s in "
                 f"{self._board.url!r}: see whether it runs, with the same flags, and "

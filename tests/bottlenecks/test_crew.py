@@ -201,10 +201,24 @@ def test_another_run_of_a_done_job_takes_its_workers_again(job, alone):
     check_same(made, alone)
 
 
-def test_a_chief_that_fails_takes_the_workers_with_it(job):
+def test_a_chief_that_fails_takes_the_workers_with_it(job, wait_until):
     made = job(2, failing="the sky is falling")
-    made.end(made.start_all(), codes=[1, 1])
+    worker = made.start(1)
+    wait_until(lambda: "waiting for the chief" in made.said(1))
+    made.end([made.start(0), worker], codes=[1, 1])
     assert "FAILED: the chief failed: the sky is falling" in made.said(1)
+
+
+def test_a_worker_that_finds_the_chief_failed_waits_for_it_to_come_back(job, alone):
+    made = job(2, failing="the sky is falling", flags={"chief_timeout_s": 2})
+    made.end([made.start(0)], codes=[1])
+    made.end([made.start(1)], codes=[1])
+    assert "FAILED: the chief failed: the sky is falling" in made.said(1)
+    made.settings["failing"] = ""
+    made.flags["chief_timeout_s"] = 60
+    worker = made.start(1)
+    made.end([made.start(0), worker])
+    check_same(made, alone)
 
 
 def test_a_chief_that_does_not_come_is_named_by_the_worker(job):
