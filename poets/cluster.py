@@ -36,6 +36,7 @@ class Cluster:
         no worker.
       num_workers: workers of all worker jobs; at least 1.
       num_hosts: the machines that their addresses name; at least 1.
+      host: by which the other tasks reach this one; "" where nobody has told.
     """
 
     job: str = "worker"
@@ -43,6 +44,7 @@ class Cluster:
     worker_index: int = 0
     num_workers: int = 1
     num_hosts: int = field(default=1, compare=False)
+    host: str = field(default="", compare=False)
 
     @property
     def is_ps(self) -> bool:
@@ -63,6 +65,10 @@ class Cluster:
     def name(self) -> str:
         """The task's name, as in "worker:0"."""
         return f"{self.job}:{self.task_index}"
+
+
+ALONE = Cluster()
+"""The place of a process that nobody has told of others."""
 
 
 def cluster_of(server: Any, environ: Mapping[str, str] = os.environ) -> Cluster:
@@ -143,7 +149,7 @@ def _place(
         )
     found = ", ".join(f"{name}: {len(of)} tasks" for name, of in tasks.items())
     # An evaluator stands beside the cluster, which need not name it.
-    if job != "evaluator" and index not in tasks.get(job, []):
+    if job != "evaluator" and index not in tasks.get(job, {}):
         raise ConfigError(
             f"{source}: this task is {job}:{index}, which its own cluster does not "
             f"have: found {found or 'no tasks'}; name a cluster that holds it"
@@ -152,11 +158,22 @@ def _place(
     if chiefs > 1:
         raise ConfigError(f"{source}: a cluster has one chief or master; found {found}")
     workers = {
-        (name, task): address.rpartition(":")[0]
+        (name, task): _host(address)
         for name in WORKER_JOBS
         for task, address in sorted(tasks.get(name, {}).items())
     }
     if not workers:
         raise ConfigError(f"{source}: a cluster has a worker; found {found}")
     number = list(workers).index((job, index)) if job in WORKER_JOBS else -1
-    return Cluster(job, index, number, len(workers), len(set(workers.values())))
+    return Cluster(
+        job=job,
+        task_index=index,
+        worker_index=number,
+        num_workers=len(workers),
+        num_hosts=len(set(workers.values())),
+        host=_host(tasks.get(job, {}).get(index, "")),
+    )
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0]

@@ -43,11 +43,12 @@ def flag(default: Any, group: str, text: str, **rules: Any) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-FILES, STORAGE, TRAINING, DISTORTIONS, OURS = (
+FILES, STORAGE, TRAINING, DISTORTIONS, FINE_TUNING, OURS = (
     "where things are",
     "how HDFS is reached",
     "training",
     "distortions",
+    "fine-tuning",
     "beyond the original",
 )
 
@@ -158,6 +159,24 @@ class RetrainConfig:
     )
     augmentations: int = flag(
         4, DISTORTIONS, "distorted copies of each training image", at_least=1
+    )
+
+    fine_tune_steps: int = flag(
+        0,
+        FINE_TUNING,
+        "steps in which the last layers of the network are trained, too, after the "
+        "head; 0: none",
+        at_least=0,
+        at_most=100_000_000,
+    )
+    fine_tune_layers: int = flag(
+        3, FINE_TUNING, "how many of the last layers with weights", at_least=1
+    )
+    fine_tune_learning_rate: float = flag(
+        0.0003, FINE_TUNING, "learning rate, of Adam", above=0
+    )
+    fine_tune_batch_size: int = flag(
+        100, FINE_TUNING, "images a step, on each worker", at_least=1
     )
 
     seed: int = flag(0, OURS, "of weights, batches and distortions", at_least=0)

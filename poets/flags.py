@@ -147,7 +147,23 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             f"--tfhub_module={config.tfhub_module!r} and "
             f"--architecture={config.architecture!r} are both given: leave one out"
         )
+    if config.fine_tune_steps and not config.tfhub_module:
+        problems += _cannot_be_fine_tuned(config.architecture)
     return problems
+
+
+def _cannot_be_fine_tuned(architecture: str) -> list[str]:
+    if architecture.startswith("scattering_"):
+        why = "its filters are computed, not trained; use another network"
+    elif architecture.endswith("_quantized"):
+        plain = architecture.removesuffix("_quantized")
+        why = f"trained weights would be of 8 bits no more; use {plain}"
+    else:
+        return []
+    return [
+        f"--architecture={architecture!r} cannot be fine-tuned: {why}, or leave "
+        "--fine_tune_steps out"
+    ]
 
 
 def _kind(field: dataclasses.Field[Any]) -> str:

@@ -34,18 +34,32 @@ def room_for_processes(root: Path = Path("/")) -> int:
         ]
     if len(quota) == 2 and min(quota) > 0:
         rooms.append(quota[0] / quota[1])
-    memory = _numbers(groups / "memory.max") or _numbers(
-        groups / "memory/memory.limit_in_bytes"
-    )
-    if memory:
+    if memory := _group_memory(groups):
         rooms.append((memory[0] - CHIEF_BYTES) / PROCESS_BYTES)
     return max(1, int(min(rooms)))
+
+
+def memory_bytes(root: Path = Path("/")) -> int:
+    """Returns how much memory this machine, or this container of it, has.
+
+    Args:
+      root: where the file system begins; another one in tests.
+    """
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(min([pages, *_group_memory(root / "sys/fs/cgroup")]))
 
 
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _group_memory(groups: Path) -> list[float]:
+    """Returns the memory limit of the control group, if it has one."""
+    return _numbers(groups / "memory.max") or _numbers(
+        groups / "memory/memory.limit_in_bytes"
+    )
 
 
 def _numbers(path: Path) -> list[float]:

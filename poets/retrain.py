@@ -1,7 +1,8 @@
 """The job on one machine: from labelled images to a published classifier.
 
 bottlenecks of all images ─> split ─> bottlenecks of distorted copies ─> head
-    ─> evaluate ─> export ─> verify each export ─> publish all of it together
+    ─> fine-tune, if asked for ─> evaluate ─> export ─> verify each export
+    ─> publish all of it together
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from poets.backbones import Backbone
 from poets.bottlenecks.compute import Extraction
 from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.pool import Pool
+from poets.cluster import ALONE, Cluster
 from poets.config import RetrainConfig
 from poets.dataset import Dataset
 from poets.errors import StorageError
@@ -32,6 +34,7 @@ from poets.features import (
     load_checked,
     training_examples,
 )
+from poets.fine_tuning.tune import fine_tune, plan
 from poets.head import Head
 from poets.head.checkpoint import add_checkpoint
 from poets.head.summaries import Summaries
@@ -67,13 +70,19 @@ class Durations(dict[str, float]):
             self["total"] = now - self._started
 
 
-def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool | Crew) -> None:
+def retrain(
+    config: RetrainConfig,
+    dataset: Dataset,
+    pool: Pool | Crew,
+    cluster: Cluster = ALONE,
+) -> None:
     """Runs the whole job and publishes its results.
 
     Args:
       config: the flags.
       dataset: the labelled images, as `preflight` found them.
       pool: the processes that compute bottlenecks, here or of all workers.
+      cluster: the workers that take part in fine-tuning.
 
     Raises:
       PoetsError: if it cannot be done; earlier results are unchanged then.
@@ -83,6 +92,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool | Crew) -> None:
     with temporary_folder() as work_dir:
         with durations.phase("backbone"):
             backbone, model = load_checked(config, work_dir)
+            cut = plan(config, backbone, len(dataset.images))
         with durations.phase("bottlenecks"):
             features = features_of(config, dataset, backbone, model, pool)
             train = training_examples(config, features, pool)
@@ -95,7 +105,14 @@ def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool | Crew) -> None:
                 summaries,
                 lambda step, so_far: store_intermediate(config, backbone, step, so_far),
             )
-        publish(config, features, head, steps, claim, work_dir, durations)
+        notes = []
+        if cut:
+            with durations.phase("fine_tuning"):
+                features, head, note = fine_tune(
+                    config, cut, features, train, head, pool, work_dir, cluster
+                )
+            notes.append(note)
+        publish(config, features, head, steps, claim, work_dir, durations, notes)
 
 
 @contextlib.contextmanager

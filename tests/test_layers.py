@@ -22,6 +22,7 @@ LAYERS = (  # highest first; a module imports only from the lines below its own
     {"job", "dcos/"},
     {"sweep/"},
     {"retrain"},
+    {"fine_tuning/"},
     {"features"},
     {"export/", "report/"},
     {"classifier/", "preflight"},
@@ -78,6 +79,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "classifier",
         "cli.label",
         "cli.logs",
+        "fine_tuning.files",
         "head.summaries",
         "report.listing",
         "sweep.results",
@@ -104,8 +106,11 @@ AT_MODULE_LEVEL = {"tensorflow": {"runtime"}, "tensorflow_hub": set()}
 
 WITHOUT_NUMPY = set().union(*LAYERS[-3:]) | {"flags", "job", "dcos/", "__init__"}
 
-PRINT = {"cli/", "__main__", "dcos.task", "bottlenecks.process"}
-"""Programs; the last two are started as processes of their own."""
+PRINT = {
+    *("cli/", "__main__"),
+    *("dcos.task", "bottlenecks.process", "fine_tuning.process"),
+}
+"""Programs; the last three are started as processes of their own."""
 
 PATHS = {
     ".".join(("poets", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(

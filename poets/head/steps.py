@@ -120,7 +120,7 @@ class Steps:
         bottlenecks = _as_tensor(train.bottlenecks)
         label_indices = tf.convert_to_tensor(train.label_indices)
         label_weights = np.stack(
-            [_label_weights(train, num_labels, each) for each in configs]
+            [weights_of_labels(train, num_labels, each) for each in configs]
         )
         rates = tf.constant([each.learning_rate for each in configs], tf.float32)
         heads_of = [
@@ -213,7 +213,7 @@ def _as_tensor(matrix: np.ndarray) -> tf.Tensor:
     return tf.convert_to_tensor(matrix)
 
 
-def _label_weights(
+def weights_of_labels(
     train: Examples, num_labels: int, config: RetrainConfig
 ) -> np.ndarray:
     """Returns float32 [L]: 1, or N / (L * images of the label) when balanced."""

@@ -118,6 +118,11 @@ def plan_sweep(
         problems.append(
             f"{total:,} combinations are more than {MAX_RUNS:,}; give fewer values"
         )
+    if base and base.fine_tune_steps:
+        problems.append(
+            "a sweep trains heads alone; leave --fine_tune_steps out, and fine-tune "
+            "the best combination by poets retrain"
+        )
     if base is None or problems:
         raise ConfigError(together("the sweep cannot start", problems))
     runs = _runs(args, axes, lines)

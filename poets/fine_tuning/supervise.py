@@ -1,0 +1,313 @@
+"""One child in each worker, all of them started together and again until it is done.
+
+    worker 0   reg-0.json ──┐                       ┌─> generation.json ─> child 0
+    worker 1   reg-1.json ──┴─> all are there, new ─┘                  └─> child 1
+
+A registration has a nonce, made anew for each child, and the address at which it will
+listen. Once every worker has one that no earlier generation used, worker 0 publishes
+the generation; whoever finds its nonce in it starts its child, which goes on from the
+checkpoint that the generation names. A child that ends in any way but done, hangs, or
+belongs to a generation that has passed, is ended, and its worker registers anew.
+
+A worker alone goes the same way, with nobody to wait for.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from poets.cluster import VARIABLE, Cluster
+from poets.errors import PoetsError
+from poets.fine_tuning.files import GENERATION, Folder
+
+logger = logging.getLogger(__name__)
+
+PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+
+POLL_S = 0.2
+LOOK_EVERY_S = 1.0
+"""How often the others' files are read while a child runs."""
+
+TELL_EVERY_S = 30.0
+WAIT_S = 600.0
+"""How long worker 0 waits for the others: a scheduler may take minutes to restart one."""
+
+START_S = 300.0
+"""What a child may take to import TensorFlow, find the others and make a step."""
+
+SILENT_S = 120.0
+"""A child that has begun and says nothing for so long hangs."""
+
+CHECKPOINT_EVERY_S = 20.0
+ATTEMPTS = 8
+"""Generations without a new checkpoint before worker 0 gives up."""
+
+
+class Supervisor:
+    """Keeps a worker's child running.
+
+    Args:
+      folder: what the workers share.
+      cluster: which of them this is.
+      checkpoint_every_s: seconds between two checkpoints.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        cluster: Cluster,
+        checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    ) -> None:
+        self._folder = folder
+        self._cluster = cluster
+        self._checkpoint_every_s = checkpoint_every_s
+        self._death = ""
+
+    def lead(self, key: str, steps: int) -> None:
+        """Has all steps made; the chief's part.
+
+        Raises:
+          PoetsError: if workers do not come, or no progress is made.
+        """
+        attempts, newest = 0, -1
+        while (step := self._folder.newest_step(key)) < steps:
+            attempts = attempts + 1 if step == newest else 1
+            newest = step
+            if attempts > 1:
+                logger.warning(
+                    "fine-tuning goes on from step %d: %s", step, self._death
+                )
+            if attempts > ATTEMPTS:
+                raise PoetsError(
+                    f"fine-tuning was started {ATTEMPTS} times from step {step} and "
+                    f"did not get on, last: {self._death}; look for what ends "
+                    f"its processes, then run again: it goes on from {step}"
+                )
+            generation = self._gather(key, step)
+            self._run(generation, lambda now=generation: self._is_current(now))
+
+    def follow(self, ended: Callable[[], bool]) -> None:
+        """Takes part in every generation until the job has ended; a worker's part.
+
+        Args:
+          ended: whether the job has; may raise to tell that it failed.
+        """
+        me = self._cluster.worker_index
+        try:
+            while not ended():
+                nonce = self._register()
+                while not ended():
+                    generation = self._folder.read_json(GENERATION)
+                    if generation and nonce in generation["nonces"]:
+                        number = generation["number"]
+                        self._run(generation, lambda now=number: self._is_at(now))
+                        break
+                    time.sleep(LOOK_EVERY_S)
+        finally:
+            with contextlib.suppress(PoetsError):
+                self._folder.remove(_registration(me))
+
+    def _gather(self, key: str, step: int) -> dict[str, Any]:
+        """Returns the next generation, published, once every worker has registered.
+
+        Raises:
+          PoetsError: if one does not within WAIT_S.
+        """
+        before = self._folder.read_json(GENERATION) or {"number": 0, "nonces": []}
+        self._register()
+        began = told = time.monotonic()
+        while True:
+            found = [
+                self._folder.read_json(_registration(worker))
+                for worker in range(self._cluster.num_workers)
+            ]
+            missing = [
+                worker
+                for worker, registration in enumerate(found)
+                if not registration or registration["nonce"] in before["nonces"]
+            ]
+            if not missing:
+                break
+            now = time.monotonic()
+            names = ", ".join(f"worker {worker}" for worker in missing)
+            if now - began > WAIT_S:
+                raise PoetsError(
+                    f"fine-tuning waits for {names} of {self._cluster.num_workers} "
+                    f"workers, which did not come to {self._folder.url!r} within "
+                    f"{WAIT_S:g} s; see their logs, or run with fewer workers"
+                )
+            if now - told > TELL_EVERY_S:
+                told = now
+                logger.info("fine-tuning waits for %s", names)
+            time.sleep(POLL_S)
+        generation = {
+            "number": before["number"] + 1,
+            "key": key,
+            "step": step,
+            "nonces": [registration["nonce"] for registration in found],
+            "addresses": [registration["address"] for registration in found],
+        }
+        self._folder.write_json(GENERATION, generation)
+        return generation
+
+    def _register(self) -> str:
+        """Writes a new registration of this worker and returns its nonce."""
+        nonce = uuid.uuid4().hex
+        with socket.socket() as free:  # its port is, when it is closed
+            free.bind(("", 0))
+            address = f"{self._cluster.host or '127.0.0.1'}:{free.getsockname()[1]}"
+        registration = {"nonce": nonce, "address": address}
+        name = _registration(self._cluster.worker_index)
+        self._folder.write_json(name, registration)
+        return nonce
+
+    def _is_current(self, generation: dict[str, Any]) -> bool:
+        """Returns whether no worker has registered anew since."""
+        for worker, nonce in enumerate(generation["nonces"]):
+            registration = self._folder.read_json(_registration(worker))
+            if registration and registration["nonce"] != nonce:
+                self._death = f"worker {worker} has started anew"
+                return False
+        return True
+
+    def _is_at(self, number: int) -> bool:
+        generation = self._folder.read_json(GENERATION)
+        return bool(generation) and generation["number"] == number
+
+    def _run(self, generation: dict[str, Any], current: Callable[[], bool]) -> None:
+        """Runs a child until it ends; ends it if it hangs or its generation passes.
+
+        Raises:
+          PoetsError: if it says that trying again would not help.
+        """
+        order = {
+            "folder": self._folder.url,
+            "key": generation["key"],
+            "step": generation["step"],
+            "worker": self._cluster.worker_index,
+            "workers": self._cluster.num_workers,
+            "checkpoint_every_s": self._checkpoint_every_s,
+        }
+        with _Child(order, generation["addresses"]) as child:
+            heard = looked = time.monotonic()
+            allowed_s = START_S
+            while not child.ended():
+                reply = child.reply(POLL_S)
+                now = time.monotonic()
+                if reply is not None:
+                    heard, allowed_s = now, SILENT_S
+                    if "failed" in reply:
+                        raise PoetsError(reply["failed"])
+                    if "done" in reply:
+                        return
+                    _tell(reply)
+                elif now - heard > allowed_s:
+                    self._death = f"a process said nothing for {allowed_s:g} s"
+                    return
+                if now - looked > LOOK_EVERY_S:
+                    looked = now
+                    if not current():
+                        return
+            self._death = child.death()
+
+    @property
+    def _last_death(self) -> str:
+        return self.__dict__.get("death", "it was ended from outside")
+
+    def _set_death(self, why: str) -> None:
+        self.__dict__["death"] = why
+
+
+class _Child:
+    """A running `poets.fine_tuning.process`; it is ended with the body."""
+
+    def __init__(self, order: dict[str, Any], addresses: list[str]) -> None:
+        # The child finds every module where this process found it.
+        path = os.pathsep.join([PACKAGE_PARENT, *filter(None, sys.path)])
+        environment = {**os.environ, "PYTHONPATH": path}
+        environment.pop(VARIABLE, None)
+        if order["workers"] > 1:
+            environment[VARIABLE] = json.dumps(
+                {
+                    "cluster": {"worker": addresses},
+                    "task": {"type": "worker", "index": order["worker"]},
+                }
+            )
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "poets.fine_tuning.process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+            encoding="utf-8",
+        )
+        self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        with contextlib.suppress(OSError):  # it has ended; `death` says why
+            self._process.stdin.write(json.dumps(order) + "\n")  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+
+    def __enter__(self) -> "_Child":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            with contextlib.suppress(OSError):  # what was not sent cannot be flushed
+                stream.close()  # type: ignore[union-attr]
+
+    def ended(self) -> bool:
+        """Returns whether it has ended and all it said was taken."""
+        return not self._reader.is_alive() and self._replies.empty()
+
+    def reply(self, timeout_s: float) -> dict[str, Any] | None:
+        """Returns the next thing it says, or None."""
+        with contextlib.suppress(queue.Empty):
+            return self._replies.get(timeout=timeout_s)
+        return None
+
+    def death(self) -> str:
+        """Returns how it ended."""
+        status = self._process.wait()
+        self._errors.seek(0)
+        text = self._errors.read().decode(errors="replace").strip().splitlines()
+        how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
+        return (
+            f"a process ended by {how}{': ' if text else ''}{text[-1] if text else ''}"
+        )
+
+    def _read(self) -> None:
+        for line in self._process.stdout:  # type: ignore[union-attr]
+            if line.endswith("\n"):
+                self._replies.put(json.loads(line))
+
+
+def _tell(reply: dict[str, Any]) -> None:
+    if "n" in reply:
+        logger.info(
+            "fine-tuning step %d: cross entropy = %f, validation accuracy = %.1f%% "
+            "(N=%d)",
+            *(reply["step"], reply["cross_entropy"]),
+            *(reply["validation_accuracy"] * 100, reply["n"]),
+        )
+
+
+def _registration(worker: int) -> str:
+    return f"reg-{worker}.json"

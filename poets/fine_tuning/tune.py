@@ -1,0 +1,209 @@
+"""Fine-tuning as the job sees it: a backbone and its head in, better ones out.
+
+    images ─> features at the cut ─> inputs ─> children ─> values ─> Features, Head
+              (store, processes)     (files)   (supervise)
+
+The new bottlenecks come from the features at the cut, too: the last layers with their
+new constants run over them here. No image is read again.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from poets.backbones import Backbone
+from poets.bottlenecks.compute import compute_bottlenecks
+from poets.bottlenecks.models import engine_model
+from poets.bottlenecks.pool import Pool
+from poets.bottlenecks.store import store_url
+from poets.cluster import ALONE, Cluster
+from poets.config import RetrainConfig
+from poets.errors import ConfigError, StorageError
+from poets.evaluate import Accuracy, accuracy_of
+from poets.features import Features, training_examples
+from poets.fine_tuning.files import Inputs, folder_for
+from poets.fine_tuning.layers import Cut, cut_before_last, with_constants
+from poets.fine_tuning.steps import Standard, averaged
+from poets.fine_tuning.supervise import Supervisor
+from poets.head import Head
+from poets.head.examples import Examples
+from poets.head.steps import SMALLEST_SPREAD, weights_of_labels
+from poets.machine import CHIEF_BYTES, memory_bytes
+from poets.split import VALIDATION
+
+logger = logging.getLogger(__name__)
+
+COPIES_IN_MEMORY = 3
+"""Of the features: those of all images, the inputs, the inputs as they are written."""
+
+
+def plan(config: RetrainConfig, backbone: Backbone, images: int) -> Cut | None:
+    """Returns where the backbone is cut; None if the flags ask for no fine-tuning.
+
+    Raises:
+      ConfigError: if it has too few layers, or the features of `images` images do
+        not fit into memory.
+      ModelError: if it cannot be cut there.
+    """
+    if not config.fine_tune_steps:
+        return None
+    cut = cut_before_last(backbone, config.fine_tune_layers)
+    copies = 1 + (config.augmentations if config.distorts else 0)
+    needed = COPIES_IN_MEMORY * images * copies * cut.tail.feature_size * 4
+    room = memory_bytes() - CHIEF_BYTES
+    if needed > room:
+        raise ConfigError(
+            f"--fine_tune_layers={config.fine_tune_layers}: {images * copies} pictures "
+            f"have {cut.tail.feature_size} features each before the last layers of "
+            f"{backbone.name}, which takes {needed / 2**30:.1f} GiB of memory; found "
+            f"room for {room / 2**30:.1f} GiB; give fewer layers or more memory"
+        )
+    return cut
+
+
+def fine_tune(
+    config: RetrainConfig,
+    cut: Cut,
+    features: Features,
+    train: Examples,
+    head: Head,
+    pool: Pool,
+    work_dir: str,
+    cluster: Cluster = ALONE,
+) -> tuple[Features, Head, str]:
+    """Trains the last layers of a backbone together with its head; the chief's part.
+
+    Args:
+      config: the flags.
+      cut: as `plan` gave it.
+      features: of the whole network.
+      train: what the head was trained on.
+      head: the trained head.
+      pool: computes what the store lacks.
+      work_dir: local folder that lives as long as the run.
+      cluster: the workers; the others call `take_part`.
+
+    Returns:
+      The features of the fine-tuned network, its head, and a sentence for
+      `metrics.json`.
+
+    Raises:
+      PoetsError: if it cannot be done. When the job is run again it goes on from its
+        last checkpoint.
+    """
+    at_cut = _at_cut(config, cut, features, pool, work_dir)
+    examples = training_examples(config, at_cut, pool)
+    standard = _standard(train)
+    validation = at_cut.of_split(VALIDATION)
+    inputs = Inputs(
+        tail=cut.tail,
+        standard=standard,
+        values={**cut.tail.initial(), **standard.values_of(head)},
+        features=np.concatenate([examples.matrix(), validation.matrix()]),
+        labels=np.concatenate([examples.labels(), validation.labels()]),
+        trained=len(examples),
+        label_weights=weights_of_labels(examples, len(head.biases), config),
+        steps=config.fine_tune_steps,
+        batch_size=config.fine_tune_batch_size * cluster.num_workers,
+        learning_rate=config.fine_tune_learning_rate,
+        seed=config.seed,
+    )
+    values = _train(config, inputs, cluster)
+    constants = {name: values[name] for name in cut.tail.constants}
+    bottlenecks = cut.tail.run(at_cut.every.bottlenecks, constants)
+    tuned = replace(
+        features,
+        backbone=with_constants(features.backbone, constants),
+        every=replace(features.every, bottlenecks=bottlenecks),
+    )
+    tuned_head = standard.head_of(values)
+    before, after = _validated(features, head), _validated(tuned, tuned_head)
+    note = (
+        f"the last {config.fine_tune_layers} layers of {features.backbone.name} were "
+        f"fine-tuned in {inputs.steps} steps of {inputs.batch_size}: validation "
+        f"accuracy {before.share * 100:.1f}% before, {after.share * 100:.1f}% after "
+        f"(N={after.n})"
+    )
+    logger.info("%s", note)
+    if after.correct < before.correct:
+        logger.warning(
+            "fine-tuning made the validation accuracy worse; lower "
+            "--fine_tune_learning_rate, or leave --fine_tune_steps out"
+        )
+    return tuned, tuned_head, note
+
+
+def take_part(
+    config: RetrainConfig, cluster: Cluster, ended: Callable[[], bool]
+) -> None:
+    """Takes part in the chief's fine-tuning until the job ends; a worker's part.
+
+    Args:
+      config: the same flags as the chief's.
+      cluster: which worker this is.
+      ended: whether the job has; may raise to tell that it failed.
+
+    Raises:
+      PoetsError: if this worker cannot take part.
+    """
+    Supervisor(folder_for(config), cluster).follow(ended)
+
+
+def _at_cut(
+    config: RetrainConfig, cut: Cut, features: Features, pool: Pool, work_dir: str
+) -> Features:
+    """Returns the features that the same images have before the last layers."""
+    folder = os.path.join(work_dir, "fine_tuning")
+    os.makedirs(folder, exist_ok=True)
+    model = engine_model(config, cut.trunk, folder)
+    trunk = cut.trunk
+    spec = replace(
+        features.spec,
+        store_url=store_url(config.bottleneck_dir, trunk.name, trunk.digest),
+        engine=model.engine,
+        model_path=model.path,
+    )
+    images = features.dataset.images
+    extraction = compute_bottlenecks(images, spec, trunk.bottleneck_size, pool)
+    logger.info("%d pictures computed up to the last layers", extraction.computed)
+    if extraction.skipped:
+        path, why = extraction.skipped[0]
+        raise StorageError(
+            f"{len(extraction.skipped)} images had a bottleneck and cannot be read "
+            f"again for fine-tuning, first {path!r}: {why}; run again"
+        )
+    every = replace(features.every, bottlenecks=extraction.matrix)
+    return replace(
+        features, backbone=trunk, spec=spec, extraction=extraction, every=every
+    )
+
+
+def _train(
+    config: RetrainConfig, inputs: Inputs, cluster: Cluster
+) -> dict[str, np.ndarray]:
+    """Returns the averaged values after the last step, by name."""
+    folder, key = folder_for(config), inputs.key()
+    step = folder.newest_step(key)
+    if step:
+        logger.info("fine-tuning: %d of %d steps were made before", step, inputs.steps)
+    if step < inputs.steps:
+        folder.write_inputs(inputs, key)
+        Supervisor(folder, cluster).lead(key, inputs.steps)
+    state = folder.read_checkpoint(key, inputs.steps)
+    folder.keep_result(key)
+    return averaged(state, inputs.steps)
+
+
+def _standard(train: Examples) -> Standard:
+    mean, spread = train.mean_and_spread()
+    scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1)
+    return Standard(mean, scale.astype(np.float32))
+
+
+def _validated(features: Features, head: Head) -> Accuracy:
+    validation = features.of_split(VALIDATION)
+    predicted = head.probabilities(validation.matrix()).argmax(axis=1)
+    return accuracy_of(predicted, validation.labels())
