@@ -220,7 +220,8 @@ def folder_for(config: RetrainConfig) -> Folder:
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Returns arrays by name as the bytes of an npz file, always the same."""
     file = io.BytesIO()
-    np.savez(file, **{name: arrays[name] for name in sorted(arrays)})
+    by_name: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
+    np.savez(file, **by_name)
     return file.getvalue()
 
 

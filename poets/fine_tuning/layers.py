@@ -30,6 +30,7 @@ from poets.runtime import tf, v1
 KERNEL_OPS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
 FEATURES_NAME = "fine_tuning/features"
 CUT_NAME = "fine_tuning/cut"
+RUN_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Tail:
         }
 
     def apply(self, features: Any, values: Mapping[str, Any]) -> Any:
-        """Adds the last layers to the current graph.
+        """Adds the last layers to the current graph, or function.
 
         Args:
           features: float32 [N, F].
@@ -87,6 +88,20 @@ class Tail:
             name="",
         )
         return bottleneck
+
+    def run(self, features: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns float32 [N, D] for float32 [N, F], with values for `constants`."""
+
+        @tf.function(
+            input_signature=[tf.TensorSpec([None, self.feature_size], tf.float32)],
+            autograph=False,
+        )
+        def bottlenecks(part: Any) -> Any:
+            return self.apply(part, values)
+
+        starts = range(0, len(features), RUN_AT_ONCE)
+        parts = [bottlenecks(features[i : i + RUN_AT_ONCE]).numpy() for i in starts]
+        return np.concatenate(parts)
 
 
 @dataclass(frozen=True)

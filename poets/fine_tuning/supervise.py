@@ -26,6 +26,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ LOOK_EVERY_S = 1.0
 
 TELL_EVERY_S = 30.0
 WAIT_S = 600.0
-"""How long worker 0 waits for the others: a scheduler may take minutes to restart one."""
+"""How long worker 0 waits for the others, which may just be restarted elsewhere."""
 
 START_S = 300.0
 """What a child may take to import TensorFlow, find the others and make a step."""
@@ -97,7 +98,7 @@ class Supervisor:
                     f"its processes, then run again: it goes on from {step}"
                 )
             generation = self._gather(key, step)
-            self._run(generation, lambda now=generation: self._is_current(now))
+            self._run(generation, partial(self._is_current, generation))
 
     def follow(self, ended: Callable[[], bool]) -> None:
         """Takes part in every generation until the job has ended; a worker's part.
@@ -113,7 +114,7 @@ class Supervisor:
                     generation = self._folder.read_json(GENERATION)
                     if generation and nonce in generation["nonces"]:
                         number = generation["number"]
-                        self._run(generation, lambda now=number: self._is_at(now))
+                        self._run(generation, partial(self._is_at, number))
                         break
                     time.sleep(LOOK_EVERY_S)
         finally:

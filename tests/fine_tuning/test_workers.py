@@ -1,0 +1,167 @@
+"""Real workers with real children: the same result from any number, after any kill."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from poets.cluster import Cluster
+from poets.errors import PoetsError
+from poets.fine_tuning import supervise
+from poets.fine_tuning.files import Folder
+from poets.fine_tuning.supervise import Supervisor
+from tests.fine_tuning import network
+from tests.retraining import children_of, is_running
+
+WORKER = Path(__file__).with_name("worker.py")
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 120
+
+
+def shared(path, **more):
+    """Returns a folder with inputs in it, and their key."""
+    folder, inputs = Folder(str(path)), network.inputs(**more)
+    key = inputs.key()
+    folder.write_inputs(inputs, key)
+    return folder, key
+
+
+def start(folder, key, steps, worker=0, workers=1, every_s=1000.0):
+    return subprocess.Popen(
+        [
+            *(sys.executable, str(WORKER), folder.url, key),
+            *map(str, (steps, worker, workers, every_s)),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*workers):
+    for worker in workers:
+        _, errors = worker.communicate(timeout=TIMEOUT_S)
+        assert worker.returncode == 0, errors
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The state after 12 steps of 8, made by one worker that nobody disturbed."""
+    folder, key = shared(tmp_path_factory.mktemp("alone"))
+    finish(start(folder, key, 12))
+    return folder.read_checkpoint(key, 12)
+
+
+def assert_same(found, expected, atol=0.0):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert np.allclose(found[name], value, rtol=0, atol=atol), name
+
+
+def test_two_workers_are_one_with_twice_the_batch(alone, tmp_path):
+    """8 examples a step, of which each worker takes 4."""
+    folder, key = shared(tmp_path)
+    workers = [start(folder, key, 12, worker, 2) for worker in range(2)]
+    finish(*workers)
+    assert_same(folder.read_checkpoint(key, 12), alone, atol=1e-5)
+    assert not list(tmp_path.glob("reg-1.json"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_killed_child_goes_on_from_its_checkpoint(alone, tmp_path, seed, wait_until):
+    folder, key = shared(tmp_path)
+    after = random.Random(seed).randint(1, 11)
+    worker = start(folder, key, 12, every_s=0)
+    wait_until(lambda: folder.newest_step(key) >= after, TIMEOUT_S, poll_s=0.001)
+    for child in children_of(worker.pid):
+        os.kill(child, signal.SIGKILL)
+    finish(worker)
+    assert_same(folder.read_checkpoint(key, 12), alone)
+
+
+def test_a_killed_worker_takes_its_child_with_it_and_goes_on(
+    alone, tmp_path, wait_until
+):
+    folder, key = shared(tmp_path)
+    worker = start(folder, key, 12, every_s=0)
+    wait_until(lambda: folder.newest_step(key) >= 3, TIMEOUT_S, poll_s=0.001)
+    children = children_of(worker.pid)
+    worker.kill()
+    worker.communicate(timeout=TIMEOUT_S)
+    wait_until(lambda: not any(map(is_running, children)))
+    finish(start(folder, key, 12))
+    assert_same(folder.read_checkpoint(key, 12), alone)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("part", ["child", "worker"])
+def test_a_lost_one_of_two_is_restarted_and_both_go_on(
+    tmp_path, wait_until, lost, part
+):
+    folder, key = shared(tmp_path / "two", steps=300)
+    workers = [start(folder, key, 300, worker, 2, 0) for worker in range(2)]
+    wait_until(lambda: folder.newest_step(key) >= 5, TIMEOUT_S, poll_s=0.001)
+    if part == "worker":
+        workers[lost].kill()
+        workers[lost].communicate(timeout=TIMEOUT_S)
+        workers[lost] = start(folder, key, 300, lost, 2, 0)
+    else:
+        for child in children_of(workers[lost].pid):
+            os.kill(child, signal.SIGKILL)
+    finish(*workers)
+    assert folder.read_json("generation.json")["number"] > 1
+    undisturbed, same_key = shared(tmp_path / "one", steps=300)
+    assert same_key == key
+    finish(start(undisturbed, key, 300))
+    expected = undisturbed.read_checkpoint(key, 300)
+    assert_same(folder.read_checkpoint(key, 300), expected, atol=2e-3)
+
+
+def test_a_finished_one_is_not_made_again(tmp_path, monkeypatch):
+    folder, key = shared(tmp_path)
+    finish(start(folder, key, 12))
+    monkeypatch.setattr(supervise, "_Child", None)
+    Supervisor(folder, Cluster()).lead(key, 12)
+    assert folder.newest_step(key) == 12
+
+
+def test_a_worker_that_does_not_come_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervise, "WAIT_S", 0.5)
+    folder, key = shared(tmp_path)
+    with pytest.raises(
+        PoetsError,
+        match=r"fine-tuning waits for worker 1, worker 2 of 3 workers, which did not "
+        r"come to '.*' within 0.5 s; see their logs, or run with fewer workers",
+    ):
+        Supervisor(folder, Cluster(num_workers=3)).lead(key, 12)
+
+
+def test_no_progress_ends_with_what_ended_the_child(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervise, "ATTEMPTS", 2)
+    monkeypatch.setattr(supervise.sys, "executable", "/bin/false")
+    folder, key = shared(tmp_path)
+    with pytest.raises(
+        PoetsError,
+        match=r"fine-tuning was started 2 times from step 0 and did not get on, last: "
+        r"a process ended by exit code 1; look for what ends its processes",
+    ):
+        Supervisor(folder, Cluster()).lead(key, 12)
+
+
+def test_a_loss_that_is_not_finite_is_told_at_once(tmp_path):
+    inputs = network.inputs()
+    features = inputs.features.copy()
+    features[:] = np.nan
+    folder, key = shared(tmp_path, features=features)
+    with pytest.raises(
+        PoetsError,
+        match="no finite cross entropy at step 0: nan; lower --fine_tune_learning_rate",
+    ):
+        Supervisor(folder, Cluster()).lead(key, 12)
