@@ -49,7 +49,7 @@ WAIT_S = 600.0
 START_S = 300.0
 """What a child may take to import TensorFlow, find the others and make a step."""
 
-SILENT_S = 120.0
+SILENT_S = 300.0
 """A child that has begun and says nothing for so long hangs."""
 
 CHECKPOINT_EVERY_S = 20.0
@@ -87,7 +87,7 @@ class Supervisor:
         while (step := self._folder.newest_step(key)) < steps:
             attempts = attempts + 1 if step == newest else 1
             newest = step
-            if attempts > 1:
+            if self._death:
                 logger.warning(
                     "fine-tuning goes on from step %d: %s", step, self._death
                 )

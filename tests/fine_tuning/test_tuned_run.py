@@ -1,0 +1,265 @@
+"""A whole job: without fine-tuning as ever, with it exported as it was trained."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from poets.backbones import load_backbone
+from poets.classifier import load_classifier
+from poets.errors import ConfigError
+from poets.fine_tuning import tune
+from poets.flags import FIELDS, config_from_args
+from poets.runtime import tf, v1
+from tests import retraining
+from tests.models import write_inception_archive
+from tests.retraining import children_of
+
+ROOT = Path(__file__).parents[2]
+MOBILENET = {"architecture": "mobilenet_0.25_128", "saved_model_dir": ""}
+TUNED = {
+    "architecture": "mobilenet_0.25_128",
+    "fine_tune_steps": 12,
+    "fine_tune_batch_size": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return retraining.write_images(tmp_path_factory.mktemp("tuned") / "images")
+
+
+@pytest.fixture(scope="module")
+def run(images, model_dir, tmp_path_factory):
+    """Runs the job on one feature store; returns its log lines and metrics."""
+    store = tmp_path_factory.mktemp("store")
+
+    def start(out, **flags):
+        flags = {"bottleneck_dir": str(store), "model_dir": str(model_dir), **flags}
+        lines = retraining.retrain(out, images, **flags)
+        return lines, json.loads((out / "metrics.json").read_text())
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def plain(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("plain")
+    run(out, **MOBILENET)
+    return out
+
+
+@pytest.fixture(scope="module")
+def tuned(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("fine_tuned")
+    lines, metrics = run(out, **TUNED, saved_model_dir=str(out / "saved_model"))
+    return out, lines, metrics
+
+
+def constants(path):
+    graph_def = v1.GraphDef.FromString(path.read_bytes())
+    return {
+        node.name: tf.make_ndarray(node.attr["value"].tensor)
+        for node in graph_def.node
+        if node.op == "Const"
+    }
+
+
+def test_without_steps_nothing_changes(run, plain, tmp_path):
+    flags = {"fine_tune_layers": 5, "fine_tune_learning_rate": 0.5}
+    run(tmp_path, **MOBILENET, fine_tune_steps=0, **flags)
+    for name in ("retrained_graph.pb", "retrained_graph.tflite", "split.csv"):
+        assert (tmp_path / name).read_bytes() == (plain / name).read_bytes()
+
+
+def test_only_the_last_layers_and_the_head_change(plain, tuned):
+    before = constants(plain / "retrained_graph.pb")
+    after = constants(tuned[0] / "retrained_graph.pb")
+    assert before.keys() == after.keys()
+    # The look-alike's normalisation is folded into a BiasAdd, which is trained.
+    inside = "MobilenetV1/MobilenetV1/Conv2d_13"
+    changed = {n for n in before if not np.array_equal(before[n], after[n])}
+    assert changed == {
+        "MobilenetV1/Conv2d_13_depthwise/depthwise_weights",
+        "MobilenetV1/Conv2d_13_pointwise/weights",
+        f"{inside}_depthwise/BatchNorm/batchnorm/sub",
+        f"{inside}_pointwise/BatchNorm/batchnorm/sub",
+        "MobilenetV1/Logits/Conv2d_1c_1x1/weights",
+        "MobilenetV1/Logits/Conv2d_1c_1x1/biases",
+        "final_training_ops/weights",
+        "final_training_ops/biases",
+    }
+
+
+def test_every_export_answers_as_the_fine_tuned_network(tuned, images):
+    out, _, metrics = tuned
+    names = {"retrained_graph.pb", "retrained_graph.tflite", "saved_model"}
+    assert set(metrics["exports"]) == names
+    for export in metrics["exports"].values():
+        assert export["checked_images"] > 0
+        assert export["max_score_difference"] < 1e-3
+    classifier = load_classifier(str(out / "retrained_graph.pb"))
+    rows = csv.DictReader(io.StringIO((out / "split.csv").read_text(), newline=""))
+    for row in list(rows)[::9]:
+        (scores,) = classifier.predict([(images / row["path"]).read_bytes()])
+        assert scores.max() == pytest.approx(float(row["score"]), abs=1e-3)
+
+
+def test_metrics_say_what_was_done(tuned, plain):
+    _, lines, metrics = tuned
+    (note,) = metrics["notes"]
+    assert note.startswith(
+        "the last 3 layers of mobilenet_0.25_128 were fine-tuned in 12 steps of 20: "
+        "validation accuracy "
+    )
+    assert note in lines
+    earlier = json.loads((plain / "metrics.json").read_text())
+    digest = metrics["model"]["backbone_digest"]
+    assert digest != earlier["model"]["backbone_digest"]
+    assert metrics["duration_s"]["fine_tuning"] > 0
+    assert metrics["flags"]["fine_tune_steps"] == 12
+
+
+def test_a_second_run_finds_all_of_it_done(run, tuned, tmp_path):
+    lines, _ = run(tmp_path, **TUNED, saved_model_dir=str(tuned[0] / "saved_model"))
+    assert "0 pictures computed up to the last layers" in lines
+
+
+@pytest.mark.parametrize(
+    ("flags", "layers"),
+    [
+        ({"flip_left_right": True, "augmentations": 1}, 3),
+        ({"class_weights": "balanced"}, 1),
+        ({"seed": 3}, 28),
+    ],
+)
+def test_it_goes_with_what_the_head_is_trained_with(run, tmp_path, flags, layers):
+    small = {"fine_tune_steps": 2, "fine_tune_batch_size": 4}
+    _, metrics = run(tmp_path, **MOBILENET, **small, fine_tune_layers=layers, **flags)
+    assert f"the last {layers} layers" in metrics["notes"][0]
+
+
+def test_inception_of_2015_is_fine_tuned(run, tmp_path):
+    write_inception_archive(tmp_path)
+    flags = {**TUNED, "architecture": "inception_v3", "model_dir": str(tmp_path)}
+    _, metrics = run(tmp_path / "out", **flags, fine_tune_layers=2)
+    assert metrics["exports"]["retrained_graph.pb"]["max_score_difference"] < 1e-3
+
+
+def test_a_saved_model_is_fine_tuned(run, tmp_path):
+    class Network(tf.Module):
+        def __init__(self):
+            super().__init__()
+            random = tf.random.Generator.from_seed(0)
+            self.kernels = [
+                tf.Variable(random.normal([3, 3, 3, 8]) * 0.2),
+                tf.Variable(random.normal([3, 3, 8, 12]) * 0.2),
+            ]
+
+        @tf.function(
+            input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.float32)],
+            autograph=False,
+        )
+        def call(self, images):
+            for kernel in self.kernels:
+                images = tf.nn.relu(tf.nn.conv2d(images, kernel, 2, "SAME"))
+            return {"features": tf.reduce_mean(images, [1, 2])}
+
+    network = Network()
+    handle = str(tmp_path / "network")
+    tf.saved_model.save(network, handle, {"serving_default": network.call})
+    flags = {**TUNED, "architecture": None, "tfhub_module": handle}
+    _, metrics = run(tmp_path / "out", **flags, fine_tune_layers=1)
+    assert metrics["notes"][0].startswith(f"the last 1 layers of {handle}")
+    with pytest.raises(ConfigError, match="--fine_tune_layers=3: .* has 2 layers with"):
+        run(tmp_path / "out", **flags, fine_tune_layers=3)
+
+
+def test_a_killed_job_goes_on_and_ends_in_the_same(
+    images, model_dir, tmp_path, wait_until
+):
+    flags = retraining.flags_for(tmp_path / "out", images, **TUNED)
+    flags |= {
+        "model_dir": str(model_dir),
+        "fine_tune_steps": 200,
+        "saved_model_dir": "",
+    }
+    words = [f"--{flag}={value}" for flag, value in flags.items()]
+    command = [sys.executable, "-m", "poets", "retrain", *words]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as job:
+        for line in job.stderr:
+            if "fine-tuning step 40" in line:
+                break
+        children = children_of(job.pid)
+        job.kill()
+    assert not (tmp_path / "out" / "retrained_graph.pb").exists()
+    wait_until(lambda: not any(map(retraining.is_running, children)))
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    again = {k: flags[k] for k in ("model_dir", "saved_model_dir", "fine_tune_steps")}
+    retraining.retrain(tmp_path / "whole", images, **{**TUNED, **again})
+    for name in ("retrained_graph.pb", "split.csv"):
+        found = (tmp_path / "out" / name).read_bytes()
+        assert found == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "why"),
+    [
+        ("scattering_96", "its filters are computed, not trained; use another network"),
+        (
+            "mobilenet_0.25_128_quantized",
+            "trained weights would be of 8 bits no more; use mobilenet_0.25_128",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_with_the_flags(architecture, why):
+    args = {"image_dir": "x", "architecture": architecture}
+    config_from_args(args)
+    with pytest.raises(ConfigError) as caught:
+        config_from_args({**args, "fine_tune_steps": 1})
+    assert str(caught.value) == (
+        f"wrong flags: --architecture={architecture!r} cannot be fine-tuned: {why}, or "
+        "leave --fine_tune_steps out"
+    )
+
+
+def test_too_many_layers_are_refused_before_the_work(run, tmp_path):
+    with pytest.raises(
+        ConfigError,
+        match="--fine_tune_layers=29: mobilenet_0.25_128 has 28 layers with weights",
+    ):
+        run(
+            tmp_path,
+            **TUNED,
+            fine_tune_layers=29,
+            bottleneck_dir=str(tmp_path / "store"),
+        )
+    assert not list((tmp_path / "store").rglob("*.parquet"))
+
+
+def test_features_that_do_not_fit_into_memory_are_refused(monkeypatch, model_dir):
+    args = {"image_dir": "x", "model_dir": str(model_dir), **TUNED}
+    args["architecture"] = "mobilenet_0.25_128"
+    config = config_from_args(args)
+    backbone = load_backbone(config)
+    monkeypatch.setattr(tune, "memory_bytes", lambda: tune.CHIEF_BYTES + 2**30)
+    assert tune.plan(config, backbone, 10_000)
+    with pytest.raises(
+        ConfigError,
+        match=r"--fine_tune_layers=3: 100000 pictures have 4096 features each before "
+        r"the last layers of mobilenet_0.25_128, which takes 4.6 GiB of memory; found "
+        r"room for 1.0 GiB; give fewer layers or more memory",
+    ):
+        tune.plan(config, backbone, 100_000)
+
+
+def test_it_is_off_by_default():
+    assert FIELDS["fine_tune_steps"].default == 0
