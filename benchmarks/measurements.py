@@ -155,6 +155,7 @@ class Bench:
         image_dir: Path | None = None,
         learning_rate: float = 0.01,
         split_seed: int = 0,
+        fine_tune_steps: int = 0,
         what: str = "run",
     ) -> Ours:
         """Runs the product.
@@ -166,6 +167,7 @@ class Bench:
           image_dir: other photographs than those of the case.
           learning_rate: a flag.
           split_seed: a flag.
+          fine_tune_steps: a flag.
           what: names the folder of the run; runs of one name share a feature store.
         """
         found = self.inputs(case)
@@ -192,6 +194,7 @@ class Bench:
                 f"--how_many_training_steps={steps}",
                 f"--learning_rate={learning_rate}",
                 f"--split_seed={split_seed}",
+                f"--fine_tune_steps={fine_tune_steps}",
             ],
             self._log(f"ours_{what}", case),
         )

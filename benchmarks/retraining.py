@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.accuracy import Score, plain_sgd, read_bottlenecks, read_split
+from benchmarks.fine_tuning import fine_tuning
 from benchmarks.inputs import FULL, SMALL, photographs, write_many
 from benchmarks.measurements import Bench, median_s
 from benchmarks.storage import hdfs
@@ -172,5 +173,15 @@ def accuracy(bench: Bench) -> Iterator[Row]:
 
 SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     section.__name__: section
-    for section in (bottlenecks, runs, memory, label, accuracy, sweep, hdfs, workers)
+    for section in (
+        bottlenecks,
+        runs,
+        memory,
+        label,
+        accuracy,
+        fine_tuning,
+        sweep,
+        hdfs,
+        workers,
+    )
 }

@@ -45,6 +45,17 @@ def test_every_worker_has_its_own_number_and_one_is_chief():
     assert [cluster.name for cluster in clusters if cluster.is_chief] == ["worker:0"]
 
 
+def test_a_task_knows_by_which_name_others_reach_it():
+    assert cluster_of(server_of("worker", 1, worker=2)).host == "host"
+    tf_config = {
+        "cluster": {"chief": ["job-chief-0.job:2222"], "worker": ["[fd00::7]:2222"]},
+        "task": {"type": "worker", "index": 0},
+    }
+    environ = {"TF_CONFIG": json.dumps(tf_config)}
+    assert cluster_of(None, environ).host == "[fd00::7]"
+    assert cluster_of(None, {}).host == ""
+
+
 @pytest.mark.parametrize("job", ["chief", "master"])
 def test_a_chief_job_comes_before_the_workers(job):
     assert cluster_of(server_of(job, 0, **{job: 1, "worker": 2})).is_chief

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from poets import machine
-from poets.machine import room_for_processes
+from poets.machine import memory_bytes, room_for_processes
 
 CORES = len(os.sched_getaffinity(0))
 GB = 2**30
@@ -50,3 +50,17 @@ def test_without_a_limit_every_core_has_a_process(tmp_path, files):
 def test_the_least_of_cores_share_and_memory_counts(tmp_path, monkeypatch, files, room):
     monkeypatch.setattr(machine, "_cores", lambda: 64)
     assert room_for_processes(root_with(tmp_path, files)) == room
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"memory.max": str(GB)}, GB),
+        ({"memory/memory.limit_in_bytes": str(GB // 2)}, GB // 2),
+        ({"memory.max": "max"}, None),
+        ({"memory.max": "9223372036854771712"}, None),
+    ],
+)
+def test_memory_is_the_groups_or_else_the_machines(tmp_path, files, limit):
+    machines = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert memory_bytes(root_with(tmp_path, files)) == (limit or machines)

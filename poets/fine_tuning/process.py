@@ -155,7 +155,8 @@ def main() -> None:
             say({"failed": str(error)})
             code = 1
         except tf.errors.OpError as error:
-            print(f"{type(error).__name__}: {error.message}", file=sys.stderr)
+            first = error.message.partition("\n")[0]
+            print(f"{type(error).__name__}: {first}", file=sys.stderr)
             code = LOST_CLUSTER
     # TensorFlow's own end waits for workers that may be gone.
     sys.stderr.flush()

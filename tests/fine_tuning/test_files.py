@@ -78,3 +78,4 @@ def test_workers_with_the_same_flags_share_a_folder():
     assert url() == url()
     assert url().startswith("/shared/fine_tuning-")
     assert url(seed=1) != url()
+    assert url(kerberos_keytab="/sandbox/1/keytab") == url()
