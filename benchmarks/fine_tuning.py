@@ -1,4 +1,4 @@
-"""What training the last layers of the backbone, too, adds to a head that has converged.
+"""What training the backbone's last layers adds to a head that has converged.
 
 The same job runs with and without `--fine_tune_steps` on each split; all other flags
 are at their defaults. Right answers of all splits are added up. The second case has
