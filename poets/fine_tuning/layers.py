@@ -262,11 +262,18 @@ class _Network:
     def _sorted(self) -> list[str]:
         """Returns all nodes, each after those it is computed from."""
         order: dict[str, None] = {}
+        begun: set[str] = set()
         waiting = [self._backbone.bottleneck_name]
         while waiting:
             name = waiting[-1]
             missing = [g for g in self._given(name) if g not in order]
             if missing:
+                begun.add(name)
+                if not begun.isdisjoint(missing):
+                    raise ModelError(
+                        f"{self._backbone.name} cannot be fine-tuned: its graph has a "
+                        f"loop through {name!r}; leave --fine_tune_steps out"
+                    )
                 waiting.extend(missing)
             else:
                 order[waiting.pop()] = None

@@ -1,10 +1,12 @@
 """The cut before the last layers loses nothing, whatever the network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from poets.backbones import load_backbone
-from poets.errors import ConfigError
+from poets.errors import ConfigError, ModelError
 from poets.fine_tuning.layers import cut_before_last, with_constants
 from poets.flags import config_from_args
 from poets.runtime import v1
@@ -100,3 +102,17 @@ def test_other_constants_make_another_network_of_the_same_form(small):
     assert [node.name for node in v1.GraphDef.FromString(other.graph).node] == [
         node.name for node in nodes
     ]
+
+
+def test_a_graph_with_a_loop_is_refused(small):
+    graph_def = v1.GraphDef.FromString(small.graph)
+    again = graph_def.node.add(name="again", op="NextIteration", input=["bottleneck"])
+    again.attr["T"].type = 1
+    (node,) = (node for node in graph_def.node if node.name == "bottleneck")
+    node.input[0] = "again"
+    looped = replace(small, graph=graph_def.SerializeToString())
+    with pytest.raises(
+        ModelError,
+        match="small cannot be fine-tuned: its graph has a loop through 'again'; leave",
+    ):
+        cut_before_last(looped, 1)

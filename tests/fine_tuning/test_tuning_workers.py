@@ -187,3 +187,16 @@ def test_a_loss_that_is_not_finite_is_told_at_once(tmp_path):
         match=r"no finite cross entropy at step \d: nan; lower --fine_tune_learn",
     ):
         Supervisor(folder, Cluster()).lead(key, 12)
+
+
+def test_a_disk_that_is_full_is_told_at_once(small_disk):
+    folder, key = shared(small_disk / "shared")
+    left = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    with (small_disk / "filler").open("wb") as filler:
+        filler.write(bytes(left - 8192))
+    with pytest.raises(
+        PoetsError,
+        match=r"cannot write '.*checkpoint-\w+-\d+.npz': no space left on device",
+    ):
+        Supervisor(folder, Cluster(), checkpoint_every_s=0).lead(key, 12)
+    assert folder.newest_step(key) == 0
