@@ -224,13 +224,6 @@ class Supervisor:
                         return
             self._death = child.death()
 
-    @property
-    def _last_death(self) -> str:
-        return self.__dict__.get("death", "it was ended from outside")
-
-    def _set_death(self, why: str) -> None:
-        self.__dict__["death"] = why
-
 
 class _Child:
     """A running `poets.fine_tuning.process`; it is ended with the body."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from poets.backbones import Backbone
 from poets.bottlenecks.compute import compute_bottlenecks
+from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.models import engine_model
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.store import store_url
@@ -70,7 +71,7 @@ def fine_tune(
     features: Features,
     train: Examples,
     head: Head,
-    pool: Pool,
+    pool: Pool | Crew,
     work_dir: str,
     cluster: Cluster = ALONE,
 ) -> tuple[Features, Head, str]:
@@ -153,7 +154,11 @@ def take_part(
 
 
 def _at_cut(
-    config: RetrainConfig, cut: Cut, features: Features, pool: Pool, work_dir: str
+    config: RetrainConfig,
+    cut: Cut,
+    features: Features,
+    pool: Pool | Crew,
+    work_dir: str,
 ) -> Features:
     """Returns the features that the same images have before the last layers."""
     folder = os.path.join(work_dir, "fine_tuning")

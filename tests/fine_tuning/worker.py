@@ -14,7 +14,9 @@ from poets.fine_tuning.supervise import Supervisor
 
 if __name__ == "__main__":
     folder, key, steps, worker, workers, every_s = sys.argv[1:]
-    cluster = Cluster("worker", int(worker), int(worker), int(workers), "127.0.0.1")
+    cluster = Cluster(
+        "worker", int(worker), int(worker), int(workers), host="127.0.0.1"
+    )
     supervisor = Supervisor(Folder(folder), cluster, float(every_s))
     ended = Path(folder) / "ended"
     if cluster.is_chief:
