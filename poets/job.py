@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from poets.bottlenecks.crew import Crew
@@ -20,6 +21,7 @@ from poets.bottlenecks.pool import Pool
 from poets.cluster import Cluster, cluster_of
 from poets.config import RetrainConfig
 from poets.errors import ConfigError
+from poets.fine_tuning import ACTIVITY
 from poets.flags import config_from_args
 from poets.machine import room_for_processes
 from poets.preflight import check_shared, check_worker, preflight
@@ -83,10 +85,16 @@ def _lead(config: RetrainConfig, cluster: Cluster) -> None:
 
 
 def _follow(config: RetrainConfig, cluster: Cluster) -> None:
-    """Computes bottlenecks with the chief until the job is done."""
+    """Works with the chief until the job is done."""
     check_worker(config)
+
+    def fine_tune(over: Callable[[], bool]) -> None:
+        from poets.fine_tuning.tune import take_part  # TensorFlow, only if asked for
+
+        take_part(config, cluster, over)
+
     with Pool(config.processes or room_for_processes()) as pool:
-        Follower(cluster, config, pool).follow()
+        Follower(cluster, config, pool, {ACTIVITY: fine_tune}).follow()
 
 
 def run(config: RetrainConfig) -> None:

@@ -20,7 +20,6 @@ from poets.backbones import Backbone
 from poets.bottlenecks.compute import Extraction
 from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.pool import Pool
-from poets.cluster import ALONE, Cluster
 from poets.config import RetrainConfig
 from poets.dataset import Dataset
 from poets.errors import StorageError
@@ -70,19 +69,13 @@ class Durations(dict[str, float]):
             self["total"] = now - self._started
 
 
-def retrain(
-    config: RetrainConfig,
-    dataset: Dataset,
-    pool: Pool | Crew,
-    cluster: Cluster = ALONE,
-) -> None:
+def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool | Crew) -> None:
     """Runs the whole job and publishes its results.
 
     Args:
       config: the flags.
       dataset: the labelled images, as `preflight` found them.
       pool: the processes that compute bottlenecks, here or of all workers.
-      cluster: the workers that take part in fine-tuning.
 
     Raises:
       PoetsError: if it cannot be done; earlier results are unchanged then.
@@ -109,7 +102,7 @@ def retrain(
         if cut:
             with durations.phase("fine_tuning"):
                 features, head, note = fine_tune(
-                    config, cut, features, train, head, pool, work_dir, cluster
+                    config, cut, features, train, head, pool, work_dir
                 )
             notes.append(note)
         publish(config, features, head, steps, claim, work_dir, durations, notes)

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from poets.bottlenecks import status
 from poets.bottlenecks.member import Member, offer_model
@@ -51,6 +51,7 @@ class Crew:
     """
 
     def __init__(self, cluster: Cluster, config: RetrainConfig) -> None:
+        self.cluster = cluster
         self._board = Board(job_url(config, cluster.num_workers))
         self._num_workers = cluster.num_workers
         self._results_url = folder_of(config.output_graph)
@@ -60,6 +61,7 @@ class Crew:
             "attempt": self._attempt,
             "state": "working",
             "plan": None,
+            "activity": None,
         }
         self._plans = self._beats = 0
         self._superseded = False
@@ -123,6 +125,20 @@ class Crew:
         self._pool = self._stack.enter_context(Pool(processes))
         self._stack.enter_context(self._member)
         self._heart.start()
+
+    @contextlib.contextmanager
+    def together(self, activity: str) -> Iterator[None]:
+        """Asks the other workers to take part in something else than a plan.
+
+        with crew.together("fine_tuning"):
+            ...                      # every worker does its part of it, by its name
+
+        Raises:
+          StorageError: if the job's folder cannot be written.
+        """
+        self._post(activity=activity)
+        yield
+        self._post(activity=None)
 
     def run(
         self,

@@ -1,6 +1,7 @@
 """A worker that is not the chief: it computes its share of each plan, and waits.
 
     wait for the chief ──> a plan ──> compute ──> wait ──> ... ──> done | failed
+                       └─> an activity that the job knows by its name
 
 What the chief's file said when this worker came counts only once it changes: it may be
 that of a job that has ended. Nothing here needs TensorFlow, the list of images or the
@@ -12,6 +13,7 @@ import logging
 import random
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from poets.bottlenecks.member import Member, fetch_model
@@ -37,6 +39,10 @@ DONE_GRACE_S = 60.0
 another run of it to begin."""
 
 
+Activity = Callable[[Callable[[], bool]], None]
+"""Takes part until the function it is given tells, or raises, that it is over."""
+
+
 class ChiefError(PoetsError):
     """The chief has failed, or is gone."""
 
@@ -52,6 +58,7 @@ class Follower:
       cluster: which worker.
       config: the flags, the same as the chief's.
       pool: the processes.
+      activities: what the chief may ask for besides plans, by name.
       done_grace_s: see DONE_GRACE_S.
     """
 
@@ -60,6 +67,7 @@ class Follower:
         cluster: Cluster,
         config: RetrainConfig,
         pool: Pool,
+        activities: Mapping[str, Activity] | None = None,
         done_grace_s: float = DONE_GRACE_S,
     ) -> None:
         self._name = cluster.name
@@ -68,6 +76,7 @@ class Follower:
         self._done_grace_s = done_grace_s
         self._image_dir = config.image_dir
         self._pool = pool
+        self._activities = activities or {}
         self._board = Board(job_url(config, cluster.num_workers))
         self._member = Member(self._board, cluster.worker_index)
         self._watch = Watch()
@@ -86,14 +95,29 @@ class Follower:
         logger.info("%s: waiting for the chief in %s", self._name, self._board.url)
         with self._member, tempfile.TemporaryDirectory(prefix="poets-") as work_dir:
             while not self._ended():
-                plan = self._record.get("plan") if self._follows() else None
-                if plan and plan != finished:
+                plan, activity = self._asked()
+                if activity in self._activities:
+                    self._take_part(activity)
+                elif plan and plan != finished:
                     finished = plan if self._work(plan, work_dir) else None
                 else:
                     time.sleep(self._pause_s)
 
     def _follows(self) -> bool:
         return self._watch.changes > 0
+
+    def _asked(self) -> tuple[Any, Any]:
+        """Returns the plan and the activity that the chief asks for, or None."""
+        if not self._follows():
+            return None, None
+        return self._record.get("plan"), self._record.get("activity")
+
+    def _take_part(self, activity: str) -> None:
+        def over() -> bool:
+            return self._ended() or self._asked()[1] != activity
+
+        logger.info("%s: takes part in %s", self._name, activity)
+        self._activities[activity](over)
 
     def _see(self) -> float:
         """Reads the chief's file; returns for how long it has not changed."""

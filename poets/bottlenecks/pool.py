@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Protocol
 
 from poets.bottlenecks.process import Spec, Task
 from poets.bottlenecks.store import part_stem
+from poets.cluster import ALONE
 from poets.errors import PoetsError
 
 logger = logging.getLogger(__name__)
@@ -164,6 +165,9 @@ class Pool:
         unread = pool.run(spec, chunks, advance)
     """
 
+    cluster = ALONE
+    """The workers that these are the processes of."""
+
     def __init__(self, processes: int) -> None:
         """Starts `processes` processes, 1 or more."""
         self.processes = processes
@@ -180,6 +184,10 @@ class Pool:
     def alone(self) -> "Pool":
         """The processes of this machine."""
         return self
+
+    def together(self, activity: str) -> contextlib.AbstractContextManager[None]:
+        """Asks the other workers, of whom there are none, to take part in it."""
+        return contextlib.nullcontext()
 
     def run(
         self,

@@ -12,3 +12,6 @@ worker, `files` is what they share, `steps` the arithmetic.
 
 The result is a frozen backbone like any other, with other constants, and a head.
 """
+
+ACTIVITY = "fine-tuning"
+"""What the chief asks the other workers to take part in."""

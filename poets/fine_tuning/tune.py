@@ -20,11 +20,12 @@ from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.models import engine_model
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.store import store_url
-from poets.cluster import ALONE, Cluster
+from poets.cluster import Cluster
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, StorageError
 from poets.evaluate import Accuracy, accuracy_of
 from poets.features import Features, training_examples
+from poets.fine_tuning import ACTIVITY
 from poets.fine_tuning.files import Inputs, folder_for
 from poets.fine_tuning.layers import Cut, cut_before_last, with_constants
 from poets.fine_tuning.steps import Standard, averaged
@@ -73,7 +74,6 @@ def fine_tune(
     head: Head,
     pool: Pool | Crew,
     work_dir: str,
-    cluster: Cluster = ALONE,
 ) -> tuple[Features, Head, str]:
     """Trains the last layers of a backbone together with its head; the chief's part.
 
@@ -83,9 +83,8 @@ def fine_tune(
       features: of the whole network.
       train: what the head was trained on.
       head: the trained head.
-      pool: computes what the store lacks.
+      pool: computes what the store lacks; its workers call `take_part`.
       work_dir: local folder that lives as long as the run.
-      cluster: the workers; the others call `take_part`.
 
     Returns:
       The features of the fine-tuned network, its head, and a sentence for
@@ -108,11 +107,11 @@ def fine_tune(
         trained=len(examples),
         label_weights=weights_of_labels(examples, len(head.biases), config),
         steps=config.fine_tune_steps,
-        batch_size=config.fine_tune_batch_size * cluster.num_workers,
+        batch_size=config.fine_tune_batch_size * pool.cluster.num_workers,
         learning_rate=config.fine_tune_learning_rate,
         seed=config.seed,
     )
-    values = _train(config, inputs, cluster)
+    values = _train(config, inputs, pool)
     constants = {name: values[name] for name in cut.tail.constants}
     bottlenecks = cut.tail.run(at_cut.every.bottlenecks, constants)
     tuned = replace(
@@ -187,7 +186,7 @@ def _at_cut(
 
 
 def _train(
-    config: RetrainConfig, inputs: Inputs, cluster: Cluster
+    config: RetrainConfig, inputs: Inputs, pool: Pool | Crew
 ) -> dict[str, np.ndarray]:
     """Returns the averaged values after the last step, by name."""
     folder, key = folder_for(config), inputs.key()
@@ -196,7 +195,8 @@ def _train(
         logger.info("fine-tuning: %d of %d steps were made before", step, inputs.steps)
     if step < inputs.steps:
         folder.write_inputs(inputs, key)
-        Supervisor(folder, cluster).lead(key, inputs.steps)
+        with pool.together(ACTIVITY):
+            Supervisor(folder, pool.cluster).lead(key, inputs.steps)
     state = folder.read_checkpoint(key, inputs.steps)
     folder.keep_result(key)
     return averaged(state, inputs.steps)

@@ -28,7 +28,7 @@ def main(settings, index, num_workers):
     if index:
         with Pool(1) as pool:
             grace_s = settings["done_grace_s"]
-            Follower(cluster, config, pool, grace_s).follow()
+            Follower(cluster, config, pool, done_grace_s=grace_s).follow()
         return
     with Crew(cluster, config) as crew:
         spec = Spec.from_json(settings["spec"])

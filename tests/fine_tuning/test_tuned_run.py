@@ -22,7 +22,6 @@ from tests.models import write_inception_archive
 from tests.retraining import children_of
 
 ROOT = Path(__file__).parents[2]
-JOB = Path(__file__).with_name("job.py")
 MOBILENET = {"architecture": "mobilenet_0.25_128", "saved_model_dir": ""}
 TUNED = {
     "architecture": "mobilenet_0.25_128",
@@ -219,15 +218,21 @@ def test_a_job_of_two_workers_is_one_with_twice_the_batch(
     flags = retraining.flags_for(tmp_path / "out", images, **TUNED)
     flags |= {"model_dir": str(model_dir), "fine_tune_batch_size": 10}
     flags |= {"bottleneck_dir": str(tmp_path / "store"), "saved_model_dir": ""}
-    words = [json.dumps(flags), "0", "2", str(tmp_path / "ended")]
+    flags |= {"processes": 1}
+    words = [f"--{name}={value}" for name, value in flags.items()]
     workers = []
-    for worker in "01":
-        words[1] = worker
-        command = [sys.executable, str(JOB), *words]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for worker in range(2):
+        place = {
+            "cluster": {"worker": ["localhost:1", "localhost:2"]},
+            "task": {"type": "worker", "index": worker},
+        }
+        environment = {"PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(place)}
         workers.append(
             subprocess.Popen(
-                command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+                [sys.executable, "-m", "poets", "retrain", *words],
+                env={**os.environ, **environment},
+                stderr=subprocess.PIPE,
+                text=True,
             )
         )
     for worker in workers:
