@@ -37,7 +37,8 @@ def flag(default: Any, group: str, text: str, **rules: Any) -> Any:
       **rules: `at_least`, `at_most`, `above` (numbers); `choices` (names, compared
         in lower case); `known` (how to say many choices); `required` (may not be
         empty); `or_all` (-1 is allowed and means all); `variable` (of the environment,
-        which carries the flag to the storage and to child processes).
+        which carries the flag to the storage and to child processes); `of_a_task`
+        (tasks of one job may differ in it, as they may in each `variable`).
     """
     metadata = {"group": group, "help": text, **rules}
     return dataclasses.field(default=default, metadata=metadata)
@@ -76,7 +77,10 @@ class RetrainConfig:
         "/tmp/retrain_logs", FILES, "TensorBoard events, in train/ and validation/"
     )
     model_dir: str = flag(
-        "/tmp/imagenet", FILES, "where pretrained networks are, or are downloaded to"
+        "/tmp/imagenet",
+        FILES,
+        "where pretrained networks are, or are downloaded to",
+        of_a_task=True,
     )
     bottleneck_dir: str = flag(
         "/tmp/bottleneck", FILES, "feature store, shared by all runs", required=True
@@ -204,12 +208,14 @@ class RetrainConfig:
         OURS,
         "processes that compute bottlenecks; 0: as many as cores and memory allow",
         at_least=0,
+        of_a_task=True,
     )
     chief_timeout_s: int = flag(
         600,
         OURS,
         "seconds that other workers wait for a chief that is gone to come back",
         at_least=1,
+        of_a_task=True,
     )
     verify_bottlenecks: bool = flag(
         False, OURS, "read every image again to compare it with its stored bottleneck"
@@ -225,7 +231,11 @@ class RetrainConfig:
         MODEL_URL, OURS, "where the archives of --architecture are downloaded from"
     )
     logging_verbosity: str = flag(
-        "INFO", OURS, "log level", choices=("DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+        "INFO",
+        OURS,
+        "log level",
+        choices=("DEBUG", "INFO", "WARN", "ERROR", "FATAL"),
+        of_a_task=True,
     )
 
     @property
@@ -235,6 +245,15 @@ class RetrainConfig:
             field.metadata["variable"]: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if "variable" in field.metadata and getattr(self, field.name)
+        }
+
+    @property
+    def of_the_job(self) -> dict[str, Any]:
+        """Name -> value of the flags in which all tasks of a job agree."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if not {"variable", "of_a_task"} & field.metadata.keys()
         }
 
     @property

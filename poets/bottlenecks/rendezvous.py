@@ -11,7 +11,6 @@ clock: no time of one machine is ever compared with that of another.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import logging
@@ -39,27 +38,13 @@ BEAT_S = 1.0
 KEPT = timedelta(days=1)
 """A chief writes every second: one that did not for so long is no more."""
 
-OF_A_TASK = (
-    "processes",
-    "logging_verbosity",
-    "hadoop_conf",
-    "kerberos_principal",
-    "kerberos_keytab",
-    "model_dir",
-    "chief_timeout_s",
-)
-"""Flags in which the tasks of one job may differ."""
-
 
 def job_url(config: RetrainConfig, num_workers: int) -> str:
     """Returns the folder in which the workers of a job meet.
 
     Tasks with the same flags find each other, and no others.
     """
-    flags = dataclasses.asdict(config)
-    for name in OF_A_TASK:
-        del flags[name]
-    text = json.dumps([flags, num_workers], sort_keys=True)
+    text = json.dumps([config.of_the_job, num_workers], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return join(config.bottleneck_dir, JOBS, digest)
 

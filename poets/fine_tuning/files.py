@@ -18,7 +18,7 @@ import json
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -212,12 +212,7 @@ class Folder:
 
 def folder_for(config: RetrainConfig) -> Folder:
     """Returns the folder that all workers with these flags share."""
-    result = {  # what only says who we are may differ from worker to worker
-        field.name: getattr(config, field.name)
-        for field in fields(config)
-        if "variable" not in field.metadata
-    }
-    flags = json.dumps(result, sort_keys=True)
+    flags = json.dumps(config.of_the_job, sort_keys=True)
     digest = hashlib.sha256(flags.encode()).hexdigest()[:12]
     return Folder(join(config.bottleneck_dir, f"fine_tuning-{digest}"))
 
