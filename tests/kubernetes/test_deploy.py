@@ -486,6 +486,8 @@ def test_the_image_is_not_roots_and_starts_the_job():
     assert "USER 1000:1000" in lines
     assert lines[-1] == 'ENTRYPOINT ["tini", "--", "python", "/retrain.py"]'
     assert "--require-hashes" in text
+    (base,) = re.findall(r"^ARG PYTHON=(.+)$", text, re.MULTILINE)
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
     for source in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
         assert all((ROOT / name).exists() for name in source.split())
         kept = (DEPLOY / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
