@@ -30,7 +30,7 @@ LAYERS = (  # highest first; a module imports only from the lines below its own
     {"split", "distortions", "backbones/"},
     {"dataset", "images"},
     {"flags", "runtime"},
-    {"config", "cluster", "storage/", "progress", "quiet", "machine"},
+    {"config", "cluster", "storage/", "progress", "quiet", "machine", "child"},
     {"kerberos/"},
     {"errors", "deadline"},
 )

@@ -1,37 +1,27 @@
 """Processes that compute chunks, one a core, and what to do when one dies.
 
-Plain child processes with lines of JSON, not `multiprocessing`: its spawn imports the
-host's main module again, and a DC/OS wrapper without a guard would run twice. A child
-has its next chunk while it computes one, so that it can read ahead, and goes on while
-parts are written. One that dies takes at most these chunks with it; they are tried one
-by one, and that in which it dies again is halved until the image that kills is alone,
-and that one is left out.
+A child has its next chunk while it computes one, so that it can read ahead, and goes on
+while parts are written. One that dies takes at most these chunks with it; they are
+tried one by one, and that in which it dies again is halved until the image that kills
+is alone, and that one is left out.
 """
 
 import contextlib
-import json
 import logging
-import os
 import queue
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from poets.bottlenecks.process import Spec, Task
 from poets.bottlenecks.store import part_stem
+from poets.child import Child, ChildDiedError
 from poets.cluster import ALONE
 from poets.errors import PoetsError
 
 logger = logging.getLogger(__name__)
-
-PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 
 Chunk = Sequence[Task]
 
@@ -69,26 +59,12 @@ IN_HAND = 2
 """Chunks that a process has to compute: one is computed, one is read ahead."""
 
 
-class ProcessDiedError(Exception):
-    """A process ended before it replied."""
-
-
-class Child:
-    """One process that computes chunks; it is loading when this returns."""
+class Extractor(Child):
+    """A process that computes chunks; it is loading when this returns."""
 
     def __init__(self) -> None:
-        # The child finds every module where this process found it.
-        path = os.pathsep.join([PACKAGE_PARENT, *filter(None, sys.path)])
+        super().__init__("poets.bottlenecks.process", {"OMP_NUM_THREADS": "1"})
         self._spec: Spec | None = None
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "poets.bottlenecks.process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            encoding="utf-8",
-        )
 
     def prepare(self, spec: Spec) -> None:
         """Loads what a spec names, unless it is loaded.
@@ -99,62 +75,33 @@ class Child:
         if spec == self._spec:
             return
         try:
-            self._send({"spec": spec.to_json()})
-            self.receive()
-        except ProcessDiedError as death:
+            self.send({"spec": spec.to_json()})
+            self.reply()
+        except ChildDiedError as death:
             raise PoetsError(
                 f"a process that computes bottlenecks does not start: {death}"
             ) from death
         self._spec = spec
 
-    def send(self, part: Part) -> None:
+    def hand(self, part: Part) -> None:
         """Hands a chunk over; there may be others that are not yet done.
 
         Raises:
-          ProcessDiedError: if the process has ended.
+          ChildDiedError: if the process has ended.
         """
-        self._send({"part": part.stem, "marks": part.marks, "tasks": part.tasks})
+        self.send({"part": part.stem, "marks": part.marks, "tasks": part.tasks})
 
-    def receive(self) -> dict[str, Any]:
+    def reply(self) -> dict[str, Any]:
         """Waits for the next reply, see `poets.bottlenecks.process`.
 
         Raises:
-          ProcessDiedError: if the process ended instead.
+          ChildDiedError: if the process ended instead.
           PoetsError: if it cannot go on.
         """
-        line = self._process.stdout.readline()  # type: ignore[union-attr]
-        if not line.endswith("\n"):
-            raise ProcessDiedError(self._death())
-        reply = json.loads(line)
+        reply = self.receive()
         if "failed" in reply:
             raise PoetsError(reply["failed"])
         return reply
-
-    def kill(self) -> None:
-        """Ends the process now; the parts it is writing are lost, and no others."""
-        self._process.kill()
-
-    def stop(self) -> None:
-        """Ends the process as `kill` does, and waits until it has ended."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            with contextlib.suppress(OSError):  # what was not sent cannot be flushed
-                stream.close()  # type: ignore[union-attr]
-
-    def _send(self, request: dict[str, object]) -> None:
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
-        except OSError as error:
-            raise ProcessDiedError(self._death()) from error
-
-    def _death(self) -> str:
-        status = self._process.wait()
-        self._errors.seek(0)
-        text = self._errors.read().decode(errors="replace").strip().splitlines()
-        how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
-        return f"{how}{': ' if text else ''}{text[-1] if text else ''}"
 
 
 class Pool:
@@ -171,7 +118,7 @@ class Pool:
     def __init__(self, processes: int) -> None:
         """Starts `processes` processes, 1 or more."""
         self.processes = processes
-        self._children = [Child() for _ in range(processes)]
+        self._children = [Extractor() for _ in range(processes)]
 
     def __enter__(self) -> "Pool":
         return self
@@ -229,16 +176,16 @@ class Pool:
                     while len(computing) < IN_HAND and (part := work.take()):
                         child.prepare(spec)
                         computing.append(part)
-                        child.send(part)
+                        child.hand(part)
                     if not computing and not writing:
                         return
-                    reply = child.receive()
+                    reply = child.reply()
                     if "computed" in reply:
                         writing.append(computing.popleft())
                     else:
                         advance(reply["unread"], writing[0].tasks)
                         work.done(writing.popleft())
-                except ProcessDiedError as death:
+                except ChildDiedError as death:
                     if stopping.is_set():
                         return
                     self._restart(slot, spec, death)
@@ -254,10 +201,10 @@ class Pool:
             if stopping.is_set():
                 return
             try:
-                self._children[slot].send(part)
-                self._children[slot].receive()
-                advance(self._children[slot].receive()["unread"], part.tasks)
-            except ProcessDiedError as death:
+                self._children[slot].hand(part)
+                self._children[slot].reply()
+                advance(self._children[slot].reply()["unread"], part.tasks)
+            except ChildDiedError as death:
                 if stopping.is_set():
                     return
                 self._restart(slot, spec, death)
@@ -296,14 +243,14 @@ class Pool:
         if failures:
             for slot, child in enumerate(self._children):
                 child.stop()
-                self._children[slot] = Child()
+                self._children[slot] = Extractor()
             raise failures[0]
         return unread
 
-    def _restart(self, slot: int, spec: Spec, death: ProcessDiedError) -> None:
+    def _restart(self, slot: int, spec: Spec, death: ChildDiedError) -> None:
         logger.warning("a process died: %s; its part is tried again", death)
         self._children[slot].stop()
-        self._children[slot] = Child()
+        self._children[slot] = Extractor()
         self._children[slot].prepare(spec)
 
 

@@ -15,28 +15,21 @@ A worker alone goes the same way, with nobody to wait for.
 import contextlib
 import json
 import logging
-import os
 import queue
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from poets.child import Child, ChildDiedError
 from poets.cluster import VARIABLE, Cluster
 from poets.errors import PoetsError
 from poets.fine_tuning.files import GENERATION, Folder
 
 logger = logging.getLogger(__name__)
-
-PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 
 POLL_S = 0.2
 LOOK_EVERY_S = 1.0
@@ -202,7 +195,7 @@ class Supervisor:
             "workers": self._cluster.num_workers,
             "checkpoint_every_s": self._checkpoint_every_s,
         }
-        with _Child(order, generation["addresses"]) as child:
+        with _Tuner(order, generation["addresses"]) as child:
             heard = looked = time.monotonic()
             allowed_s = START_S
             while not child.ended():
@@ -222,50 +215,30 @@ class Supervisor:
                     looked = now
                     if not current():
                         return
-            self._death = child.death()
+            self._death = f"a process ended by {child.death()}"
 
 
-class _Child:
-    """A running `poets.fine_tuning.process`; it is ended with the body."""
+class _Tuner(Child):
+    """A running `poets.fine_tuning.process`."""
 
     def __init__(self, order: dict[str, Any], addresses: list[str]) -> None:
-        # The child finds every module where this process found it.
-        path = os.pathsep.join([PACKAGE_PARENT, *filter(None, sys.path)])
-        environment = {**os.environ, "PYTHONPATH": path}
-        environment.pop(VARIABLE, None)
-        if order["workers"] > 1:
-            environment[VARIABLE] = json.dumps(
-                {
-                    "cluster": {"worker": addresses},
-                    "task": {"type": "worker", "index": order["worker"]},
-                }
-            )
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "poets.fine_tuning.process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment,
-            encoding="utf-8",
-        )
+        place = {
+            "cluster": {"worker": addresses},
+            "task": {"type": "worker", "index": order["worker"]},
+        }
+        told = json.dumps(place) if order["workers"] > 1 else None
+        super().__init__("poets.fine_tuning.process", {VARIABLE: told})
         self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        with contextlib.suppress(OSError):  # it has ended; `death` says why
-            self._process.stdin.write(json.dumps(order) + "\n")  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
+        with contextlib.suppress(ChildDiedError):  # `death` says why
+            self.send(order)
 
-    def __enter__(self) -> "_Child":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+    def stop(self) -> None:
+        """Ends it, and waits until it has ended."""
+        self.kill()
         self._reader.join()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            with contextlib.suppress(OSError):  # what was not sent cannot be flushed
-                stream.close()  # type: ignore[union-attr]
+        super().stop()
 
     def ended(self) -> bool:
         """Returns whether it has ended and all it said was taken."""
@@ -277,20 +250,10 @@ class _Child:
             return self._replies.get(timeout=timeout_s)
         return None
 
-    def death(self) -> str:
-        """Returns how it ended."""
-        status = self._process.wait()
-        self._errors.seek(0)
-        text = self._errors.read().decode(errors="replace").strip().splitlines()
-        how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
-        return (
-            f"a process ended by {how}{': ' if text else ''}{text[-1] if text else ''}"
-        )
-
     def _read(self) -> None:
-        for line in self._process.stdout:  # type: ignore[union-attr]
-            if line.endswith("\n"):
-                self._replies.put(json.loads(line))
+        with contextlib.suppress(ChildDiedError):
+            while True:
+                self._replies.put(self.receive())
 
 
 def _tell(reply: dict[str, Any]) -> None:

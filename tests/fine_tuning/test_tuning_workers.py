@@ -152,7 +152,7 @@ def test_a_child_that_hangs_is_ended_and_another_goes_on(
 def test_a_finished_one_is_not_made_again(tmp_path, monkeypatch):
     folder, key = shared(tmp_path)
     finish(start(folder, key, 12))
-    monkeypatch.setattr(supervise, "_Child", None)
+    monkeypatch.setattr(supervise, "_Tuner", None)
     Supervisor(folder, Cluster()).lead(key, 12)
     assert folder.newest_step(key) == 12
 
@@ -170,7 +170,7 @@ def test_a_worker_that_does_not_come_is_named(tmp_path, monkeypatch):
 
 def test_no_progress_ends_with_what_ended_the_child(tmp_path, monkeypatch):
     monkeypatch.setattr(supervise, "ATTEMPTS", 2)
-    monkeypatch.setattr(supervise.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     folder, key = shared(tmp_path)
     with pytest.raises(
         PoetsError,
