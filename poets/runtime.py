@@ -2,7 +2,7 @@
 
 Its C++ parts print a dozen lines at import whatever the log level; they are held
 back, and shown only if the import fails. All our modules take `tf` and `v1` from
-here. Only the chief's process ever imports this one.
+here. The processes that compute bottlenecks never import it.
 """
 
 import contextlib
