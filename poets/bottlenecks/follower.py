@@ -4,10 +4,12 @@
                        └─> an activity that the job knows by its name
 
 What the chief's file said when this worker came counts only once it changes: it may be
-that of a job that has ended. Nothing here needs TensorFlow, the list of images or the
-backbone; the plan names all that is needed.
+that of a job that has ended. But a worker that is started again, having been killed in
+the job that is done now, knows so by the file that it left. Nothing here needs
+TensorFlow, the list of images or the backbone; the plan names all that is needed.
 """
 
+import contextlib
 import dataclasses
 import logging
 import random
@@ -19,7 +21,7 @@ from typing import Any
 from poets.bottlenecks.member import Member, fetch_model
 from poets.bottlenecks.plan import Plan
 from poets.bottlenecks.pool import Pool
-from poets.bottlenecks.rendezvous import CHIEF, Board, Watch, job_url
+from poets.bottlenecks.rendezvous import CHIEF, Board, Watch, job_url, worker_file
 from poets.bottlenecks.shares import LOOK_S, Share
 from poets.bottlenecks.store import list_parts
 from poets.cluster import Cluster
@@ -82,6 +84,7 @@ class Follower:
         self._watch = Watch()
         self._record: dict[str, Any] = {}
         self._said_s = time.monotonic()
+        self._said_done = False
         self._pause_s = POLL_S
 
     def follow(self) -> None:
@@ -93,6 +96,9 @@ class Follower:
         """
         finished = None
         logger.info("%s: waiting for the chief in %s", self._name, self._board.url)
+        left = self._board.read(worker_file(self._member.index))
+        self._member.attempt = left.get("attempt")
+        self._see()
         with self._member, tempfile.TemporaryDirectory(prefix="poets-") as work_dir:
             while not self._ended():
                 plan, activity = self._asked()
@@ -102,6 +108,10 @@ class Follower:
                     finished = plan if self._work(plan, work_dir) else None
                 else:
                     time.sleep(self._pause_s)
+            self._member.attempt = None
+            with contextlib.suppress(OSError):  # costs DONE_GRACE_S if it comes back
+                self._member.post()
+        logger.info("%s: the job is done", self._name)
 
     def _follows(self) -> bool:
         return self._watch.changes > 0
@@ -123,6 +133,8 @@ class Follower:
         """Reads the chief's file; returns for how long it has not changed."""
         began_s = time.monotonic()
         self._record = self._board.read(CHIEF) or self._record
+        if self._record.get("state") == "working":
+            self._member.attempt = self._record.get("attempt")
         self._pause_s = max(POLL_S, POLL_SHARE * (time.monotonic() - began_s))
         return self._watch.see(self._record)
 
@@ -136,13 +148,16 @@ class Follower:
         state = self._record.get("state")
         if self._follows():
             if state == "done":
-                logger.info("%s: the job is done", self._name)
                 return True
             if state == "failed":
                 raise self._failure()
-        elif state == "done" and silent_s > self._done_grace_s:
-            logger.info("%s: the job was done before this worker came", self._name)
-            return True
+        elif state == "done":
+            attempt = self._record.get("attempt")
+            if attempt is not None and attempt == self._member.attempt:
+                return True
+            if silent_s > self._done_grace_s:
+                logger.info("%s: no other run of it has begun", self._name)
+                return True
         elif state == "failed" and silent_s > self._done_grace_s:
             failure = self._failure()
             if failure.exit_code == ConfigError.exit_code:  # it is not started again
@@ -159,6 +174,15 @@ class Follower:
 
     def _wait(self, silent_s: float) -> None:
         """Says whom this worker waits for, and for how long it will."""
+        if self._record.get("state") == "done":
+            if not self._said_done:
+                self._said_done = True
+                logger.info(
+                    "%s: a job with these flags was done before this worker came; "
+                    "waiting %.0f s for another run of it to begin",
+                    *(self._name, self._done_grace_s),
+                )
+            return
         if silent_s > self._timeout_s:
             if self._record.get("state") == "failed":
                 raise self._failure()
@@ -212,10 +236,11 @@ class Follower:
             share.look()
             if not share.over:
                 time.sleep(random.uniform(0.5, 1.5) * LOOK_S)
-        logger.info(
-            "%s: %d bottlenecks computed, %d chunks of other workers among them",
-            *(self._name, share.computed, share.taken_over),
-        )
+        others = ""
+        if share.taken_over:
+            plural = "s" * (share.taken_over != 1)
+            others = f", {share.taken_over} chunk{plural} of other workers among them"
+        logger.info("%s: %d bottlenecks computed%s", self._name, share.computed, others)
         self._member.share = None
         return True
 

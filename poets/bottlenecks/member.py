@@ -22,6 +22,8 @@ class Member:
         self.index = index
         self.share: Share | None = None
         """What it works on."""
+        self.attempt: object = None
+        """Which of the chief's it has seen at work; None once that has ended well."""
         self._board = board
         self._process = new_id()
         self._beats = 0
@@ -47,7 +49,11 @@ class Member:
             self._board.post(worker_file(self.index), self._record())
 
     def _record(self) -> dict[str, object]:
-        record: dict[str, object] = {"process": self._process, "beat": self._beats}
+        record: dict[str, object] = {
+            "process": self._process,
+            "beat": self._beats,
+            "attempt": self.attempt,
+        }
         if share := self.share:
             record |= {
                 "plan": share.plan.name,

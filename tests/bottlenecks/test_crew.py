@@ -187,7 +187,11 @@ def test_a_worker_that_comes_when_all_is_done_ends_well(job):
     made = job(2)
     made.end([made.start(0)])
     made.end([made.start(1)])
-    assert "the job was done before this worker came" in made.said(1)
+    assert (
+        "a job with these flags was done before this worker came; waiting 1 s for "
+        "another run of it to begin"
+    ) in made.said(1)
+    assert "worker:1: no other run of it has begun" in made.said(1)
 
 
 def test_another_run_of_a_done_job_takes_its_workers_again(job, alone):
