@@ -106,8 +106,7 @@ class Supervisor:
                 while not ended():
                     generation = self._folder.read_json(GENERATION)
                     if generation and nonce in generation["nonces"]:
-                        number = generation["number"]
-                        self._run(generation, partial(self._is_at, number))
+                        self._run(generation, partial(self._goes_on, generation, ended))
                         break
                     time.sleep(LOOK_EVERY_S)
         finally:
@@ -177,9 +176,11 @@ class Supervisor:
                 return False
         return True
 
-    def _is_at(self, number: int) -> bool:
-        generation = self._folder.read_json(GENERATION)
-        return bool(generation) and generation["number"] == number
+    def _goes_on(self, generation: dict[str, Any], ended: Callable[[], bool]) -> bool:
+        """Returns whether a generation has not passed, nor the job ended."""
+        newest = self._folder.read_json(GENERATION)
+        is_newest = bool(newest) and newest["number"] == generation["number"]
+        return is_newest and not ended() and self._is_current(generation)
 
     def _run(self, generation: dict[str, Any], current: Callable[[], bool]) -> None:
         """Runs a child until it ends; ends it if it hangs or its generation passes.
