@@ -33,6 +33,7 @@ from poets.dcos.secrets import keytab_of, placed
 from poets.dcos.supervise import Emit, Launch, Supervisor
 from poets.dcos.tasks import TENSORBOARD, Task, cluster_of, tasks_of
 from poets.dcos.tensorboard import HOST, command_of
+from poets.dcos.validate import VOLUME
 from poets.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def run(
         for launch in launches:
             if launch.task.pod is not TENSORBOARD:
                 place(job_file, launch.sandbox)
-            (launch.sandbox / "tf-volume").mkdir(parents=True, exist_ok=True)
+            (launch.sandbox / VOLUME).mkdir(parents=True, exist_ok=True)
         supervisor = Supervisor(launches, emit, max_restarts, grace_s, kills)
         with placed(keytab, [launch.sandbox for launch in launches]):
             supervisor.run()

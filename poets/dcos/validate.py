@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from poets.config import RetrainConfig
 from poets.dcos.options import Options, is_kind, kind_of, nearest_option, parse_context
 from poets.dcos.schema import SCHEMA, Option
 from poets.dcos.tasks import GPU_WORKER, PODS, WORKER
@@ -26,8 +27,11 @@ VARIABLE_BYTES = 131_071
 
 KEYTAB_PREFIX = "__dcos_base64__"
 
-CheckContext = Callable[[dict[str, Any], str], object]
+CheckContext = Callable[[dict[str, Any], str], RetrainConfig]
 """Called with the job's context and log_dir; raises PoetsError if they cannot run."""
+
+VOLUME = "tf-volume"
+"""A task's log_dir without a shared file system, in its sandbox."""
 
 
 @dataclass(frozen=True)
@@ -205,11 +209,25 @@ def _args(options: Options, check_context: CheckContext) -> Iterator[Problem]:
     if options["service.job_name"] != "poets":
         return
     context = parse_context(options["service.job_context"])
-    log_dir = options["service.shared_filesystem"] or "tf-volume"
+    shared = str(options["service.shared_filesystem"])
     try:
-        check_context(context, str(log_dir))
+        config = check_context(context, shared or VOLUME)
     except PoetsError as error:
         yield _error("service.job_context", str(error))
+        return
+    counts = [options[f"{pod.section}.count"] for pod in (WORKER, GPU_WORKER)]
+    alone = [
+        f"--{flag}"
+        for flag in ("bottleneck_dir", "image_dir")
+        if getattr(config, flag).partition("/")[0] == VOLUME
+    ]
+    if alone and all(isinstance(count, int) for count in counts) and sum(counts) > 1:
+        yield _error(
+            "service.shared_filesystem",
+            f"is empty, and {' and '.join(alone)} would be in the sandbox, which each "
+            f"of {sum(counts)} workers has for itself; set it, as hdfs://default/job, "
+            "or take one worker",
+        )
 
 
 def _resources(options: Options, wrong: set[str]) -> Iterator[Problem]:

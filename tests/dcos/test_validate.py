@@ -175,3 +175,37 @@ def test_flags_of_another_job_are_not_ours_to_judge():
     context = json.dumps({"args": {"--batch": 1}})
     changes = {"service": {"job_context": context}}
     assert problems(changes, config_from_context) == []
+
+
+WHOLE = {
+    "service": {
+        "job_name": "poets",
+        "job_context": json.dumps(
+            {
+                "args": {
+                    "--image_dir": "hdfs://default/flowers",
+                    "--output_graph": "<<shared_filesystem>>/graph.pb",
+                    "--bottleneck_dir": "<<shared_filesystem>>/bottlenecks",
+                }
+            }
+        ),
+    }
+}
+
+
+@pytest.mark.parametrize(("workers", "gpu_workers"), [(2, 0), (1, 1), (0, 3)])
+def test_many_workers_need_what_all_of_them_share(workers, gpu_workers):
+    counts = {"worker": {"count": workers}, "gpu_worker": {"count": gpu_workers}}
+    errors = problems({**WHOLE, **counts}, config_from_context)
+    assert (
+        "error: service.shared_filesystem: is empty, and --bottleneck_dir would be in "
+        f"the sandbox, which each of {workers + gpu_workers} workers has for itself; "
+        "set it, as hdfs://default/job, or take one worker"
+    ) in errors
+    service = {**WHOLE["service"], "shared_filesystem": "hdfs://default/job"}
+    errors = problems({"service": service, **counts}, config_from_context)
+    assert not [text for text in errors if text.startswith("error")]
+
+
+def test_one_worker_needs_no_shared_filesystem():
+    assert problems({**WHOLE, "worker": {"count": 1}}, config_from_context) == []
