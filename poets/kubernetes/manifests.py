@@ -80,7 +80,7 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
         except PoetsError as error:
             problems.add(str(error))
             continue
-        problems.update(_lost(options, config, output))
+        problems.update(_lost(options, config, output, each.count))
         around = surroundings_of(options, output, config)
         image = target.image or each.image
         pod = worker_pod(image, flags, each.resources, around, each.disk_mb)
@@ -162,10 +162,12 @@ def _places(options: Options, target: Target) -> tuple[Volume | None, str | None
 
 
 def _lost(
-    options: Options, config: RetrainConfig, output: Volume | None
+    options: Options, config: RetrainConfig, output: Volume | None, workers: int
 ) -> Iterator[str]:
-    """Yields what is wrong with results that only their own pod would see."""
+    """Yields what is wrong with files that only their own pod would see."""
     names = ["output_graph", "output_labels"]
+    if workers > 1:
+        names.append("bottleneck_dir")
     if options["service.use_tensorboard"]:
         names.append("summaries_dir")
     for name in names:
@@ -174,8 +176,11 @@ def _lost(
         if "://" in local:
             continue
         if not output or not PurePosixPath(local).is_relative_to(output.mount_path):
+            fate = "gone with its pod"
+            if name == "bottleneck_dir":
+                fate = f"another folder in each of {workers} workers"
             yield (
-                f"--{name}={place!r} would be gone with its pod; give --storage "
+                f"--{name}={place!r} would be {fate}; give --storage "
                 "pvc:NAME, or service.shared_filesystem an hdfs:// or s3:// folder, "
                 "and place it there by <<shared_filesystem>>"
             )
