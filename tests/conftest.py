@@ -11,6 +11,7 @@ Each part is a fixture, so that no test imports this file:
     model_dir                                holds a random MobileNet 0.25/128
     s3, gs                                   object stores, see tests/objects.py
     kdc, secure_hdfs                         the real ones, see tests/secure
+    cluster                                  the job in several, see tests/workers
     photographs, models                      the real ones, skipped where absent
 
 A part of the world that is absent is skipped by its name, and
@@ -35,6 +36,7 @@ import simplejpeg
 
 from tests.objects import gs, gs_server, s3, s3_server, store_settings  # noqa: F401
 from tests.secure import hadoop, kdc, secure_hdfs, start_hdfs  # noqa: F401, fixtures
+from tests.workers import cluster, drawn_images, one_process  # noqa: F401, fixtures
 
 ROOT = Path(__file__).parents[1]
 NOBODY = 65534

@@ -1,0 +1,193 @@
+"""What the pods of a printed Job run, run here: the manifests do the job.
+
+Each pod's arguments and variables are taken as kubelet would make them. Only names
+differ: the containers' folders are below a test's, their hosts are this one.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from poets.dcos.options import read_options
+from poets.errors import ConfigError
+from poets.kubernetes.manifests import Target, manifests
+from tests import retraining
+from tests.kubernetes.schemas import pod_specs
+from tests.workers import check_same
+
+ROOT = Path(__file__).parents[2]
+ENTRY_POINT = ROOT / "deploy" / "kubernetes" / "retrain.py"
+MOUNT = "/results"
+INDEX = "batch.kubernetes.io/job-completion-index"
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def options(tmp_path, drawn_images):
+    """Returns a function that reads the options of a job of so many workers."""
+
+    def read(workers, image_dir=drawn_images, **more):
+        flags = retraining.flags_for(
+            Path("<<shared_filesystem>>"),
+            image_dir,
+            processes=1,
+            flip_left_right=True,
+            **more,
+        )
+        service = {
+            "job_url": "https://example.com/poets-1.0.0.zip",
+            "job_name": "poets",
+            "job_context": json.dumps({"args": flags}),
+            "shared_filesystem": MOUNT,
+            "tf_image": "example.com/poets:1",
+        }
+        counts = {"worker": {"count": workers}, "gpu_worker": {"count": 0}}
+        path = tmp_path / "options.json"
+        path.write_text(json.dumps({"service": service, **counts}))
+        return read_options(str(path))
+
+    return read
+
+
+def pods_of(printed):
+    """Returns the arguments and variables of each pod of a printed Indexed Job."""
+    (job,) = [item for item in printed["items"] if item["kind"] == "Job"]
+    (spec,) = pod_specs(job)
+    container = spec["containers"][0]
+    pods = []
+    for index in range(job["spec"]["completions"]):
+        variables = {}
+        for entry in container["env"]:
+            if "valueFrom" in entry:
+                field = entry["valueFrom"]["fieldRef"]["fieldPath"]
+                assert field == f"metadata.annotations['{INDEX}']"
+                variables[entry["name"]] = str(index)
+            else:  # $(NAME) is what was defined before
+                value = entry["value"]
+                for name, known in variables.items():
+                    value = value.replace(f"$({name})", known)
+                variables[entry["name"]] = value
+        pods.append((container["args"], variables))
+    name = job["metadata"]["name"]
+    hosts = [f"{name}-{index}.{spec['subdomain']}" for index in range(len(pods))]
+    return pods, hosts
+
+
+class Node:
+    """Runs pods; what they write is below a folder."""
+
+    def __init__(self, folder, hosts):
+        self.folder, self.hosts = folder, hosts
+        self.started = []
+
+    def run(self, pod):
+        """Starts a pod's entry point, what it says is kept."""
+        args, variables = pod
+        given = {name: self._here(text) for name, text in variables.items()}
+        log = self.folder / f"log-{len(self.started)}"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, str(ENTRY_POINT), *map(self._here, args)],
+                env={**os.environ, "PYTHONPATH": str(ROOT), **given},
+                stdout=file,
+                stderr=file,
+            )
+        self.started.append((process, log))
+        return process, log
+
+    def _here(self, text):
+        for host in self.hosts:
+            text = text.replace(host, "localhost")
+        return text.replace(f"={MOUNT}/", f"={self.folder}/")
+
+
+@pytest.fixture
+def node(tmp_path):
+    nodes = []
+
+    def make(hosts):
+        folder = tmp_path / "results"
+        folder.mkdir()
+        nodes.append(Node(folder, hosts))
+        return nodes[-1]
+
+    yield make
+    for each in nodes:
+        for process, _ in each.started:
+            process.kill()
+            process.wait()
+
+
+def end(pods):
+    for process, log in pods:
+        assert process.wait(90) == 0, log.read_text()
+
+
+def test_the_pods_of_a_printed_job_do_it_together(options, node, one_process):
+    printed = manifests(options(2), Target("job", "hostpath:/srv/poets"))
+    pods, hosts = pods_of(printed)
+    one = node(hosts)
+    end([one.run(pod) for pod in pods])
+    check_same(one.folder, one_process)
+    said = [log.read_text() for _, log in one.started]
+    assert (
+        said[0]
+        .rstrip()
+        .endswith(f"Save final result to : {one.folder}/retrained_graph.pb")
+    )
+    assert "worker:1: the job is done" in said[1]
+
+
+def test_an_evicted_pod_is_replaced_and_all_succeed(
+    options, node, one_process, wait_until
+):
+    """Exit code 137 of a kill is none of those that fail the Job."""
+    printed = manifests(options(2), Target("job", "hostpath:/srv/poets"))
+    (job,) = [item for item in printed["items"] if item["kind"] == "Job"]
+    rule = job["spec"]["podFailurePolicy"]["rules"][0]
+    assert 128 + signal.SIGKILL not in rule["onExitCodes"]["values"]
+    pods, hosts = pods_of(printed)
+    one = node(hosts)
+    (chief, log), other = [one.run(pod) for pod in pods]
+    wait_until(lambda: "bottleneck files created" in log.read_text(), 60)
+    chief.kill()
+    chief.wait(30)
+    end([one.run(pods[0]), other])
+    check_same(one.folder, one_process)
+
+
+def test_a_mistake_ends_every_pod_with_a_code_that_fails_the_job(
+    options, node, tmp_path, wait_until
+):
+    printed = manifests(
+        options(2, image_dir=tmp_path / "absent"),
+        Target("job", "hostpath:/srv/poets"),
+    )
+    pods, hosts = pods_of(printed)
+    one = node(hosts)
+    worker, said = one.run(pods[1])
+    wait_until(lambda: "waiting for the chief" in said.read_text(), 60)
+    chief, log = one.run(pods[0])
+    codes = [process.wait(90) for process in (chief, worker)]
+    assert codes == [2, 2], said.read_text()
+    assert "poets retrain: Image directory " in log.read_text()
+    assert "poets retrain: the chief failed: Image directory " in said.read_text()
+
+
+def test_workers_that_would_not_share_their_work_are_refused(options):
+    with pytest.raises(
+        ConfigError,
+        match="--bottleneck_dir='/tmp/store' would be another folder in each of 2 "
+        "workers; give --storage pvc:NAME",
+    ):
+        manifests(
+            options(2, bottleneck_dir="/tmp/store"), Target("job", "hostpath:/srv")
+        )
+    assert manifests(
+        options(1, bottleneck_dir="/tmp/store"), Target("job", "hostpath:/srv")
+    )
