@@ -22,7 +22,14 @@ from poets.bottlenecks.member import Member, offer_model
 from poets.bottlenecks.plan import Plan
 from poets.bottlenecks.pool import Chunk, Pool
 from poets.bottlenecks.process import Spec
-from poets.bottlenecks.rendezvous import CHIEF, Board, Heart, job_url, new_id
+from poets.bottlenecks.rendezvous import (
+    CHIEF,
+    Board,
+    Heart,
+    job_url,
+    new_id,
+    worker_file,
+)
 from poets.bottlenecks.shares import LOOK_S, Share
 from poets.bottlenecks.store import list_parts, remove_marks
 from poets.cluster import Cluster
@@ -87,7 +94,7 @@ class Crew:
         with contextlib.suppress(PoetsError, OSError), deadline(LAST_WORD_S):
             if error is None:
                 self._post(state="done", plan=None)
-                self._board.clear(lambda name: name == CHIEF)
+                self._board.clear(self._is_of_a_task)
             else:
                 self._post(
                     state="failed",
@@ -117,9 +124,8 @@ class Crew:
         earlier = self._board.read(CHIEF)
         self._earlier = earlier.get("attempt")
         self._post()
-        workers = {f"worker-{index}.json" for index in range(self._num_workers)}
         self._board.clear(
-            lambda name: name == CHIEF or name in workers or name.startswith("model-")
+            lambda name: self._is_of_a_task(name) or name.startswith("model-")
         )
         logger.info("the workers of this job meet in %s", self._board.url)
         self._pool = self._stack.enter_context(Pool(processes))
@@ -190,6 +196,10 @@ class Crew:
         self._post(plan=None)
         self._end(plan, spec.store_url)
         return unread
+
+    def _is_of_a_task(self, name: str) -> bool:
+        """Tells whether a file is the chief's or a worker's, which outlive the job."""
+        return name in (CHIEF, *map(worker_file, range(self._num_workers)))
 
     def _end(self, plan: Plan, store_url: str) -> None:
         """Counts what was computed twice, and removes what is of no use any more."""
