@@ -29,12 +29,12 @@ MOMENTS = (
     "Done",
 )
 TUNING_MOMENTS = (
-    "converting mobilenet_0.25_128-before-last-2",
     "pictures computed up to the last layers",
     "fine-tuning step 12:",
     "fine-tuning step 60:",
     "were fine-tuned in",
 )
+
 TUNING = {
     "architecture": "mobilenet_0.25_128",
     "fine_tune_steps": 120,
@@ -88,13 +88,13 @@ class Kill:
 def kills_of(seed, moments=MOMENTS):
     """Returns one kill for a seed, or two for every fourth."""
     rng = random.Random(f"{seed} of {moments[0]}")
-    count = 2 if seed % 4 == 3 else 1
     kills = []
-    for number in range(count):
+    for number in range(2 if seed % 4 == 3 else 1):
         victims = VICTIMS[(seed + 2 * number) % len(VICTIMS)]
         if moments is TUNING_MOMENTS and victims == ["ps"]:
             victims = ["chief"]
-        kills.append(Kill(victims, rng.choice(moments), rng.random()))
+        moment = moments[-1 - (seed + 3 * number) % len(moments)]
+        kills.append(Kill(victims, moment, rng.random()))
     return kills
 
 

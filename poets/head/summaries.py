@@ -9,18 +9,23 @@ another storage the files are written here and copied as they grow.
 """
 
 import contextlib
+import os
 import posixpath
+import socket
 import tempfile
+import time
 
 import pyarrow.fs
 
 from poets.errors import StorageError
 from poets.runtime import tf, v1
 from poets.storage import is_local, open_storage, reason
-from poets.storage.mirror import COPY_EVERY_S, Mirror
+from poets.storage.mirror import Mirror
 
 RUNS = ("train", "validation")
 EVENTS = "events.out.tfevents."
+FORMAT = "brain.Event:2"
+"""The first record of an event file, as TensorBoard wants it."""
 
 
 class Summaries:
@@ -33,6 +38,7 @@ class Summaries:
           StorageError: if that cannot be done.
         """
         filesystem, folder = open_storage(summaries_dir)
+        self._summaries_dir = summaries_dir
         self._open = contextlib.ExitStack()
         self._writers = {}
         try:
@@ -43,17 +49,17 @@ class Summaries:
                     tempfile.TemporaryDirectory(prefix="poets-summaries-")
                 )
                 self._open.enter_context(Mirror(folder, summaries_dir))
+            now = time.time()
             for run in RUNS:
-                path = posixpath.join(folder, run)
-                with tf.Graph().as_default():  # a v1 writer; it needs no tensorboard
-                    writer = v1.summary.FileWriter(path, flush_secs=COPY_EVERY_S)
+                os.makedirs(posixpath.join(folder, run), exist_ok=True)
+                name = f"{EVENTS}{now:.0f}.{socket.gethostname()}"
+                writer = tf.io.TFRecordWriter(posixpath.join(folder, run, name))
                 self._open.callback(writer.close)
                 self._writers[run] = writer
-        except OSError as error:
+                self._write(run, v1.Event(wall_time=now, file_version=FORMAT))
+        except (OSError, tf.errors.OpError) as error:
             self._open.__exit__(type(error), error, None)
-            raise StorageError(
-                f"cannot write --summaries_dir={summaries_dir!r}: {reason(error)}"
-            ) from error
+            raise self._failed(error) from error
 
     def __enter__(self) -> "Summaries":
         return self
@@ -67,7 +73,11 @@ class Summaries:
         self._open.__exit__(*exception)  # type: ignore[arg-type]
 
     def add(self, run: str, step: int, accuracy: float, cross_entropy: float) -> None:
-        """Records one evaluation; `accuracy` is 0 to 1."""
+        """Records one evaluation; `accuracy` is 0 to 1.
+
+        Raises:
+          StorageError: if it cannot be written.
+        """
         values = {"accuracy": accuracy, "cross_entropy": cross_entropy}
         summary = v1.Summary(
             value=[
@@ -75,7 +85,27 @@ class Summaries:
                 for tag, value in values.items()
             ]
         )
-        self._writers[run].add_summary(summary, step)
+        try:
+            self._write(
+                run, v1.Event(wall_time=time.time(), step=step, summary=summary)
+            )
+        except tf.errors.OpError as error:
+            raise self._failed(error) from error
+
+    def _write(self, run: str, event: v1.Event) -> None:
+        """Writes one record, at once: TensorBoard may be looking."""
+        self._writers[run].write(event.SerializeToString())
+        self._writers[run].flush()
+
+    def _failed(self, error: OSError | tf.errors.OpError) -> StorageError:
+        if isinstance(error, OSError):
+            why = reason(error)
+        else:  # "/path; No space left on device"
+            why = error.message.partition("\n")[0].rpartition("; ")[2]
+            why = why[:1].lower() + why[1:]
+        return StorageError(
+            f"cannot write --summaries_dir={self._summaries_dir!r}: {why}"
+        )
 
 
 def _clear(filesystem: pyarrow.fs.FileSystem, folder: str) -> None:

@@ -1,5 +1,7 @@
 """Event files and checkpoints are what TensorFlow's own readers expect."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,30 @@ def test_a_file_in_the_way_is_named_and_kept(tmp_path):
     with pytest.raises(StorageError, match=r"cannot write --summaries_dir='.*': .+"):
         Summaries(str(tmp_path))
     assert (tmp_path / "train").read_text() == "mine"
+
+
+def test_a_disk_that_fills_up_is_told_with_its_reason(small_disk):
+    def fill():
+        left = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+        (small_disk / "filler").write_bytes(bytes(left))
+
+    def add(summaries):
+        for step in range(1000):  # more than the file's last block has room for
+            summaries.add("train", step, 0.5, 1.0)
+
+    with Summaries(str(small_disk)) as summaries:
+        fill()
+        with pytest.raises(StorageError) as caught:
+            add(summaries)
+    assert str(caught.value) == (
+        f"cannot write --summaries_dir={str(small_disk)!r}: no space left on device"
+    )
+
+
+def test_what_was_recorded_is_there_before_the_end(tmp_path):
+    with Summaries(str(tmp_path)) as summaries:
+        summaries.add("train", 3, 0.5, 1.0)
+        assert read(tmp_path / "train")["accuracy"] == [(3, 0.5)]
 
 
 def test_event_files_on_another_storage_are_those_written_here(far, tmp_path):
