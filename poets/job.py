@@ -12,14 +12,16 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from poets.bottlenecks.crew import Crew
-from poets.bottlenecks.follower import Follower
+from poets.bottlenecks.follower import Activity, Call, Follower
 from poets.bottlenecks.pool import Pool
-from poets.cluster import Cluster, cluster_of
+from poets.cluster import ALONE, Cluster, cluster_of
 from poets.config import RetrainConfig
+from poets.dataset import Dataset
 from poets.errors import ConfigError
 from poets.fine_tuning import ACTIVITY
 from poets.flags import config_from_args
@@ -27,6 +29,8 @@ from poets.machine import room_for_processes
 from poets.preflight import check_shared, check_worker, preflight
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PLACEHOLDERS = ("{{shared_filesystem}}", "<<shared_filesystem>>")
 LOG_FORMAT = "[%(asctime)s|%(name)s|%(levelname)s]: %(message)s"
@@ -54,64 +58,115 @@ def main(server: Any, log_dir: str | None, context: Any) -> None:
         logger.info("Done")
 
 
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """What the tasks do together.
+
+    Attributes:
+      config: the flags.
+      lead: does it all by the labelled images and the processes, and imports
+        TensorFlow only then; the chief's part.
+      activities: returns what else the chief may ask another worker for, by name, see
+        `Follower`.
+      details: what makes it another job than one of the same flags, see `job_url`.
+      written: flag -> URL of the folders, besides the store, to which all write.
+    """
+
+    config: RetrainConfig
+    lead: Callable[[Dataset, Pool | Crew], T]
+    activities: Callable[[Cluster, Pool], Mapping[str, Activity]]
+    details: str = ""
+    written: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> int:
+        """How many processes a task computes bottlenecks in."""
+        return self.config.processes or room_for_processes()
+
+
 def run_as(cluster: Cluster, config: RetrainConfig) -> None:
-    """Runs one task's part of the job.
+    """Runs one task's part of the retraining job.
 
     Raises:
       PoetsError: if the job cannot be done.
     """
-    set_verbosity(config.logging_verbosity)
+    run_job(cluster, _retraining(config))
+
+
+def run_job(cluster: Cluster, job: Job[T]) -> T | None:
+    """Runs one task's part of a job.
+
+    Returns:
+      What `job.lead` does; None for a task that is not the chief.
+
+    Raises:
+      PoetsError: if the job cannot be done.
+    """
+    set_verbosity(job.config.logging_verbosity)
     if not cluster.is_worker:
         logger.info("%s: the workers do all the work of this job", cluster.name)
-    elif cluster.num_workers == 1:
-        run(config)
-    else:
-        check_shared(config, cluster)
-        os.environ.update(config.environment)  # before any thread or child is started
-        if cluster.is_chief:
-            _lead(config, cluster)
-        else:
-            _follow(config, cluster)
+        return None
+    check_shared(job.config, cluster, written=job.written)
+    os.environ.update(job.config.environment)  # before any thread or child is started
+    if cluster.num_workers == 1:
+        return _run_alone(job)
+    if cluster.is_chief:
+        return _lead(job, cluster)
+    _follow(job, cluster)
+    return None
 
 
-def _lead(config: RetrainConfig, cluster: Cluster) -> None:
+def _lead(job: Job[T], cluster: Cluster) -> T:
     """Runs the job with the help of other workers, or without it if none comes."""
-    with Crew(cluster, config) as crew:
-        dataset = preflight(config)
-        crew.gather(config.processes or room_for_processes())
-        from poets.retrain import retrain
-
-        retrain(config, dataset, crew)
+    with Crew(cluster, job.config, job.details) as crew:
+        dataset = preflight(job.config)
+        crew.gather(job.processes)
+        return job.lead(dataset, crew)
 
 
-def _follow(config: RetrainConfig, cluster: Cluster) -> None:
+def _follow(job: Job[T], cluster: Cluster) -> None:
     """Works with the chief until the job is done."""
-    check_worker(config)
-
-    def fine_tune(over: Callable[[], bool]) -> None:
-        from poets.fine_tuning.tune import take_part  # TensorFlow, only if asked for
-
-        take_part(config, cluster, over)
-
-    with Pool(config.processes or room_for_processes()) as pool:
-        Follower(cluster, config, pool, {ACTIVITY: fine_tune}).follow()
+    check_worker(job.config, list(job.written.values()))
+    with Pool(job.processes) as pool:
+        activities = job.activities(cluster, pool)
+        Follower(cluster, job.config, pool, activities, job.details).follow()
 
 
-def run(config: RetrainConfig) -> None:
-    """Runs the whole job here, alone.
+def _run_alone(job: Job[T]) -> T:
+    """Runs the whole job here.
 
     What the user got wrong is told before TensorFlow is imported, and the processes
     that compute bottlenecks load while it is.
+    """
+    dataset = preflight(job.config)
+    with Pool(job.processes) as pool:
+        return job.lead(dataset, pool)
+
+
+def run(config: RetrainConfig) -> None:
+    """Runs the whole retraining job here, alone.
 
     Raises:
       PoetsError: if the job cannot be done.
     """
-    os.environ.update(config.environment)  # before any thread or child is started
-    dataset = preflight(config)
-    with Pool(config.processes or room_for_processes()) as pool:
+    run_as(ALONE, config)
+
+
+def _retraining(config: RetrainConfig) -> Job[None]:
+    def lead(dataset: Dataset, pool: Pool | Crew) -> None:
         from poets.retrain import retrain
 
         retrain(config, dataset, pool)
+
+    def activities(cluster: Cluster, pool: Pool) -> Mapping[str, Activity]:
+        def fine_tune(call: Call) -> None:
+            from poets.fine_tuning.tune import take_part  # TensorFlow, if asked for
+
+            take_part(config, cluster, call.over)
+
+        return {ACTIVITY: fine_tune}
+
+    return Job(config, lead, activities)
 
 
 def config_from_context(context: Any, log_dir: str | None) -> RetrainConfig:

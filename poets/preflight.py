@@ -71,9 +71,18 @@ def preflight(config: RetrainConfig) -> Dataset:
 
 
 def check_shared(
-    config: RetrainConfig, cluster: Cluster, environ: Mapping[str, str] = os.environ
+    config: RetrainConfig,
+    cluster: Cluster,
+    environ: Mapping[str, str] = os.environ,
+    written: Mapping[str, str] | None = None,
 ) -> None:
     """Checks that several workers can share their work, as far as can be told here.
+
+    Args:
+      config: the flags.
+      cluster: which worker this is.
+      environ: may name a sandbox.
+      written: flag -> URL of the other folders that all of them write to.
 
     Raises:
       ConfigError: if a folder that all of them need is one that each has for itself.
@@ -81,8 +90,8 @@ def check_shared(
     if cluster.num_workers == 1:
         return
     problems = []
-    for flag in ("bottleneck_dir", "image_dir"):
-        url = getattr(config, flag)
+    needed = {flag: getattr(config, flag) for flag in ("bottleneck_dir", "image_dir")}
+    for flag, url in (needed | dict(written or {})).items():
         if scheme_of(url) not in ("", "file"):
             continue
         path = os.path.realpath(open_storage(url)[1])
@@ -108,21 +117,27 @@ def check_shared(
         )
 
 
-def check_worker(config: RetrainConfig) -> None:
+def check_worker(config: RetrainConfig, written: Sequence[str] = ()) -> None:
     """Checks what a worker needs that is not the chief.
+
+    Args:
+      config: the flags.
+      written: URLs of the folders that it writes to besides the store.
 
     Raises:
       ConfigError: if a URL is wrong.
       StorageError: if a storage cannot be reached, or the store not be written.
     """
-    far = checkups([config.image_dir], [config.bottleneck_dir])
+    folders = [config.bottleneck_dir, *written]
+    far = checkups([config.image_dir], folders)
     far = [checkup for checkup in far if checkup.storage]
     whom = _log_in(far)
     _reach(far, whom)
     with deadline(TIMEOUT_S):
-        problems = [str(error) for error in try_writing([config.bottleneck_dir])]
+        problems = [str(error) for error in try_writing(folders)]
     if problems:
-        raise StorageError(together(f"cannot write bottlenecks{whom}", problems))
+        what = "bottlenecks and results" if written else "bottlenecks"
+        raise StorageError(together(f"cannot write {what}{whom}", problems))
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -85,6 +85,7 @@ def test_results_show_how_far_a_running_job_is(cluster, capsys, tmp_path):
     record = {
         "done": 7,
         "total": 9,
+        "unit": "bottlenecks",
         "workers": [
             {"worker": 0, "computed": 5, "taken_over": 1, "silent_s": 0.0},
             {"worker": 1, "computed": 2, "taken_over": 0, "silent_s": 12.0},

@@ -11,11 +11,11 @@ leave the old one. No worker is waited for: what nobody else does, the chief doe
 import contextlib
 import dataclasses
 import logging
-import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from poets.bottlenecks import status
 from poets.bottlenecks.member import Member, offer_model
@@ -30,7 +30,7 @@ from poets.bottlenecks.rendezvous import (
     new_id,
     worker_file,
 )
-from poets.bottlenecks.shares import LOOK_S, Share
+from poets.bottlenecks.shares import PATIENCE, P, Patience, Share, Shared
 from poets.bottlenecks.store import list_parts, remove_marks
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
@@ -53,13 +53,16 @@ class Crew:
         crew.gather(processes)   # from here on the others have a chief
         crew.run(spec, chunks, advance)
 
-    How the body ends is what the others are told: done, or failed with the error. A
+    `details` makes it another job than one of the same flags without them. How the
+    body ends is what the others are told: done, or failed with the error. A
     body that is interrupted leaves them waiting for this chief to be started again.
     """
 
-    def __init__(self, cluster: Cluster, config: RetrainConfig) -> None:
+    def __init__(
+        self, cluster: Cluster, config: RetrainConfig, details: str = ""
+    ) -> None:
         self.cluster = cluster
-        self._board = Board(job_url(config, cluster.num_workers))
+        self.board = Board(job_url(config, cluster.num_workers, details))
         self._num_workers = cluster.num_workers
         self._results_url = folder_of(config.output_graph)
         self._attempt = new_id()
@@ -73,7 +76,7 @@ class Crew:
         self._plans = self._beats = 0
         self._superseded = False
         self._posting = threading.Lock()
-        self._member = Member(self._board, cluster.worker_index)
+        self._member = Member(self.board, cluster.worker_index, self._num_workers)
         self._heart = Heart(self._beat, "chief's beat")
         self._stack = contextlib.ExitStack()
         self._pool: Pool | None = None
@@ -94,7 +97,7 @@ class Crew:
         with contextlib.suppress(PoetsError, OSError), deadline(LAST_WORD_S):
             if error is None:
                 self._post(state="done", plan=None)
-                self._board.clear(self._is_of_a_task)
+                self.board.clear(self._is_of_a_task)
             else:
                 self._post(
                     state="failed",
@@ -121,13 +124,13 @@ class Crew:
         Raises:
           StorageError: if the job's folder cannot be written.
         """
-        earlier = self._board.read(CHIEF)
+        earlier = self.board.read(CHIEF)
         self._earlier = earlier.get("attempt")
         self._post()
-        self._board.clear(
+        self.board.clear(
             lambda name: self._is_of_a_task(name) or name.startswith("model-")
         )
-        logger.info("the workers of this job meet in %s", self._board.url)
+        logger.info("the workers of this job meet in %s", self.board.url)
         self._pool = self._stack.enter_context(Pool(processes))
         self._stack.enter_context(self._member)
         self._heart.start()
@@ -146,6 +149,46 @@ class Crew:
         yield
         self._post(activity=None)
 
+    def new_plan(self) -> str:
+        """Returns a name that no other plan has: letters and digits."""
+        self._plans += 1
+        return f"{self._attempt}x{self._plans}"
+
+    @contextlib.contextmanager
+    def sharing(
+        self,
+        plan: Shared[P],
+        part_names: Callable[[], list[str]],
+        announced: dict[str, str],
+        advance: Callable[[int], None] = lambda count: None,
+        patience: Patience = PATIENCE,
+    ) -> Iterator[Share[P]]:
+        """Gives the chief's part in a plan that all workers do.
+
+        Args:
+          plan: the chunks.
+          part_names: lists the files that tell what is done.
+          announced: what the chief's file says while the body runs.
+          advance: is called with how many copies were done, by whomever.
+          patience: with the other workers.
+
+        Raises:
+          PoetsError: if the chief's file cannot be written, or another chief has taken
+            over.
+        """
+        self._counted, self._advance, self._said_s = 0, advance, time.monotonic()
+        with self._member.sharing(
+            plan, part_names, lambda: self._superseded, patience
+        ) as share:
+            self._post(**announced)
+            yield share
+            if self._superseded:
+                raise PoetsError(
+                    "another chief of this job has taken over, which was started "
+                    "since; this one stops"
+                )
+        self._post(**dict.fromkeys(announced))
+
     def run(
         self,
         spec: Spec,
@@ -163,37 +206,23 @@ class Crew:
           PoetsError: if a process does not start, or the store cannot be written or
             listed, or another chief has taken over.
         """
-        model = offer_model(self._board, spec.model_path)
-        name = f"{self._attempt}x{self._plans}"
-        self._plans += 1
+        model = offer_model(self.board, spec.model_path)
+        name = self.new_plan()
         offered = dataclasses.replace(spec, model_path=model)
         first_number = first_number or time.time_ns()
         plan = Plan.of(name, offered, first_number, chunks)
-        plan.write(self._board.url_of(_plan_file(name)))
-        share = Share(
-            plan,
-            *(self._member.index, self._num_workers, self._board),
-            part_names=lambda: list_parts(spec.store_url),
-            post=self._member.post,
-            stopped=lambda: self._superseded,
-        )
-        self._counted, self._advance, self._said_s = 0, advance, time.monotonic()
-        self._member.share = share
-        self._post(plan=_plan_file(name))
+        plan.write(self.board.url_of(_plan_file(name)))
         unread: list[tuple[str, str]] = []
-        while not share.over:
-            unread += self.alone.work_off(spec, share)
-            share.look()
+        with self.sharing(
+            plan,
+            lambda: list_parts(spec.store_url),
+            {"plan": _plan_file(name)},
+            advance,
+        ) as share:
+            for _ in share.rounds():
+                unread += self.alone.work_off(spec, share)
+                self._tell(share)
             self._tell(share)
-            if not share.over:
-                time.sleep(random.uniform(0.5, 1.5) * LOOK_S)
-        if self._superseded:
-            raise PoetsError(
-                "another chief of this job has taken over, which was started since; "
-                "this one stops"
-            )
-        self._member.share = None
-        self._post(plan=None)
         self._end(plan, spec.store_url)
         return unread
 
@@ -214,7 +243,7 @@ class Crew:
         if share := self._member.share:
             self._tell(share)
 
-    def _tell(self, share: Share) -> None:
+    def _tell(self, share: Share[Any]) -> None:
         """Tells how far all workers are: the caller, the log, the results folder."""
         with self._posting:
             done = share.done_copies
@@ -225,20 +254,20 @@ class Crew:
                 return
             self._said_s = now_s
         workers = status.workers_of(share, self._member.index)
-        logger.info("bottlenecks by worker: %s", status.in_words(workers))
-        status.write(self._results_url, done, sum(share.plan.copies), workers)
+        logger.info("%s by worker: %s", share.plan.unit, status.in_words(workers))
+        status.write(self._results_url, share, workers)
 
     def _post(self, **changes: object) -> None:
         """Writes the chief's file anew, unless a newer chief does."""
         with self._posting:
-            found = self._board.read(CHIEF).get("attempt")
+            found = self.board.read(CHIEF).get("attempt")
             if found not in (None, self._attempt, self._earlier):
                 self._superseded = True
             if self._superseded:
                 return
             self._beats += 1
             self._record |= changes
-            self._board.post(CHIEF, self._record | {"beat": self._beats})
+            self.board.post(CHIEF, self._record | {"beat": self._beats})
 
 
 def _plan_file(name: str) -> str:

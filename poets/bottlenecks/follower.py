@@ -1,7 +1,7 @@
 """A worker that is not the chief: it computes its share of each plan, and waits.
 
     wait for the chief ──> a plan ──> compute ──> wait ──> ... ──> done | failed
-                       └─> an activity that the job knows by its name
+                       └─> an activity that the job knows by its name, as "heads 9c1fx0"
 
 What the chief's file said when this worker came counts only once it changes: it may be
 that of a job that has ended. But a worker that is started again, having been killed in
@@ -12,17 +12,17 @@ TensorFlow, the list of images or the backbone; the plan names all that is neede
 import contextlib
 import dataclasses
 import logging
-import random
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from poets.bottlenecks.member import Member, fetch_model
 from poets.bottlenecks.plan import Plan
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.rendezvous import CHIEF, Board, Watch, job_url, worker_file
-from poets.bottlenecks.shares import LOOK_S, Share
+from poets.bottlenecks.shares import P, Patience, Share, Shared
 from poets.bottlenecks.store import list_parts
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
@@ -41,8 +41,31 @@ DONE_GRACE_S = 60.0
 another run of it to begin."""
 
 
-Activity = Callable[[Callable[[], bool]], None]
-"""Takes part until the function it is given tells, or raises, that it is over."""
+@dataclass(frozen=True)
+class Call:
+    """What the chief asks a worker for besides a plan of bottlenecks.
+
+    Attributes:
+      which: what stands after the activity's name.
+      over: tells, or raises, that it is over.
+      member: this worker.
+      work_dir: a local folder that lives as long as this worker.
+    """
+
+    which: str
+    over: Callable[[], bool]
+    member: Member
+    work_dir: str
+
+    def sharing(
+        self, plan: Shared[P], part_names: Callable[[], list[str]], patience: Patience
+    ) -> contextlib.AbstractContextManager[Share[P]]:
+        """Gives this worker's part in a plan, see `Member.sharing`."""
+        return self.member.sharing(plan, part_names, self.over, patience)
+
+
+Activity = Callable[[Call], None]
+"""Takes part until the call is over, or nothing is left to do."""
 
 
 class ChiefError(PoetsError):
@@ -61,6 +84,7 @@ class Follower:
       config: the flags, the same as the chief's.
       pool: the processes.
       activities: what the chief may ask for besides plans, by name.
+      details: see `job_url`.
       done_grace_s: see DONE_GRACE_S.
     """
 
@@ -70,17 +94,17 @@ class Follower:
         config: RetrainConfig,
         pool: Pool,
         activities: Mapping[str, Activity] | None = None,
+        details: str = "",
         done_grace_s: float = DONE_GRACE_S,
     ) -> None:
         self._name = cluster.name
-        self._num_workers = cluster.num_workers
         self._timeout_s = config.chief_timeout_s
         self._done_grace_s = done_grace_s
         self._image_dir = config.image_dir
         self._pool = pool
         self._activities = activities or {}
-        self._board = Board(job_url(config, cluster.num_workers))
-        self._member = Member(self._board, cluster.worker_index)
+        self._board = Board(job_url(config, cluster.num_workers, details))
+        self._member = Member(self._board, cluster.worker_index, cluster.num_workers)
         self._watch = Watch()
         self._record: dict[str, Any] = {}
         self._said_s = time.monotonic()
@@ -94,7 +118,7 @@ class Follower:
           ChiefError: if the chief has failed, or was not heard of for too long.
           PoetsError: if this worker cannot go on.
         """
-        finished = None
+        finished = ended = None
         logger.info("%s: waiting for the chief in %s", self._name, self._board.url)
         left = self._board.read(worker_file(self._member.index))
         self._member.attempt = left.get("attempt")
@@ -102,8 +126,8 @@ class Follower:
         with self._member, tempfile.TemporaryDirectory(prefix="poets-") as work_dir:
             while not self._ended():
                 plan, activity = self._asked()
-                if activity in self._activities:
-                    self._take_part(activity)
+                if activity and activity != ended:
+                    ended = activity if self._take_part(activity, work_dir) else None
                 elif plan and plan != finished:
                     finished = plan if self._work(plan, work_dir) else None
                 else:
@@ -122,12 +146,17 @@ class Follower:
             return None, None
         return self._record.get("plan"), self._record.get("activity")
 
-    def _take_part(self, activity: str) -> None:
+    def _take_part(self, activity: str, work_dir: str) -> bool:
+        """Takes part; returns whether the chief still asks for it."""
+
         def over() -> bool:
             return self._ended() or self._asked()[1] != activity
 
-        logger.info("%s: takes part in %s", self._name, activity)
-        self._activities[activity](over)
+        name, _, which = activity.partition(" ")
+        if name in self._activities:
+            logger.info("%s: takes part in %s", self._name, name)
+            self._activities[name](Call(which, over, self._member, work_dir))
+        return self._asked()[1] == activity
 
     def _see(self) -> float:
         """Reads the chief's file; returns for how long it has not changed."""
@@ -221,27 +250,19 @@ class Follower:
         spec = dataclasses.replace(
             plan.spec, image_dir=self._image_dir, model_path=model
         )
-        share = Share(
-            plan,
-            *(self._member.index, self._num_workers, self._board),
-            part_names=lambda: list_parts(spec.store_url),
-            post=self._member.post,
-            stopped=lambda: self._left(plan_file),
-        )
-        self._member.share = share
-        share.look()
-        while not share.over:
-            for path, why in self._pool.work_off(spec, share):
-                logger.warning("%s: left to the chief: %s: %s", self._name, path, why)
-            share.look()
-            if not share.over:
-                time.sleep(random.uniform(0.5, 1.5) * LOOK_S)
+        with self._member.sharing(
+            plan, lambda: list_parts(spec.store_url), lambda: self._left(plan_file)
+        ) as share:
+            for _ in share.rounds():
+                for path, why in self._pool.work_off(spec, share):
+                    logger.warning(
+                        "%s: left to the chief: %s: %s", self._name, path, why
+                    )
         others = ""
         if share.taken_over:
             plural = "s" * (share.taken_over != 1)
             others = f", {share.taken_over} chunk{plural} of other workers among them"
         logger.info("%s: %d bottlenecks computed%s", self._name, share.computed, others)
-        self._member.share = None
         return True
 
     def _left(self, plan_file: str) -> bool:

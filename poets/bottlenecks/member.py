@@ -1,11 +1,14 @@
 """What a worker tells the others: its file, and the model it got from the chief."""
 
+import contextlib
 import hashlib
 import os
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from poets.bottlenecks.rendezvous import Board, Heart, new_id, worker_file
-from poets.bottlenecks.shares import Share
+from poets.bottlenecks.shares import PATIENCE, P, Patience, Share, Shared
 from poets.storage import exists, is_local, open_storage, read_url
 from poets.storage.publish import write_atomically
 
@@ -16,15 +19,17 @@ class Member:
     Args:
       board: where the files are.
       index: the worker's.
+      num_workers: all of them, the chief included.
     """
 
-    def __init__(self, board: Board, index: int) -> None:
+    def __init__(self, board: Board, index: int, num_workers: int) -> None:
+        self.board = board
         self.index = index
-        self.share: Share | None = None
+        self.share: Share[Any] | None = None
         """What it works on."""
         self.attempt: object = None
         """Which of the chief's it has seen at work; None once that has ended well."""
-        self._board = board
+        self._num_workers = num_workers
         self._process = new_id()
         self._beats = 0
         self._posting = threading.Lock()
@@ -38,6 +43,31 @@ class Member:
     def __exit__(self, *exception: object) -> None:
         self._heart.stop()
 
+    @contextlib.contextmanager
+    def sharing(
+        self,
+        plan: Shared[P],
+        part_names: Callable[[], list[str]],
+        stopped: Callable[[], bool],
+        patience: Patience = PATIENCE,
+    ) -> Iterator[Share[P]]:
+        """Gives this worker's part in a plan; its file tells of it meanwhile.
+
+        Args:
+          plan: the chunks.
+          part_names, stopped, patience: see `Share`.
+        """
+        self.share = share = Share(
+            plan,
+            *(self.index, self._num_workers, self.board),
+            part_names=part_names,
+            post=self.post,
+            stopped=stopped,
+            patience=patience,
+        )
+        yield share
+        self.share = None
+
     def post(self) -> None:
         """Writes the worker's file anew.
 
@@ -46,7 +76,7 @@ class Member:
         """
         with self._posting:
             self._beats += 1
-            self._board.post(worker_file(self.index), self._record())
+            self.board.post(worker_file(self.index), self._record())
 
     def _record(self) -> dict[str, object]:
         record: dict[str, object] = {

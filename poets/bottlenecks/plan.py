@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from poets.bottlenecks.pool import Chunk
+from poets.bottlenecks.pool import Chunk, Part
 from poets.bottlenecks.process import Spec, Task
 from poets.bottlenecks.store import part_stem
 from poets.errors import StorageError
@@ -41,13 +41,15 @@ _PART = re.compile(r"part-(?P<number>\d+)-(?P<plan>[0-9a-z]+)(-[0-9a-f]{6})?\.\w
 
 
 class Plan:
-    """Numbered chunks.
+    """Numbered chunks; a `Shared` plan.
 
     Attributes:
       name: no other plan's; letters and digits.
       spec: how they are computed; its model is a name in the job's folder.
       copies: how many bottlenecks each chunk gives.
     """
+
+    unit = "bottlenecks"
 
     def __init__(
         self, name: str, spec: Spec, first_number: int, table: pa.Table
@@ -130,14 +132,15 @@ class Plan:
         rows = zip(*(column.to_pylist() for column in columns), strict=True)
         return [Task(*row) for row in rows]
 
-    def stem(self, number: int) -> str:
-        """Returns what the name of a chunk's part begins with."""
-        return part_stem(self._first_number + number, self.name)
+    def part(self, number: int) -> Part:
+        """Returns a chunk and where it goes."""
+        stem = part_stem(self._first_number + number, self.name)
+        return Part(stem, self.chunk(number), number, marks=True)
 
-    def done(self, part_names: Iterable[str]) -> list[int]:
+    def done(self, names: Iterable[str]) -> list[int]:
         """Returns the chunk of each of a store's parts that is of this plan."""
         found = []
-        for name in part_names:
+        for name in names:
             match = _PART.fullmatch(name)
             if match and match["plan"] == self.name:
                 number = int(match["number"]) - self._first_number

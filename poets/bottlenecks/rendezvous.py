@@ -24,7 +24,8 @@ from typing import Any
 import pyarrow.fs
 
 from poets.config import RetrainConfig
-from poets.storage import join, open_storage, read_url
+from poets.errors import StorageError
+from poets.storage import join, open_storage, read_url, reason
 from poets.storage.parts import sweep
 from poets.storage.publish import write_atomically
 
@@ -39,12 +40,17 @@ KEPT = timedelta(days=1)
 """A chief writes every second: one that did not for so long is no more."""
 
 
-def job_url(config: RetrainConfig, num_workers: int) -> str:
+def job_url(config: RetrainConfig, num_workers: int, details: str = "") -> str:
     """Returns the folder in which the workers of a job meet.
 
     Tasks with the same flags find each other, and no others.
+
+    Args:
+      config: the flags.
+      num_workers: all of them, the chief included.
+      details: what else makes it another job; "" for one of these flags alone.
     """
-    text = json.dumps([config.of_the_job, num_workers], sort_keys=True)
+    text = json.dumps([config.of_the_job, num_workers, details], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return join(config.bottleneck_dir, JOBS, digest)
 
@@ -79,6 +85,19 @@ class Board:
             if isinstance(record, dict):
                 return record
         return {}
+
+    def names(self) -> list[str]:
+        """Returns the names of the files.
+
+        Raises:
+          StorageError: if they cannot be listed.
+        """
+        filesystem, path = open_storage(self.url)
+        try:
+            infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
+        except OSError as error:
+            raise StorageError(f"cannot list {self.url!r}: {reason(error)}") from error
+        return [info.base_name for info in infos]
 
     def clear(self, keep: Callable[[str], bool]) -> None:
         """Removes what earlier runs left, in this folder and beside it.

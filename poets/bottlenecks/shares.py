@@ -1,4 +1,4 @@
-"""Which chunk of a plan a worker computes next.
+"""Which chunk of a plan a worker does next.
 
     chunk       0  1  2  3  4  5  6  7  8  9      worker 0: 0 2 4 6 8, then from the
     of worker   0  1  0  1  0  1  0  1  0  1      end what nobody has in hand: 9 7 ...
@@ -8,16 +8,17 @@ those of the others from their end, so that owner and helper meet. What is done 
 by the store, what others have in hand by their files. A chunk that stays in one hand
 for much longer than a chunk takes is computed by the next one who is free, whether the
 hand is slow or dead: computed twice it does no harm, and nobody waits for anybody.
+Chunks are of images here; those of a sweep are of heads.
 """
 
 import contextlib
+import math
+import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from poets.bottlenecks.plan import Plan
-from poets.bottlenecks.pool import Part
 from poets.bottlenecks.rendezvous import Board, Watch, worker_file
 
 LOOK_S = 0.1
@@ -25,34 +26,84 @@ LOOK_S = 0.1
 LOOKING_SHARE = 20
 """Between two looks passes so many times what a look takes."""
 
-PATIENCE_S = 3.0
-"""A chunk is left in another's hand at least so long."""
 PATIENCE_CHUNKS = 3.0
-"""And as many times what one of our own has taken at most."""
+"""A chunk is left in another's hand as many times what one of our own has taken at
+most, see `Patience`."""
 
 
-class Share:
-    """A worker's part in a plan; it is the `Work` of its pool.
+class Patience(NamedTuple):
+    """How long a chunk is left in another worker's hand.
+
+    Attributes:
+      least_s: at least so long, however little a chunk takes here.
+      silent_s: not longer than this after that worker was last heard of.
+    """
+
+    least_s: float = 3.0
+    silent_s: float = math.inf
+
+
+PATIENCE = Patience()
+
+
+class Numbered(Protocol):
+    """A chunk of a plan."""
+
+    @property
+    def number(self) -> int:
+        """Its place in the plan."""
+
+
+P = TypeVar("P", bound=Numbered)
+P_co = TypeVar("P_co", bound=Numbered, covariant=True)
+
+
+class Shared(Protocol[P_co]):
+    """A plan: chunks that any worker can do."""
+
+    @property
+    def name(self) -> str:
+        """No other plan's."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted, as in "bottlenecks"."""
+
+    @property
+    def copies(self) -> list[int]:
+        """How many of these each chunk gives."""
+
+    def part(self, number: int) -> P_co:
+        """Returns a chunk."""
+
+    def done(self, names: Iterable[str]) -> list[int]:
+        """Returns the chunks that are done, by the names of the files that say so."""
+
+
+class Share(Generic[P]):
+    """A worker's part in a plan.
 
     Args:
-      plan: the chunks.
+      plan: the chunks. Where they are parts, this is the `Work` of a pool.
       me: this worker's index.
       num_workers: all of them, the chief included.
       board: where the others' files are.
-      part_names: lists the store.
+      part_names: lists the files that tell what is done.
       post: writes this worker's own file now.
       stopped: tells whether the plan is over; asked at each look.
+      patience: with the other workers.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Shared[P],
         me: int,
         num_workers: int,
         board: Board,
         part_names: Callable[[], list[str]],
         post: Callable[[], None],
         stopped: Callable[[], bool] = lambda: False,
+        patience: Patience = PATIENCE,
     ) -> None:
         self.plan = plan
         self.computed = 0
@@ -63,7 +114,10 @@ class Share:
         self._board, self._part_names = board, part_names
         self._post, self._stopped = post, stopped
         self._lock = threading.RLock()
-        self._left = dict.fromkeys(range(len(plan)))  # in order, and quick to remove
+        self._patience = patience
+        self._left = dict.fromkeys(
+            range(len(plan.copies))
+        )  # in order, and quick to remove
         self._hand: dict[int, float] = {}  # chunk -> since when, here
         self._held: dict[tuple[int, int], float] = {}  # worker, chunk -> since when
         self._slowest_s = 0.0
@@ -94,7 +148,31 @@ class Share:
             left = sum(self.plan.copies[number] for number in self._left)
         return sum(self.plan.copies) - left
 
-    def take(self) -> Part | None:
+    @property
+    def left(self) -> list[int]:
+        """The chunks that are not done."""
+        with self._lock:
+            return list(self._left)
+
+    @property
+    def holders(self) -> list[int]:
+        """The other workers that have one of these in hand."""
+        with self._lock:
+            return sorted({who for who, number in self._held if number in self._left})
+
+    def rounds(self) -> Iterator[None]:
+        """Gives a round of taking what is free until all is done, or given up.
+
+        Raises:
+          StorageError: if the files that tell what is done cannot be listed.
+        """
+        while not self.over:
+            yield
+            self.look()
+            if not self.over:
+                time.sleep(random.uniform(0.5, 1.5) * LOOK_S)
+
+    def take(self) -> P | None:
         """Returns the next part for this worker, None if there is none now.
 
         It is told first, then looked at again: of two workers who take one chunk at
@@ -105,8 +183,7 @@ class Share:
             self._tell()
             self.look(self._pause_s())
             if self._keeps(number):
-                stem, tasks = self.plan.stem(number), self.plan.chunk(number)
-                return Part(stem, tasks, number, marks=True)
+                return self.plan.part(number)
             self._tell()
         return None
 
@@ -144,7 +221,7 @@ class Share:
         with self._lock:
             self.computed += count
 
-    def done(self, part: Part) -> None:
+    def done(self, part: P) -> None:
         """Takes note of a chunk that was computed here."""
         with self._lock:
             took_s = time.monotonic() - self._hand.pop(part.number)
@@ -203,10 +280,11 @@ class Share:
 
     def _is_free(self, number: int) -> bool:
         """Tells whether no other worker has it in hand, or has had it for too long."""
-        patience_s = max(PATIENCE_S, PATIENCE_CHUNKS * self._slowest_s)
+        least_s, silent_s = self._patience
+        patience_s = max(least_s, PATIENCE_CHUNKS * self._slowest_s)
         now_s = time.monotonic()
         return all(
-            now_s - since_s > patience_s
-            for (_, held), since_s in self._held.items()
+            now_s - since_s > patience_s or self.quiet_s[worker] > silent_s
+            for (worker, held), since_s in self._held.items()
             if held == number
         )

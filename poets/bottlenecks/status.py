@@ -1,6 +1,7 @@
 """How far the workers are, for people: in the chief's log and beside the results.
 
-    bottlenecks by worker: 0: 1200, 1: 800 and 3 chunks of others, 2: silent for 12 s
+    bottlenecks by worker: 0: 1200, 1: 800 with 3 chunks of others, 2: not heard of
+    combinations by worker: 0: 64, 1: 32, silent for 12 s
 
 The chief writes `.poets-progress.json` into the results folder every few seconds, and
 removes it at the end; `poets results` shows it.
@@ -27,7 +28,7 @@ class WorkerStatus:
 
     Attributes:
       worker: its index.
-      computed: bottlenecks it has computed.
+      computed: bottlenecks that it has computed, or heads that it has trained.
       taken_over: chunks of others among them.
       silent_s: for how long it was not heard of; None: not since the work began.
     """
@@ -38,7 +39,7 @@ class WorkerStatus:
     silent_s: float | None = 0.0
 
 
-def workers_of(share: Share, me: int) -> list[WorkerStatus]:
+def workers_of(share: Share[Any], me: int) -> list[WorkerStatus]:
     """Returns what is known of all workers, by the last look of one of them."""
     found = []
     for worker, record in enumerate(share.records):
@@ -73,11 +74,14 @@ def _state(worker: WorkerStatus) -> str:
     return text
 
 
-def write(
-    results_url: str, done: int, total: int, workers: Sequence[WorkerStatus]
-) -> None:
+def write(results_url: str, share: Share[Any], workers: Sequence[WorkerStatus]) -> None:
     """Writes the file; where that fails the work goes on without it."""
-    record = {"done": done, "total": total, "workers": [asdict(w) for w in workers]}
+    record = {
+        "done": share.done_copies,
+        "total": sum(share.plan.copies),
+        "unit": share.plan.unit,
+        "workers": [asdict(worker) for worker in workers],
+    }
     with contextlib.suppress(OSError):
         write_atomically(join(results_url, NAME), json.dumps(record).encode())
 
@@ -90,7 +94,7 @@ def remove(results_url: str) -> None:
 
 
 def read(results_url: str) -> Mapping[str, Any] | None:
-    """Returns {"done", "total", "workers"} of a run that has not ended, or None.
+    """Returns {"done", "total", "unit", "workers"} of an unfinished run, or None.
 
     It may have been killed: nothing here says when the file was written.
     """
@@ -101,6 +105,11 @@ def read(results_url: str) -> Mapping[str, Any] | None:
         record = json.loads(read_url(url))
         workers = [WorkerStatus(**worker) for worker in record["workers"]]
         done, total = int(record["done"]), int(record["total"])
-        return {"done": done, "total": total, "workers": in_words(workers)}
+        return {
+            "done": done,
+            "total": total,
+            "unit": str(record["unit"]),
+            "workers": in_words(workers),
+        }
     except (OSError, ValueError, TypeError, KeyError):  # being written, or not ours
         return None

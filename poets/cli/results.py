@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         if running:
             print(
-                "running, or killed: {done} of {total} bottlenecks; by worker: "
+                "running, or killed: {done} of {total} {unit}; by worker: "
                 "{workers}\n".format(**running)
             )
         print(format_results(results))

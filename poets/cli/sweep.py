@@ -2,16 +2,20 @@
 
     poets sweep --image_dir=... --output_dir=... \\
         --grid learning_rate=0.001,0.01,1.0 --grid train_batch_size=25,50,100
+
+On Kubernetes TF_CONFIG says which of the sweep's tasks this is.
 """
 
 import argparse
-import os
+from collections.abc import Mapping
 
+from poets.bottlenecks.crew import Crew
+from poets.bottlenecks.follower import Activity
 from poets.bottlenecks.pool import Pool
+from poets.cluster import Cluster, cluster_of
+from poets.dataset import Dataset
 from poets.flags import add_flags
-from poets.job import log_to_stderr, set_verbosity
-from poets.machine import room_for_processes
-from poets.preflight import preflight
+from poets.job import Job, log_to_stderr, run_job
 from poets.storage import join
 from poets.sweep.plan import Sweep, plan_sweep
 from poets.sweep.report import best_of, sweep_text, ties
@@ -59,16 +63,25 @@ def _run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if name not in OWN}
     sweep = plan_sweep(given, args.output_dir, args.grid, args.runs)
     log_to_stderr()
-    set_verbosity(sweep.base.logging_verbosity)
-    os.environ.update(sweep.base.environment)  # before any thread or child is started
-    dataset = preflight(sweep.base)
-    with Pool(sweep.base.processes or room_for_processes()) as pool:
+    results = run_job(cluster_of(None), _job(sweep))
+    if results is not None:
+        print(sweep_text(sweep, results))
+        print(_told(sweep, results))
+    return 0
+
+
+def _job(sweep: Sweep) -> Job[dict[str, Result]]:
+    def lead(dataset: Dataset, pool: Pool | Crew) -> dict[str, Result]:
         from poets.sweep.run import run_sweep  # TensorFlow, while the processes load
 
-        results = run_sweep(sweep, dataset, pool)
-    print(sweep_text(sweep, results))
-    print(_told(sweep, results))
-    return 0
+        return run_sweep(sweep, dataset, pool)
+
+    def take_part(cluster: Cluster, pool: Pool) -> Mapping[str, Activity]:
+        from poets.sweep.run import activities
+
+        return activities(sweep, pool)
+
+    return Job(sweep.base, lead, take_part, sweep.details, sweep.written)
 
 
 def _told(sweep: Sweep, results: dict[str, Result]) -> str:

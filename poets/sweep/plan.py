@@ -7,7 +7,9 @@ Only what makes another classifier of the same images may vary. What would chang
 images or their split may not: accuracies of other validation images cannot be compared.
 """
 
+import hashlib
 import itertools
+import json
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -80,6 +82,17 @@ class Sweep:
     base: RetrainConfig
     varied: tuple[str, ...]
     runs: tuple[Run, ...]
+
+    @property
+    def details(self) -> str:
+        """What makes it another sweep than others of the same base."""
+        text = json.dumps([self.output_dir, *(run.name for run in self.runs)])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def written(self) -> dict[str, str]:
+        """The folders to which all workers write: flag -> URL."""
+        return {"output_dir": self.output_dir, "summaries_dir": self.base.summaries_dir}
 
 
 def plan_sweep(

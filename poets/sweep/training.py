@@ -7,23 +7,24 @@
                                                     computation each
 
 A head is bit for bit what `poets retrain` makes of the same flags (see
-`poets.head.steps`), so it does not matter which ones share a chunk.
+`poets.head.steps`), so it does not matter which ones share a chunk, nor which worker
+trains it.
 """
 
 import contextlib
 import hashlib
 import json
+import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from poets import __version__
-from poets.bottlenecks.pool import Pool
 from poets.distortions import Distortions
 from poets.evaluate import accuracy_of
-from poets.features import Features, training_examples
+from poets.features import Features
 from poets.head import Head
 from poets.head.examples import Examples
 from poets.head.many import Outcome, Plan, schedule_of, stream_of, train_many
@@ -35,6 +36,10 @@ from poets.sweep.results import Result
 
 MAX_TOGETHER = 32
 """Heads in a chunk: more make the computation longer to compile, and hardly faster."""
+
+LEAST_STEPS = 10_000
+"""Of all heads of a chunk together, where workers share them: about a second's work. In
+less there is more to compile than to train."""
 
 WEIGHTS_BYTES = 2**25
 """Of the weights of a chunk; training takes some eight times as much."""
@@ -84,33 +89,33 @@ def data_digest(features: Features) -> str:
     return digest.hexdigest()
 
 
-def train_runs(
-    runs: Sequence[Run], features: Features, pool: Pool
-) -> Iterator[list[Trained]]:
-    """Trains heads of one backbone, and yields them chunk by chunk.
+def of_same_images(runs: Sequence[Run]) -> list[list[Run]]:
+    """Returns those of one backbone by the training images that they have in common."""
+    return _grouped(runs, _copies_key)
+
+
+def chunks_of(
+    runs: Sequence[Run], features: Features, num_workers: int
+) -> list[list[Run]]:
+    """Returns those of the same training images in chunks that are trained together.
 
     Args:
-      runs: the combinations; their event files and intermediate graphs are written.
+      runs: the combinations.
       features: of their backbone.
-      pool: computes the bottlenecks of distorted copies.
-
-    Raises:
-      PoetsError: if the copies' bottlenecks cannot be had, or files not be written.
+      num_workers: who are to have something to do, if there is enough for them.
     """
-    for alike in _grouped(runs, _copies_key):
-        yield from _train_alike(alike, features, pool)  # which lets its copies go
-
-
-def _train_alike(
-    runs: Sequence[Run], features: Features, pool: Pool
-) -> Iterator[list[Trained]]:
-    """Trains heads of the same training images."""
-    train = training_examples(runs[0].config, features, pool)
-    size = _chunk_size(features)
+    most = _chunk_size(features)
+    chunks = []
     for scheduled in _grouped(runs, lambda run: schedule_of(run.config)):
         together = sorted(scheduled, key=lambda run: stream_of(run.config))
-        for start in range(0, len(together), size):
-            yield _train_chunk(together[start : start + size], train, features)
+        size = most
+        if num_workers > 1:
+            steps = together[0].config.how_many_training_steps
+            least = min(most, math.ceil(LEAST_STEPS / steps))
+            turns = math.ceil(len(together) / (most * num_workers))
+            size = max(least, math.ceil(len(together) / (turns * num_workers)))
+        chunks += [together[i : i + size] for i in range(0, len(together), size)]
+    return chunks
 
 
 def _copies_key(run: Run) -> Hashable:
@@ -132,9 +137,19 @@ def _chunk_size(features: Features) -> int:
     return max(1, min(MAX_TOGETHER, WEIGHTS_BYTES // weights))
 
 
-def _train_chunk(
+def train_chunk(
     runs: Sequence[Run], train: Examples, features: Features
 ) -> list[Trained]:
+    """Trains heads together.
+
+    Args:
+      runs: of one chunk; their event files and intermediate graphs are written.
+      train: the training images that they have in common.
+      features: of their backbone.
+
+    Raises:
+      StorageError: if files cannot be written.
+    """
     started = time.monotonic()
     with contextlib.ExitStack() as opened:
         plans = [
