@@ -134,8 +134,11 @@ class Plan:
 
     def part(self, number: int) -> Part:
         """Returns a chunk and where it goes."""
-        stem = part_stem(self._first_number + number, self.name)
-        return Part(stem, self.chunk(number), number, marks=True)
+        return Part(self.stem(number), self.chunk(number), number, marks=True)
+
+    def stem(self, number: int) -> str:
+        """Returns what the name of a chunk's part begins with."""
+        return part_stem(self._first_number + number, self.name)
 
     def done(self, names: Iterable[str]) -> list[int]:
         """Returns the chunk of each of a store's parts that is of this plan."""

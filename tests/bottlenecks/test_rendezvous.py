@@ -24,6 +24,8 @@ def test_flags_of_a_single_task_do_not_part_the_workers(flags):
 def test_jobs_with_other_flags_have_folders_of_their_own(flags):
     assert job_url(config(**flags), 2) != job_url(config(), 2)
     assert job_url(config(), 3) != job_url(config(), 2)
+    assert job_url(config(), 2, "a sweep") != job_url(config(), 2)
+    assert job_url(config(), 2, "a sweep") != job_url(config(), 2, "another")
 
 
 def test_what_is_not_there_says_nothing(tmp_path):

@@ -1,12 +1,15 @@
 """Which chunk a worker takes: its own first, then what is in nobody's hand."""
 
+import itertools
+import time
+
 import pytest
 
 from poets.bottlenecks import shares
 from poets.bottlenecks.plan import Plan
 from poets.bottlenecks.process import PLAIN, Spec, Task
 from poets.bottlenecks.rendezvous import Board, Watch, worker_file
-from poets.bottlenecks.shares import Share
+from poets.bottlenecks.shares import Patience, Share
 from poets.errors import StorageError
 
 SPEC = Spec("images", "store", "litert", "model.tflite", None, False)
@@ -23,7 +26,7 @@ def plan_of(count, size=2):
 class Workers:
     """Workers of one plan that share a folder, without processes."""
 
-    def __init__(self, folder, chunks, num_workers):
+    def __init__(self, folder, chunks, num_workers, **more):
         self.plan, self.board = plan_of(chunks), Board(str(folder))
         self.parts: list[str] = []
         self.shares = [
@@ -31,6 +34,7 @@ class Workers:
                 *(self.plan, me, num_workers, self.board),
                 part_names=lambda: self.parts,
                 post=lambda me=me: self.post(me),
+                **more,
             )
             for me in range(num_workers)
         ]
@@ -47,7 +51,7 @@ class Workers:
 
 @pytest.fixture
 def workers(tmp_path):
-    return lambda chunks, count: Workers(tmp_path, chunks, count)
+    return lambda chunks, count, **more: Workers(tmp_path, chunks, count, **more)
 
 
 @pytest.fixture(autouse=True)
@@ -88,15 +92,47 @@ def test_all_chunks_are_done_by_any_number_of_workers(workers, num_workers):
     assert made.shares[0].done_copies == 40
 
 
-def test_a_chunk_that_stays_in_a_hand_for_too_long_is_taken_over(workers, monkeypatch):
-    made = workers(2, 2)
+def test_a_chunk_that_stays_in_a_hand_for_too_long_is_taken_over(
+    workers, monkeypatch, wait_until
+):
+    made = workers(2, 2, patience=Patience(least_s=0.3))
+    monkeypatch.setattr(shares, "PATIENCE_CHUNKS", 0.0)
     dead, free = made.shares[1], made.shares[0]
     assert dead.take().number == 1
     made.end(0, free.take())
     assert free.take() is None
-    monkeypatch.setattr(shares, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(shares, "PATIENCE_CHUNKS", 0.0)
-    assert free.take().number == 1
+    assert free.holders == [1]
+    wait_until(lambda: (part := free.take()) and part.number == 1, timeout_s=10)
+
+
+def test_who_says_it_is_alive_is_waited_for_and_who_is_silent_is_not(
+    workers, wait_until
+):
+    made = workers(2, 2, patience=Patience(least_s=60.0, silent_s=0.3))
+    other, free = made.shares[1], made.shares[0]
+    part = other.take()
+    made.end(0, free.take())
+    beats = itertools.count()
+    record = {"plan": made.plan.name, "hand": other.hand}
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        made.board.post(worker_file(1), record | {"beat": next(beats)})
+        assert free.take() is None
+    assert free.left == [part.number]
+    wait_until(lambda: free.take() == part, timeout_s=10)
+
+
+def test_rounds_end_when_all_is_done_by_whomever(workers):
+    made = workers(4, 2)
+    mine, other = made.shares
+    rounds = 0
+    for _ in mine.rounds():
+        rounds += 1
+        made.end(0, mine.take())
+        made.end(1, other.take())
+    assert rounds == 2
+    assert mine.over
+    assert mine.left == []
 
 
 def test_what_the_last_process_of_a_worker_had_in_hand_is_free_at_once(workers):
