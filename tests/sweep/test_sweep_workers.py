@@ -17,7 +17,7 @@ from tests.retraining import flags_for
 from tests.sweep.swept import OUTPUTS, sweep_json_of, values_of
 
 STEPS = "how_many_training_steps=" + ",".join(str(2500 + n) for n in range(10))
-GRID = ("seed=1,2", STEPS)  # as many chunks as steps
+GRID = ("flip_left_right=false,true", STEPS)  # as many chunks as combinations
 TOTAL = 20
 pytestmark = pytest.mark.timeout(240)
 
@@ -202,16 +202,15 @@ def test_a_chief_that_is_started_again_goes_on_from_what_is_kept(
 
 
 def test_two_sweeps_on_one_store_do_not_meet(team, alone):
-    other_grid = ("seed=1,2,3", "how_many_training_steps=2500,2501,2502")
-    made, other = team(), team("other", grid=other_grid)
+    fewer = ("flip_left_right=false,true", "how_many_training_steps=2500,2501,2502")
+    made, other = team(), team("other", grid=fewer)
     made.end(*(each.start(index) for each in (made, other) for index in (1, 0)))
     check_same(made, alone)
     names = other.trained(0) + other.trained(1)
     ours, theirs = runs_of(other.out), runs_of(alone.out)
     assert sorted(f"{name}.json" for name in names) == sorted(ours)
-    both = ours.keys() & theirs.keys()
-    assert (len(ours), len(both)) == (9, 6)
-    assert all(ours[name] == theirs[name] for name in both)
+    assert len(ours) == 6
+    assert ours.items() <= theirs.items()
 
 
 def test_the_users_mistake_ends_all_workers_with_its_exit_code(
