@@ -112,6 +112,7 @@ def check_same(team, alone):
     for name in ("retrained_graph.pb", "retrained_graph.tflite", "split.csv"):
         same = [(each.out / "best" / name).read_bytes() for each in (team, alone)]
         assert same[0] == same[1], name
+    assert not (team.out / "best" / ".poets-progress.json").exists()
     ours, theirs = (events_of(each.out) for each in (team, alone))
     assert ours.keys() == theirs.keys()
     for name, values in theirs.items():
