@@ -1,0 +1,252 @@
+"""Where combinations become results: features, heads, a file of each, an export.
+
+    runs of one backbone ─> features ─> of the same training images ─> chunks
+                                                                         │
+    runs/NAME.json <── trained here, or by the workers of a crew <───────┘
+
+The chief and the other workers have one each; only the chief's publishes.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from poets.bottlenecks.crew import Crew
+from poets.bottlenecks.follower import Call
+from poets.bottlenecks.pool import Pool
+from poets.dataset import Dataset
+from poets.errors import ModelError, PoetsError
+from poets.features import (
+    Features,
+    features_of,
+    load_checked,
+    training_examples,
+)
+from poets.progress import track
+from poets.retrain import Durations, publish
+from poets.storage.claim import Claim
+from poets.sweep.plan import Run, Sweep
+from poets.sweep.results import Result, keep, kept
+from poets.sweep.sharing import HeadPlan, Train, follow, lead
+from poets.sweep.training import (
+    Trained,
+    chunks_of,
+    data_digest,
+    key_of,
+    of_same_images,
+    train_chunk,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Workshop:
+    """Trains combinations, with the features of one backbone at a time in memory."""
+
+    def __init__(
+        self, sweep: Sweep, dataset: Dataset, pool: Pool | Crew, work_dir: str
+    ) -> None:
+        self._sweep, self._dataset, self._pool = sweep, dataset, pool
+        self._work_dir = work_dir
+        self._durations = Durations()
+        self._places = {run.name: place for place, run in enumerate(sweep.runs)}
+        self._features: Features | None = None
+        self._features_key: object = None
+        self._best: Trained | None = None
+
+    def finish(self, runs: Sequence[Run]) -> dict[str, Result]:
+        """Sees to it that each of some runs has its file; those that have are kept.
+
+        Returns:
+          Name -> result.
+
+        Raises:
+          PoetsError: if a storage fails or the images cannot train a classifier; a
+            backbone that cannot be had is a failure of its runs alone.
+        """
+        earlier = kept(self._sweep.output_dir, (run.name for run in runs))
+        results: dict[str, Result] = {}
+        groups: dict[object, list[Run]] = {}
+        for run in runs:
+            groups.setdefault(run.backbone_key, []).append(run)
+        with track(len(runs), "sweep", "combinations") as advance:
+            for alike in groups.values():
+                for found in self._finish_alike(alike, earlier):
+                    results |= {result.name: result for result in found}
+                    advance(len(found))
+        return results
+
+    def _finish_alike(
+        self, runs: list[Run], earlier: Mapping[str, Result]
+    ) -> Iterator[list[Result]]:
+        """Yields the results of one backbone's runs, as they are finished."""
+        try:
+            features = self._features_of(runs[0])
+        except _BackboneError as error:
+            logger.warning("%d combinations failed: %s", len(runs), error)
+            yield [
+                Result(run.name, flags=run.chosen, failure=str(error)) for run in runs
+            ]
+            return
+        data = data_digest(features)
+        known = _valid(earlier, runs, features, data)
+        if known:
+            logger.info("%d combinations are finished already", len(known))
+            yield known
+        done = {result.name for result in known}
+        missing = [run for run in runs if run.name not in done]
+        with self._durations.phase("training"):
+            for same in of_same_images(missing):  # each lets its copies go
+                yield from self._finish_same(same, features, data)
+
+    def _finish_same(
+        self, runs: list[Run], features: Features, data: str
+    ) -> Iterator[list[Result]]:
+        """Yields the results of runs of the same training images."""
+        train = self._trainer(runs, features, data)
+        chunks = chunks_of(runs, features, self._pool.cluster.num_workers)
+        if isinstance(self._pool, Crew) and len(chunks) > 1:
+            own: set[str] = set()
+            for results in lead(self._pool, data, chunks, train):
+                own |= {result.name for result in results}
+                yield results
+            others = [run for run in runs if run.name not in own]
+            found = kept(self._sweep.output_dir, (run.name for run in others))
+            theirs = _valid(found, others, features, data)
+            yield theirs
+            there = {result.name for result in theirs}
+            if lost := [run for run in others if run.name not in there]:
+                logger.warning(
+                    "%d combinations that other workers trained have no file in %r: "
+                    "they are trained again; see whether it is one folder for all",
+                    *(len(lost), self._sweep.output_dir),
+                )
+            chunks = chunks_of(lost, features, 1)
+        for chunk in chunks:
+            yield train(chunk)
+
+    def _trainer(self, runs: Sequence[Run], features: Features, data: str) -> Train:
+        """Returns what trains some of these runs together and keeps their files."""
+        examples = training_examples(runs[0].config, features, self._pool)
+
+        def train(chunk: Sequence[Run]) -> list[Result]:
+            results = []
+            for trained in train_chunk(chunk, examples, features):
+                key = key_of(trained.run, features, data)
+                result = replace(trained.result, key=key)
+                keep(self._sweep.output_dir, result)
+                _tell(result)
+                results.append(result)
+                self._remember(trained)
+            return results
+
+        return train
+
+    def take_part(self, call: Call) -> None:
+        """Trains what the chief asks for; another worker's part.
+
+        Raises:
+          PoetsError: if this worker cannot train or store, or the chief has failed.
+        """
+        plan = HeadPlan.read(call.member.board, call.which, self._sweep.runs)
+        if plan is None:
+            return
+        runs = plan.runs
+        try:
+            features = self._features_of(runs[0], verify=False)
+        except _BackboneError as error:
+            logger.warning("%d combinations left to others: %s", len(runs), error)
+            return
+        if data_digest(features) != plan.data:
+            logger.warning(
+                "%d combinations left to others: the images in %r were changed",
+                *(len(runs), self._sweep.base.image_dir),
+            )
+            return
+        follow(call, plan, self._trainer(runs, features, plan.data))
+
+    def publish(self, best: Run, total: int, claim: Claim) -> dict[str, Any]:
+        """Publishes a run's classifier, trained again if it was so by another process.
+
+        Returns:
+          The content of its `metrics.json`.
+
+        Raises:
+          PoetsError: if it cannot be done; earlier results are unchanged then.
+        """
+        features = self._features_of(best)
+        trained = self._best
+        if trained is None or trained.run is not best:
+            train = training_examples(best.config, features, self._pool)
+            (trained,) = train_chunk([best], train, features)
+        if trained.head is None:
+            raise ModelError(f"{best.name}: {trained.result.failure}")
+        note = (
+            f"{best.name}, chosen of {total:,} combinations by its validation "
+            "accuracy, which flatters it a little; the test images had no part in it"
+        )
+        return publish(
+            best.config,
+            features,
+            trained.head,
+            trained.result.steps,
+            claim,
+            self._work_dir,
+            self._durations,
+            [note],
+        )
+
+    def _features_of(self, run: Run, verify: bool = True) -> Features:
+        """Returns the features of a run's backbone; those of another are let go."""
+        if self._features is None or self._features_key != run.backbone_key:
+            self._features = None
+            config = replace(
+                run.config,
+                verify_bottlenecks=verify and run.config.verify_bottlenecks,
+            )
+            with self._durations.phase("backbone"):
+                try:
+                    loaded = load_checked(config, self._work_dir)
+                except PoetsError as error:
+                    raise _BackboneError(str(error)) from error
+            with self._durations.phase("bottlenecks"):
+                self._features = features_of(config, self._dataset, *loaded, self._pool)
+            self._features_key = run.backbone_key
+        return self._features
+
+    def _remember(self, trained: Trained) -> None:
+        """Keeps the head if it is the best so far."""
+        if trained.head and (
+            self._best is None or self._rank(trained) < self._rank(self._best)
+        ):
+            self._best = trained
+
+    def _rank(self, trained: Trained) -> tuple[float, int]:
+        return -trained.result.validation.share, self._places[trained.run.name]
+
+
+class _BackboneError(PoetsError):
+    """A backbone cannot be had."""
+
+
+def _valid(
+    found: Mapping[str, Result], runs: Sequence[Run], features: Features, data: str
+) -> list[Result]:
+    """Returns those of the kept results that are of these flags and images."""
+    return [
+        found[run.name]
+        for run in runs
+        if run.name in found and found[run.name].key == key_of(run, features, data)
+    ]
+
+
+def _tell(result: Result) -> None:
+    if result.failure:
+        logger.warning("%s failed: %s", result.name, result.failure)
+        return
+    logger.info(
+        "%s: Validation accuracy = %.1f%% (N=%d), %d steps",
+        *(result.name, result.validation.share * 100, result.validation.n),
+        result.steps,
+    )
