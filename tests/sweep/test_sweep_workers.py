@@ -19,6 +19,7 @@ from tests.sweep.swept import OUTPUTS, sweep_json_of, values_of
 STEPS = "how_many_training_steps=" + ",".join(str(2500 + n) for n in range(10))
 GRID = ("flip_left_right=false,true", STEPS)  # as many chunks as combinations
 TOTAL = 20
+pytest_plugins = ["tests.far"]
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -43,13 +44,14 @@ class Team:
         addresses = [f"127.0.0.1:{1001 + n}" for n in range(self.workers)]
         cluster = {"worker": addresses, "ps": ["127.0.0.1:1000"]}
         place = {"cluster": cluster, "task": {"type": job, "index": index}}
+        path = {"PYTHONPATH": os.pathsep.join(sys.path)}  # as here, `far` with it
         told = {"TF_CONFIG": json.dumps(place)} if self.workers > 1 else {}
         log = self.folder / f"log-{job}-{index}"
         with log.open("ab") as err, log.with_name(f"out-{index}").open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "poets", "sweep", *words],
                 cwd=ROOT,
-                env={**os.environ, **told, **(environment or {})},
+                env={**os.environ, **path, **told, **(environment or {})},
                 stdout=out,
                 stderr=err,
             )
@@ -140,7 +142,12 @@ def without_seconds(value):
 def begin(team, wait_until, chief=0):
     """Starts a worker, and the chief once the worker waits for it."""
     worker = team.start(1)
-    wait_until(lambda: "waiting for the chief" in team.said(1), timeout_s=90)
+
+    def waits():
+        assert worker.poll() is None, team.said(1)
+        return "waiting for the chief" in team.said(1)
+
+    wait_until(waits, timeout_s=90)
     return team.start(chief), worker
 
 
@@ -200,6 +207,21 @@ def test_a_chief_that_is_started_again_goes_on_from_what_is_kept(
     found = re.search(r"(\d+) combinations are finished already", made.said(0))
     assert int(found[1]) >= len(kept)
     check_same(made, alone)
+
+
+def test_workers_may_share_any_storage(team, alone, far, wait_until):
+    fewer = ("flip_left_right=true", "how_many_training_steps=2500,2501,2502,2503")
+    made = team(grid=fewer)
+    made.flags["output_dir"] = far.url(made.out)
+    made.flags["bottleneck_dir"] = far.url(made.folder / "store")
+    far.wait(0.005)
+    made.end(*begin(made, wait_until))
+    assert sorted(made.trained(0) + made.trained(1)) == sorted(
+        name.removesuffix(".json") for name in runs_of(made.out)
+    )
+    assert runs_of(made.out).items() <= runs_of(alone.out).items()
+    assert len(runs_of(made.out)) == 4
+    assert (made.out / "best" / "retrained_graph.pb").exists()
 
 
 def test_two_sweeps_on_one_store_do_not_meet(team, alone):
