@@ -17,6 +17,7 @@ from poets.backbones import Backbone, load_backbone
 from poets.backbones.graph import parse_graph
 from poets.bottlenecks.compute import Extraction, compute_bottlenecks
 from poets.bottlenecks.crew import Crew
+from poets.bottlenecks.matrix import empty_matrix
 from poets.bottlenecks.models import EngineModel, engine_model
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.process import Spec
@@ -28,7 +29,7 @@ from poets.errors import ConfigError, DatasetError
 from poets.export.frozen import frozen_graph
 from poets.head import Head
 from poets.head.examples import Examples
-from poets.split import TRAIN, check_split, split_images
+from poets.split import TRAIN, check_split, same_content, split_images
 
 logger = logging.getLogger(__name__)
 
@@ -100,14 +101,12 @@ def features_of(
         verify=config.verify_bottlenecks,
     )
     _report_extraction(dataset, extraction)
-    used = replace(
-        dataset, images=tuple(dataset.images[row] for row in extraction.kept)
-    )
+    used = replace(dataset, images=dataset.images.take(extraction.kept))
     splits = np.array(split_images(used.images, extraction.digests, config))
     check_split(used, splits.tolist())
     index_of = {folder: index for index, folder in enumerate(used.folders)}
     label_indices = np.array(
-        [index_of[image.folder] for image in used.images], np.int32
+        [index_of[folder] for folder in used.images.folders], np.int32
     )
     every = Examples(extraction.matrix, label_indices)
     return Features(backbone, spec, extraction, used, splits, every)
@@ -126,15 +125,17 @@ def training_examples(
     if not config.distorts:
         return every.choose(rows)
     spec = replace(features.spec, distortions=Distortions.of(config))
-    images = [features.dataset.images[row] for row in rows]
+    images = features.dataset.images.take(rows)
     copies = range(config.augmentations)
     size = every.bottlenecks.shape[1]
     extraction = compute_bottlenecks(images, spec, size, pool, copies)
     logger.info("%d bottlenecks of distorted copies created.", extraction.computed)
-    copied = np.repeat(rows[list(extraction.kept)], len(copies))
+    copied = np.repeat(rows[extraction.kept], len(copies))
     count = len(every)
+    matrix = empty_matrix(count + len(copied), size)
+    matrix[:count], matrix[count:] = every.bottlenecks, extraction.matrix
     return Examples(
-        np.concatenate([every.bottlenecks, extraction.matrix]),
+        matrix,
         np.concatenate([every.label_indices, every.label_indices[copied]]),
         np.concatenate([rows, np.arange(count, count + len(copied))]),
     )
@@ -172,13 +173,13 @@ def _report_extraction(dataset: Dataset, extraction: Extraction) -> None:
             f"{dataset.image_dir!r} cannot be used, first {path!r}: {why}; more than "
             "half is no dataset: mend the files"
         )
-    by_content: dict[bytes, set[str]] = {}
-    for row, digest in zip(extraction.kept, extraction.digests, strict=True):
-        by_content.setdefault(digest, set()).add(dataset.images[row].folder)
+    kept = extraction.kept
+    by_content = (
+        set(dataset.images.take(kept[twins]).folders)
+        for twins in same_content(extraction.digests)
+    )
     contradictions = Counter(
-        " and ".join(sorted(folders))
-        for folders in by_content.values()
-        if len(folders) > 1
+        " and ".join(sorted(folders)) for folders in by_content if len(folders) > 1
     )
     for folders, count in contradictions.items():
         logger.warning("%d pictures are in %s with the same content", count, folders)

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow.fs
 
 from poets.cluster import Cluster
@@ -201,13 +202,12 @@ def _reach(far: list[Checkup], whom: str) -> None:
 def _find_images(config: RetrainConfig) -> Dataset:
     """Returns the images, of which a small one was read if they are not here."""
     dataset = find_images(config.image_dir)
-    # Contents are not known yet: each image is taken for unlike the others.
-    names = [image.path.encode() for image in dataset.images]
-    for thin in check_split(dataset, split_images(dataset.images, names, config)):
+    for thin in check_split(dataset, split_images(dataset.images, None, config)):
         logger.warning(thin)
     if scheme_of(config.image_dir):
-        smallest = min(dataset.images, key=lambda image: image.length or 1 << 62)
-        url = join(config.image_dir, smallest.path)
+        lengths = dataset.images.lengths
+        smallest = int(np.where(lengths > 0, lengths, 1 << 62).argmin())
+        url = join(config.image_dir, dataset.images[smallest].path)
         with deadline(TIMEOUT_S):
             try_reading(url)
     return dataset

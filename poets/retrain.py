@@ -41,7 +41,7 @@ from poets.head.training import train_head
 from poets.images import orientation
 from poets.report.metrics import Answers, metrics_of
 from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
-from poets.split import TEST, VALIDATION
+from poets.split import TEST, VALIDATION, same_content
 from poets.storage import folder_of, join, open_storage, reason
 from poets.storage.claim import Claim
 from poets.storage.publish import Publication, write_atomically
@@ -167,11 +167,13 @@ def publish(
       PoetsError: if it cannot be done; earlier results are unchanged then.
     """
     used, every, extraction = features.dataset, features.every, features.extraction
-    probabilities = head.probabilities(every.bottlenecks)
-    answers = Answers(used, features.splits, every.label_indices, probabilities)
+    answers = Answers(
+        *(used, features.splits, every.label_indices),
+        *head.answers(every.bottlenecks),
+    )
     _report_test(config, answers)
     with durations.phase("export"):
-        samples, more_notes = _samples(config, answers)
+        samples, more_notes = _samples(config, features, head)
         exports = build_exports(
             config, features.backbone, head, used.labels, samples, work_dir
         )
@@ -180,7 +182,7 @@ def publish(
         backbone=features.backbone,
         answers=answers,
         found=len(extraction.kept) + len(extraction.skipped),
-        duplicates=len(extraction.digests) - len(set(extraction.digests)),
+        duplicates=sum(len(each) - 1 for each in same_content(extraction.digests)),
         exports={_name(export.url): export.to_json() for export in exports},
         duration_s=durations,
         training_steps=steps,
@@ -203,17 +205,19 @@ def _report_test(config: RetrainConfig, answers: Answers) -> None:
     if config.print_misclassified_test_images:
         logger.info("=== MISCLASSIFIED TEST IMAGES ===")
         for row in rows[predicted != true]:
-            path = join(config.image_dir, answers.dataset.images[row].path)
+            path = join(config.image_dir, answers.dataset.images[int(row)].path)
             label = answers.dataset.labels[answers.predicted[row]]
             logger.info("%70s  %s", path, label)
 
 
-def _samples(config: RetrainConfig, answers: Answers) -> tuple[Samples, list[str]]:
+def _samples(
+    config: RetrainConfig, features: Features, head: Head
+) -> tuple[Samples, list[str]]:
     """Returns test images to score exports on, and what the exports cannot do."""
-    rows = np.flatnonzero(answers.splits == TEST)
+    rows = np.flatnonzero(features.splits == TEST)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_CHECKED)).astype(int)]
     filesystem, root = open_storage(config.image_dir)
-    wanted = [answers.dataset.images[row].path for row in rows]
+    wanted = [image.path for image in features.dataset.images.take(rows)]
     found = read_files(filesystem, [posixpath.join(root, path) for path in wanted])
     paths, contents, kept, turned = [], [], [], 0
     for row, path, data in zip(rows, wanted, found, strict=True):
@@ -232,7 +236,8 @@ def _samples(config: RetrainConfig, answers: Answers) -> tuple[Samples, list[str
             "the graph and the SavedModel see them as stored when they are given the "
             "file's bytes, and were checked on the others"
         )
-    return Samples(paths, contents, answers.probabilities[kept]), notes
+    expected = head.probabilities(features.every.bottlenecks[kept])
+    return Samples(paths, contents, expected), notes
 
 
 def _publish(
@@ -252,7 +257,7 @@ def _publish(
             image.folder,
             str(answers.splits[row]),
             dataset.labels[predicted[row]],
-            float(answers.probabilities[row, predicted[row]]),
+            float(answers.scores[row]),
         )
         for row, image in enumerate(dataset.images)
     )

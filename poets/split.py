@@ -11,8 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from poets.config import RetrainConfig
-from poets.dataset import Dataset, Image
+from poets.dataset import Dataset, Images
 from poets.errors import DatasetError
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
@@ -29,13 +31,14 @@ def percentage_of(key: str, split_seed: int = 0) -> float:
 
 
 def split_images(
-    images: Sequence[Image], digests: Sequence[bytes], config: RetrainConfig
+    images: Images, digests: np.ndarray | None, config: RetrainConfig
 ) -> list[str]:
     """Returns "train", "validation" or "test" for every image.
 
     Args:
       images: N images.
-      digests: the content digest of each.
+      digests: the content digest of each, bytes [N]; None if they are not known: each
+        image is taken for unlike the others then.
       config: for the two percentages and `split_seed`.
     """
     splits = []
@@ -50,25 +53,49 @@ def split_images(
     return splits
 
 
-def _group_keys(images: Sequence[Image], digests: Sequence[bytes]) -> list[str]:
+def same_content(digests: np.ndarray) -> list[np.ndarray]:
+    """Returns the images of each content that several have, the first ones first.
+
+    Args:
+      digests: the content digest of each image, bytes [N].
+    """
+    order = np.argsort(digests, kind="stable")
+    ordered = digests[order]
+    as_before = np.zeros(len(order) + 1, bool)
+    as_before[1:-1] = ordered[1:] == ordered[:-1]
+    several = as_before[:-1] | as_before[1:]
+    firsts = np.flatnonzero(~as_before[:-1][several])
+    groups = np.split(order[several], firsts[1:]) if len(firsts) else []
+    return sorted(groups, key=lambda images: images[0])
+
+
+def _group_keys(images: Images, digests: np.ndarray | None) -> list[str]:
     """Returns for each image the least name of all images tied to it.
 
     Ties go through names and contents alike, so groups are the connected components
     (union by least name, with path halving).
     """
-    names = [re.sub(r"_nohash_.*$", "", image.path) for image in images]
-    parent = {name: name for name in names}
+    names = [
+        re.sub(r"_nohash_.*$", "", path) if "_nohash_" in path else path
+        for path in images.paths.to_pylist()
+    ]
+    if digests is None:
+        return names
+    above: dict[str, str] = {}  # a name -> a lesser one that it is tied to
 
     def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = name = parent[parent[name]]
+        while name in above:
+            if (higher := above[name]) in above:
+                above[name] = above[higher]
+            name = higher
         return name
 
-    first: dict[bytes, str] = {}
-    for name, digest in zip(names, digests, strict=True):
-        one, other = root(name), root(first.setdefault(digest, name))
-        parent[max(one, other)] = min(one, other)
-    return [root(name) for name in names]
+    for twins in same_content(digests):
+        for one, other in zip(twins, twins[1:], strict=False):
+            least, greatest = sorted((root(names[one]), root(names[other])))
+            if least != greatest:
+                above[greatest] = least
+    return [root(name) for name in names] if above else names
 
 
 def check_split(dataset: Dataset, splits: Sequence[str]) -> list[str]:
@@ -81,10 +108,7 @@ def check_split(dataset: Dataset, splits: Sequence[str]) -> list[str]:
     Raises:
       DatasetError: if a label has nothing to train on, or a split is empty.
     """
-    counts = Counter(
-        (image.folder, split)
-        for image, split in zip(dataset.images, splits, strict=True)
-    )
+    counts = Counter(zip(dataset.images.folders, splits, strict=True))
     untrained = [folder for folder in dataset.folders if not counts[folder, TRAIN]]
     if untrained:
         raise DatasetError(

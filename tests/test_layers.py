@@ -72,6 +72,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "doctor.steps_storage",
         "preflight",
         "backbones.saved_model",
+        "bottlenecks.index",
         "bottlenecks.plan",
         "bottlenecks.process",
         "bottlenecks.rendezvous",

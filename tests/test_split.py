@@ -3,10 +3,11 @@
 import hashlib
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from poets.config import RetrainConfig
-from poets.dataset import Dataset, Image
+from poets.dataset import Dataset, Image, Images
 from poets.errors import DatasetError
 from poets.split import (
     SPLITS,
@@ -35,12 +36,13 @@ def digests_of(images) -> list[bytes]:
 
 
 def split(images, config=CONFIG, digests=None) -> list[str]:
-    return split_images(images, digests or digests_of(images), config)
+    contents = np.array(digests or digests_of(images), np.bytes_)
+    return split_images(Images.of(images), contents, config)
 
 
 def labelled(images) -> Dataset:
     folders = tuple(sorted({image.folder for image in images}))
-    return Dataset("flowers", folders, folders, tuple(images))
+    return Dataset("flowers", folders, folders, Images.of(images))
 
 
 def original(path: str, testing: int, validation: int) -> str:

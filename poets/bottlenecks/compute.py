@@ -4,17 +4,19 @@ extraction = compute_bottlenecks(images, spec, size, pool)
 extraction.matrix        float32 [N, D], one row an image that could be read
 """
 
+import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from poets.bottlenecks.crew import Crew
+from poets.bottlenecks.index import NONE, Index
 from poets.bottlenecks.pool import Chunk, Pool
 from poets.bottlenecks.process import PLAIN, Spec, Task
-from poets.bottlenecks.store import CorruptPartError, Index, Place, Store
-from poets.dataset import Image
+from poets.bottlenecks.store import CorruptPartError, Store
+from poets.dataset import Images
 from poets.errors import StorageError
 from poets.progress import track
 
@@ -34,22 +36,22 @@ class Extraction:
     """What became of N images and their copies.
 
     Attributes:
-      kept: indices of the M images that have all their bottlenecks, ascending.
-      digests: SHA-256 of the content of each of these.
+      kept: int64 [M], the images that have all their bottlenecks, ascending.
+      digests: SHA-256 of the content of each of these, 32 bytes each [M].
       matrix: float32 [M * C, D] for C copies; the C rows of an image are adjacent.
       skipped: (path, reason) of the images that are left out.
       computed: how many bottlenecks were computed or copied now.
     """
 
-    kept: tuple[int, ...]
-    digests: tuple[bytes, ...]
+    kept: np.ndarray
+    digests: np.ndarray
     matrix: np.ndarray
     skipped: tuple[tuple[str, str], ...]
     computed: int
 
 
 def compute_bottlenecks(
-    images: Sequence[Image],
+    images: Images,
     spec: Spec,
     bottleneck_size: int,
     pool: Pool | Crew,
@@ -69,6 +71,7 @@ def compute_bottlenecks(
     Raises:
       StorageError: if the store cannot be read or written.
       PoetsError: if the processes do not start.
+      OSError: if there is no room for the bottlenecks.
     """
     store = Store(spec.store_url, bottleneck_size)
     variants = [_variant(spec, copy) for copy in copies]
@@ -78,17 +81,13 @@ def compute_bottlenecks(
         index = store.read_index()
         # What another worker could not read or store is left to this one.
         for processes in (pool, pool.alone):
-            tasks = [
-                task
-                for image in images
-                if image.path not in unread
-                and (task := _task(image, copies, variants, index, verify))
-            ]
+            rows = np.stack([index.fresh(images, variant) for variant in variants])
+            tasks = _tasks(images, rows, copies, index, unread, verify)
             verify = False
             if not tasks:
                 break
             total = sum(len(task.copies) for task in tasks)
-            spec = replace(spec, known_content=bool(index.by_content))
+            spec = replace(spec, known_content=not index.failed.all())
             with track(total, "bottlenecks") as advance:
                 chunks = _chunks(tasks, processes.processes)
                 first = store.next_number()
@@ -96,7 +95,8 @@ def compute_bottlenecks(
             computed += total
             index = store.read_index()
         try:
-            return _gather(images, variants, index, unread, store, computed)
+            rows = np.stack([index.fresh(images, variant) for variant in variants])
+            return _gather(images, rows, index, unread, store, computed)
         except CorruptPartError:
             continue
     raise StorageError(
@@ -111,29 +111,37 @@ def _variant(spec: Spec, copy: int) -> str:
     )
 
 
-def _task(
-    image: Image,
+def _tasks(
+    images: Images,
+    rows: np.ndarray,
     copies: Sequence[int],
-    variants: Sequence[str],
     index: Index,
+    unread: Mapping[str, str],
     verify: bool,
-) -> Task | None:
-    """Returns what is to be done for an image, or None."""
-    fresh = [
-        index.fresh(image.path, variant, image.length, image.mtime_ns)
-        for variant in variants
-    ]
-    if verify and fresh[0]:
-        expected = fresh[0].digest.hex()
-        return Task(image.path, image.length, image.mtime_ns, tuple(copies), expected)
-    if any(place and place.error for place in fresh):
-        return None  # it cannot be decoded, whatever the copy
-    missing = tuple(
-        copy for copy, place in zip(copies, fresh, strict=True) if place is None
-    )
-    if not missing:
-        return None
-    return Task(image.path, image.length, image.mtime_ns, missing, None)
+) -> list[Task]:
+    """Returns what is to be done; `rows` [C, N] are those of all copies of images."""
+    missing = rows == NONE
+    wanted = missing.any(axis=0) & ~_undecodable(rows, index)
+    if verify:
+        wanted |= ~missing[0]
+    numbers = np.flatnonzero(wanted)
+    tasks = []
+    for number, image in zip(numbers, images.take(numbers), strict=True):
+        path, _, length, mtime_ns = image
+        if path in unread:
+            continue
+        if verify and not missing[0, number]:
+            expected = index.digests[rows[0, number]].tobytes().hex()
+            tasks.append(Task(path, length, mtime_ns, tuple(copies), expected))
+            continue
+        lacking = tuple(itertools.compress(copies, missing[:, number]))
+        tasks.append(Task(path, length, mtime_ns, lacking, None))
+    return tasks
+
+
+def _undecodable(rows: np.ndarray, index: Index) -> np.ndarray:
+    """Returns which images cannot be decoded, whatever the copy: bool [N]."""
+    return ((rows != NONE) & np.append(index.failed, False)[rows]).any(axis=0)
 
 
 def _chunks(tasks: Sequence[Task], processes: int) -> list[Chunk]:
@@ -153,36 +161,29 @@ def _chunks(tasks: Sequence[Task], processes: int) -> list[Chunk]:
 
 
 def _gather(
-    images: Sequence[Image],
-    variants: Sequence[str],
+    images: Images,
+    rows: np.ndarray,
     index: Index,
-    unread: dict[str, str],
+    unread: Mapping[str, str],
     store: Store,
     computed: int,
 ) -> Extraction:
-    kept: list[int] = []
-    places: list[Place] = []
-    skipped: list[tuple[str, str]] = []
-    for number, image in enumerate(images):
-        found = [
-            index.fresh(image.path, variant, image.length, image.mtime_ns)
-            for variant in variants
-        ]
-        error = next((place.error for place in found if place and place.error), None)
-        if error is None and image.path not in unread and all(found):
-            kept.append(number)
-            places.extend(place for place in found if place)
-        else:
-            why = unread.get(image.path) or error or "its bottleneck was not stored"
-            skipped.append((image.path, why))
+    """Returns what became of the images; `rows` [C, N] are those of all copies."""
+    usable = (rows != NONE).all(axis=0) & ~_undecodable(rows, index)
+    if unread:
+        usable &= ~np.isin(np.array(images.paths.to_pylist()), list(unread))
+    kept = np.flatnonzero(usable)
+    skipped = []
+    for number in np.flatnonzero(~usable).tolist():
+        path = images[number].path
+        found = rows[:, number]
+        errors = filter(None, index.errors(found[found != NONE]))
+        why = unread.get(path) or next(errors, "its bottleneck was not stored")
+        skipped.append((path, why))
     return Extraction(
-        kept=tuple(kept),
-        digests=tuple(_first_of_each(places, len(variants))),
-        matrix=store.read_bottlenecks(places),
+        kept=kept,
+        digests=index.digests[rows[0, kept]],
+        matrix=store.read_bottlenecks(index, rows[:, kept].T.reshape(-1)),
         skipped=tuple(skipped),
         computed=computed,
     )
-
-
-def _first_of_each(places: Sequence[Place], copies: int) -> Iterable[bytes]:
-    return (places[start].digest for start in range(0, len(places), copies))

@@ -80,11 +80,13 @@ class Plan:
           first_number: that of the first chunk's part.
           chunks: their numbers are their places.
         """
-        rows = [(n, *task) for n, chunk in enumerate(chunks) for task in chunk]
+        number, *fields = SCHEMA
         columns = [
-            pa.array([row[position] for row in rows], field.type)
-            for position, field in enumerate(SCHEMA)
+            pa.array([task[position] for chunk in chunks for task in chunk], field.type)
+            for position, field in enumerate(fields)
         ]
+        numbers = np.repeat(np.arange(len(chunks)), [len(chunk) for chunk in chunks])
+        columns.insert(0, pa.array(numbers, number.type))
         table = pa.Table.from_arrays(columns, schema=SCHEMA)
         return cls(name, spec, first_number, table)
 

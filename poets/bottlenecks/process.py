@@ -41,7 +41,8 @@ import numpy as np
 import pyarrow as pa
 
 from poets.bottlenecks.engines import ADAPTERS, Engine, load_engine
-from poets.bottlenecks.store import CorruptPartError, Index, Place, Row, Store
+from poets.bottlenecks.index import NONE, Index
+from poets.bottlenecks.store import CorruptPartError, Row, Store
 from poets.distortions import Distortions
 from poets.errors import PoetsError
 from poets.images import MAX_BYTES, ImageError, decode, resize
@@ -131,7 +132,7 @@ class Worker:
         self._reads = Reads(self._filesystem)
         here = is_local(open_storage(spec.store_url)[0])
         self._writers = ThreadPoolExecutor(1 if here else MAX_WRITES)
-        self._index = self._store.read_index() if spec.known_content else Index({}, {})
+        self._index = self._store.read_index() if spec.known_content else Index({})
 
     def expect(self, tasks: Iterable[Task]) -> None:
         """Has images read ahead; they are computed next, in this order."""
@@ -182,7 +183,7 @@ class Worker:
 
     def _compute(self, tasks: Sequence[Task], reads: Reads) -> Chunk:
         rows: list[Row] = []
-        known: list[tuple[int, Place]] = []
+        known: list[tuple[int, int]] = []
         waiting: list[tuple[int, np.ndarray]] = []
         unread: list[tuple[str, str]] = []
         for task in tasks:
@@ -200,8 +201,8 @@ class Worker:
                 continue
             pixels = None
             for copy in task.copies:
-                place = self._index.by_content.get((digest, self._variant(copy)))
-                if place:
+                place = self._index.with_content(digest, self._variant(copy))
+                if place != NONE:
                     known.append((len(rows), place))
                     rows.append(self._row(task, copy, digest))
                     continue
@@ -215,11 +216,9 @@ class Worker:
                 if len(waiting) == self._engine.batch_size:
                     self._run(rows, waiting)
         self._run(rows, waiting)
-        for (index, _), bottleneck in zip(
-            known,
-            self._store.read_bottlenecks([place for _, place in known]),
-            strict=True,
-        ):
+        places = np.array([place for _, place in known], np.int64)
+        stored = self._store.read_bottlenecks(self._index, places)
+        for (index, _), bottleneck in zip(known, stored, strict=True):
             rows[index] = rows[index]._replace(bottleneck=bottleneck)
         return Chunk(rows, unread)
 

@@ -25,14 +25,15 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from poets.bottlenecks.index import KEYS, Index
+from poets.bottlenecks.matrix import empty_matrix
 from poets.errors import StorageError
 from poets.storage import is_local, join, open_storage, reason, rename
 from poets.storage.publish import write_atomically
@@ -49,8 +50,6 @@ MAX_READS_AFAR = 16
 PART_SUFFIX = ".parquet"
 MARK_SUFFIX = ".done"
 
-KEYS = ("path", "variant", "length", "mtime_ns")
-
 
 class Row(NamedTuple):
     """One image's line in a part; `bottleneck` float32 [D], or None and an `error`."""
@@ -62,39 +61,6 @@ class Row(NamedTuple):
     digest: bytes
     error: str | None
     bottleneck: np.ndarray | None
-
-
-class Place(NamedTuple):
-    """Where the store has a row."""
-
-    part: str
-    row: int
-    length: int
-    mtime_ns: int
-    digest: bytes
-    error: str | None
-
-
-@dataclass(frozen=True)
-class Index:
-    """What the store has, without the bottlenecks.
-
-    Attributes:
-      by_image: (path, variant) -> the newest row.
-      by_content: (digest, variant) -> a row.
-    """
-
-    by_image: dict[tuple[str, str], Place]
-    by_content: dict[tuple[bytes, str], Place]
-
-    def fresh(
-        self, path: str, variant: str, length: int, mtime_ns: int
-    ) -> Place | None:
-        """Returns the row of an image whose length and time are unchanged."""
-        place = self.by_image.get((path, variant))
-        if place and (place.length, place.mtime_ns) == (length, mtime_ns):
-            return place
-        return None
 
 
 class Store:
@@ -111,17 +77,9 @@ class Store:
         self.bottleneck_size = bottleneck_size
         self._filesystem, self._path = open_storage(url)
         self._reads = MAX_READS if is_local(self._filesystem) else MAX_READS_AFAR
-        self._keys: dict[str, list[list[Any]]] = {}  # part -> columns
-        self._schema = pa.schema(
-            {
-                "path": pa.string(),
-                "variant": pa.string(),
-                "length": pa.int64(),
-                "mtime_ns": pa.int64(),
-                "digest": pa.binary(32),
-                "error": pa.string(),
-                "bottleneck": pa.list_(pa.float32(), bottleneck_size),
-            }
+        self._keys: dict[str, pa.Table] = {}  # by part
+        self._bottleneck = pa.field(
+            "bottleneck", pa.list_(pa.float32(), bottleneck_size)
         )
 
     def next_number(self) -> int:
@@ -164,40 +122,33 @@ class Store:
         new = [name for name in names if name not in self._keys]
         with ThreadPoolExecutor(self._reads) as threads:
             found = zip(new, threads.map(self._read_keys, new), strict=True)
-            self._keys.update((name, columns) for name, columns in found if columns)
-        by_image: dict[tuple[str, str], Place] = {}
-        by_content: dict[tuple[bytes, str], Place] = {}
-        for name in sorted(self._keys):
-            for row, (path, variant, length, mtime_ns, digest, why) in enumerate(
-                zip(*self._keys[name], strict=True)
-            ):
-                place = Place(name, row, length, mtime_ns, digest, why)
-                by_image[path, variant] = place
-                if why is None:
-                    by_content[digest, variant] = place
-        return Index(by_image, by_content)
+            self._keys.update((name, table) for name, table in found if table)
+        return Index(self._keys)
 
-    def read_bottlenecks(self, places: Sequence[Place]) -> np.ndarray:
+    def read_bottlenecks(self, index: Index, rows: np.ndarray) -> np.ndarray:
         """Returns the bottlenecks of N rows.
 
+        Args:
+          index: what `read_index` returned.
+          rows: int [N], numbers of its rows.
+
         Returns:
-          float32 [N, D], in the order of `places`.
+          float32 [N, D], in the order of `rows`.
 
         Raises:
           CorruptPartError: if a part is damaged; it has been set aside.
+          OSError: if there is no room for them.
         """
-        matrix = aligned_empty(len(places), self.bottleneck_size)
-        by_part: dict[str, list[int]] = {}
-        for index, place in enumerate(places):
-            by_part.setdefault(place.part, []).append(index)
+        matrix = empty_matrix(len(rows), self.bottleneck_size)
 
-        def fill(name: str) -> None:
-            indices = by_part[name]
+        def fill(of_part: tuple[str, np.ndarray, np.ndarray]) -> None:
+            name, mine, places = of_part
             try:
-                column = self._read(name, ["bottleneck"]).column(0).combine_chunks()
+                table = self._read(name, pa.schema([self._bottleneck]))
+                column = table.column(0).combine_chunks()
                 values = column.values.to_numpy(zero_copy_only=False)
                 part = values.reshape(-1, self.bottleneck_size)
-                matrix[indices] = part[[places[index].row for index in indices]]
+                matrix[mine] = part[places]
             except (OSError, pa.ArrowException, IndexError) as error:
                 self._set_aside(name, error)
                 raise CorruptPartError(
@@ -205,18 +156,19 @@ class Store:
                 ) from error
 
         with ThreadPoolExecutor(self._reads) as threads:
-            for _ in threads.map(fill, by_part):
+            for _ in threads.map(fill, index.by_part(rows)):
                 pass
         return matrix
 
-    def _read_keys(self, name: str) -> list[list[Any]] | None:
+    def _read_keys(self, name: str) -> pa.Table | None:
         """Returns the columns of a part that an index is made of, None if damaged."""
         try:
-            table = self._read(name, [*KEYS, "digest", "error"])
+            table = self._read(name, KEYS)
+            table.validate(full=True)
+            return table
         except (OSError, pa.ArrowException) as error:
             self._set_aside(name, error)
             return None
-        return [column.to_pylist() for column in table.columns]
 
     def _table(self, rows: Sequence[Row]) -> pa.Table:
         matrix = np.zeros((len(rows), self.bottleneck_size), np.float32)
@@ -224,20 +176,20 @@ class Store:
             if row.bottleneck is not None:
                 matrix[index] = row.bottleneck
         columns = [
-            pa.array([row[position] for row in rows], self._schema.field(position).type)
-            for position in range(6)
+            pa.array([row[position] for row in rows], field.type)
+            for position, field in enumerate(KEYS)
         ]
         values = pa.array(matrix.reshape(-1))
         bottlenecks = pa.FixedSizeListArray.from_arrays(values, self.bottleneck_size)
-        return pa.Table.from_arrays([*columns, bottlenecks], schema=self._schema)
+        schema = KEYS.append(self._bottleneck)
+        return pa.Table.from_arrays([*columns, bottlenecks], schema=schema)
 
-    def _read(self, name: str, columns: list[str]) -> pa.Table:
+    def _read(self, name: str, expected: pa.Schema) -> pa.Table:
         path = posixpath.join(self._path, name)
         with self._filesystem.open_input_file(path) as file:
             table = pq.read_table(
-                file, columns=columns, page_checksum_verification=True
+                file, columns=expected.names, page_checksum_verification=True
             )
-        expected = pa.schema([self._schema.field(column) for column in columns])
         if table.schema.remove_metadata() != expected:
             raise pa.ArrowInvalid(f"columns {table.schema.names} of another store")
         return table
@@ -301,17 +253,6 @@ def remove_marks(url: str, plan: str) -> None:
         if name.endswith(f"-{plan}{MARK_SUFFIX}"):
             with contextlib.suppress(OSError):
                 filesystem.delete_file(posixpath.join(path, name))
-
-
-def aligned_empty(rows: int, columns: int) -> np.ndarray:
-    """Returns an uninitialised float32 matrix that TensorFlow can use in place.
-
-    Its kernels want 64 bytes of alignment (EIGEN_MAX_ALIGN_BYTES); numpy gives 16.
-    """
-    size = rows * columns * 4
-    memory = np.empty(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(np.float32).reshape(rows, columns)
 
 
 def part_stem(number: int, plan: str = "") -> str:

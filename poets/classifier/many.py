@@ -19,7 +19,7 @@ from poets.bottlenecks.compute import compute_bottlenecks
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.process import Spec, too_long
 from poets.classifier import Classifier, LiteRTClassifier
-from poets.dataset import Image
+from poets.dataset import Image, Images
 from poets.images import ImageError
 from poets.machine import room_for_processes
 from poets.storage import is_local, open_storage, reason
@@ -105,7 +105,8 @@ def _classify_in(
         with tempfile.TemporaryDirectory(prefix="poets-label-") as store:
             model_path = os.path.abspath(classifier.path)
             spec = Spec(root, store, "litert", model_path, None, known_content=False)
-            found = compute_bottlenecks(images, spec, len(classifier.labels), pool)
+            listed = Images.of(images)
+            found = compute_bottlenecks(listed, spec, len(classifier.labels), pool)
         reasons = dict(found.skipped)
         for row, image in zip(rows, images, strict=True):
             answers[row] = ImageError(reasons.get(image.path, ""))

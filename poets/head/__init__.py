@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+PART = 4096
+"""Rows that are scored at once, for which nothing as large as all of them is needed."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -26,3 +29,20 @@ class Head:
         logits -= logits.max(axis=1, keepdims=True)
         exponentials = np.exp(logits)
         return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def answers(self, bottlenecks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the likeliest label of each image, and its probability.
+
+        Args:
+          bottlenecks: float32 [N, D].
+
+        Returns:
+          int64 [N] and float32 [N].
+        """
+        labels = np.empty(len(bottlenecks), np.int64)
+        scores = np.empty(len(bottlenecks), np.float32)
+        for start in range(0, len(bottlenecks), PART):
+            rows = slice(start, start + PART)
+            found = self.probabilities(bottlenecks[rows])
+            labels[rows], scores[rows] = found.argmax(axis=1), found.max(axis=1)
+        return labels, scores

@@ -4,9 +4,12 @@ bottlenecks [M, D]   one matrix of a data set, which may be large
      rows [N]        a split, a batch, a sample of it: no copy of the matrix
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from poets.head import PART
 
 
 @dataclass(frozen=True)
@@ -47,23 +50,23 @@ class Examples:
         """Returns float32 [N, D], a copy unless it is all of them."""
         return self.bottlenecks if self.rows is None else self.bottlenecks[self.rows]
 
+    def parts(self) -> Iterator["Examples"]:
+        """Yields the examples in parts, for which no copy of the matrix is needed."""
+        for start in range(0, len(self), PART):
+            yield self.choose(np.arange(start, min(start + PART, len(self))))
+
     def mean_and_spread(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the mean and the standard deviation of each dimension.
-
-        In parts of 4,096 rows, for which no copy of the matrix is needed.
 
         Returns:
           float32 [D] and float32 [D].
         """
-        parts = range(0, len(self), 4096)
         size = self.bottlenecks.shape[1]
         total, squares = np.zeros(size), np.zeros(size)
-        for start in parts:
-            part = self.choose(np.arange(start, min(start + 4096, len(self))))
+        for part in self.parts():
             total += part.matrix().sum(axis=0, dtype=np.float64)
         mean = total / len(self)
-        for start in parts:
-            part = self.choose(np.arange(start, min(start + 4096, len(self))))
+        for part in self.parts():
             squares += ((part.matrix() - mean) ** 2).sum(axis=0)
         spread = np.sqrt(squares / len(self))
         return mean.astype(np.float32), spread.astype(np.float32)

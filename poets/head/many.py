@@ -123,7 +123,7 @@ def train_many(
         done = last + 1
         heads = steps.heads()
         if last % interval == 0 or done == total:
-            in_hand = [_load(train.choose(each[-1])) for each in indices]
+            in_hand = [train.choose(each[-1]) for each in indices]
             samples.draw()
             for run, head, stream in zip(runs, heads, numbers, strict=True):
                 if not run.outcome:
@@ -136,10 +136,6 @@ def train_many(
     return [run.end(head, done) for run, head in zip(runs, heads, strict=True)]
 
 
-_Loaded = tuple[np.ndarray, np.ndarray]
-"""float32 [N, D] and the labels' indices, int32 [N]."""
-
-
 class _Samples:
     """The validation images of an evaluation; heads of one seed see the same ones."""
 
@@ -149,16 +145,16 @@ class _Samples:
             self._key(plan): np.random.default_rng([plan.config.seed, 1])
             for plan in plans
         }
-        self._drawn: dict[tuple[int, int], _Loaded] = {}
+        self._drawn: dict[tuple[int, int], Examples] = {}
 
     def draw(self) -> None:
         """Takes new ones."""
         self._drawn = {
-            (size, seed): _load(self._validation.sample(size, random))
+            (size, seed): self._validation.sample(size, random)
             for (size, seed), random in self._random.items()
         }
 
-    def of(self, plan: Plan) -> _Loaded:
+    def of(self, plan: Plan) -> Examples:
         """Returns those that a head is evaluated on."""
         return self._drawn[self._key(plan)]
 
@@ -179,10 +175,12 @@ class _Run:
         self._best_accuracy = -1.0
         self._since_best = 0
 
-    def evaluate(self, step: int, head: Head, batch: _Loaded, sample: _Loaded) -> None:
+    def evaluate(
+        self, step: int, head: Head, batch: Examples, sample: Examples
+    ) -> None:
         """Scores the head and reports it; ends one that fails or gets no better."""
-        train_accuracy, train_entropy = _score(head, *batch)
-        accuracy, entropy = _score(head, *sample)
+        train_accuracy, train_entropy = _score(head, batch)
+        accuracy, entropy = _score(head, sample)
         if not np.isfinite([train_entropy, entropy]).all():
             self.outcome = Outcome(
                 None,
@@ -194,7 +192,7 @@ class _Run:
         self.plan.report(
             Evaluation(
                 *(step, train_accuracy, train_entropy, accuracy, entropy),
-                len(sample[1]),
+                len(sample),
             )
         )
         if not self.plan.config.patience:
@@ -211,26 +209,23 @@ class _Run:
         return self.outcome or Outcome(self._best or head, steps)
 
 
-def _score(
-    head: Head, bottlenecks: np.ndarray, label_indices: np.ndarray
-) -> tuple[float, float]:
+def _score(head: Head, examples: Examples) -> tuple[float, float]:
     """Returns the accuracy, 0 to 1, and the mean cross entropy, in nats.
 
     Args:
       head: whose weights may be no numbers; the cross entropy is none then.
-      bottlenecks: float32 [N, D].
-      label_indices: int [N].
+      examples: one or more.
     """
-    with np.errstate(all="ignore"):
-        found = head.probabilities(bottlenecks)
-    likelihood = found[np.arange(len(found)), label_indices]
-    entropy = -np.log(np.maximum(likelihood, np.finfo(np.float32).tiny))
-    right = found.argmax(axis=1) == label_indices
-    return float(right.mean()), float(entropy.mean())
-
-
-def _load(examples: Examples) -> _Loaded:
-    return examples.matrix(), examples.labels()
+    right, likelihood = [], []
+    for part in examples.parts():
+        label_indices = part.labels()
+        with np.errstate(all="ignore"):
+            found = head.probabilities(part.matrix())
+        right.append(found.argmax(axis=1) == label_indices)
+        likelihood.append(found[np.arange(len(found)), label_indices])
+    smallest = np.finfo(np.float32).tiny
+    entropy = -np.log(np.maximum(np.concatenate(likelihood), smallest))
+    return float(np.concatenate(right).mean()), float(entropy.mean())
 
 
 def _batches(examples: int, size: int, seed: int) -> Iterator[np.ndarray]:

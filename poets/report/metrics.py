@@ -29,18 +29,15 @@ class Answers:
       dataset: its images are the N that were used.
       splits: the split of each.
       label_indices: int [N], the true labels.
-      probabilities: float32 [N, L].
+      predicted: int [N], the labels that the head gives.
+      scores: float32 [N], their probabilities.
     """
 
     dataset: Dataset
     splits: np.ndarray
     label_indices: np.ndarray
-    probabilities: np.ndarray
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """int [N], the labels that the head gives."""
-        return self.probabilities.argmax(axis=1)
+    predicted: np.ndarray
+    scores: np.ndarray
 
 
 def metrics_of(

@@ -81,7 +81,7 @@ def data_digest(features: Features) -> str:
     digest = hashlib.sha256()
     for image, content, split in zip(
         features.dataset.images,
-        features.extraction.digests,
+        features.extraction.digests.tolist(),
         features.splits,
         strict=True,
     ):

@@ -37,9 +37,9 @@ def main(settings, index, num_workers):
         plain = compute_bottlenecks(images, spec, settings["size"], crew)
         if settings.get("failing"):
             raise PoetsError(settings["failing"])
-        some = [image for image in images if image.folder == "daisy"]
+        some = images.take(np.flatnonzero(np.array(images.folders) == "daisy"))
         copies = compute_bottlenecks(some, spec, settings["size"], crew, range(2))
-        digests = np.frombuffer(b"".join(plain.digests), np.uint8)
+        digests = np.frombuffer(plain.digests.tobytes(), np.uint8)
         with open(settings["answer"], "wb") as file:
             np.savez(file, plain=plain.matrix, copies=copies.matrix, digests=digests)
 

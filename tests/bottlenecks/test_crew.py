@@ -94,9 +94,7 @@ class Job:
         """Returns how many bottlenecks the store holds, twins included."""
         store = Store(str(self.store), self.size)
         index = store.read_index()
-        return sum(len(columns[0]) for columns in store._keys.values()), len(
-            index.by_image
-        )
+        return len(index), len(index.table.group_by(["path", "variant"]).aggregate([]))
 
     def board(self):
         return Board(job_url(config_from_args(self.flags), self.num_workers))

@@ -78,7 +78,7 @@ def test_a_killed_run_goes_on_from_there(
         whole = parts_in(store)
         chief.communicate(timeout=30)
     wait_until(lambda: not any(map(is_running, children)))
-    kept = Store(str(store), network.size).read_index().by_image
+    kept = Store(str(store), network.size).read_index()
     assert len(parts_in(store)) >= max(len(whole), enough)
     images = find_images(str(many_images)).images
     with Pool(2) as pool:
@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_from_there(
             images, network.spec(many_images, store), network.size, pool
         )
     assert again.computed == COUNT - len(kept)
-    assert again.digests == undisturbed.digests
+    assert np.array_equal(again.digests, undisturbed.digests)
     assert np.array_equal(again.matrix, undisturbed.matrix)
     assert not list(store.glob("*.damaged"))
 
@@ -104,5 +104,5 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(
         _, errors = chief.communicate(timeout=30)
     assert not any(map(is_running, children))
     assert "KeyboardInterrupt" in errors or chief.returncode == 0
-    assert Store(str(store), network.size).read_index().by_image
+    assert len(Store(str(store), network.size).read_index())
     assert not list(store.glob("*.damaged"))

@@ -48,7 +48,7 @@ def chunks_of(images, size):
 
 def stored(spec, network):
     index = Store(spec.store_url, network.size).read_index()
-    return {path for path, _ in index.by_image}
+    return set(index.table["path"].to_pylist())
 
 
 def shadow(monkeypatch, folder, module, code):
@@ -77,7 +77,9 @@ def test_a_process_killed_in_the_middle_is_replaced(
     others = set(children_of(os.getpid()))
     with Pool(2) as pool:
         first = sorted(set(children_of(os.getpid())) - others)
-        pool.run(spec, chunks_of(images[:2], 1), lambda count: None)  # both are loaded
+        pool.run(
+            spec, chunks_of(list(images)[:2], 1), lambda count: None
+        )  # both are loaded
         done = []
 
         def advance(count):
@@ -194,7 +196,7 @@ def test_nothing_waits_while_there_is_something_to_compute(
     far.wait(0.1)
     spec = network.spec(far.url(image_dir), far.url(tmp_path / "store"))
     with Pool(1) as pool:
-        pool.run(spec, chunks_of(images[:2], 2), lambda count: None)
+        pool.run(spec, chunks_of(list(images)[:2], 2), lambda count: None)
         started = time.monotonic()
         pool.run(spec, chunks_of(images, 2), lambda count: None)
         assert time.monotonic() - started < 5

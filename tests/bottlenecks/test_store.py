@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from poets.bottlenecks.index import NONE
 from poets.bottlenecks.store import CorruptPartError, Row, Store, store_url
+from poets.dataset import Image, Images
 from poets.errors import StorageError
 
 pytest_plugins = ["tests.far"]
@@ -29,13 +31,33 @@ def store(request, tmp_path, far):
     return Store(str(folder) if request.param == "local" else far.url(folder), SIZE)
 
 
+def whole(store):
+    """Returns the index and all its rows."""
+    index = store.read_index()
+    return index, np.arange(len(index))
+
+
+def keys(index):
+    columns = (index.table[name].to_pylist() for name in ("path", "variant"))
+    return zip(*columns, strict=True)
+
+
 def content(store):
     """Returns (path, variant) -> bottleneck, or the reason why there is none."""
-    index = store.read_index()
-    places = list(index.by_image.values())
-    matrix = store.read_bottlenecks(places)
-    found = [p.error or v.tolist() for p, v in zip(places, matrix, strict=True)]
-    return dict(zip(index.by_image, found, strict=True))
+    index, rows = whole(store)
+    matrix = store.read_bottlenecks(index, rows)
+    found = {}
+    for key, why, bottleneck in zip(
+        keys(index), index.errors(rows), matrix, strict=True
+    ):
+        found.setdefault(key, why or bottleneck.tolist())  # the newest comes first
+    return found
+
+
+def fresh(index, *images, variant=""):
+    """Returns the rows of (path, length, mtime_ns)."""
+    listed = Images.of(Image(path, "daisy", *rest) for path, *rest in images)
+    return index.fresh(listed, variant)
 
 
 def test_what_was_written_is_read_back_bit_for_bit(store):
@@ -44,9 +66,9 @@ def test_what_was_written_is_read_back_bit_for_bit(store):
     rows = [row(number)._replace(bottleneck=values[number]) for number in range(3)]
     store.write_part(rows)
     index = store.read_index()
-    places = [index.fresh(r.path, "", r.length, r.mtime_ns) for r in reversed(rows)]
-    assert np.array_equal(store.read_bottlenecks(places), values[::-1])
-    assert [place.digest for place in places] == [r.digest for r in reversed(rows)]
+    places = fresh(index, *((r.path, r.length, r.mtime_ns) for r in reversed(rows)))
+    assert np.array_equal(store.read_bottlenecks(index, places), values[::-1])
+    assert index.digests[places].tolist() == [r.digest for r in reversed(rows)]
 
 
 def test_names_of_any_spelling_come_back(store):
@@ -56,15 +78,22 @@ def test_names_of_any_spelling_come_back(store):
 
 
 def test_an_empty_store_has_nothing(store):
-    assert store.read_index().by_image == {}
-    assert store.read_bottlenecks([]).shape == (0, SIZE)
+    index, rows = whole(store)
+    assert len(index) == 0
+    assert fresh(index, ("daisy/1.jpg", 101, 1)).tolist() == [NONE]
+    assert index.with_content(bytes(32), "") == NONE
+    assert store.read_bottlenecks(index, rows).shape == (0, SIZE)
 
 
 def test_a_reason_is_remembered_and_is_no_content(store):
     store.write_part([row(1, error="empty file"), row(2)])
     index = store.read_index()
-    assert index.by_image["daisy/1.jpg", ""].error == "empty file"
-    assert list(index.by_content) == [(bytes([2]) * 32, "")]
+    places = fresh(index, ("daisy/1.jpg", 101, 1), ("daisy/2.jpg", 102, 1))
+    assert index.errors(places) == ["empty file", None]
+    assert index.failed[places].tolist() == [True, False]
+    assert index.with_content(bytes([1]) * 32, "") == NONE
+    assert index.with_content(bytes([2]) * 32, "") == places[1]
+    assert index.with_content(bytes([2]) * 32, "flip=1") == NONE
 
 
 def test_the_newest_part_wins(store):
@@ -77,9 +106,41 @@ def test_the_newest_part_wins(store):
 def test_another_length_or_time_is_not_fresh(store, length, mtime_ns):
     store.write_part([row(1)])
     index = store.read_index()
-    assert index.fresh("daisy/1.jpg", "", 101, 1)
-    assert index.fresh("daisy/1.jpg", "", length, mtime_ns) is None
-    assert index.fresh("daisy/1.jpg", "flip=1", 101, 1) is None
+    assert fresh(index, ("daisy/1.jpg", 101, 1)).tolist() == [0]
+    assert fresh(index, ("daisy/1.jpg", length, mtime_ns)).tolist() == [NONE]
+    assert fresh(index, ("daisy/1.jpg", 101, 1), variant="flip=1").tolist() == [NONE]
+
+
+def test_of_two_parts_only_the_newer_one_tells_whether_an_image_is_fresh(store):
+    store.write_part([row(1, path="daisy/1.jpg"), row(2)])
+    store.write_part([row(3), row(1, path="daisy/1.jpg", mtime_ns=2)])
+    index = store.read_index()
+    found = fresh(index, ("daisy/1.jpg", 101, 1), ("daisy/1.jpg", 101, 2))
+    assert found.tolist() == [NONE, 1]
+    assert fresh(index, ("daisy/2.jpg", 102, 1), ("daisy/4.jpg", 1, 1))[0] == 3
+
+
+def test_contents_with_one_beginning_are_told_apart(store):
+    alike = [bytes(8) + bytes([number]) * 24 for number in range(3)]
+    last = b"\xff" * 32
+    rows = [row(n)._replace(digest=each) for n, each in enumerate([*alike, last])]
+    store.write_part(rows[:2])
+    store.write_part(rows[2:])
+    index, numbers = whole(store)
+    for each in (*alike, last):
+        assert index.digests[index.with_content(each, "")].tobytes() == each
+    assert index.with_content(bytes(8) + b"\x03" * 24, "") == NONE
+    assert sorted(numbers) == sorted(index.with_content(r.digest, "") for r in rows)
+
+
+def test_the_index_takes_little_memory(store):
+    names = [f"daisy/{'x' * 40}{number:06d}.jpg" for number in range(2560)]
+    before = pa.total_allocated_bytes()
+    for start in range(0, len(names), 256):
+        store.write_part([row(1, path=name) for name in names[start : start + 256]])
+    index = store.read_index()
+    assert len(index) == len(names)
+    assert (pa.total_allocated_bytes() - before) / len(index) < 200
 
 
 def test_a_part_that_is_still_being_written_is_not_seen(store, tmp_path):
@@ -159,10 +220,10 @@ def test_a_bottleneck_column_that_lost_its_pages_is_damage(store, tmp_path):
 
 def test_a_damaged_part_that_another_process_set_aside_is_no_error(store, tmp_path):
     name = store.write_part([row(1)])
-    places = list(store.read_index().by_image.values())
+    index, rows = whole(store)
     (tmp_path / "store" / name).unlink()
     with pytest.raises(CorruptPartError):
-        store.read_bottlenecks(places)
+        store.read_bottlenecks(index, rows)
 
 
 def test_a_store_that_cannot_be_written_says_where_and_why(tmp_path):
@@ -176,9 +237,9 @@ def test_a_store_that_cannot_be_written_says_where_and_why(tmp_path):
 def test_a_backbone_of_another_size_does_not_read_these_parts(store, tmp_path, caplog):
     store.write_part([row(1)])
     other = Store(str(tmp_path / "store"), SIZE + 1)
-    places = list(other.read_index().by_image.values())
+    index, rows = whole(other)
     with pytest.raises(CorruptPartError):
-        other.read_bottlenecks(places)
+        other.read_bottlenecks(index, rows)
     assert "of another store" in caplog.text
 
 
@@ -200,15 +261,15 @@ def test_parts_far_away_are_read_by_few_requests_and_their_keys_once(tmp_path, f
     for number in range(10):
         store.write_part([row(number)])
     far.log()
-    places = list(store.read_index().by_image.values())
+    index, rows = whole(store)
     assert len(far.log()) == 1 + 10 * 3  # list; open, the end of it, the keys
-    assert len(store.read_index().by_image) == 10
+    assert len(store.read_index()) == 10
     assert len(far.log()) == 1
-    store.read_bottlenecks(places)
+    store.read_bottlenecks(index, rows)
     assert len(far.log()) == 10 * 3
     store.write_part([row(10)])
     far.log()
-    assert len(store.read_index().by_image) == 11
+    assert len(store.read_index()) == 11
     assert len(far.log()) == 1 + 3
 
 
@@ -218,7 +279,7 @@ def test_parts_far_away_are_read_side_by_side(tmp_path, far):
         store.write_part([row(number)])
     far.wait(0.1)
     started = time.monotonic()
-    assert len(store.read_index().by_image) == 16
+    assert len(store.read_index()) == 16
     assert time.monotonic() - started < 16 * 0.3 / 2
 
 
@@ -229,10 +290,10 @@ def test_parts_far_away_are_read_side_by_side(tmp_path, far):
 def test_a_part_that_cannot_be_had_is_not_damaged(tmp_path, far, fault, text):
     store = Store(far.url(tmp_path / "store"), SIZE)
     store.write_part([row(1)])
-    places = list(store.read_index().by_image.values())
+    index, rows = whole(store)
     far.fail({"open ": fault})
     with pytest.raises(StorageError, match=f"cannot read 'far://.*parquet': {text}"):
-        store.read_bottlenecks(places)
+        store.read_bottlenecks(index, rows)
     with pytest.raises(StorageError, match=f"cannot read 'far://.*parquet': {text}"):
         Store(store.url, SIZE).read_index()
     far.fail({"list ": fault})
