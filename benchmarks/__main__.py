@@ -3,6 +3,7 @@
 python -m benchmarks                        everything, about ten minutes
 python -m benchmarks bottlenecks accuracy   some sections
 python -m benchmarks --quick                few images and steps: does it work?
+python -m benchmarks scale --scale_images=100000
 """
 
 import argparse
@@ -32,7 +33,10 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
-    bench = Bench(QUICK if flags.quick else Sizes(), flags.work.resolve())
+    sizes = QUICK if flags.quick else Sizes()
+    if flags.scale_images:
+        sizes = replace(sizes, scale_images=flags.scale_images)
+    bench = Bench(sizes, flags.work.resolve())
     report = {"started": _now(), "quick": flags.quick, "machine": machine()}
     rows: list[Row] = []
     failed: dict[str, str] = {}
@@ -74,6 +78,12 @@ def _parse() -> argparse.Namespace:
         help=f"of {', '.join(SECTIONS)}; none: all",
     )
     parser.add_argument("--quick", action="store_true", help="a smoke test")
+    parser.add_argument(
+        "--scale_images",
+        type=int,
+        metavar="N",
+        help=f"images of the section scale; {Sizes.scale_images:,} if not given",
+    )
     build = PROJECT / "build"
     parser.add_argument("--json", type=Path, default=build / "benchmarks.json")
     parser.add_argument("--work", type=Path, default=build / "benchmarks")

@@ -170,3 +170,35 @@ def write_many(image_dir: Path, count: int, target: Path) -> Path:
         copy.write_bytes(source.read_bytes() + f"copy {i}".encode())
     done.write_text(json.dumps(count))
     return target
+
+
+def link_many(image_dir: Path, count: int, target: Path) -> Path:
+    """Makes `count` images of a few photographs, which take no room of their own.
+
+    Each is a hard link to a copy of a photograph, under a number and its name.
+
+    Args:
+      image_dir: one folder per label.
+      count: number of links, spread evenly over the labels.
+      target: the new folder.
+    """
+    copies = target.with_name(f"{target.name}_of")
+    by_label: dict[str, list[Path]] = {}
+    for path in photographs(image_dir):
+        copy = copies / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        by_label.setdefault(copy.parent.name, []).append(shutil.copy(path, copy))
+    for label in by_label:
+        (target / label).mkdir(parents=True)
+    labels = list(by_label)
+    for number in range(count):
+        label, turn = labels[number % len(labels)], number // len(labels)
+        source = by_label[label][turn % len(by_label[label])]
+        os.link(source, target / label / f"{number:09d}-{source.name}")
+    return target
+
+
+def linked(path: str) -> str:
+    """Returns which photograph an image of `link_many` shows, both with their label."""
+    label, _, name = path.partition("/")
+    return f"{label}/{name.partition('-')[2]}"

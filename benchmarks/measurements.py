@@ -30,6 +30,7 @@ class Sizes:
       memory_images: the numbers of images at which memory is compared.
       label_images: how many images `poets label` scores at once.
       splits: for the accuracy.
+      scale_images: images with made-up features.
     """
 
     per_label: int | None = None
@@ -39,9 +40,10 @@ class Sizes:
     memory_images: tuple[int, int] = (1_000, 20_000)
     label_images: int = 1_000
     splits: int = 5
+    scale_images: int = 1_000_000
 
 
-QUICK = Sizes(40, 20, 40, 1, (100, 400), 50, 2)
+QUICK = Sizes(40, 20, 40, 1, (100, 400), 50, 2, 2_000)
 
 
 @dataclass(frozen=True)

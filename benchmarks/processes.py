@@ -32,6 +32,7 @@ class Run:
       tree_rss_mb: largest sum of the resident sets of the process and all its
         descendants. Pages they share (libraries, forked memory) count several times.
       main_rss_mb: largest resident set of the process itself.
+      main_own_mb: the same without files and what is shared.
       children_rss_mb: largest sum over the descendants alone.
       stdout: what it printed.
     """
@@ -39,6 +40,7 @@ class Run:
     wall_s: float
     tree_rss_mb: float
     main_rss_mb: float
+    main_own_mb: float
     children_rss_mb: float
     stdout: str
 
@@ -83,7 +85,11 @@ def run_python(
             f"{module} {arguments[0]} ended with {process.returncode}; "
             f"the end of {log}:\n    {tail}"
         )
-    return Run(wall_s, sampler.tree_mb, sampler.main_mb, sampler.children_mb, stdout)
+    return Run(
+        wall_s,
+        *(sampler.tree_mb, sampler.main_mb, sampler.own_mb, sampler.children_mb),
+        stdout,
+    )
 
 
 class _Sampler:
@@ -93,7 +99,7 @@ class _Sampler:
         self._pid = pid
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
-        self.tree_mb = self.main_mb = self.children_mb = 0.0
+        self.tree_mb = self.main_mb = self.own_mb = self.children_mb = 0.0
 
     def __enter__(self) -> "_Sampler":
         self._thread.start()
@@ -105,9 +111,10 @@ class _Sampler:
 
     def _sample(self) -> None:
         while True:
-            main = resident_mb(self._pid)
-            children = sum(map(resident_mb, descendants(self._pid)))
+            main, own = resident_mb(self._pid)
+            children = sum(resident_mb(pid)[0] for pid in descendants(self._pid))
             self.main_mb = max(self.main_mb, main)
+            self.own_mb = max(self.own_mb, own)
             self.children_mb = max(self.children_mb, children)
             self.tree_mb = max(self.tree_mb, main + children)
             if self._done.wait(SAMPLE_S):
@@ -126,10 +133,14 @@ def descendants(pid: int) -> list[int]:
     return found + [below for child in found for below in descendants(child)]
 
 
-def resident_mb(pid: int) -> float:
-    """Returns the resident set of one process; 0 if it is gone."""
+def resident_mb(pid: int) -> tuple[float, float]:
+    """Returns the resident set of one process, and the part of it that is its alone.
+
+    Both are 0 if it is gone.
+    """
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        pages = Path(f"/proc/{pid}/statm").read_text().split()
     except OSError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return 0.0, 0.0
+    page_mb = os.sysconf("SC_PAGE_SIZE") / 2**20
+    return int(pages[1]) * page_mb, (int(pages[1]) - int(pages[2])) * page_mb

@@ -11,6 +11,7 @@ from benchmarks.accuracy import Score, plain_sgd, read_bottlenecks, read_split
 from benchmarks.fine_tuning import fine_tuning
 from benchmarks.inputs import FULL, SMALL, photographs, write_many
 from benchmarks.measurements import Bench, median_s
+from benchmarks.scale import scale
 from benchmarks.storage import hdfs
 from benchmarks.sweep import sweep
 from benchmarks.table import Row
@@ -183,5 +184,6 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         sweep,
         hdfs,
         workers,
+        scale,
     )
 }

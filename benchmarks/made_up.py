@@ -1,0 +1,107 @@
+"""One run of the job on made-up features: `python -m benchmarks.made_up FLAGS`.
+
+Everything is the product's own but the processes that compute bottlenecks: an image of
+`inputs.link_many` gets the features of its photograph and the digest of its path, so
+that a million of them are as many contents, and exports are checked on real pixels.
+
+Prints the seconds of the preflight, which lists the images, and of making features up
+as JSON; those of the other phases are in `metrics.json`.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.inputs import linked, photographs
+from poets.bottlenecks.engines import load_engine
+from poets.bottlenecks.pool import Chunk
+from poets.bottlenecks.process import Spec, Task
+from poets.bottlenecks.store import Row, Store, part_stem
+from poets.flags import add_flags, config_from_args
+from poets.images import decode, resize
+from poets.job import log_to_stderr
+from poets.preflight import preflight
+from poets.retrain import retrain
+
+
+class MadeUp:
+    """Stands in for `poets.bottlenecks.pool.Pool`.
+
+    Args:
+      sources: the folder of the photographs, one folder per label.
+    """
+
+    processes = 2
+
+    def __init__(self, sources: Path) -> None:
+        self._sources = sources
+        self.took_s = 0.0
+
+    @property
+    def alone(self) -> "MadeUp":
+        """Itself, as there are no other workers."""
+        return self
+
+    def run(
+        self,
+        spec: Spec,
+        chunks: Sequence[Chunk],
+        advance: Callable[[int], None],
+        first_number: int = 0,
+    ) -> list[tuple[str, str]]:
+        """Writes the parts of all chunks, see `Pool.run`."""
+        began_s = time.monotonic()
+        features = self._features(spec)
+        store = Store(spec.store_url, len(next(iter(features.values()))))
+        for number, chunk in enumerate(chunks, first_number):
+            rows = [_row(task, features) for task in chunk]
+            store.write_part(rows, part_stem(number))
+            advance(len(chunk))
+        self.took_s += time.monotonic() - began_s
+        return []
+
+    def _features(self, spec: Spec) -> dict[str, np.ndarray]:
+        """Returns the bottleneck of each photograph by its label's folder and name."""
+        engine = load_engine(spec.engine, spec.model_path)
+        paths = list(photographs(self._sources))
+        found: dict[str, np.ndarray] = {}
+        for start in range(0, len(paths), engine.batch_size):
+            batch = paths[start : start + engine.batch_size]
+            pixels = [
+                resize(decode(path.read_bytes()), engine.image_size_px)
+                for path in batch
+            ]
+            names = [f"{path.parent.name}/{path.name}" for path in batch]
+            found.update(zip(names, engine.run(pixels), strict=True))
+        return found
+
+
+def _row(task: Task, features: dict[str, np.ndarray]) -> Row:
+    digest = hashlib.sha256(task.path.encode()).digest()
+    about = (task.path, "", task.length, task.mtime_ns, digest, None)
+    return Row(*about, features[linked(task.path)])
+
+
+def main() -> None:
+    """Runs the job that the flags describe."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.made_up")
+    parser.add_argument("--sources", type=Path, required=True)
+    add_flags(parser)
+    given = vars(parser.parse_args())
+    pool = MadeUp(given.pop("sources"))
+    config = config_from_args(given)
+    log_to_stderr()
+    began_s = time.monotonic()
+    dataset = preflight(config)
+    preflight_s = time.monotonic() - began_s
+    retrain(config, dataset, pool)  # type: ignore[arg-type]  # stands in for a pool
+    print(json.dumps({"preflight_s": preflight_s, "made_up_s": pool.took_s}))
+
+
+if __name__ == "__main__":
+    main()

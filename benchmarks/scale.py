@@ -1,0 +1,87 @@
+"""What a job on very many images takes beside its bottlenecks, which are made up.
+
+The images are links to a few photographs (`inputs.link_many`), the run is a process of
+its own (`benchmarks.made_up`): first with an empty store, then with a full one.
+`docs/scaling.md` has the model that the measured memory is held against.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.inputs import SMALL, link_many
+from benchmarks.measurements import Bench
+from benchmarks.processes import run_python
+from benchmarks.table import Row
+
+FIXED_MB = 450
+BYTES_PER_IMAGE = 900
+"""Of the chief, beside the matrix."""
+
+COLD_S, WARM_S = 90.0, 60.0
+"""What a million images may take."""
+
+
+def scale(bench: Bench) -> Iterator[Row]:
+    """Seconds and memory of a run on very many images."""
+    count = bench.sizes.scale_images
+    place = bench.work / "scale"
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        found = bench.inputs(SMALL)
+        link_many(found.image_dir, count, place / "images")
+        (place / "models").mkdir()
+        shutil.copy(found.archive, place / "models")
+        for start, goal_s in (("cold", COLD_S), ("warm", WARM_S)):
+            yield from _run(bench, place, start, goal_s * count / 1e6)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _run(bench: Bench, place: Path, start: str, goal_s: float) -> Iterator[Row]:
+    out = place / "out"
+    run = run_python(
+        "benchmarks.made_up",
+        [
+            f"--sources={place / 'images_of'}",
+            f"--image_dir={place / 'images'}",
+            f"--architecture={SMALL.architecture}",
+            f"--model_dir={place / 'models'}",
+            f"--bottleneck_dir={place / 'bottlenecks'}",
+            f"--output_graph={out / 'retrained_graph.pb'}",
+            f"--output_labels={out / 'retrained_labels.txt'}",
+            f"--saved_model_dir={out / 'saved_model' / '1'}",
+            f"--checkpoint_path={out / 'checkpoint'}",
+            f"--summaries_dir={place / 'summaries'}",
+            f"--how_many_training_steps={bench.sizes.short_steps}",
+        ],
+        bench.work / "logs" / f"scale_{start}.log",
+    )
+    told = json.loads(run.stdout)
+    metrics = json.loads((out / "metrics.json").read_text())
+    images, phases = metrics["images"]["used"], metrics["duration_s"]
+    yield Row(
+        f"{start} run, {images:,} images with made-up features",
+        "s",
+        run.wall_s,
+        goal=f"under {goal_s:g} s",
+        reached=run.wall_s < goal_s,
+    )
+    yield Row("  listing and checks", "s", told["preflight_s"])
+    if told["made_up_s"]:
+        yield Row("  features made up and stored", "s", told["made_up_s"])
+    rest_s = phases["bottlenecks"] - told["made_up_s"]
+    yield Row("  index, matrix and split", "s", rest_s)
+    yield Row("  training", "s", phases["training"])
+    matrix_mb = images * metrics["model"]["bottleneck_size"] * 4 / 2**20
+    model_mb = FIXED_MB + images * BYTES_PER_IMAGE / 2**20
+    own_mb = run.main_own_mb - matrix_mb
+    yield Row(
+        "  peak memory beside the matrix",
+        "MB",
+        own_mb,
+        goal=f"the model's {model_mb:,.0f} MB",
+        reached=own_mb <= model_mb,
+    )
+    yield Row("  the matrix", "MB", matrix_mb)
