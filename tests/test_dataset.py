@@ -2,9 +2,10 @@
 
 import os
 
+import numpy as np
 import pytest
 
-from poets.dataset import IMAGE_SUFFIXES, clean_label, find_images
+from poets.dataset import IMAGE_SUFFIXES, Image, Images, clean_label, find_images
 from poets.errors import DatasetError, StorageError
 
 pytest_plugins = ["tests.far"]
@@ -46,6 +47,23 @@ def test_images_are_sorted_and_know_their_folder_length_and_time(image_dir):
     assert dataset.images[0] == ("a/1.jpg", "a", 5, 1_700_000_000_123_456_789)
     assert dataset.image_dir == str(image_dir)
     assert dataset.labels == dataset.folders == ("a", "b")
+
+
+def test_images_come_out_of_their_columns_as_they_went_in():
+    rows = [
+        Image("b/ü.jpg", "b", 5, 1_700_000_000_123_456_789),
+        Image("a/😀.jpg", "a", 2**40, 0),
+        Image("a/ﬀ.jpg", "a", 0, 1),
+    ]
+    images = Images.of(rows)
+    assert list(images) == [images[row] for row in range(3)] == rows
+    assert list(images.sorted()) == sorted(rows)
+    assert images.folders == ["b", "a", "a"]
+    assert list(images.take(np.array([2, 0]))) == [rows[2], rows[0]]
+    assert images == Images.of(iter(images))
+    assert images != Images.of(rows[:2])
+    assert len(Images.of([])) == 0
+    assert list(Images.of([]).sorted()) == Images.of([]).folders == []
 
 
 @pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".JPG", ".JPEG", ".Png", ".WebP"])

@@ -16,6 +16,7 @@ from poets.split import (
     VALIDATION,
     check_split,
     percentage_of,
+    same_content,
     split_images,
 )
 
@@ -133,6 +134,28 @@ def test_ties_go_through_names_and_contents_alike():
         assert found[0] == split(images_of("a/w.jpg"), config, [b"x"])[0]
         back = split(images[::-1], config, [b"3", b"2", *contents[::-1]])
         assert back == found
+
+
+@pytest.mark.parametrize(
+    ("contents", "groups"),
+    [
+        ([], []),
+        ([b"a"], []),
+        ([b"a", b"b", b"c"], []),
+        ([b"b", b"a", b"b"], [[0, 2]]),
+        ([b"z", b"a", b"z", b"a", b"m", b"z"], [[0, 2, 5], [1, 3]]),
+        ([b"a"] * 4, [[0, 1, 2, 3]]),
+    ],
+)
+def test_images_of_one_content_are_found_the_first_ones_first(contents, groups):
+    digests = np.array([each * 32 for each in contents], "V32")
+    assert [group.tolist() for group in same_content(digests)] == groups
+
+
+def test_contents_that_are_not_known_tie_nothing():
+    images = Images.of(many(50))
+    digests = np.array(digests_of(images), "V32")
+    assert split_images(images, None, CONFIG) == split_images(images, digests, CONFIG)
 
 
 def test_no_images_have_no_splits():

@@ -48,6 +48,18 @@ def test_many_images_differ_in_bytes_and_not_in_pixels(
             np.testing.assert_array_equal(np.array(copy), np.array(original))
 
 
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_linked_images_are_the_photographs_under_other_names(
+    image_dir: Path, tmp_path: Path, count: int
+):
+    target = inputs.link_many(image_dir, count, tmp_path / "links")
+    paths = [str(p.relative_to(target)) for p in inputs.photographs(target)]
+    assert len(paths) == count
+    for path in paths:
+        source = image_dir / inputs.linked(path)
+        assert (target / path).read_bytes() == source.read_bytes()
+
+
 def test_many_images_are_written_once(image_dir: Path, tmp_path: Path):
     target = inputs.write_many(image_dir, 4, tmp_path / "many")
     times = {path: path.stat().st_mtime_ns for path in inputs.photographs(target)}

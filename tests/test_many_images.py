@@ -1,0 +1,106 @@
+"""A million images must fit: what one takes is counted here on a few thousand."""
+
+import gc
+import hashlib
+import tracemalloc
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from poets.bottlenecks.compute import compute_bottlenecks
+from poets.bottlenecks.process import Spec
+from poets.bottlenecks.store import Row, Store
+from poets.config import RetrainConfig
+from poets.dataset import find_images
+from poets.head import PART, Head
+from poets.head.examples import Examples
+from poets.split import check_split, split_images
+
+COUNT, LABELS, SIZE, PART_ROWS = 4000, 4, 8, 256
+PEAK_BYTES = 1000
+"""Of Python's objects for each image, at the worst moment."""
+HELD_BYTES = 300
+"""Of columns and matrix for each image, at the end."""
+
+
+def feature(path):
+    return np.frombuffer(hashlib.sha256(path.encode()).digest(), np.uint8)[:SIZE]
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """Many small files, and a store with a feature for each."""
+    image_dir = tmp_path / "images"
+    paths = [f"label-{i % LABELS}/{i:07d}.jpg" for i in range(COUNT)]
+    for label in range(LABELS):
+        (image_dir / f"label-{label}").mkdir(parents=True)
+    for path in paths:
+        (image_dir / path).write_bytes(b"x")
+    spec = Spec(str(image_dir), str(tmp_path / "store"), "litert", "", None, False)
+    store = Store(spec.store_url, SIZE)
+    rows = [
+        Row(
+            *(image.path, "", image.length, image.mtime_ns),
+            hashlib.sha256(image.path.encode()).digest(),
+            None,
+            feature(image.path).astype(np.float32),
+        )
+        for image in find_images(spec.image_dir).images
+    ]
+    np.random.default_rng(0).shuffle(rows)
+    for start in range(0, COUNT, PART_ROWS):
+        store.write_part(rows[start : start + PART_ROWS])
+    return spec
+
+
+class NoPool:
+    """Nothing is left to compute."""
+
+    @property
+    def alone(self):
+        return self
+
+
+def test_an_image_takes_little_memory_from_the_listing_to_the_split(spec):
+    held = pa.total_allocated_bytes()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        dataset = find_images(spec.image_dir)
+        found = compute_bottlenecks(dataset.images, spec, SIZE, NoPool())
+        splits = split_images(dataset.images, found.digests, RetrainConfig())
+        check_split(dataset, splits)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak / COUNT < PEAK_BYTES
+    assert (pa.total_allocated_bytes() - held) / COUNT < HELD_BYTES
+    assert found.computed == 0
+    expected = np.stack([feature(image.path) for image in dataset.images])
+    assert np.array_equal(found.matrix, expected)
+
+
+def test_scores_of_many_images_are_those_of_all_at_once():
+    random = np.random.default_rng(0)
+    head = Head(random.standard_normal((SIZE, 3), "f4"), np.zeros(3, "f4"))
+    for count in (0, 1, PART, PART + 1, 2 * PART + 7):
+        bottlenecks = random.standard_normal((count, SIZE), "f4")
+        labels, scores = head.answers(bottlenecks)
+        together = head.probabilities(bottlenecks) if count else np.zeros((0, 3), "f4")
+        assert labels.tolist() == together.argmax(axis=1).tolist()
+        np.testing.assert_allclose(scores, together.max(axis=1, initial=0), rtol=1e-6)
+
+
+def test_parts_of_examples_are_all_of_them_in_order():
+    count = 2 * PART + 3
+    matrix = np.arange(2 * count, dtype=np.float32).reshape(count, 2)
+    every = Examples(matrix, np.arange(count, dtype=np.int32))
+    some = every.choose(np.arange(count)[::-2])
+    for examples in (every, some):
+        parts = list(examples.parts())
+        assert max(map(len, parts)) == PART
+        together = np.concatenate([part.matrix() for part in parts])
+        assert np.array_equal(together, examples.matrix())
+        labels = np.concatenate([part.labels() for part in parts])
+        assert np.array_equal(labels, examples.labels())
