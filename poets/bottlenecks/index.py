@@ -32,19 +32,27 @@ KEYS = pa.schema(
 )
 """The columns of a part but for the bottleneck."""
 
+CONTENT_KEYS = pa.schema([KEYS.field(name) for name in ("variant", "digest", "error")])
+"""Those that tell whether a content is known."""
+
 
 class Index:
     """The rows of a store.
 
     Attributes:
-      table: `KEYS` of all rows.
+      table: the keys of all rows.
     """
 
-    def __init__(self, parts: Mapping[str, pa.Table]) -> None:
-        """Makes an index of the rows of each part, with the columns `KEYS`."""
+    def __init__(self, parts: Mapping[str, pa.Table], keys: pa.Schema = KEYS) -> None:
+        """Makes an index of the rows of each part.
+
+        Args:
+          parts: the keys of the rows, by the name of their part.
+          keys: `KEYS`, or `CONTENT_KEYS` where only `with_content` is asked.
+        """
         self._names = sorted(parts, reverse=True)
         tables = [parts[name] for name in self._names]
-        self.table: pa.Table = pa.concat_tables([KEYS.empty_table(), *tables])
+        self.table: pa.Table = pa.concat_tables([keys.empty_table(), *tables])
         self._starts = np.cumsum([0, *(len(table) for table in tables)])
 
     def __len__(self) -> int:

@@ -41,7 +41,7 @@ import numpy as np
 import pyarrow as pa
 
 from poets.bottlenecks.engines import ADAPTERS, Engine, load_engine
-from poets.bottlenecks.index import NONE, Index
+from poets.bottlenecks.index import CONTENT_KEYS, NONE, Index
 from poets.bottlenecks.store import CorruptPartError, Row, Store
 from poets.distortions import Distortions
 from poets.errors import PoetsError
@@ -127,7 +127,8 @@ class Worker:
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._engine: Engine = load_engine(spec.engine, spec.model_path)
-        self._store = Store(spec.store_url, self._engine.output_size)
+        size = self._engine.output_size
+        self._store = Store(spec.store_url, size, CONTENT_KEYS)
         self._filesystem, self._root = open_storage(spec.image_dir)
         self._reads = Reads(self._filesystem)
         here = is_local(open_storage(spec.store_url)[0])

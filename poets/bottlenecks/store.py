@@ -66,17 +66,19 @@ class Row(NamedTuple):
 class Store:
     """The parts of one backbone."""
 
-    def __init__(self, url: str, bottleneck_size: int) -> None:
+    def __init__(self, url: str, bottleneck_size: int, keys: pa.Schema = KEYS) -> None:
         """Opens a store; its folder is made when the first part is written.
 
         Args:
           url: the store's folder, see `store_url`.
           bottleneck_size: D.
+          keys: of its index.
         """
         self.url = url
         self.bottleneck_size = bottleneck_size
         self._filesystem, self._path = open_storage(url)
         self._reads = MAX_READS if is_local(self._filesystem) else MAX_READS_AFAR
+        self._key_schema = keys
         self._keys: dict[str, pa.Table] = {}  # by part
         self._bottleneck = pa.field(
             "bottleneck", pa.list_(pa.float32(), bottleneck_size)
@@ -123,7 +125,7 @@ class Store:
         with ThreadPoolExecutor(self._reads) as threads:
             found = zip(new, threads.map(self._read_keys, new), strict=True)
             self._keys.update((name, table) for name, table in found if table)
-        return Index(self._keys)
+        return Index(self._keys, self._key_schema)
 
     def read_bottlenecks(self, index: Index, rows: np.ndarray) -> np.ndarray:
         """Returns the bottlenecks of N rows.
@@ -163,7 +165,7 @@ class Store:
     def _read_keys(self, name: str) -> pa.Table | None:
         """Returns the columns of a part that an index is made of, None if damaged."""
         try:
-            table = self._read(name, KEYS)
+            table = self._read(name, self._key_schema)
             table.validate(full=True)
             return table
         except (OSError, pa.ArrowException) as error:

@@ -238,7 +238,7 @@ def test_another_seed_or_distortion_is_another_copy(compute):
 
 def test_no_images_is_no_work(network, pool, tmp_path):
     spec = network.spec(tmp_path, tmp_path / "store")
-    found = compute_bottlenecks([], spec, network.size, pool)
+    found = compute_bottlenecks(Images.of([]), spec, network.size, pool)
     assert found.matrix.shape == (0, network.size)
 
 

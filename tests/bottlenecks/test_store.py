@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from poets.bottlenecks.index import NONE
+from poets.bottlenecks.index import CONTENT_KEYS, NONE
 from poets.bottlenecks.store import CorruptPartError, Row, Store, store_url
 from poets.dataset import Image, Images
 from poets.errors import StorageError
@@ -131,6 +131,18 @@ def test_contents_with_one_beginning_are_told_apart(store):
         assert index.digests[index.with_content(each, "")].tobytes() == each
     assert index.with_content(bytes(8) + b"\x03" * 24, "") == NONE
     assert sorted(numbers) == sorted(index.with_content(r.digest, "") for r in rows)
+
+
+def test_an_index_of_contents_alone_finds_them(store):
+    for number in range(3):
+        store.write_part([row(number)])
+    store.write_part([row(3, error="empty file")])
+    contents = Store(store.url, SIZE, CONTENT_KEYS)
+    index = contents.read_index()
+    rows = np.array([index.with_content(bytes([n]) * 32, "") for n in (2, 0)])
+    found = contents.read_bottlenecks(index, rows)
+    assert found[:, 0].tolist() == [np.float32(2) / 3, 0]
+    assert index.with_content(bytes([3]) * 32, "") == NONE
 
 
 def test_the_index_takes_little_memory(store):
