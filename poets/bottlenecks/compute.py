@@ -171,7 +171,7 @@ def _gather(
     """Returns what became of the images; `rows` [C, N] are those of all copies."""
     usable = (rows != NONE).all(axis=0) & ~_undecodable(rows, index)
     if unread:
-        usable &= ~np.isin(np.array(images.paths.to_pylist()), list(unread))
+        usable &= [path not in unread for path in images.paths.to_pylist()]
     kept = np.flatnonzero(usable)
     skipped = []
     for number in np.flatnonzero(~usable).tolist():
