@@ -91,7 +91,6 @@ def test_many_tasks_of_which_two_are_killed_leave_what_one_leaves(
     lines = [line for line in shown.err.splitlines() if "poets." in line]
     assert lines
     assert all(re.match(r"[a-z]+-.*\d +[|>] ", line) for line in lines)
-    assert "the job was done" not in shown.err
 
 
 def test_the_users_mistake_is_told_by_every_task_and_by_the_plan(
