@@ -26,6 +26,9 @@ LOOK_S = 0.1
 LOOKING_SHARE = 20
 """Between two looks passes so many times what a look takes."""
 
+HELPED_CHUNKS = 4
+"""So many, for each worker, of the last of a share others may begin at any time."""
+
 PATIENCE_CHUNKS = 3.0
 """A chunk is left in another's hand as many times what one of our own has taken at
 most, see `Patience`."""
@@ -175,11 +178,13 @@ class Share(Generic[P]):
     def take(self) -> P | None:
         """Returns the next part for this worker, None if there is none now.
 
-        It is told first, then looked at again: of two workers who take one chunk at
-        once at least one sees the other, and leaves it.
+        One that others may want, too, is told first, then looked at again: of two
+        workers who take one chunk at once at least one sees the other, and leaves it.
         """
         self.look(LOOK_S)
         while (number := self._choose()) is not None:
+            if self._is_undisputed(number):
+                return self.plan.part(number)
             self._tell()
             self.look(self._pause_s())
             if self._keeps(number):
@@ -199,13 +204,27 @@ class Share(Generic[P]):
                 self._hand[number] = time.monotonic()
             return number
 
+    def _is_undisputed(self, number: int) -> bool:
+        """Tells whether a chunk is of this worker's share, with helpers still far.
+
+        Then nothing is asked or told for it: the file is written every second anyway.
+        """
+        with self._lock:
+            others = [n for _, n in self._held if self._is_mine(n)]
+            behind = sum(n > number and self._is_mine(n) for n in self._left)
+            near = HELPED_CHUNKS * self._num_workers
+            return self._is_mine(number) and not others and behind >= near
+
+    def _is_mine(self, number: int) -> bool:
+        return number % self._num_workers == self._me
+
     def _keeps(self, number: int) -> bool:
         """Tells whether a chunk in hand is nobody else's, and lets go of it if not."""
         with self._lock:
             if number not in self._left or self._over or not self._is_free(number):
                 del self._hand[number]
                 return False
-            self.taken_over += number % self._num_workers != self._me
+            self.taken_over += not self._is_mine(number)
             return True
 
     def _tell(self) -> None:
@@ -268,7 +287,7 @@ class Share(Generic[P]):
     def _of_my_own(self) -> Iterator[int]:
         held = {number for _, number in self._held}
         for number in self._left:
-            mine = number % self._num_workers == self._me and number not in self._hand
+            mine = self._is_mine(number) and number not in self._hand
             if mine and (number not in held or self._is_free(number)):
                 yield number
 
