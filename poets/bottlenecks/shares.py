@@ -23,6 +23,9 @@ from poets.bottlenecks.rendezvous import Board, Watch, worker_file
 
 LOOK_S = 0.1
 """Between two looks at what others do."""
+WAIT_S = 0.02
+"""The same, where there is nothing else to do."""
+
 LOOKING_SHARE = 20
 """Between two looks passes so many times what a look takes."""
 
@@ -173,7 +176,8 @@ class Share(Generic[P]):
             yield
             self.look()
             if not self.over:
-                time.sleep(random.uniform(0.5, 1.5) * LOOK_S)
+                pause_s = max(WAIT_S, LOOKING_SHARE * self._look_took_s)
+                time.sleep(random.uniform(0.5, 1.5) * pause_s)
 
     def take(self) -> P | None:
         """Returns the next part for this worker, None if there is none now.
