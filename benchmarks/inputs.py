@@ -6,13 +6,14 @@ and the archives hold a MobileNet with random weights (`tests/models.py`): speed
 are then much the same, accuracies mean nothing.
 """
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,16 +158,9 @@ def write_many(image_dir: Path, count: int, target: Path) -> Path:
     if done.exists() and json.loads(done.read_text()) == count:
         return target
     shutil.rmtree(target, ignore_errors=True)
-    by_label: dict[str, list[Path]] = {}
-    for path in photographs(image_dir):
-        by_label.setdefault(path.parent.name, []).append(path)
-    for label in by_label:
-        (target / label).mkdir(parents=True)
-    labels = list(by_label)
-    for i in range(count):
-        label, turn = labels[i % len(labels)], i // len(labels)
-        source = by_label[label][turn % len(by_label[label])]
-        copy = target / label / f"{i:06d}_{source.name}"
+    for i, source in enumerate(_spread(photographs(image_dir), count)):
+        copy = target / source.parent.name / f"{i:06d}_{source.name}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(source.read_bytes() + f"copy {i}".encode())
     done.write_text(json.dumps(count))
     return target
@@ -183,19 +177,24 @@ def link_many(image_dir: Path, count: int, target: Path) -> Path:
       target: the new folder.
     """
     copies = target.with_name(f"{target.name}_of")
-    by_label: dict[str, list[Path]] = {}
+    sources = []
     for path in photographs(image_dir):
         copy = copies / path.parent.name / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        by_label.setdefault(copy.parent.name, []).append(shutil.copy(path, copy))
-    for label in by_label:
-        (target / label).mkdir(parents=True)
-    labels = list(by_label)
-    for number in range(count):
-        label, turn = labels[number % len(labels)], number // len(labels)
-        source = by_label[label][turn % len(by_label[label])]
-        os.link(source, target / label / f"{number:09d}-{source.name}")
+        (target / path.parent.name).mkdir(parents=True, exist_ok=True)
+        sources.append(shutil.copy(path, copy))
+    for number, source in enumerate(_spread(sources, count)):
+        os.link(source, target / source.parent.name / f"{number:09d}-{source.name}")
     return target
+
+
+def _spread(sources: Iterable[Path], count: int) -> Iterator[Path]:
+    """Returns `count` of the photographs, from each label's folder in turn."""
+    by_label: dict[str, list[Path]] = {}
+    for source in sources:
+        by_label.setdefault(source.parent.name, []).append(source)
+    labels = list(map(itertools.cycle, by_label.values()))
+    return itertools.islice(map(next, itertools.cycle(labels)), count)
 
 
 def linked(path: str) -> str:
