@@ -24,8 +24,9 @@ DAY_S = 86_400
 
 
 @pytest.fixture(autouse=True)
-def _clients(environment, kdc):
+def _clients(environment, kdc, tmp_path):
     environment.setenv("KRB5_CONFIG", str(kdc.krb5_conf))
+    environment.setenv("KRB5CCNAME", f"FILE:{tmp_path / 'none'}")  # not the user's own
     yield
     kdc.start()
 
