@@ -135,9 +135,11 @@ def test_a_child_that_hangs_is_ended_and_another_goes_on(
     monkeypatch.setattr(supervise, "SILENT_S", 4.0)
     folder, key = shared(tmp_path, steps=600)
 
+    others = set(children_of(os.getpid()))
+
     def stop():
         wait_until(lambda: folder.newest_step(key) >= 3, TIMEOUT_S, poll_s=0.001)
-        for child in children_of(os.getpid()):
+        for child in set(children_of(os.getpid())) - others:
             os.kill(child, signal.SIGSTOP)
 
     stopping = threading.Thread(target=stop, daemon=True)
