@@ -19,26 +19,34 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.inputs import PROJECT, SMALL, write_many
+from benchmarks.inputs import FULL, PROJECT, SMALL, Case, write_many
 from benchmarks.measurements import Bench
 from benchmarks.processes import TIMEOUT_S, RunError
 from benchmarks.table import Row
 
 TIMES_ONE = 1.8
+SHARE = {SMALL: 1.0, FULL: 0.3}
+"""Of the images: large ones take several times as long."""
+
 STEPS = 20
 POLL_S = 0.01
 
 
 def workers(bench: Bench) -> Iterator[Row]:
-    """Seconds of the bottleneck pass with 1 and 2 workers, and with 1 of 2 killed."""
-    name = bench.inputs(SMALL).name
+    """Images a second with 1 and 2 workers, and seconds with 1 of 2 killed."""
+    for case in SHARE:
+        yield from _workers(bench, case)
+
+
+def _workers(bench: Bench, case: Case) -> Iterator[Row]:
+    name = bench.inputs(case).name
     one, two, killed, apart = [], [], [], []
     for _ in range(bench.sizes.repeats):
-        one.append(_pass(bench, 1))
-        two.append(_pass(bench, 2))
-        killed.append(_pass(bench, 2, kills=True))
+        one.append(_pass(bench, case, 1))
+        two.append(_pass(bench, case, 2))
+        killed.append(_pass(bench, case, 2, kills=True))
         with ThreadPoolExecutor(2) as threads:
-            apart += threads.map(lambda job: _pass(bench, 1, job), ("a", "b"))
+            apart += threads.map(lambda job: _pass(bench, case, 1, job), ("a", "b"))
     images = killed[0][1]
     one_s, two_s, killed_s, apart_s = (
         statistics.median(seconds for seconds, _ in runs)
@@ -61,17 +69,18 @@ def workers(bench: Bench) -> Iterator[Row]:
 
 
 def _pass(
-    bench: Bench, count: int, job: str = "", kills: bool = False
+    bench: Bench, case: Case, count: int, job: str = "", kills: bool = False
 ) -> tuple[float, int]:
     """Returns the seconds of a cold bottleneck pass, and the number of images."""
-    found = bench.inputs(SMALL)
-    number = bench.sizes.memory_images[-1]
-    image_dir = write_many(found.image_dir, number, bench.work / f"images_{number}")
+    found = bench.inputs(case)
+    number = round(bench.sizes.memory_images[-1] * SHARE[case])
+    many = bench.work / f"images_{number}"
+    image_dir = write_many(found.image_dir, number, many)
     place = bench.work / f"workers{job}"
     shutil.rmtree(place, ignore_errors=True)
     (place / "models").mkdir(parents=True)
     shutil.copy(found.archive, place / "models")
-    started = [_start(place, image_dir, count, index) for index in range(count)]
+    started = [_start(case, place, image_dir, count, index) for index in range(count)]
     try:
         if kills:
             _kill_half_way(started[1], place / "bottlenecks")
@@ -88,7 +97,7 @@ def _pass(
 
 
 def _start(
-    place: Path, image_dir: Path, count: int, index: int
+    case: Case, place: Path, image_dir: Path, count: int, index: int
 ) -> "subprocess.Popen[bytes]":
     out = place / "out"
     addresses = [f"127.0.0.1:{2222 + number}" for number in range(count)]
@@ -96,7 +105,7 @@ def _start(
     cluster = {"cluster": {"worker": addresses}, "task": task}
     flags = {
         "image_dir": image_dir,
-        "architecture": SMALL.architecture,
+        "architecture": case.architecture,
         "model_dir": place / "models",
         "bottleneck_dir": place / "bottlenecks",
         "output_graph": out / "retrained_graph.pb",
