@@ -101,6 +101,30 @@ class Turns:
         )
 
 
+def job_flags(case: Case, image_dir: Path, place: Path, steps: int) -> list[str]:
+    """Returns the flags of a job that has all its folders below one.
+
+    Args:
+      case: names the backbone.
+      image_dir: the photographs.
+      place: `models` in it has the archive, `out` gets the results.
+      steps: of training.
+    """
+    out = place / "out"
+    return [
+        f"--image_dir={image_dir}",
+        f"--architecture={case.architecture}",
+        f"--model_dir={place / 'models'}",
+        f"--bottleneck_dir={place / 'bottlenecks'}",
+        f"--output_graph={out / 'retrained_graph.pb'}",
+        f"--output_labels={out / 'retrained_labels.txt'}",
+        f"--saved_model_dir={out / 'saved_model' / '1'}",
+        f"--checkpoint_path={out / 'checkpoint'}",
+        f"--summaries_dir={place / 'summaries'}",
+        f"--how_many_training_steps={steps}",
+    ]
+
+
 def median_s(runs: list[Ours] | list[Baseline]) -> float:
     """Returns the median of the seconds from start to end."""
     return statistics.median(each.run.wall_s for each in runs)
@@ -184,16 +208,7 @@ class Bench:
             "poets",
             [
                 "retrain",
-                f"--image_dir={image_dir or found.image_dir}",
-                f"--architecture={case.architecture}",
-                f"--model_dir={models}",
-                f"--bottleneck_dir={place / 'bottlenecks'}",
-                f"--output_graph={out / 'retrained_graph.pb'}",
-                f"--output_labels={out / 'retrained_labels.txt'}",
-                f"--saved_model_dir={out / 'saved_model' / '1'}",
-                f"--checkpoint_path={out / 'checkpoint'}",
-                f"--summaries_dir={place / 'summaries'}",
-                f"--how_many_training_steps={steps}",
+                *job_flags(case, image_dir or found.image_dir, place, steps),
                 f"--learning_rate={learning_rate}",
                 f"--split_seed={split_seed}",
                 f"--fine_tune_steps={fine_tune_steps}",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.inputs import SMALL, link_many
-from benchmarks.measurements import Bench
+from benchmarks.measurements import Bench, job_flags
 from benchmarks.processes import run_python
 from benchmarks.table import Row
 
@@ -41,26 +41,16 @@ def scale(bench: Bench) -> Iterator[Row]:
 
 
 def _run(bench: Bench, place: Path, start: str, goal_s: float) -> Iterator[Row]:
-    out = place / "out"
     run = run_python(
         "benchmarks.made_up",
         [
             f"--sources={place / 'images_of'}",
-            f"--image_dir={place / 'images'}",
-            f"--architecture={SMALL.architecture}",
-            f"--model_dir={place / 'models'}",
-            f"--bottleneck_dir={place / 'bottlenecks'}",
-            f"--output_graph={out / 'retrained_graph.pb'}",
-            f"--output_labels={out / 'retrained_labels.txt'}",
-            f"--saved_model_dir={out / 'saved_model' / '1'}",
-            f"--checkpoint_path={out / 'checkpoint'}",
-            f"--summaries_dir={place / 'summaries'}",
-            f"--how_many_training_steps={bench.sizes.short_steps}",
+            *job_flags(SMALL, place / "images", place, bench.sizes.short_steps),
         ],
         bench.work / "logs" / f"scale_{start}.log",
     )
     told = json.loads(run.stdout)
-    metrics = json.loads((out / "metrics.json").read_text())
+    metrics = json.loads((place / "out" / "metrics.json").read_text())
     images, phases = metrics["images"]["used"], metrics["duration_s"]
     yield Row(
         f"{start} run, {images:,} images with made-up features",

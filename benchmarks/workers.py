@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.inputs import FULL, PROJECT, SMALL, Case, write_many
-from benchmarks.measurements import Bench
+from benchmarks.measurements import Bench, job_flags
 from benchmarks.processes import TIMEOUT_S, RunError
 from benchmarks.table import Row
 
@@ -99,28 +99,15 @@ def _pass(
 def _start(
     case: Case, place: Path, image_dir: Path, count: int, index: int
 ) -> "subprocess.Popen[bytes]":
-    out = place / "out"
     addresses = [f"127.0.0.1:{2222 + number}" for number in range(count)]
     task = {"type": "worker", "index": index}
     cluster = {"cluster": {"worker": addresses}, "task": task}
-    flags = {
-        "image_dir": image_dir,
-        "architecture": case.architecture,
-        "model_dir": place / "models",
-        "bottleneck_dir": place / "bottlenecks",
-        "output_graph": out / "retrained_graph.pb",
-        "output_labels": out / "retrained_labels.txt",
-        "saved_model_dir": "",
-        "checkpoint_path": "",
-        "summaries_dir": place / "summaries",
-        "how_many_training_steps": STEPS,
-        "processes": 1,
-    }
     with (place / f"log-{index}").open("wb") as log:
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "poets", "retrain"),
-                *(f"--{name}={value}" for name, value in flags.items()),
+                *job_flags(case, image_dir, place, STEPS),
+                *("--saved_model_dir=", "--checkpoint_path=", "--processes=1"),
             ],
             cwd=PROJECT,
             env={**os.environ, "TF_CONFIG": json.dumps(cluster)},

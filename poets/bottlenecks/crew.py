@@ -95,6 +95,8 @@ class Crew:
         if error is not None and not isinstance(error, Exception):
             return
         with contextlib.suppress(PoetsError, OSError), deadline(LAST_WORD_S):
+            if self._pool is None:  # it failed before it was the others' chief
+                self._earlier = self.board.read(CHIEF).get("attempt")
             if error is None:
                 self._post(state="done", plan=None)
                 self.board.clear(self._is_of_a_task)
@@ -124,8 +126,7 @@ class Crew:
         Raises:
           StorageError: if the job's folder cannot be written.
         """
-        earlier = self.board.read(CHIEF)
-        self._earlier = earlier.get("attempt")
+        self._earlier = self.board.read(CHIEF).get("attempt")
         self._post()
         self.board.clear(
             lambda name: self._is_of_a_task(name) or name.startswith("model-")
@@ -139,7 +140,7 @@ class Crew:
     def together(self, activity: str) -> Iterator[None]:
         """Asks the other workers to take part in something else than a plan.
 
-        with crew.together("fine_tuning"):
+        with crew.together("fine-tuning"):
             ...                      # every worker does its part of it, by its name
 
         Raises:

@@ -5,7 +5,10 @@ import time
 
 import pytest
 
+from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.rendezvous import Board, job_url
+from poets.cluster import Cluster
+from poets.errors import ConfigError
 from poets.flags import config_from_args
 
 
@@ -33,6 +36,21 @@ def test_what_is_not_there_says_nothing(tmp_path):
     assert board.read("chief.json") == {}
     board.post("chief.json", {"beat": 1})
     assert board.read("chief.json") == {"beat": 1}
+
+
+@pytest.mark.parametrize("state", ["done", "working", "failed"])
+def test_a_chief_that_cannot_start_says_so_whatever_an_earlier_one_left(
+    tmp_path, state
+):
+    mine = config(bottleneck_dir=str(tmp_path / "b"), output_graph=str(tmp_path / "o"))
+    board = Board(job_url(mine, 2))
+    board.post("chief.json", {"attempt": "earlier", "state": state, "beat": 7})
+    with pytest.raises(ConfigError), Crew(Cluster(num_workers=2), mine):
+        raise ConfigError("no images")
+    told = board.read("chief.json")
+    assert (told["state"], told["reason"]) == ("failed", "no images")
+    assert told["exit_code"] == 2
+    assert told["attempt"] != "earlier"
 
 
 def test_old_files_and_dead_jobs_are_removed_and_living_ones_kept(tmp_path):
