@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 OURS = ("HADOOP", "HDFS_", "KRB5", "POETS_", "SECURITY_KERBEROS_", "AWS_", "S3_")
-TIMEOUT_S = 60
+TIMEOUT_S = 240
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,6 @@ class Ended:
     code: int
     out: str
     err: str
-    seconds: float
 
 
 def run_poets(
@@ -45,7 +43,6 @@ def run_python(
       prefix: what the program is started by, as `["faketime", "-f", "-1h"]`.
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-    start = time.monotonic()
     done = subprocess.run(
         [*prefix, sys.executable, *map(str, arguments)],
         cwd=ROOT,
@@ -55,7 +52,6 @@ def run_python(
         timeout=TIMEOUT_S,
         check=False,
     )
-    seconds = time.monotonic() - start
     told = done.stdout + done.stderr
     assert "Traceback" not in told, told
     keytab = Path(environment.get("KRB5_CLIENT_KTNAME", "none"))
@@ -63,7 +59,7 @@ def run_python(
         key = keytab.read_bytes()[-24:-4]  # the end of the last key, before its kvno
         for shown in (key.hex(), key.hex(" "), repr(key)[2:-1]):
             assert shown not in told
-    return Ended(done.returncode, done.stdout, done.stderr, seconds)
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 @contextmanager

@@ -7,8 +7,10 @@ processes inherit; they find the scheme `far` by the `sitecustomize` of the fixt
     FAR_LATENCY_S   what every request takes
     FAR_FAULTS      a JSON file: {part of a path: name of a built-in exception}
     FAR_LOG         a file that gets a line for every request: what, path
+    FAR_SPANS       a file that gets a line for every request: begin, end, in seconds
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -16,6 +18,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,7 +52,11 @@ class Handler(pyarrow.fs.FileSystemHandler):
 
     def request(self, what, path):
         """Waits, fails or is logged, as the environment says."""
+        begin_s = time.monotonic()  # one clock for all processes
         time.sleep(float(os.environ.get("FAR_LATENCY_S", 0)))
+        if spans := os.environ.get("FAR_SPANS"):
+            with open(spans, "a") as file:
+                file.write(f"{begin_s} {time.monotonic()}\n")
         if log := os.environ.get("FAR_LOG"):
             with open(log, "a") as file:
                 file.write(f"{what} {path}\n")
@@ -211,6 +218,18 @@ class Far:
         os.replace(self._folder / "new", path)
         self._monkeypatch.setenv("FAR_FAULTS", str(path))
 
+    @contextlib.contextmanager
+    def at_once(self, least):
+        """Fails unless at some moment of the body so many requests were in flight."""
+        path = self._folder / "spans"
+        path.write_text("")
+        self._monkeypatch.setenv("FAR_SPANS", str(path))
+        yield
+        self._monkeypatch.delenv("FAR_SPANS")
+        spans = [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
+        moments = sorted([(at, 1) for at, _ in spans] + [(at, -1) for _, at in spans])
+        assert max(accumulate(step for _, step in moments)) >= least
+
     def log(self):
         """Returns the requests since the last call, and has them logged from now."""
         path = self._folder / "log"
@@ -229,6 +248,6 @@ def far(
     (folder / "sitecustomize.py").write_text(SITE)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setitem(storage.ADAPTERS, "far", ("tests.far", None))
-    for name in ("FAR_LATENCY_S", "FAR_FAULTS", "FAR_LOG"):
+    for name in ("FAR_LATENCY_S", "FAR_FAULTS", "FAR_LOG", "FAR_SPANS"):
         monkeypatch.delenv(name, raising=False)
     return Far(folder, monkeypatch)

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -35,10 +34,9 @@ def test_any_exception_passes_unchanged(kind):
 @pytest.mark.parametrize("timeout_s", [0.05, 0, -1])
 def test_a_call_that_does_not_return_is_left_behind(timeout_s):
     release = threading.Event()
-    start = time.monotonic()
     with pytest.raises(TimeoutError):
         run_with_deadline(release.wait, timeout_s)
-    assert time.monotonic() - start < 20
+    assert not release.is_set()
     assert run_with_deadline(lambda: "others go on", 30) == "others go on"
     release.set()
 
@@ -117,12 +115,6 @@ def test_a_call_left_behind_does_not_keep_the_program():
     assert (done.stdout, done.stderr, done.returncode) == ("left\n", "", 0)
 
 
-def test_a_call_costs_microseconds():
-    def calls():
-        start = time.perf_counter()
-        for _ in range(200):
-            run_with_deadline(int, 30)
-        return (time.perf_counter() - start) / 200
-
-    # A busy machine slows some of them; the cost is that of the others.
-    assert min(calls() for _ in range(20)) < 200e-6
+def test_calls_one_after_another_share_a_thread():
+    threads = {run_with_deadline(threading.get_ident, 30) for _ in range(200)}
+    assert len(threads) < 5  # a call left behind by another test may return meanwhile

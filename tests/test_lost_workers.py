@@ -241,9 +241,7 @@ def test_a_worker_killed_before_it_hears_that_all_is_done_ends_well(
     made.end([chief])
     worker.kill()
     worker.wait(30)
-    began = time.monotonic()
     made.end([made.start("worker", 1)])
-    assert time.monotonic() - began < 30
     assert made.said(1).rstrip().endswith("worker:1: the job is done")
     assert "no other run of it" not in made.said(1)
     check_same(made.folder, one_process)

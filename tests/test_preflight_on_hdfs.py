@@ -20,7 +20,6 @@ from tests.secure import Hdfs
 
 INPUT = "/tensorflow_input_data/preflight"
 OUTPUT = "/tensorflow/preflight"
-SECONDS = 10
 """What a run takes at most, but for those that wait for a silent server."""
 
 
@@ -65,16 +64,13 @@ def retrain(tmp_path):
     return run
 
 
-def assert_refused(
-    ended: Ended, *texts: str, code: int = 1, within_s: float = SECONDS
-) -> None:
-    """Asserts that a job did not start, and that it said all texts, in time."""
+def assert_refused(ended: Ended, *texts: str, code: int = 1) -> None:
+    """Asserts that a job did not start, and that it said all texts."""
     assert ended.code == code, ended.err
     told = ended.err.partition("poets retrain: the job cannot start")[2]
     for text in texts:
         assert text in told, ended.err
     assert "; " in told, "no cure"
-    assert ended.seconds < within_s
 
 
 def test_no_right_to_write_is_told_of_all_folders(retrain, hdfs):
@@ -170,7 +166,6 @@ def test_a_kdc_that_is_down(retrain, hdfs):
         " as tensorflow@LOCAL: ticket: no ticket for 'tensorflow@LOCAL': Cannot "
         "contact any KDC for realm 'LOCAL'; the KDC",
         "check that it runs",
-        within_s=15,
     )
 
 
@@ -185,7 +180,6 @@ def test_a_namenode_that_is_down(retrain, hdfs):
         ended,
         f" as tensorflow@LOCAL: NameNode: nobody listens at {address}",
         "see whether the NameNode is up",
-        within_s=15,
     )
 
 
@@ -205,7 +199,6 @@ def test_a_namenode_that_says_nothing(retrain, hdfs, silent_port):
         " as tensorflow@LOCAL: NameNode: ",
         f"took more than {TIMEOUT_S:g} s",
         "see whether it is up",
-        within_s=15,
     )
 
 
@@ -223,7 +216,6 @@ def test_a_server_of_the_configuration_that_says_nothing(retrain, hdfs, silent_p
         ended,
         f": cannot read '{uri}/v1/endpoints/core-site.xml': ",
         f"took more than {TIMEOUT_S:g} s",
-        within_s=15,
     )
 
 
@@ -278,6 +270,5 @@ def test_a_job_that_can_start_leaves_no_probe(hdfs):
     environment = hdfs.environment("tensorflow")
     ended = run_python(["-c", PREFLIGHT, json.dumps(flags)], environment)
     assert (ended.code, ended.out) == (0, f"{IMAGES}\n"), ended.err
-    assert ended.seconds < SECONDS
     listing = hdfs.dfs("-ls", "-R", f"{OUTPUT}/new").stdout
     assert not re.search(r"^-", listing, re.MULTILINE), "it left a file behind"

@@ -6,8 +6,6 @@ from tests.command import Ended
 
 INPUT = "/tensorflow_input_data/doctor"
 OUTPUT = "/tensorflow/doctor"
-SECONDS = 10
-"""What a run takes at most; none waits for a silent server longer than 3 s."""
 
 
 def steps_of(ended: Ended) -> dict[str, str]:
@@ -16,8 +14,8 @@ def steps_of(ended: Ended) -> dict[str, str]:
     return {name: status for status, name in lines}
 
 
-def assert_failed(ended: Ended, step: str, *texts: str, within_s: float = SECONDS):
-    """Asserts that a run failed at a step, and said all texts, in time."""
+def assert_failed(ended: Ended, step: str, *texts: str):
+    """Asserts that a run failed at a step, and said all texts."""
     assert ended.code == 1, ended
     assert steps_of(ended)[step] == "FAILED", ended.out
     assert list(steps_of(ended))[-1] == step, "nothing is tried after a failure"
@@ -26,4 +24,3 @@ def assert_failed(ended: Ended, step: str, *texts: str, within_s: float = SECOND
     for text in texts:
         assert text in end, ended.out
     assert re.search(r"^  what to do   \S", end, re.MULTILINE), ended.out
-    assert ended.seconds < within_s

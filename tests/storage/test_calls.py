@@ -102,7 +102,7 @@ def test_silence_ends_at_the_deadline():
         pytest.raises(TimeoutError) as caught,
     ):
         call(never.wait, what="listing the folder", url=URL)
-    assert 0.2 <= time.monotonic() - begin < 5
+    assert time.monotonic() - begin >= 0.2
     never.set()
     assert caught.value.errno == errno.ETIMEDOUT
     assert caught.value.filename == URL
@@ -113,18 +113,31 @@ def test_silence_ends_at_the_deadline():
     )
 
 
-def test_the_deadline_holds_for_all_tries_together():
-    server = Server(*(refused() for _ in range(10_000)))
-    begin = time.monotonic()
+class Clock:
+    """Stands still but for the pauses."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, pause_s: float) -> None:
+        self.now_s += pause_s
+
+
+def test_the_deadline_holds_for_all_tries_together(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(calls, "time", clock)
+    server = Server(*(refused() for _ in range(100_000)))
     with (
-        deadline(0.2),
+        deadline(60),
         pytest.raises(ConnectionRefusedError) as caught,
     ):
         ask(server)
-    assert time.monotonic() - begin < 5
-    assert 2 < server.requests < 10_000
+    assert 60 - calls.LONGEST_PAUSE_S <= clock.now_s < 60
+    assert 2 < server.requests < 100_000
     assert caught.value.strerror == (
-        f"nobody listens (tried {server.requests} times in 0 s)"
+        f"nobody listens (tried {server.requests} times in 60 s)"
     )
     assert caught.value.errno == errno.ECONNREFUSED
 

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -64,9 +63,7 @@ def test_a_daemon_that_does_not_listen_to_reason_is_killed(
     wait_until(is_deaf)
     pid = daemon.pid
     assert pid is not None
-    begin = time.monotonic()
     assert daemon.stop(timeout_s=0.3) is True
-    assert time.monotonic() - begin < 10
     assert daemon.pid is None
     assert not daemon.pid_file.exists()
     assert not command_line(pid)
@@ -230,10 +227,8 @@ def test_a_daemon_that_ends_at_once_is_told_at_once(
     names = settings.port_names
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     hdfs = SecureHdfs(tmp_path, replace(settings, ports=ports), "a.jar")
-    begin = time.monotonic()
     with pytest.raises(HdfsError) as error:
         hdfs.start_namenode(60)
-    assert time.monotonic() - begin < 30
     assert str(error.value) == (
         f"namenode ended by itself; the log '{tmp_path}/log/namenode.log' ends with\n"
         "Error: no such machine"
