@@ -7,14 +7,16 @@ CACHE := .cache
 VENV := $(CACHE)/venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --retries 10
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
-.PHONY: help setup packages webhdfs demo demo-hdfs test check bench docs zip clean
+.PHONY: help setup test-setup demo demo-hdfs test soak check bench docs \
+	zip clean
 
 help:
 	@echo "make demo       draw flowers, retrain on them through the DC/OS job, look at it"
 	@echo "make demo-hdfs  the same on a real KDC and a real secure HDFS, set up here"
-	@echo "make packages   install the Debian packages and the extras that tests run with"
-	@echo "make test       run the tests; what is absent is skipped by its name"
+	@echo "make test       set up what tests run with, as far as possible, and run them"
+	@echo "make soak       the long tests: every seeded kill, many images, every Python"
 	@echo "make check      format, lint and types"
 	@echo "make bench      measure against the original script and the machine's limit"
 	@echo "make docs       write the flag table of docs/flags.md from the program"
@@ -36,21 +38,27 @@ demo: setup
 demo-hdfs: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" demo/hdfs.sh $(CACHE)/demo
 
-# webhdfs:// needs gssapi, which is built here: gcc, Kerberos' headers.
-webhdfs: $(VENV)/.webhdfs
+test-setup: setup
+	$(BIN)/python tools/test_setup.py
 
-$(VENV)/.webhdfs: pyproject.toml | setup
-	$(BIN)/python tools/packages.py krb5-dev
-	for attempt in 1 2 3; do \
-	  $(PIP) install --editable '.[webhdfs]' 'setuptools<82' && exit 0; sleep 5; \
-	done; exit 1
-	touch $@
+test: test-setup
+	$(PYTEST) -m 'not soak'
 
-packages: webhdfs
-	$(BIN)/python tools/packages.py krb5 jdk maven faketime
+soak: test-setup soak-3.10 soak-3.12 soak-3.13
+	$(PYTEST) -m soak
 
-test: setup
-	$(BIN)/python -m pytest
+# A Python by its version: one on the PATH, or one of pyenv's.
+python = $(shell for python in python$(1) \
+	$${PYENV_ROOT:-$$HOME/.pyenv}/versions/$(1).*/bin/python; do \
+	"$$python" -c 'import sys; print(sys.executable)' 2>/dev/null && break; done)
+
+# The tests that need no server, on another Python, where that is installed.
+soak-3.%:
+	$(if $(call python,3.$*), \
+	  $(MAKE) setup PYTHON=$(call python,3.$*) VENV=$(CACHE)/venv-3.$* && \
+	  env -u POETS_REQUIRE $(subst $(VENV),$(CACHE)/venv-3.$*,$(PYTEST)) \
+	    -m 'not soak and not hdfs', \
+	  @echo "Python 3.$* is not installed: left out")
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -14,6 +14,9 @@ Each part is a fixture, so that no test imports this file:
     cluster                                  the job in several, see tests/workers
     photographs, models                      the real ones, skipped where absent
 
+Tests run in several processes (`pytest --numprocesses 2 --dist loadgroup`): those that
+share something costly run in one of them, so that there is one of it a session.
+
 A part of the world that is absent is skipped by its name, and
 `POETS_REQUIRE=photographs,models` turns these skips into failures.
 """
@@ -41,7 +44,28 @@ from tests.workers import cluster, drawn_images, one_process  # noqa: F401, fixt
 ROOT = Path(__file__).parents[1]
 NOBODY = 65534
 
+SHARED = {  # a fixture that costs seconds -> the group of tests that share it
+    "kdc": "hdfs",
+    "hadoop": "hdfs",
+    "s3_server": "stores",
+    "gs_server": "stores",
+    "finished": "finished",
+    "one_process": "workers",
+}
+
 pytest.register_assert_rewrite("tests.storage.contract", "tests.storage.at_once")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups the tests that share a costly fixture, else those of a file."""
+    for item in items:
+        used = getattr(item, "fixturenames", ())
+        groups = [group for name, group in SHARED.items() if name in used]
+        group = [*groups, str(item.path)][0]
+        item.add_marker(pytest.mark.xdist_group(group))
+        if group == "hdfs":
+            item.add_marker(pytest.mark.hdfs)
 
 
 @pytest.fixture(name="wait_until", scope="session")

@@ -211,7 +211,11 @@ def test_a_killed_kdc_starts_again_with_its_keys(deploy, directory, ticket, wait
     assert ticket("first", "tensorflow@LOCAL").principal == "tensorflow@LOCAL"
 
 
-@pytest.mark.parametrize("text", ["", "x", str(os.getpid()), "99999999"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", str(os.getpid()), "99999999"],
+    ids=["empty", "no number", "ours", "nobody"],
+)
 def test_a_stale_pid_file_stops_nobody(text, directory):
     kdc = LocalKdc(directory, port=0)
     kdc.start()

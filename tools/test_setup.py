@@ -1,0 +1,85 @@
+"""Sets up what the tests run with, as far as this user may: `make test` runs it first.
+
+    Debian packages   a KDC, a JDK, Maven, faketime, headers   takes root and apt-get
+    webhdfs           the extra, built with gcc                 takes pip and the headers
+    Hadoop            its jars, from Maven Central              takes Java and Maven
+
+A part that cannot be had is named here with the reason, and its tests are skipped by
+its name. The exit code is 0 all the same: the other tests run.
+"""
+
+import importlib.util
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # ours, not this file's folder
+
+from poets.errors import PoetsError
+from tools import packages
+from tools.hdfs import maven
+
+ATTEMPTS = 3
+TIMEOUT_S = 900
+WEBHDFS = ("hdfs", "gssapi", "requests_kerberos")
+
+
+def install_packages() -> None:
+    """Installs the Debian packages that are missing."""
+    packages.ensure(list(packages.PACKAGES))
+
+
+def install_webhdfs() -> None:
+    """Installs the extra `webhdfs`, with retries.
+
+    Raises:
+      PoetsError: if pip cannot; the last line of its output says why.
+    """
+    if all(importlib.util.find_spec(name) for name in WEBHDFS):
+        return
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--retries", "10"]
+    command += ["--disable-pip-version-check", "--editable", ".[webhdfs]"]
+    for attempt in range(ATTEMPTS):
+        time.sleep(5 * attempt)
+        done = subprocess.run(
+            [*command, "setuptools<82"],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+    lines = done.stderr.strip().splitlines() or ["pip failed without a word"]
+    why = next((line for line in lines if "rror" in line), lines[-1]).strip()
+    raise PoetsError(f"pip cannot install the extra: {why}")
+
+
+def fetch_hadoop() -> None:
+    """Downloads Hadoop's jars, once."""
+    packages.require_programs("java")
+    maven.class_path()
+
+
+STEPS: dict[str, Callable[[], None]] = {
+    "Debian packages": install_packages,
+    "webhdfs": install_webhdfs,
+    "Hadoop": fetch_hadoop,
+}
+
+
+def main() -> int:
+    """Takes each step; returns the exit code."""
+    for name, step in STEPS.items():
+        try:
+            step()
+        except PoetsError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            print(f"{name}: tests that need it are skipped by name", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
