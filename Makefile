@@ -39,7 +39,7 @@ demo-hdfs: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" demo/hdfs.sh $(CACHE)/demo
 
 test-setup: setup
-	$(BIN)/python tools/test_setup.py
+	$(BIN)/python tools/set_up_tests.py
 
 test: test-setup
 	$(PYTEST) -m 'not soak'

@@ -226,7 +226,9 @@ class Far:
         self._monkeypatch.setenv("FAR_SPANS", str(path))
         yield
         self._monkeypatch.delenv("FAR_SPANS")
-        spans = [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
+        spans = [
+            tuple(map(float, line.split())) for line in path.read_text().splitlines()
+        ]
         moments = sorted([(at, 1) for at, _ in spans] + [(at, -1) for _, at in spans])
         assert max(accumulate(step for _, step in moments)) >= least
 

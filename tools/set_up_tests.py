@@ -1,8 +1,8 @@
 """Sets up what the tests run with, as far as this user may: `make test` runs it first.
 
-    Debian packages   a KDC, a JDK, Maven, faketime, headers   takes root and apt-get
-    webhdfs           the extra, built with gcc                 takes pip and the headers
-    Hadoop            its jars, from Maven Central              takes Java and Maven
+    Debian packages   a KDC, a JDK, Maven, faketime, headers: by root, with apt-get
+    webhdfs           the extra: by pip, gcc and the headers
+    Hadoop            its jars, from Maven Central: by Maven
 
 A part that cannot be had is named here with the reason, and its tests are skipped by
 its name. The exit code is 0 all the same: the other tests run.
@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # ours, not this file's folder
+if __name__ == "__main__":  # started as a file: its folder is on the path, not ours
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from poets.errors import PoetsError
 from tools import packages
@@ -52,9 +53,9 @@ def install_webhdfs() -> None:
         )
         if done.returncode == 0:
             return
-    lines = done.stderr.strip().splitlines() or ["pip failed without a word"]
+    lines = done.stderr.strip().splitlines() or ["no output"]
     why = next((line for line in lines if "rror" in line), lines[-1]).strip()
-    raise PoetsError(f"pip cannot install the extra: {why}")
+    raise PoetsError(f"pip cannot install it: {why}; run `{' '.join(command)}`")
 
 
 def fetch_hadoop() -> None:
