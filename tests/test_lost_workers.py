@@ -14,6 +14,7 @@ from datetime import datetime
 
 import pytest
 
+from tests.seeds import seeds
 from tests.workers import Cluster, check_same
 
 pytestmark = pytest.mark.timeout(180)
@@ -98,12 +99,15 @@ def kills_of(seed, moments=MOMENTS):
     return kills
 
 
-def points(count, moments):
+def points(count, moments, always):
     """Returns the seeds as parameters whose names tell what happens."""
     return [
-        pytest.param(seed, id=f"seed {seed}, " + ", ".join(map(str, kills)))
-        for seed in range(count)
-        for kills in [kills_of(seed, moments)]
+        pytest.param(
+            *point.values,
+            marks=point.marks,
+            id=f"seed {seed}, " + ", ".join(map(str, kills_of(seed, moments))),
+        )
+        for seed, point in enumerate(seeds(count, always))
     ]
 
 
@@ -176,7 +180,7 @@ def is_victim(task, victims):
     return "all" in victims or name in victims
 
 
-@pytest.mark.parametrize("seed", points(13, MOMENTS))
+@pytest.mark.parametrize("seed", points(13, MOMENTS, always=(1, 3, 4, 5)))
 def test_whoever_is_killed_whenever_the_result_is_the_same(
     cluster, one_process, plain_gaps, wait_until, seed
 ):
@@ -188,7 +192,7 @@ def test_whoever_is_killed_whenever_the_result_is_the_same(
     check_same(made.folder, one_process)
 
 
-@pytest.mark.parametrize("seed", points(4, TUNING_MOMENTS))
+@pytest.mark.parametrize("seed", points(4, TUNING_MOMENTS, always=(2, 3)))
 def test_whoever_is_killed_fine_tuning_ends_in_the_same_bits(
     cluster, tuned, model_dir, wait_until, seed
 ):

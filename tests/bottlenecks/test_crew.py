@@ -20,6 +20,7 @@ from poets.bottlenecks.store import Store
 from poets.distortions import Distortions
 from poets.flags import config_from_args
 from tests.retraining import children_of, is_running
+from tests.seeds import seeds
 
 MEMBER = Path(__file__).with_name("member.py")
 ROOT = Path(__file__).parents[2]
@@ -230,7 +231,7 @@ def test_a_chief_that_does_not_come_is_named_by_the_worker(job):
     assert "--bottleneck_dir is one folder for all workers" in made.said(1)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", seeds(24, always=range(4)))
 def test_whoever_is_killed_the_result_is_the_same(job, alone, seed, wait_until):
     rng = random.Random(seed)
     made = job(2)
