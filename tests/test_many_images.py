@@ -16,6 +16,7 @@ from poets.dataset import find_images
 from poets.head import PART, Head
 from poets.head.examples import Examples
 from poets.split import check_split, split_images
+from tests.workers import Cluster, check_same
 
 COUNT, LABELS, SIZE, PART_ROWS = 4000, 4, 8, 256
 PEAK_BYTES = 1000
@@ -104,3 +105,35 @@ def test_parts_of_examples_are_all_of_them_in_order():
         assert np.array_equal(together, examples.matrix())
         labels = np.concatenate([part.labels() for part in parts])
         assert np.array_equal(labels, examples.labels())
+
+
+@pytest.mark.soak
+def test_thirty_thousand_images_and_a_lost_worker_leave_what_one_process_leaves(
+    labelled_folder, model_dir, tmp_path, wait_until
+):
+    """10 MB of pictures, 120 MB of features: more than any other test has."""
+    count = 15_000
+    image_dir = labelled_folder(tmp_path, {"daisy": count, "tulips": count}, size_px=16)
+    flags = {
+        "architecture": "mobilenet_0.25_128",
+        "model_dir": str(model_dir),
+        "flip_left_right": False,
+    }
+    jobs = [
+        Cluster(tmp_path / name, image_dir, workers, server=False, **flags)
+        for name, workers in (("alone", 1), ("two", 2))
+    ]
+    try:
+        alone, two = jobs
+        alone.end(alone.start_workers())
+        chief, worker = two.start_workers()
+        wait_until(lambda: "bottleneck files created" in two.said(0), timeout_s=120)
+        worker.kill()
+        worker.wait(30)
+        two.end([two.start("worker", 1), chief])
+    finally:
+        for job in jobs:
+            job.stop()
+    check_same(two.folder, alone.folder)
+    rows = (two.folder / "split.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * count
