@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 OURS = ("HADOOP", "HDFS_", "KRB5", "POETS_", "SECURITY_KERBEROS_", "AWS_", "S3_")
-TIMEOUT_S = 240
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)

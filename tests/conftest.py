@@ -74,7 +74,7 @@ def _wait_until() -> Callable[..., None]:
 
 
 def wait_until(
-    ready: Callable[[], object], timeout_s: float = 30.0, poll_s: float = 0.02
+    ready: Callable[[], object], timeout_s: float = 300.0, poll_s: float = 0.02
 ) -> None:
     """Returns once `ready()` is true; fails the test after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
@@ -216,7 +216,7 @@ class WebServer:
     def close(self) -> None:
         """Stops to listen."""
         self._server.shutdown()
-        self._thread.join(10)
+        self._thread.join(300)
         self._server.server_close()
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
@@ -278,10 +278,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(mount, capture_output=True, timeout=300, check=False)
     require("tmpfs", done.returncode == 0)
     yield folder
-    subprocess.run(["umount", str(folder)], check=True, timeout=30)
+    subprocess.run(["umount", str(folder)], check=True, timeout=300)
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def _serving(code: str) -> Iterator[str]:
             yield process.stdout.readline().strip()
         finally:
             process.stdin.close()
-            process.wait(30)
+            process.wait(300)
 
 
 @pytest.fixture(scope="session")

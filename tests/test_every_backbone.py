@@ -76,7 +76,7 @@ def test_a_named_architecture(
 def test_a_saved_model_of_keras(images, tmp_path):
     folder = tmp_path / "mobilenet_v2"
     command = [sys.executable, "-c", KERAS_EXPORT, folder]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     out = tmp_path / "out"
     flags = {"architecture": None, "tfhub_module": str(folder)}
     retraining.retrain(out, images, **flags)

@@ -231,7 +231,7 @@ def test_the_log_has_the_packages_form_where_the_host_set_up_none(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 1

@@ -127,9 +127,9 @@ def test_thirty_thousand_images_and_a_lost_worker_leave_what_one_process_leaves(
         alone, two = jobs
         alone.end(alone.start_workers())
         chief, worker = two.start_workers()
-        wait_until(lambda: "bottleneck files created" in two.said(0), timeout_s=120)
+        wait_until(lambda: "bottleneck files created" in two.said(0), timeout_s=300)
         worker.kill()
-        worker.wait(30)
+        worker.wait(300)
         two.end([two.start("worker", 1), chief])
     finally:
         for job in jobs:

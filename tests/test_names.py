@@ -35,7 +35,7 @@ def run(code: str, job_path: Path, cwd: Path) -> subprocess.CompletedProcess:
         env={"PYTHONPATH": str(job_path), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

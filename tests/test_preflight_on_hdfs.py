@@ -237,7 +237,7 @@ def test_a_ticket_that_is_short_is_warned_of(retrain, hdfs, tmp_path):
         ["kinit", "-l", "10m", "-k", "-t", hdfs.keytab("alice"), "alice@LOCAL"],
         env=login | {"PATH": "/usr/bin:/bin"},
         check=True,
-        timeout=30,
+        timeout=300,
     )
     ended = retrain(login, hadoop_conf=str(hdfs.conf_dir))
     assert_refused(ended, " as alice@LOCAL: cannot write results: 4 problems")

@@ -70,7 +70,7 @@ def test_on_a_terminal_there_is_a_bar():
             cwd=ROOT,
             stderr=stderr,
             check=True,
-            timeout=60,
+            timeout=300,
         )
         assert select.select([terminal], [], [], 10)[0], "nothing was shown"
         shown = os.read(terminal, 1 << 16).decode()

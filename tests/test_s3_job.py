@@ -26,7 +26,7 @@ def poets(s3_server, *words):
         env={**os.environ, **s3_server.environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=300,
     )
 
 
@@ -38,7 +38,7 @@ def job_url(tmp_path_factory):
         cwd=ROOT,
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=300,
     )
     (path,) = dist.glob("*.zip")
     return str(path)

@@ -68,7 +68,7 @@ class Cluster:
             {"ps": ports[workers:]} if ps else {}
         )
         flags = retraining.flags_for(folder, image_dir, processes=1, **more)
-        self.flags = {"chief_timeout_s": 60, "flip_left_right": True, **flags}
+        self.flags = {"chief_timeout_s": 300, "flip_left_right": True, **flags}
         self.started = []
 
     def start(self, job, index):
@@ -114,7 +114,7 @@ class Cluster:
 
     def end(self, processes):
         for process in processes:
-            assert process.wait(90) == 0, self.logs()
+            assert process.wait(300) == 0, self.logs()
         assert "Traceback" not in self.logs(), self.logs()
 
     def stop(self):

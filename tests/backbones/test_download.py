@@ -234,6 +234,6 @@ def test_of_two_that_want_a_file_one_downloads(
         second.start()
         wait_until(lambda: "waiting for the process" in caplog.text)
         first = module._download(web.url("/a.tgz"), url, SHA256, part)
-    second.join(30)
+    second.join(300)
     assert found == [first] == [DATA]
     assert len(web.requests) == 1

@@ -73,7 +73,7 @@ def test_graph_is_the_same_bytes_in_another_process():
         "print(hashlib.sha256(g(128)).hexdigest())"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
     )
     here = hashlib.sha256(net.scattering_graph(128)).hexdigest()
     assert run.stdout.strip() == here, run.stderr

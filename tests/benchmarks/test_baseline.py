@@ -18,7 +18,7 @@ from tests.models import write_mobilenet_archive
 
 PROJECT = Path(__file__).resolve().parents[2]
 SIZE_PX = 128
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 v1 = tf.compat.v1
 
 

@@ -16,7 +16,7 @@ from benchmarks.retraining import SECTIONS
 from benchmarks.table import Row, render
 
 PROJECT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_a_killed_run_goes_on_from_there(
         )
         chief.kill()
         whole = parts_in(store)
-        chief.communicate(timeout=30)
+        chief.communicate(timeout=300)
     wait_until(lambda: not any(map(is_running, children)))
     kept = Store(str(store), network.size).read_index()
     assert len(parts_in(store)) >= max(len(whole), enough)
@@ -102,7 +102,7 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(
         wait_until(lambda: parts_in(store), poll_s=0.001)
         for pid in (*children, chief.pid):  # a terminal tells the whole group
             os.kill(pid, signal.SIGINT)
-        _, errors = chief.communicate(timeout=30)
+        _, errors = chief.communicate(timeout=300)
     assert not any(map(is_running, children))
     assert "KeyboardInterrupt" in errors or chief.returncode == 0
     assert len(Store(str(store), network.size).read_index())

@@ -131,7 +131,7 @@ def test_the_standard_input_is_read_in_a_pipe():
         [sys.executable, "-c", program],
         input=LOG.encode(),
         capture_output=True,
-        timeout=60,
+        timeout=300,
         env=os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "60"},
     )
     assert done.returncode == 0, done.stderr.decode()

@@ -35,7 +35,7 @@ def test_a_whole_run_in_a_process_of_its_own(tmp_path):
     image_dir = write_images(tmp_path / "images")
     words = words_for(tmp_path / "out", image_dir, how_many_training_steps=11)
     with start([*words, "--flip_left_right=false"]) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out == ""
     lines = err.splitlines()
@@ -78,11 +78,11 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path, wait_until):
     )
     parts = tmp_path / "out" / "bottlenecks"
     with start(words) as process:
-        wait_until(lambda: list(parts.rglob("part-*.parquet")), timeout_s=60)
+        wait_until(lambda: list(parts.rglob("part-*.parquet")), timeout_s=300)
         children = children_of(process.pid)
         for pid in (*children, process.pid):  # as a terminal tells the whole group
             os.kill(pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err.splitlines()[-1] == "poets retrain: interrupted; run it again to go on"
     assert "Traceback" not in err

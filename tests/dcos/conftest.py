@@ -46,7 +46,7 @@ class Server:
 
     def close(self):
         self._server.shutdown()
-        self._thread.join(10)
+        self._thread.join(300)
         self._server.server_close()
 
 

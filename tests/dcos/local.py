@@ -9,7 +9,7 @@ import pytest
 from poets.dcos.options import flatten
 from poets.dcos.run import open_work_dir
 
-DEADLINE_S = 60.0
+DEADLINE_S = 300.0
 
 
 def job_zip(folder, files):

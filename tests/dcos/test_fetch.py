@@ -119,7 +119,7 @@ def test_an_earlier_file_survives_a_failed_download(server, tmp_path):
 
 def test_a_silent_server_is_given_up(server, tmp_path):
     done = threading.Event()
-    server.pages["/job.zip"] = lambda handler: done.wait(30)
+    server.pages["/job.zip"] = lambda handler: done.wait(300)
     try:
         with pytest.raises(StorageError, match="timed out"):
             get(server.url("/job.zip"), tmp_path / "job.zip", silence_s=0.1)

@@ -26,7 +26,7 @@ def drawn(out: Path, *arguments: str) -> dict[str, str]:
 def test_runs_as_a_plain_program_and_says_what_it_drew(tmp_path):
     out = tmp_path / "new" / "flowers"
     command = [sys.executable, PROGRAM, out, "--per_label=1", "--size=64"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.startswith("drew 5 pictures of 5 kinds in ")
     assert [folder.name for folder in sorted(out.glob("[!.]*"))] == LABELS

@@ -28,7 +28,7 @@ def ticket_cache(hdfs, tmp_path):
             ["kinit", *words, "-k", "-t", keytab, "tensorflow@LOCAL"],
             env=variables | {"PATH": "/usr/bin:/bin"},
             check=True,
-            timeout=30,
+            timeout=300,
         )
         return variables | {"POETS_HADOOP_CONF": str(hdfs.conf_dir)}
 

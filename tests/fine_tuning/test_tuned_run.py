@@ -201,7 +201,7 @@ def test_a_killed_job_goes_on_and_ends_in_the_same(
     assert not (tmp_path / "out" / "retrained_graph.pb").exists()
     wait_until(lambda: not any(map(retraining.is_running, children)))
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     again = {k: flags[k] for k in ("model_dir", "saved_model_dir", "fine_tune_steps")}
@@ -236,7 +236,7 @@ def test_a_job_of_two_workers_is_one_with_twice_the_batch(
             )
         )
     for worker in workers:
-        _, errors = worker.communicate(timeout=120)
+        _, errors = worker.communicate(timeout=300)
         assert worker.returncode == 0, errors
     expected = constants(tuned[0] / "retrained_graph.pb")
     found = constants(tmp_path / "out" / "retrained_graph.pb")

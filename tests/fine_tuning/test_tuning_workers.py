@@ -22,7 +22,7 @@ from tests.seeds import seeds
 
 WORKER = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 
 
 def shared(path, **more):

@@ -128,7 +128,7 @@ def test_one_seed_is_one_head_in_two_processes_and_another_is_not():
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     assert there.stdout.split()[-1] == here

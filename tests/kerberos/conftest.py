@@ -62,7 +62,7 @@ def kinit(kdc: LocalKdc, keytab: Path) -> Callable[..., None]:
             ["kinit", "-k", "-t", keytab, "-c", f"FILE:{cache}", *options, principal],
             env={"KRB5_CONFIG": str(kdc.krb5_conf), "PATH": "/usr/bin:/bin"},
             check=True,
-            timeout=30,
+            timeout=300,
         )
 
     return run

@@ -48,7 +48,7 @@ def start(code: str) -> subprocess.Popen:
 def run(code: str) -> tuple[str, int]:
     """Returns the first line that a process prints, and its exit code."""
     with start(code) as process:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=300)
     return out.splitlines()[0], process.returncode
 
 
@@ -184,5 +184,5 @@ def test_many_begin_at_once(temporary):
     assert len(folders) == 6
     assert set(temporary.iterdir()) == folders
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert list(temporary.iterdir()) == []

@@ -23,7 +23,7 @@ def klist(keytab: Path, *options: str) -> list[tuple[str, ...]]:
         ["klist", "-k", "-e", *options, keytab],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=True,
     )
     rows = re.findall(r"^ *(\d+) (\S+) \(([^)]+)\) *(.*)$", done.stdout, re.MULTILINE)

@@ -54,7 +54,7 @@ def build(require):
     def run(folder):
         command = [*tool, str(folder)]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=False
+            command, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stderr
         things = list(yaml.safe_load_all(done.stdout))

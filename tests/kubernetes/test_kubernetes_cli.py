@@ -133,4 +133,4 @@ def test_a_follower_goes_on_after_a_failure_until_it_is_stopped(tmp_path, wait_u
         assert running.poll() is None
     finally:
         running.send_signal(signal.SIGTERM)
-        running.wait(30)
+        running.wait(300)

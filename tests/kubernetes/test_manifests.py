@@ -343,7 +343,6 @@ def test_what_kubernetes_has_no_counterpart_for_is_named():
     assert left_out(flatten({"parameter_server": {"count": 0}})) == []
 
 
-@pytest.mark.timeout(120)
 def test_the_image_retrains_with_the_arguments_that_are_printed(
     labelled_folder, tmp_path
 ):
@@ -361,7 +360,7 @@ def test_the_image_retrains_with_the_arguments_that_are_printed(
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

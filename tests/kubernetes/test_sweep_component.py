@@ -37,7 +37,7 @@ def test_every_worker_of_the_job_sweeps(require, tmp_path, kind, storage):
         ["kubectl", "kustomize", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

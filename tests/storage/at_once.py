@@ -69,7 +69,7 @@ def start_together(act: str, url: str, count: int) -> list[tuple[int, str]]:
         for process in processes:
             process.stdin.write("\n")
             process.stdin.flush()
-        outputs = [process.communicate(timeout=120) for process in processes]
+        outputs = [process.communicate(timeout=300) for process in processes]
         return [
             (process.returncode, output[1])
             for process, output in zip(processes, outputs, strict=True)
@@ -81,7 +81,7 @@ def at_once(act: Callable[[int], object], count: int) -> list[OSError | None]:
     barrier = threading.Barrier(count)
 
     def run(index: int) -> OSError | None:
-        barrier.wait(30)
+        barrier.wait(300)
         try:
             act(index)
         except OSError as error:

@@ -62,10 +62,10 @@ def test_a_job_waits_until_another_has_published(folder, monkeypatch):
     monkeypatch.setattr(claim.time, "sleep", wait)
     waiting = threading.Thread(target=publish, args=(folder,))
     waiting.start()
-    assert waited.wait(30)
+    assert waited.wait(300)
     assert "graph" not in names_in(folder)
     marker.unlink()
-    waiting.join(30)
+    waiting.join(300)
     assert names_in(folder) == ["graph", "metrics.json"]
 
 

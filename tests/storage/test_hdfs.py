@@ -94,7 +94,7 @@ def path_of(url: str) -> str:
 def administer(hdfs, *arguments: str) -> None:
     """Runs the real `hdfs dfsadmin`."""
     done = run_hadoop(
-        hdfs.cluster, arguments, main_class=DFS_ADMIN, capture=True, timeout_s=60
+        hdfs.cluster, arguments, main_class=DFS_ADMIN, capture=True, timeout_s=300
     )
     assert done.returncode == 0, done.stderr
 
@@ -418,7 +418,7 @@ def test_data_protection_that_does_not_fit_is_told(folder_url, configured):
         [sys.executable, "-c", UNPROTECTED, folder_url],
         cwd=ROOT,
         env={**os.environ, "POETS_STORAGE_TIMEOUT_S": "3"},
-        timeout=60,
+        timeout=300,
         check=True,
         capture_output=True,
         text=True,
@@ -456,7 +456,7 @@ def test_a_restarted_namenode_is_waited_for(secure_hdfs, folder_url):
         finally:
             secure_hdfs.start_namenode()
             restarted.set()
-        assert all(reader.result(timeout=60) for reader in readers)
+        assert all(reader.result(timeout=300) for reader in readers)
 
 
 def test_safe_mode_is_waited_for(secure_hdfs, folder_url):
@@ -473,7 +473,7 @@ def test_safe_mode_is_waited_for(secure_hdfs, folder_url):
             administer(secure_hdfs, "-safemode", "get")  # a second, for a first try
             assert not written.done()
             administer(secure_hdfs, "-safemode", "leave")
-            written.result(timeout=60)
+            written.result(timeout=300)
     finally:
         administer(secure_hdfs, "-safemode", "leave")
     assert read_url(url) == b"x"
@@ -540,7 +540,7 @@ def test_a_forked_process_has_a_client_of_its_own(folder_url):
         [sys.executable, "-c", FORKED, url],
         cwd=ROOT,
         env=environment,
-        timeout=60,
+        timeout=300,
         check=True,
     )
 

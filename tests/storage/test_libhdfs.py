@@ -208,7 +208,7 @@ def test_a_library_that_does_not_load_is_told(bare, monkeypatch):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.stdout.startswith("cannot open 'hdfs+libhdfs://nn/p': "), done.stderr
     assert done.stdout.endswith("; libhdfs says more on stderr\n")

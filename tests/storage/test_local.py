@@ -235,7 +235,7 @@ def test_an_earlier_file_survives_a_limit_on_file_sizes(folder):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.stdout == (
         f"cannot write {url!r}: file too large; what was there before is unchanged\n"

@@ -185,7 +185,7 @@ def guarded(s3, monkeypatch):
 
     def check_users(after):
         url = f"http://{s3.address}/moto-api/reset-auth"
-        requests.post(url, data=after, timeout=30).raise_for_status()
+        requests.post(url, data=after, timeout=300).raise_for_status()
 
     def become(access_key=key["AccessKeyId"], secret_key=key["SecretAccessKey"]):
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
@@ -304,7 +304,7 @@ def test_certificates_are_verified_unless_told_otherwise(store_settings, tmp_pat
         ],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=300,
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -369,5 +369,5 @@ class _served:  # noqa: N801, used as a function
 
     def __exit__(self, *exception):
         self._server.shutdown()
-        self._thread.join(10)
+        self._thread.join(300)
         self._server.server_close()

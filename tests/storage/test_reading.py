@@ -168,7 +168,7 @@ def test_a_silent_server_is_not_waited_for(monkeypatch):
     monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "0.1")
     monkeypatch.setattr("poets.storage.reading.GRACE_S", 0.0)
     over = threading.Event()
-    reads = Reads(Direct(lambda path: over.wait(60) and b""))
+    reads = Reads(Direct(lambda path: over.wait(300) and b""))
     reads.add("a")
     with pytest.raises(TimeoutError, match=r"it was not read in 0.1 s: the server do"):
         reads.take()

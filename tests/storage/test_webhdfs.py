@@ -187,7 +187,7 @@ def test_cold_threads_sign_in_at_once(secure_hdfs, web_url):
         barrier = threading.Barrier(32)
 
         def look(_, filesystem=filesystem, barrier=barrier):
-            barrier.wait(30)
+            barrier.wait(300)
             return filesystem.get_file_info(path).type
 
         with ThreadPoolExecutor(32) as pool:

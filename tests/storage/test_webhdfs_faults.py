@@ -48,7 +48,7 @@ class Server:
                 outer.requests.append(f"{self.command} {self.path}")
                 status, headers, body = outer.answers.pop(0)
                 if body is None:
-                    outer.closed.wait(60)
+                    outer.closed.wait(300)
                     self.close_connection = True
                     return
                 self.send_response(status)
@@ -86,7 +86,7 @@ class Server:
         """Stops to listen."""
         self.closed.set()
         self._server.shutdown()
-        self._thread.join(10)
+        self._thread.join(300)
         self._server.server_close()
 
 
@@ -338,7 +338,7 @@ def test_a_forked_process_has_connections_of_its_own(server):
     )
     server.add(200, STATUS)
     arguments = [sys.executable, "-c", code, f"webhdfs://{server.address}/graph"]
-    assert subprocess.run(arguments, cwd=ROOT, timeout=60).returncode == 5
+    assert subprocess.run(arguments, cwd=ROOT, timeout=300).returncode == 5
 
 
 # URLs.

@@ -65,7 +65,6 @@ def test_what_is_of_other_flags_or_images_is_trained_again(
         assert any("is no result of a sweep: it is made again" in it for it in lines)
 
 
-@pytest.mark.timeout(240)
 def test_a_sweep_that_is_killed_goes_on_where_it_stopped(
     sweep, image_dir, store, tmp_path, wait_until
 ):
@@ -86,15 +85,15 @@ def test_a_sweep_that_is_killed_goes_on_where_it_stopped(
         return runs.exists() and len(list(runs.glob("image-*.json"))) >= 3
 
     try:
-        wait_until(some_are_finished, timeout_s=120)
+        wait_until(some_are_finished, timeout_s=300)
     finally:
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(30)
+        process.wait(300)
     kept = {path: path.stat().st_mtime_ns for path in runs.glob("image-*.json")}
     assert 3 <= len(kept) < 12
     assert not (killed / "best" / "retrained_graph.pb").exists()
     again = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
     )
     assert f"{len(kept)} combinations are finished already" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

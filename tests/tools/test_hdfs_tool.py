@@ -22,7 +22,7 @@ from tools.hdfs.daemons import command_line
 
 TOOL = Path(__file__).parents[2] / "tools" / "hdfs" / "hdfs.py"
 FILES = 1000
-TIMEOUT_S = 180
+TIMEOUT_S = 300
 
 ENTRY = re.compile(
     r"(?P<mode>[d-][rwxt-]{9})[ +]  ?(?P<replication>[\d-]+) (?P<owner>\S+) +"

@@ -245,7 +245,7 @@ def test_two_deploys_at_once_make_one_kdc(directory, principals_file):
         )
         for name in "ab"
     ]
-    outs = [process.communicate(timeout=60) for process in both]
+    outs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
     addresses = {out.splitlines()[0].rpartition(" ")[2] for out, _ in outs}
     assert addresses == {LocalKdc(directory).address}
@@ -259,7 +259,7 @@ def test_it_is_called_from_anywhere(tmp_path, directory, principals_file):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert LocalKdc(directory).is_running
@@ -284,7 +284,7 @@ def test_an_ordinary_user_can_run_it(directory, unprivileged):
                 cwd=ROOT,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=300,
             )
             assert (done.returncode, done.stderr) == (0, "")
     finally:

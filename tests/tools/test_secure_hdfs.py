@@ -42,7 +42,7 @@ def test_web_interfaces_ask_for_kerberos(
         f"http://{settings.address('namenode.http')}{path}",
         f"https://{settings.address('namenode.https')}{path}",
     ):
-        answer = requests.get(url, timeout=30, verify=str(secure_hdfs.ca_file))
+        answer = requests.get(url, timeout=300, verify=str(secure_hdfs.ca_file))
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Negotiate"
 
@@ -54,7 +54,7 @@ def test_datanodes_and_the_gateway_ask_for_kerberos(secure_hdfs: Hdfs) -> None:
         f"https://{settings.address('datanode-1.https')}/jmx",
         f"http://{settings.address('httpfs')}/webhdfs/v1/?op=LISTSTATUS&user.name=hdfs",
     ):
-        answer = requests.get(url, timeout=30, verify=str(secure_hdfs.ca_file))
+        answer = requests.get(url, timeout=300, verify=str(secure_hdfs.ca_file))
         assert answer.status_code == 401, url
 
 
