@@ -21,7 +21,7 @@ from poets.doctor.security import is_secure, token_of, why_no_token
 from poets.errors import KerberosError
 from poets.kerberos.keytab import mode_open_to_others, read_keytab
 from poets.kerberos.krb5_conf import DEFAULT_PATH, Krb5Conf, realms
-from poets.kerberos.libkrb5 import Ticket, get_tgt
+from poets.kerberos.libkrb5 import Ticket, check_conf, get_tgt
 from poets.kerberos.login import Login, current_login
 from poets.kerberos.tokens import TOKEN_FILE, read_tokens
 from poets.storage.calls import allowed_s
@@ -82,9 +82,11 @@ def find_krb5_conf(checkup: Checkup) -> Finding:
 
     Raises:
       StepError: if there is no krb5.conf, or no realm in it.
+      KerberosError: if Kerberos' library cannot read it.
     """
     login = current_login()
     conf = realms()
+    check_conf()
     if not conf.files:
         path = os.environ.get("KRB5_CONFIG") or DEFAULT_PATH
         raise StepError(
@@ -187,14 +189,14 @@ def _check_ticket_lifetime(checkup: Checkup) -> Finding:
     if login is not None and login.keytab:
         return Finding("any: the keytab gets new tickets")
     ticket = _ticket(checkup)
-    left_s = ticket.endtime - time.time()
-    if left_s < checkup.job_s:
+    if ticket.left_s < checkup.job_s:
         raise StepError(
             f"the ticket of {ticket.principal} ends at {_clock(ticket.endtime)}, in "
-            f"{_duration(left_s)}, and the job may take {_duration(checkup.job_s)}",
+            f"{_duration(ticket.left_s)}, and the job may take "
+            f"{_duration(checkup.job_s)}",
             "give a keytab (--kerberos_keytab), which gets new tickets",
         )
-    return Finding(f"{_duration(left_s)}, until {_clock(ticket.endtime)}")
+    return Finding(f"{_duration(ticket.left_s)}, until {_clock(ticket.endtime)}")
 
 
 def _ticket(checkup: Checkup) -> Ticket:

@@ -229,13 +229,15 @@ def _not_known(line: str, url: str, situation: Situation) -> OSError:
         said = quoted[-1] if line.startswith("GSSAPIError") and quoted else line
         text = (
             f"{situation.authority} does not take us for {situation.who!r}: "
-            f"{_shortened(said)}; {unknown_advice(situation)}"
+            f"{_shortened(said)}; {unknown_advice(situation, said)}"
         )
     return NotAuthenticatedError(errno.EACCES, text, url)
 
 
-def unknown_advice(situation: Situation) -> str:
-    """Returns what to do where a server does not believe who we are."""
+def unknown_advice(situation: Situation, said: str) -> str:
+    """Returns what to do where a server, with these words, refuses who we are."""
+    if re.search("[Cc]lock skew|not yet valid", said):
+        return "set this machine's clock, or the server's: they differ by minutes"
     if not situation.token_file:
         return "see keytab, principal and KDC with `poets doctor`"
     return (

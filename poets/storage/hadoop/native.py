@@ -279,8 +279,8 @@ class HdfsBackend(Backend):
         try:
             if self._token is not None:
                 rpc_token(self.root, self._hadoop_conf)
-            elif self._login is not None:
-                get_tgt(self._login, KDC_TIMEOUT_S)
+            elif self._situation.kerberos:
+                get_tgt(self._login or Login(None, None, None), KDC_TIMEOUT_S)
         except (ConfigError, NotAuthenticatedError) as cause:
             text = getattr(cause, "strerror", None) or str(cause)
             return NotAuthenticatedError(errno.EACCES, text, url)

@@ -118,13 +118,26 @@ def why_none(url: str, conf: HadoopConf, addresses: Iterable[str] = ()) -> str:
 
 
 def rpc_services(root: str, conf: HadoopConf) -> list[str]:
-    """Returns the services that a token for "hdfs://..." may name, the usual first."""
+    """Returns the services that a token for "hdfs://..." may name, the usual first.
+
+    Of a name service, a token for one NameNode is the last choice: hdfs-native knows
+    no other NameNode then.
+    """
     authority = re.sub("^hdfs://([^/]*).*", r"\1", root)
+    nodes = name_nodes(root, authority, conf)
     if f"{HA_PREFIX}{authority}" in conf:
-        return [f"ha-hdfs:{authority}"]
-    (node,) = name_nodes(root, authority, conf)
-    named = [key.removeprefix(HA_PREFIX) for key in conf if key.startswith(HA_PREFIX)]
-    return [node, *(f"ha-hdfs:{n}" for n in named if node in name_nodes(root, n, conf))]
+        return [f"ha-hdfs:{authority}", *nodes]
+    services = [
+        key.removeprefix(HA_PREFIX) for key in conf if key.startswith(HA_PREFIX)
+    ]
+    return [
+        *nodes,
+        *(
+            f"ha-hdfs:{service}"
+            for service in services
+            if any(_is_same(node, nodes[0]) for node in name_nodes(root, service, conf))
+        ),
+    ]
 
 
 def _root_of_token(root: str, conf: HadoopConf) -> str:

@@ -124,7 +124,8 @@ def refusal(answer: requests.Response, situation: Situation) -> OSError:
     if name := java_class(answer):
         message = str(answer.json()["RemoteException"].get("message"))
         text = without_tokens(message.partition("\n")[0])
-        if name == "SecurityException":  # the web's word for a token it refuses
+        # The web's words for a token that it refuses, and HttpFS's.
+        if name == "SecurityException" or "$InvalidToken" in text:
             name = "InvalidToken"
         if name in _LOST:
             return ConnectionError(errno.EIO, f"the server lost another: {text}")
@@ -144,7 +145,7 @@ def refusal(answer: requests.Response, situation: Situation) -> OSError:
         return NotAuthenticatedError(
             errno.EACCES,
             f"{server} does not take us for {situation.who!r} ({said}); "
-            f"{unknown_advice(situation)}",
+            f"{unknown_advice(situation, said)}",
         )
     if answer.status_code in (502, 503, 504):
         return ConnectionError(errno.EIO, f"{server} answered {said}")
