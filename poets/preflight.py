@@ -178,7 +178,7 @@ def _log_in(far: list[Checkup]) -> str:
     """
     try:
         with deadline(TIMEOUT_S):
-            names = [log_in(checkup.scheme) for checkup in far]
+            names = [log_in(checkup) for checkup in far]
     except PoetsError as error:
         raise _refusal("the job cannot start", [error]) from error
     return next((f" as {name}" for name in names if name), "")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from poets.dcos.options import Options
 from poets.errors import ConfigError
+from poets.kerberos.tokens import TOKEN_FILE
 
 KERBEROS = "service.security.kerberos"
 PLACE = "kerberos.keytab"
@@ -27,7 +28,7 @@ def keytab_of(options: Options, secrets_dir: str | None) -> bytes | None:
     """Returns the keytab that the options name, or None if none is needed here.
 
     None is needed without Kerberos, or when the environment says who we are: by
-    KRB5_CLIENT_KTNAME or KRB5CCNAME.
+    KRB5_CLIENT_KTNAME, KRB5CCNAME or HADOOP_TOKEN_FILE_LOCATION.
 
     Raises:
       ConfigError: if it is not in `secrets_dir`, or no keytab.
@@ -37,7 +38,7 @@ def keytab_of(options: Options, secrets_dir: str | None) -> bytes | None:
     name = options[f"{KERBEROS}.keytab_secret"]
     what = f"{KERBEROS}.keytab_secret: cannot take the secret {name!r}"
     if secrets_dir is None:
-        if {"KRB5_CLIENT_KTNAME", "KRB5CCNAME"} & os.environ.keys():
+        if {"KRB5_CLIENT_KTNAME", "KRB5CCNAME", TOKEN_FILE} & os.environ.keys():
             return None
         raise ConfigError(
             f"{what}: there is no DC/OS here to ask; name the folder that holds it by "

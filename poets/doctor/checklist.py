@@ -17,14 +17,21 @@ from poets.doctor.steps_hdfs import (
     SERVICE_TICKET,
     WRITE_BY_DATANODE,
 )
-from poets.doctor.steps_kerberos import KDC, KEYTAB, KRB5_CONF, LIFETIME, TICKET
+from poets.doctor.steps_kerberos import (
+    KDC,
+    KEYTAB,
+    KRB5_CONF,
+    LIFETIME,
+    TICKET,
+    TOKEN,
+)
 from poets.doctor.steps_objects import CREDENTIALS, ENDPOINT
 from poets.doctor.steps_storage import LIST, READ, WRITE
 from poets.storage import scheme_of
 
 _USE = (LIST, READ, WRITE)
 _HDFS = (
-    *(LIBRARY, CONFIGURATION, AUTHENTICATION),
+    *(LIBRARY, CONFIGURATION, TOKEN, AUTHENTICATION),
     *(KEYTAB, KRB5_CONF, KDC, TICKET, SERVICE_TICKET),
     *(PORT, SERVER, LIST, READ_BY_DATANODE, WRITE_BY_DATANODE, LIFETIME),
 )

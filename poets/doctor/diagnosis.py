@@ -77,7 +77,7 @@ def _result(step: Step, checkup: Checkup, timeout_s: float) -> StepResult:
     except StepError as error:
         status, found, cure = FAILED, error.found, error.cure
         with deadline(GRACE_S):  # it is known by now, or never
-            principal = principal_of(checkup.scheme)
+            principal = principal_of(checkup)
     return StepResult(
         *(checkup.storage, step.name, step.checks, status),
         *(found, cure, principal, details),

@@ -2,48 +2,79 @@
 
 import contextlib
 
+from poets.doctor import Checkup
 from poets.errors import PoetsError
 from poets.kerberos.libkrb5 import get_tgt
 from poets.kerberos.login import Login, current_login
+from poets.kerberos.tokens import Token
 from poets.storage.calls import allowed_s
 from poets.storage.hadoop.client_conf import kerberos_is_on
 from poets.storage.hadoop.conf import load_conf
+from poets.storage.hadoop.tokens import rpc_token, web_token, why_none
+from poets.storage.hadoop.web_url import web_addresses
 
 HDFS = ("hdfs", "viewfs", "hdfs+libhdfs")
 WEBHDFS = ("webhdfs", "swebhdfs")
 
 
-def is_secure(scheme: str) -> bool:
-    """Returns whether a storage of this scheme is reached with Kerberos.
+def is_secure(checkup: Checkup) -> bool:
+    """Returns whether a storage is reached with a ticket or a delegation token.
 
     HDFS says so in its configuration. A WebHDFS URL needs none: whoever is logged in
-    uses it.
+    uses it. A token is for a secure cluster.
 
     Raises:
-      PoetsError: if the configuration or the login cannot be read.
+      PoetsError: if the configuration, the login or the token cannot be read.
     """
-    if scheme not in HDFS + WEBHDFS:
+    if checkup.scheme not in HDFS + WEBHDFS:
         return False
-    if kerberos_is_on(load_conf()):
+    if kerberos_is_on(load_conf()) or token_of(checkup) is not None:
         return True
-    return scheme in WEBHDFS and current_login() is not None
+    return checkup.scheme in WEBHDFS and current_login() is not None
 
 
-def log_in(scheme: str) -> str:
-    """Returns who we are on a storage of this scheme; "" if that is not known.
+def token_of(checkup: Checkup) -> Token | None:
+    """Returns the delegation token for a storage; None if it needs a ticket.
 
     Raises:
-      PoetsError: if the configuration or the login cannot be read.
+      PoetsError: if the configuration, the login or the token cannot be read.
     """
-    if is_secure(scheme):
+    if checkup.scheme in WEBHDFS:
+        conf = load_conf()
+        return web_token(web_addresses(checkup.url, conf), checkup.url, conf)
+    return rpc_token(checkup.url, load_conf()) if checkup.scheme in HDFS else None
+
+
+def why_no_token(checkup: Checkup) -> str:
+    """Returns why no delegation token is used, "" if no file of them is given.
+
+    Raises:
+      PoetsError: if the configuration, the login or the file cannot be read.
+    """
+    conf = load_conf()
+    is_web = checkup.scheme in WEBHDFS
+    addresses = web_addresses(checkup.url, conf) if is_web else ()
+    return why_none(checkup.url, conf, addresses)
+
+
+def log_in(checkup: Checkup) -> str:
+    """Returns who we are on a storage; "" if that is not known.
+
+    Raises:
+      PoetsError: if the configuration, the login or the token cannot be read.
+    """
+    if is_secure(checkup):
         current_login()
-    return principal_of(scheme)
+        token_of(checkup)
+    return principal_of(checkup)
 
 
-def principal_of(scheme: str) -> str:
-    """Returns who we are on a storage of this scheme; "" if that is not known."""
+def principal_of(checkup: Checkup) -> str:
+    """Returns who we are on a storage; "" if that is not known."""
     with contextlib.suppress(PoetsError, OSError):
-        if is_secure(scheme):
+        if token := token_of(checkup):
+            return token.owner
+        if is_secure(checkup):
             login = current_login() or Login(None, None, None)
             return login.principal or get_tgt(login, allowed_s()).principal
     return ""

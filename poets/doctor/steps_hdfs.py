@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from poets.doctor import Checkup, Finding, Step, StepError
 from poets.doctor.network import host_and_port, reach
-from poets.doctor.security import WEBHDFS, is_secure, principal_of
+from poets.doctor.security import WEBHDFS, is_secure, principal_of, token_of
 from poets.doctor.steps_kerberos import with_kerberos
 from poets.doctor.steps_storage import READ, WRITE, read_inputs, write_outputs
 from poets.errors import KerberosError
@@ -61,7 +61,7 @@ def find_library(checkup: Checkup) -> Finding:
     try:
         ctypes.CDLL(GSSAPI)
     except OSError as error:
-        if not is_secure(checkup.scheme):
+        if not is_secure(checkup):
             return Finding(found)
         raise StepError(
             f"the library {GSSAPI} is not installed",
@@ -100,7 +100,9 @@ def check_authentication(checkup: Checkup) -> Finding:
     """
     conf = load_conf()
     found = conf.get(AUTHENTICATION_KEY, "")
-    if is_secure(checkup.scheme):
+    if token_of(checkup):
+        return Finding("delegation token")
+    if is_secure(checkup):
         return Finding("kerberos")
     login = current_login()
     if login is None or not login.principal:
@@ -170,7 +172,7 @@ def ask_name_node(checkup: Checkup) -> Finding:
     """
     filesystem, path = open_storage(f"{checkup.storage}/")
     filesystem.get_file_info(path)
-    who = principal_of(checkup.scheme)
+    who = principal_of(checkup)
     return Finding("it answers" + (f" {who}" if who else ""))
 
 

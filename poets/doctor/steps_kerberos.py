@@ -1,10 +1,12 @@
 """The Kerberos steps: who we are, who can tell, and for how long.
 
+    token    of Hadoop; without one:
+
     keytab ─> krb5.conf ─> KDC ─> ticket ─> …                    ticket lifetime
     whose     realm,       TCP    it takes   the server's own    longer than
     keys      KDCs                our key    ticket, its port    the job
 
-Without Kerberos they are left out.
+Without Kerberos they are left out, with a token those of tickets.
 """
 
 import functools
@@ -15,26 +17,63 @@ from datetime import datetime
 
 from poets.doctor import Checkup, Finding, Step, StepError
 from poets.doctor.network import reach
-from poets.doctor.security import is_secure
+from poets.doctor.security import is_secure, token_of, why_no_token
+from poets.errors import KerberosError
 from poets.kerberos.keytab import mode_open_to_others, read_keytab
 from poets.kerberos.krb5_conf import DEFAULT_PATH, Krb5Conf, realms
-from poets.kerberos.libkrb5 import Ticket, get_tgt
+from poets.kerberos.libkrb5 import Ticket, check_conf, get_tgt
 from poets.kerberos.login import Login, current_login
+from poets.kerberos.tokens import TOKEN_FILE, read_tokens
 from poets.storage.calls import allowed_s
 
 Check = Callable[[Checkup], Finding]
 
 
 def with_kerberos(check: Check) -> Check:
-    """Returns the check, left out where nobody is asked for a ticket."""
+    """Returns the check, left out where no ticket is needed."""
 
     @functools.wraps(check)
     def checked(checkup: Checkup) -> Finding:
-        if not is_secure(checkup.scheme):
+        if not is_secure(checkup):
             return Finding("no Kerberos is used", applies=False)
+        if token_of(checkup):
+            return Finding("a delegation token is used", applies=False)
         return check(checkup)
 
     return checked
+
+
+def find_token(checkup: Checkup) -> Finding:
+    """Finds the delegation token that YARN, Spark or Oozie gave to the job.
+
+    Raises:
+      ConfigError: if the file of tokens cannot be read.
+      NotAuthenticatedError: if the token has expired.
+    """
+    path, token = os.environ.get(TOKEN_FILE), token_of(checkup)
+    if token is None:
+        login = current_login() if path else None
+        why = why_no_token(checkup)
+        if login is not None and login.principal:
+            why = f"{TOKEN_FILE} is set, but the principal {login.principal} is given"
+        return Finding(why or f"{TOKEN_FILE} is not set", applies=False)
+    details = [f"from {path}", f"issued at {_clock(token.issued_s)}, {token.kind}"]
+    if token.real_user and token.real_user != token.owner:
+        details.append(f"got by {token.real_user} for {token.owner}")
+    details.append(
+        f"{token.renewer} may renew it"
+        if token.renewer
+        else "nobody may renew it: it ends a day after its issue, as a rule"
+    )
+    others = [held.service for held in read_tokens(str(path)) if held != token]
+    if others:
+        details.append(f"other tokens there: for {', '.join(others)}")
+    if mode := mode_open_to_others(str(path)):
+        details.append(f"others may read it (mode {mode:04o}): chmod 600 {path}")
+    return Finding(
+        f"of {token.owner} for {token.service}, until {_clock(token.ends_s)} at most",
+        tuple(details),
+    )
 
 
 @with_kerberos
@@ -43,9 +82,11 @@ def find_krb5_conf(checkup: Checkup) -> Finding:
 
     Raises:
       StepError: if there is no krb5.conf, or no realm in it.
+      KerberosError: if Kerberos' library cannot read it.
     """
     login = current_login()
     conf = realms()
+    check_conf()
     if not conf.files:
         path = os.environ.get("KRB5_CONFIG") or DEFAULT_PATH
         raise StepError(
@@ -115,7 +156,7 @@ def get_ticket(checkup: Checkup) -> Finding:
     Raises:
       StepError: if the KDC or the cache gives none.
     """
-    ticket = _ticket()
+    ticket = _ticket(checkup)
     return Finding(
         f"ticket of {ticket.principal} until {_clock(ticket.endtime)}",
         (f"can be renewed until {_clock(ticket.renew_till)}",)
@@ -124,29 +165,48 @@ def get_ticket(checkup: Checkup) -> Finding:
     )
 
 
-@with_kerberos
 def check_lifetime(checkup: Checkup) -> Finding:
-    """Compares the ticket's end with the job's.
+    """Compares the end of ticket or token with the job's.
 
     Raises:
-      StepError: if the job outlives a ticket that cannot be had anew.
+      StepError: if the job outlives a ticket or token that cannot be had anew.
     """
+    if (token := token_of(checkup)) is None:
+        return _check_ticket_lifetime(checkup)
+    left_s = token.ends_s - time.time()
+    if left_s < checkup.job_s:
+        raise StepError(
+            f"the delegation token of {token.owner} ends at {_clock(token.ends_s)}, in "
+            f"{_duration(left_s)}, and the job may take {_duration(checkup.job_s)}",
+            "get a new one (hdfs fetchdt), or give a keytab (--kerberos_keytab)",
+        )
+    return Finding(f"{_duration(left_s)} at most, until {_clock(token.ends_s)}")
+
+
+@with_kerberos
+def _check_ticket_lifetime(checkup: Checkup) -> Finding:
     login = current_login()
     if login is not None and login.keytab:
         return Finding("any: the keytab gets new tickets")
-    ticket = _ticket()
-    left_s = ticket.endtime - time.time()
-    if left_s < checkup.job_s:
+    ticket = _ticket(checkup)
+    if ticket.left_s < checkup.job_s:
         raise StepError(
             f"the ticket of {ticket.principal} ends at {_clock(ticket.endtime)}, in "
-            f"{_duration(left_s)}, and the job may take {_duration(checkup.job_s)}",
+            f"{_duration(ticket.left_s)}, and the job may take "
+            f"{_duration(checkup.job_s)}",
             "give a keytab (--kerberos_keytab), which gets new tickets",
         )
-    return Finding(f"{_duration(left_s)}, until {_clock(ticket.endtime)}")
+    return Finding(f"{_duration(ticket.left_s)}, until {_clock(ticket.endtime)}")
 
 
-def _ticket() -> Ticket:
-    return get_tgt(current_login() or Login(None, None, None), allowed_s())
+def _ticket(checkup: Checkup) -> Ticket:
+    try:
+        return get_tgt(current_login() or Login(None, None, None), allowed_s())
+    except KerberosError as error:
+        if why := why_no_token(checkup):
+            cure = f"get a token for it (hdfs fetchdt), or {StepError.of(error).cure}"
+            raise StepError(f"{why}; {StepError.of(error).found}", cure) from error
+        raise
 
 
 def _realm(login: Login | None, conf: Krb5Conf) -> str | None:
@@ -167,6 +227,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(seconds, 0):.0f} s"
 
 
+TOKEN = Step("token", "a delegation token is for this cluster, or none is", find_token)
 KRB5_CONF = Step("krb5.conf", "realm and KDC are known", find_krb5_conf)
 KDC = Step("KDC", "a KDC of the realm accepts connections", reach_kdc)
 KEYTAB = Step("keytab", "the keytab has the principal's keys", check_keytab)

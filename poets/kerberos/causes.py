@@ -8,6 +8,21 @@ from poets.kerberos.krb5_conf import Krb5Conf
 
 NO_KDC_TEXT = "none is configured"
 
+TICKET_EXPIRED = -1765328352  # KRB5KRB_AP_ERR_TKT_EXPIRED
+NOT_YET_VALID = -1765328351  # KRB5KRB_AP_ERR_TKT_NYV
+BAD_FORMAT = -1765328248  # KRB5_CONFIG_BADFORMAT
+NO_CACHE = -1765328189  # KRB5_FCC_NOFILE
+PROFILE_ERRORS = range(-1429577728, -1429577472)  # of prof_err.h
+KCM_ERRORS = range(-1750600192, -1750599936)  # of the library's KCM client
+
+SET_CLOCK = (
+    "set this machine's clock: {kdcs} has another time, or whoever made the ticket had"
+)
+OR_KEYTAB = (
+    "or give a principal and its keytab (--kerberos_principal, --kerberos_keytab)"
+)
+OR_FILE = f"name a cache that is a file (KRB5CCNAME=FILE:/path), {OR_KEYTAB}"
+
 CURES = {  # code of krb5.h -> what to do
     -1765328378: (  # KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN
         "the KDC {kdcs} does not know {principal}: check name and realm, or add it "
@@ -34,10 +49,11 @@ CURES = {  # code of krb5.h -> what to do
         "the key of {principal} in {keytab} (version {kvno}) is not the KDC's, which "
         "may have been changed since: export the keytab anew"
     ),
-    -1765328352: (  # KRB5KRB_AP_ERR_TKT_EXPIRED
+    TICKET_EXPIRED: (
         "run kinit again, or give a keytab (--kerberos_keytab) from which tickets are "
-        "renewed"
+        "renewed; if it is not that late, set this machine's clock"
     ),
+    NOT_YET_VALID: SET_CLOCK,
     -1765328347: "set this machine's clock: {kdcs} has another time",  # .._ERR_SKEW
     -1765328236: "set this machine's clock: {kdcs} has another time",  # KDCREP_SKEW
     -1765328230: (  # KRB5_REALM_UNKNOWN
@@ -52,39 +68,76 @@ CURES = {  # code of krb5.h -> what to do
         "export a key of {principal} into {keytab}, of a kind that this library takes "
         "(aes)"
     ),
-    -1765328189: (  # KRB5_FCC_NOFILE
-        "run kinit, or give a principal and its keytab (--kerberos_principal, "
-        "--kerberos_keytab)"
+    NO_CACHE: f"run kinit, {OR_KEYTAB}",
+    -1765328190: f"let this user read it, {OR_KEYTAB}",  # KRB5_FCC_PERM
+    -1765328185: f"it is not a ticket cache: {OR_FILE}",  # KRB5_CC_FORMAT
+    -1765328172: f"it is not a ticket cache: {OR_FILE}",  # KRB5_CCACHE_BADVNO
+    -1765328244: (  # KRB5_CC_UNKNOWN_TYPE
+        "this library has no caches of that type, but FILE, DIR, MEMORY, and KCM and "
+        f"KEYRING as a rule: {OR_FILE}"
     ),
     -1765328243: "run kinit again, or give a keytab (--kerberos_keytab)",  # CC_NOTFOUND
     -1765328160: (  # KRB5_CONFIG_NODEFREALM
         "give the principal with its realm, or name default_realm in krb5.conf "
         "(KRB5_CONFIG)"
     ),
-    -1765328248: "mend krb5.conf (KRB5_CONFIG)",  # KRB5_CONFIG_BADFORMAT
+    BAD_FORMAT: "correct {files} (KRB5_CONFIG)",
     -1765328249: "check KRB5_CONFIG",  # KRB5_CONFIG_CANTOPEN
+}
+CACHE_CURES = {  # type of a cache that cannot be used -> what to do
+    "KCM": (
+        "a KCM cache is kept by a daemon (sssd-kcm), and none answers here: start it, "
+        "or mount its socket /var/run/.heim_org.h5l.kcm-socket into this container; "
+        f"otherwise {OR_FILE}"
+    ),
+    "KEYRING": (
+        "a KEYRING cache is in the kernel's memory, of one user or session, and no "
+        f"container sees another's: run kinit here, {OR_FILE}"
+    ),
+    "DIR": (
+        "a DIR cache is a folder, in which kinit made a ticket: mount it into this "
+        f"container, or run kinit here; otherwise {OR_FILE}"
+    ),
+    "MEMORY": f"a MEMORY cache ends with the process that made it: {OR_FILE}",
 }
 OTHERWISE = "look the error up in the KDC's log, or set KRB5_TRACE=/dev/stderr"
 
 
-def cure(
-    code: int, principal: str | None, keytab: str | None, kvno: str, kdcs: str
+def explained(
+    code: int,
+    text: str,
+    principal: str | None,
+    keytab: str | None,
+    kvno: str,
+    cache: str,
+    conf: Krb5Conf,
 ) -> str:
-    """Returns what to do about an error of libkrb5.
+    """Returns what an error of libkrb5 found, and what to do: "found; what to do".
 
     Args:
       code: krb5_error_code.
+      text: the library's.
       principal: who asks, with the realm; None if nobody is named.
       keytab: its file; None if a ticket cache is used.
       kvno: the versions of the principal's keys in the keytab, as text.
-      kdcs: as of `kdcs_text`.
+      cache: the ticket cache, as "KCM:"; "" if a keytab is used.
+      conf: what krb5.conf says.
     """
-    return CURES.get(code, OTHERWISE).format(
+    if conf.faults and (code in PROFILE_ERRORS or code == BAD_FORMAT):
+        return f"{text}: {conf.faults[0]}"
+    todo = CURES.get(code, OTHERWISE)
+    kind = cache.partition(":")[0]
+    if code in KCM_ERRORS or kind in CACHE_CURES and (code > 0 or code == NO_CACHE):
+        todo = CACHE_CURES[kind]
+    if keytab and code in (TICKET_EXPIRED, NOT_YET_VALID):  # it is a new one
+        todo = SET_CLOCK
+    return f"{text}; " + todo.format(
         principal=principal or "the principal",
         realm=realm_of(principal) or "the principal",
         keytab=keytab or "the ticket cache",
         kvno=kvno or "unknown",
-        kdcs=kdcs,
+        kdcs=kdcs_text(conf, principal),
+        files=" or ".join(map(repr, conf.files)) or "krb5.conf",
     )
 
 

@@ -32,11 +32,14 @@ class Krb5Conf:
       files: the files read, in order; absent ones are left out, as MIT does.
       default_realm: of a principal without one.
       kdcs: realm -> (host, port) of each KDC, in the order in which MIT tries them.
+      faults: what MIT may refuse to read, as "'file', line n: what is wrong; what to
+        do", in order.
     """
 
     files: list[str] = field(default_factory=list)
     default_realm: str | None = None
     kdcs: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
 
 
 def krb5_conf_text(realm: str, kdcs: Sequence[str]) -> str:
@@ -111,26 +114,64 @@ def _read(path: str, conf: Krb5Conf) -> None:
             "make it readable, or set KRB5_CONFIG"
         ) from error
     section: list[str] = []
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         line = line.strip()
-        word, _, rest = line.partition(" ")
         if not line or line[0] in "#;":
             continue
-        if word == "include" and rest:
-            _read(rest.strip(), conf)
-        elif word == "includedir" and rest:
-            for name in _included(rest.strip()):
-                _read(name, conf)
-        elif match := re.match(r"\[([^]]+)\]", line):
-            section = [match[1]]
-        elif line.startswith("}"):
-            section = section[:-1] if len(section) > 1 else section
-        elif match := re.match(r"([^=]+?)\s*\*?\s*=\s*(.*)", line):
-            name, value = match[1].strip('"'), match[2].strip().strip('"')
-            if value == "{":
-                section = [*section, name]
-            else:
-                _take(section, name, value, conf)
+        if match := re.fullmatch(r"(include|includedir)(?:\s+(.*))?", line):
+            fault = _include(match[1], match[2] or "", conf)
+        else:
+            section, fault = _parse(line, section, conf)
+        if fault:
+            conf.faults.append(f"{path!r}, line {number}: {fault}")
+
+
+def _parse(
+    line: str, section: list[str], conf: Krb5Conf
+) -> tuple[list[str], str | None]:
+    """Takes a line; returns the section after it, and why MIT refuses it, if it does.
+
+    Args:
+      section: its name, then those of the open braces; empty before the first one.
+    """
+    if match := re.match(r"\[([^]]+)\]", line):
+        if section[1:]:
+            return [
+                match[1]
+            ], f"{line!r} stands inside {section[-1]!r}; close that by }}"
+        return [match[1]], None
+    if line.startswith("["):
+        return section, f"{line!r} has no ']'; write it as [name]"
+    if not section:
+        return section, None  # MIT ignores what stands before the first section
+    if line.startswith("}"):
+        if section[1:]:
+            return section[:-1], None
+        return section, "'}' closes nothing; remove it"
+    match = re.match(r"([^=\s][^=]*?)\s*\*?\s*=\s*(.*)", line)
+    if not match or " " in match[1]:
+        return section, f"{line!r} is not 'name = value'; correct or remove it"
+    name, value = match[1].strip('"'), match[2].strip().strip('"')
+    if value == "{":
+        return [*section, name], None
+    _take(section, name, value, conf)
+    return section, None
+
+
+def _include(word: str, path: str, conf: Krb5Conf) -> str | None:
+    """Reads what a line includes; returns why MIT refuses the line, if it does."""
+    folder = word == "includedir"
+    try:
+        os.close(os.open(path, os.O_RDONLY | (os.O_DIRECTORY if folder else 0)))
+    except OSError as error:
+        return (
+            f"{word} {path!r} cannot be read: {os.strerror(error.errno or 0).lower()}; "
+            f"make that {'folder' if folder else 'file'}, mount it here too, or remove "
+            "the line"
+        )
+    for name in _included(path) if folder else [path]:
+        _read(name, conf)
+    return None
 
 
 def _included(folder: str) -> Iterator[str]:

@@ -8,17 +8,18 @@ wherever GSSAPI is, so no package is needed. Keys and tickets stay inside it. Ea
 has a deadline; one that is late is left behind in its thread.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
 from poets.deadline import run_with_deadline
 from poets.errors import KerberosError
-from poets.kerberos.causes import cure, kdcs_text
+from poets.kerberos.causes import explained, kdcs_text
 from poets.kerberos.keytab import keys_of
 from poets.kerberos.krb5_conf import realms
 from poets.kerberos.session import Krb5Error, Session, Ticket, load_library
 
-__all__ = ["Credentials", "Ticket", "get_service_ticket", "get_tgt"]
+__all__ = ["Credentials", "Ticket", "check_conf", "get_service_ticket", "get_tgt"]
 
 
 class Credentials(Protocol):
@@ -63,7 +64,7 @@ def get_tgt(
             return session.log_in(login.principal, login.keytab, cache)
         return session.cached_tgt(login.cache, login.principal)
 
-    return _ask(login, ask, f"no ticket for {_who(login)}", timeout_s)
+    return _ask(login, ask, "no ticket for", timeout_s)
 
 
 def get_service_ticket(login: Credentials, service: str, timeout_s: float) -> Ticket:
@@ -89,14 +90,28 @@ def get_service_ticket(login: Credentials, service: str, timeout_s: float) -> Ti
             cache = session.cache(login.cache)
         return session.service_ticket(cache, service)
 
-    what = f"no ticket for service {service!r} as {_who(login)}"
-    return _ask(login, ask, what, timeout_s)
+    return _ask(login, ask, f"no ticket for service {service!r} as", timeout_s)
 
 
-def _who(login: Credentials) -> str:
+def check_conf() -> None:
+    """Checks that the library can read krb5.conf and all that it includes.
+
+    Raises:
+      KerberosError: if it cannot; says why, and what to do.
+      ConfigError: if the library is not installed.
+    """
+    try:
+        with Session():
+            pass
+    except Krb5Error as error:
+        why = explained(error.code, error.text, None, None, "", "", realms())
+        raise KerberosError(f"cannot read the Kerberos configuration: {why}") from None
+
+
+def _who(login: Credentials, cache: str) -> str:
     if login.principal:
         return repr(login.principal)
-    return f"the owner of {repr(login.cache) if login.cache else 'the ticket cache'}"
+    return f"the owner of {repr(cache) if cache else 'the ticket cache'}"
 
 
 def _ask(
@@ -105,7 +120,11 @@ def _ask(
     what: str,
     timeout_s: float,
 ) -> Ticket:
-    """Calls `ask` with a session, inside the deadline; explains what goes wrong."""
+    """Calls `ask` with a session, inside the deadline; explains what goes wrong.
+
+    Args:
+      what: how an error begins; who asks follows.
+    """
     load_library()  # its absence has nothing to do with deadlines
     keys = keys_of(login.keytab, login.principal) if login.keytab else []
 
@@ -116,12 +135,23 @@ def _ask(
     try:
         return run_with_deadline(in_session, timeout_s)
     except Krb5Error as error:
-        kdcs = kdcs_text(realms(), login.principal)
+        cache = "" if login.keytab else login.cache or _default_cache()
         kvnos = ", ".join(map(str, sorted({key.kvno for key in keys})))
-        todo = cure(error.code, login.principal, login.keytab, kvnos, kdcs)
-        raise KerberosError(f"{what}: {error.text}; {todo}") from None
+        why = explained(
+            *(error.code, error.text, login.principal, login.keytab),
+            *(kvnos, cache, realms()),
+        )
+        raise KerberosError(f"{what} {_who(login, cache)}: {why}") from None
     except TimeoutError:
+        who, kdcs = _who(login, ""), kdcs_text(realms(), login.principal)
         raise KerberosError(
-            f"{what}: no answer from KDC {kdcs_text(realms(), login.principal)} within "
-            f"{timeout_s:g} s; check that it runs, its port, and the firewall"
+            f"{what} {who}: no answer from KDC {kdcs} within {timeout_s:g} s; "
+            "check that it runs, its port, and the firewall"
         ) from None
+
+
+def _default_cache() -> str:
+    """Returns the name of the cache that is used, "" if krb5.conf cannot be read."""
+    with contextlib.suppress(Krb5Error), Session() as session:
+        return session.default_cache()
+    return ""

@@ -14,7 +14,6 @@ import itertools
 import logging
 import os
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -240,4 +239,4 @@ def _pause_s(ticket: Ticket, failures: int) -> float:
     """Returns when to refresh: a quarter of what is left, soon after a failure."""
     if failures:
         return min(2.0 ** min(failures, 6), 60.0)
-    return min(max((ticket.endtime - time.time()) / 4, 1.0), LONGEST_PAUSE_S)
+    return min(max(ticket.left_s / 4, 1.0), LONGEST_PAUSE_S)

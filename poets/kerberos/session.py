@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from poets.errors import ConfigError
+from poets.kerberos.causes import NOT_YET_VALID, TICKET_EXPIRED
 
 LIBRARIES = ("libkrb5.so.3", "libkrb5.dylib")
 NO_TICKET = -1765328243  # KRB5_CC_NOTFOUND
-EXPIRED = -1765328352  # KRB5KRB_AP_ERR_TKT_EXPIRED
+SKEW = -1765328347  # KRB5KRB_AP_ERR_SKEW
+MAX_SKEW_S = 300  # MIT's own
 END_OF_CACHE = -1765328242  # KRB5_CC_END
 
 
@@ -29,14 +31,18 @@ class Ticket:
       principal: whose it is.
       service: for whom, as "krbtgt/LOCAL@LOCAL".
       kvno: version of the service's key, by which its keytab can be compared.
-      endtime: seconds since 1970.
-      renew_till: likewise; 0 if it cannot be renewed.
+      starttime: seconds since 1970, by the KDC's clock.
+      endtime: likewise.
+      left_s: until then, below 0 after it.
+      renew_till: seconds since 1970; 0 if it cannot be renewed.
     """
 
     principal: str
     service: str
     kvno: int
+    starttime: float
     endtime: float
+    left_s: float
     renew_till: float
 
 
@@ -106,6 +112,7 @@ def load_library() -> ctypes.CDLL:
         with contextlib.suppress(OSError):
             library = ctypes.CDLL(name)
             library.krb5_get_error_message.restype = c_void_p
+            library.krb5_cc_default_name.restype = c_char_p
             return library
     raise ConfigError(
         f"Kerberos needs MIT's library, and there is no {LIBRARIES[0]} here; install "
@@ -148,6 +155,10 @@ class Session:
         # Only now: a failure leaves what the cache has.
         self._call("krb5_cc_initialize", cache, client)
         self._call("krb5_cc_store_cred", cache, byref(creds))
+        # The KDC counts from the time that is here: far behind, it has ended there.
+        if creds.endtime <= creds.authtime:
+            here, there = _clock(time.time()), _clock(creds.authtime)
+            raise Krb5Error(SKEW, f"it is {here} here, and {there} at the KDC")
         return self._describe(creds)
 
     def service_ticket(self, cache: c_void_p, service: str) -> Ticket:
@@ -180,10 +191,19 @@ class Session:
         if not tickets:
             raise Krb5Error(NO_TICKET, "no such ticket in the ticket cache")
         ticket = max(tickets, key=lambda ticket: ticket.endtime)
-        if ticket.endtime <= time.time():
-            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ticket.endtime))
-            raise Krb5Error(EXPIRED, f"Ticket expired at {when}")
+        _check_times(ticket)
         return ticket
+
+    def default_cache(self) -> str:
+        """Returns the name of the cache that is used where none is named."""
+        name = self._library.krb5_cc_default_name(self._context)
+        return os.fsdecode(name or b"")
+
+    def _now(self) -> float:
+        """Returns the time that counts: the KDC's, where the cache's maker noted it."""
+        now = c_int32()
+        self._call("krb5_timeofday", byref(now))
+        return now.value & 0xFFFFFFFF
 
     def cache(self, name: str | None) -> c_void_p:
         """Returns a cache by its name; None names the default one."""
@@ -233,7 +253,9 @@ class Session:
             principal=self._name(c_void_p(creds.client)),
             service=self._name(c_void_p(creds.server)),
             kvno=kvno,
+            starttime=creds.starttime or creds.authtime,
             endtime=creds.endtime,
+            left_s=creds.endtime - self._now(),
             renew_till=creds.renew_till,
         )
 
@@ -272,3 +294,20 @@ class Session:
         text = ctypes.string_at(message).decode("utf-8", "replace")
         self._library.krb5_free_error_message(self._context, message)
         return text
+
+
+def _check_times(ticket: Ticket) -> None:
+    """Raises Krb5Error unless a ticket is valid now."""
+    begin, end = _clock(ticket.starttime), _clock(ticket.endtime)
+    now = _clock(ticket.endtime - ticket.left_s)
+    if ticket.endtime <= ticket.starttime:  # kinit's clock was a day behind
+        raise Krb5Error(SKEW, f"Ticket expired at {end}, before it began at {begin}")
+    if ticket.left_s <= 0:
+        raise Krb5Error(TICKET_EXPIRED, f"Ticket expired at {end}, now it is {now}")
+    if ticket.starttime > ticket.endtime - ticket.left_s + MAX_SKEW_S:
+        text = f"Ticket not valid before {begin}, now it is {now}"
+        raise Krb5Error(NOT_YET_VALID, text)
+
+
+def _clock(time_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s))

@@ -3,6 +3,7 @@
     POETS_KERBEROS_PRINCIPAL, KRB5_CLIENT_KTNAME     flags set these; they win
     SECURITY_KERBEROS_{ENABLED,PRIMARY,REALM,KDC_*}  service.security.kerberos of a task
     KRB5CCNAME, KRB5_CONFIG                          MIT's own, as after kinit
+    HADOOP_TOKEN_FILE_LOCATION                       Hadoop's: no principal is needed
 
 A task's keytab is a file of its sandbox, known by the principal it holds.
 """
@@ -20,6 +21,7 @@ from poets.kerberos.causes import realm_of
 from poets.kerberos.keytab import KeytabError, keys_of, principals_of, read_keytab
 from poets.kerberos.krb5_conf import krb5_conf_text, realms
 from poets.kerberos.libkrb5 import get_tgt
+from poets.kerberos.tokens import TOKEN_FILE
 
 PRINCIPAL, KEYTAB = "POETS_KERBEROS_PRINCIPAL", "KRB5_CLIENT_KTNAME"
 CONFIG, CACHE = "KRB5_CONFIG", "KRB5CCNAME"
@@ -29,7 +31,7 @@ ENABLED, PRIMARY, REALM, KDC_HOST, KDC_PORT = (
 )
 SANDBOX = "MESOS_SANDBOX"
 VARIABLES = (
-    *(PRINCIPAL, KEYTAB, CONFIG, CACHE, SANDBOX),
+    *(PRINCIPAL, KEYTAB, CONFIG, CACHE, SANDBOX, TOKEN_FILE),
     *(ENABLED, PRIMARY, REALM, KDC_HOST, KDC_PORT),
 )
 DEFAULT_PRIMARY = "tensorflow"
@@ -80,8 +82,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings | None:
         principal = keys_of(path, principal)[0].principal
         return Settings(principal, path, None, krb5_conf)
     cache = given.get(CACHE)
-    found = _keytab_of_task(given, principal) if in_task and not cache else None
-    return Settings(principal, found, cache, krb5_conf)
+    if cache or not in_task:
+        return Settings(principal, None, cache, krb5_conf)
+    try:
+        return Settings(principal, _keytab_of_task(given, principal), None, krb5_conf)
+    except ConfigError:
+        if PRINCIPAL in given or TOKEN_FILE not in given:
+            raise
+    return Settings(None, None, None, krb5_conf)  # who we are is the tokens' owner
 
 
 def _krb5_conf(given: Mapping[str, str]) -> str | None:

@@ -130,9 +130,10 @@ def test_an_expired_cache_is_told(kinit, tmp_path, wait_until):
         told(get_service_ticket, login, "hdfs/localhost", 30),
     ):
         assert text.endswith(
-            f": Ticket expired at {when}; run kinit again, or give a keytab "
-            "(--kerberos_keytab) from which tickets are renewed"
+            "; run kinit again, or give a keytab (--kerberos_keytab) from which "
+            "tickets are renewed; if it is not that late, set this machine's clock"
         )
+        assert f": Ticket expired at {when}, now it is 20" in text
 
 
 @pytest.mark.parametrize("preauth", [True, False])
@@ -240,8 +241,10 @@ def test_a_broken_configuration_is_told(tensorflow, tmp_path, environment):
     path.write_text("[libdefaults\n")
     environment.setenv("KRB5_CONFIG", str(path))
     text = told(get_tgt, tensorflow, 30)
-    assert "mproper format of Kerberos configuration file" in text
-    assert text.endswith("; mend krb5.conf (KRB5_CONFIG)")
+    assert text.endswith(
+        f"mproper format of Kerberos configuration file: {str(path)!r}, line 1: "
+        "'[libdefaults' has no ']'; write it as [name]"
+    )
 
 
 @pytest.mark.parametrize("shift", ["+1h", "-1h"])

@@ -34,13 +34,17 @@ _ACCESS = {
 
 
 class Situation(NamedTuple):
-    """What helps to explain an error: who asks, whom, and by which configuration."""
+    """What helps to explain an error: who asks, whom, and by which configuration.
+
+    With a delegation token, `token_file` is where it was read.
+    """
 
     who: str
     authority: str
     kerberos: bool
     protection: str | None
     sources: tuple[str, ...]
+    token_file: str | None = None
 
 
 def translated(
@@ -225,9 +229,22 @@ def _not_known(line: str, url: str, situation: Situation) -> OSError:
         said = quoted[-1] if line.startswith("GSSAPIError") and quoted else line
         text = (
             f"{situation.authority} does not take us for {situation.who!r}: "
-            f"{_shortened(said)}; see keytab, principal and KDC with `poets doctor`"
+            f"{_shortened(said)}; {unknown_advice(situation, said)}"
         )
     return NotAuthenticatedError(errno.EACCES, text, url)
+
+
+def unknown_advice(situation: Situation, said: str) -> str:
+    """Returns what to do where a server, with these words, refuses who we are."""
+    if re.search("[Cc]lock skew|not yet valid", said):
+        return "set this machine's clock, or the server's: they differ by minutes"
+    if not situation.token_file:
+        return "see keytab, principal and KDC with `poets doctor`"
+    return (
+        f"its delegation token in {situation.token_file!r} was cancelled, was not "
+        "renewed in time, or is of another cluster: get a new one (hdfs fetchdt), or "
+        "give a keytab (--kerberos_principal, --kerberos_keytab)"
+    )
 
 
 def _shortened(text: str, length: int = 300) -> str:

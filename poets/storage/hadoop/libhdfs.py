@@ -24,10 +24,12 @@ from pyarrow.fs import FileSelector, FileType, HadoopFileSystem
 
 from poets.errors import ConfigError, StorageError, together
 from poets.kerberos.login import current_login
+from poets.kerberos.tokens import TOKEN_FILE
 from poets.storage.backend import Backend, Status
 from poets.storage.hadoop.client_conf import replication
 from poets.storage.hadoop.conf import HadoopConf, load_conf
 from poets.storage.hadoop.old_rename import bring_back, refuse_target
+from poets.storage.hadoop.tokens import rpc_token
 from poets.storage.hadoop.url import locate
 from poets.storage.handler import file_system, status_of
 from poets.storage.streams import Reader, Writer
@@ -46,11 +48,13 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
       ConfigError: if something that has to be installed is not found.
       StorageError: if the configuration lacks what the URL needs, or the JVM cannot
         connect.
-      NotAuthenticatedError: if the keytab or the principal cannot be used.
+      NotAuthenticatedError: if keytab, principal or delegation token cannot be used.
     """
     global _jvm_process
     conf, login = load_conf(), current_login()
-    user = (login and login.principal) or os.environ.get("HADOOP_USER_NAME", "")
+    token = rpc_token(url, conf)
+    named = (token and token.owner) or (login and login.principal)
+    user = named or os.environ.get("HADOOP_USER_NAME", "")
     location = locate(url, conf, re.split("[/@]", user)[0])
     key = (location.root, id(conf), login, os.getpid())
     if key not in _backends:
@@ -61,7 +65,9 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
             )
         _prepare(url, conf)
         _jvm_process = os.getpid()
-        if login is not None:
+        if login is not None and login.principal:
+            os.environ.pop(TOKEN_FILE, None)  # the JVM would prefer a token
+        if login is not None and token is None:
             login.keep_fresh()  # the JVM gets no ticket itself
         authority = location.root.partition("://")[2]
         host, _, port = authority.rpartition(":")

@@ -17,9 +17,10 @@ from contextlib import contextmanager, suppress
 import hdfs_native
 import pyarrow.fs
 
-from poets.errors import KerberosError, NotAuthenticatedError
+from poets.errors import ConfigError, NotAuthenticatedError
 from poets.kerberos.libkrb5 import get_tgt
 from poets.kerberos.login import Login, current_login
+from poets.kerberos.tokens import Token
 from poets.storage.backend import Backend, Status
 from poets.storage.hadoop.client_conf import (
     client_conf,
@@ -34,6 +35,7 @@ from poets.storage.hadoop.errors import (
     is_closed_at_once,
     translated,
 )
+from poets.storage.hadoop.tokens import addressed, rpc_token, token_file, why_none
 from poets.storage.hadoop.url import Location, locate
 from poets.storage.handler import file_system
 
@@ -60,19 +62,24 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
     Raises:
       StorageError: if the configuration lacks what the URL needs.
-      NotAuthenticatedError: if the keytab or the principal cannot be used.
+      NotAuthenticatedError: if keytab, principal or delegation token cannot be used.
+      ConfigError: if the file of delegation tokens cannot be read.
     """
     conf, login = load_conf(), current_login()
-    location = locate(url, conf, user=_user(login).partition("@")[0].partition("/")[0])
-    key = (location.root, id(conf), login)  # a configuration is kept for good
+    token = rpc_token(url, conf)
+    who = _user(login, token)
+    location = locate(url, conf, user=who.partition("@")[0].partition("/")[0])
+    key = (location.root, id(conf), token, login)  # a configuration is kept for good
     if key not in _backends:
         for other in [other for other in _backends if other[-1] != login]:
             _backends.pop(other, None)  # its connections end with their last user
-        _backends.setdefault(key, HdfsBackend(location, conf, login))
+        _backends.setdefault(key, HdfsBackend(location, conf, login, token))
     return file_system(_backends[key]), location.path
 
 
-def _user(login: Login | None) -> str:
+def _user(login: Login | None, token: Token | None) -> str:
+    if token is not None:
+        return token.owner
     if login is not None and (owner := login.owner()):
         return owner
     return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
@@ -84,20 +91,28 @@ class HdfsBackend(Backend):
     type_name = "hdfs"
 
     def __init__(
-        self, location: Location, conf: HadoopConf, login: Login | None
+        self,
+        location: Location,
+        conf: HadoopConf,
+        login: Login | None,
+        token: Token | None,
     ) -> None:
         self.root = location.root
-        self._login, self._made_by = login, os.getpid()
-        self._conf = client_conf(conf, location, with_login=login is not None)
+        self._login, self._token, self._made_by = login, token, os.getpid()
+        self._client_root, links = addressed(location, conf)
+        with_login = login is not None or token is not None
+        self._conf = client_conf(conf, location, with_login) | links
         self._replication = replication(conf)
         self._file_mode, self._folder_mode = modes(conf)
         self._situation = Situation(
-            who=_user(login),
+            who=_user(login, token),
             authority=" or ".join(location.name_nodes) or location.root,
             kerberos=kerberos_is_on(self._conf),
             protection=self._conf.get("dfs.data.transfer.protection"),
             sources=conf.sources,
+            token_file=token_file() if token else None,
         )
+        self._hadoop_conf = conf
         self._clients: dict[int, hdfs_native.Client] = {}  # by process id
         self._answered, self._closed_at_once = False, 0
 
@@ -210,19 +225,20 @@ class HdfsBackend(Backend):
         return found or self._clients.setdefault(os.getpid(), self._new_client())
 
     def _new_client(self) -> hdfs_native.Client:
-        time.sleep(max(0, _forked_s + KEPT_S - time.monotonic()))
+        if (pause_s := _forked_s + KEPT_S - time.monotonic()) > 0:
+            time.sleep(pause_s)
         given = {}
         # A forked process has tickets of its own.
         login = self._login if os.getpid() == self._made_by else current_login()
         # A delegation token is only looked for without these.
-        if login and login.keytab and "HADOOP_TOKEN_FILE_LOCATION" not in os.environ:
+        if login and login.principal:
             given = {
                 "kerberos_principal": login.principal,
                 "kerberos_keytab": login.keytab,
                 "kerberos_cache": login.cache,
             }
         # os.devnull is no folder: it reads no configuration but what is given.
-        return hdfs_native.Client(self.root, self._conf, os.devnull, **given)
+        return hdfs_native.Client(self._client_root, self._conf, os.devnull, **given)
 
     @contextmanager
     def errors(self, path: str, of_data: bool = False) -> Iterator[None]:
@@ -259,12 +275,17 @@ class HdfsBackend(Backend):
         return NotAuthenticatedError(errno.EACCES, text, url)
 
     def _explained(self, error: OSError, url: str) -> OSError:
-        """Returns the error with the reason that MIT's library gives, if it has one."""
-        if self._login is not None:
-            try:
-                get_tgt(self._login, KDC_TIMEOUT_S)
-            except KerberosError as cause:
-                return NotAuthenticatedError(errno.EACCES, str(cause), url)
+        """Returns the error with the reason that token or ticket give, if they do."""
+        try:
+            if self._token is not None:
+                rpc_token(self.root, self._hadoop_conf)
+            elif self._situation.kerberos:
+                get_tgt(self._login or Login(None, None, None), KDC_TIMEOUT_S)
+        except (ConfigError, NotAuthenticatedError) as cause:
+            text = getattr(cause, "strerror", None) or str(cause)
+            return NotAuthenticatedError(errno.EACCES, text, url)
+        if self._token is None and (why := why_none(self.root, self._hadoop_conf)):
+            return NotAuthenticatedError(errno.EACCES, f"{why}; {error.strerror}", url)
         return error
 
 

@@ -18,29 +18,27 @@ import posixpath
 import re
 import threading
 from collections.abc import Iterator
+from functools import partial
 from queue import Full, Queue
 
 import pyarrow.fs
 
-from poets.errors import StorageError
+from poets.errors import PoetsError, StorageError
 from poets.kerberos.login import current_login
+from poets.kerberos.tokens import Token
 from poets.storage.backend import Backend, Status
 from poets.storage.hadoop.client_conf import kerberos_is_on, modes, replication
 from poets.storage.hadoop.conf import HadoopConf, load_conf
 from poets.storage.hadoop.errors import Situation
 from poets.storage.hadoop.old_rename import bring_back, refuse_target
-from poets.storage.hadoop.url import locate, names
+from poets.storage.hadoop.tokens import token_file, web_token
+from poets.storage.hadoop.url import locate
 from poets.storage.hadoop.web_client import Client
+from poets.storage.hadoop.web_url import HOST, web_addresses
 from poets.storage.handler import file_system
 from poets.storage.streams import Reader, Writer
 
 CA_VARIABLES = ("POETS_CA_FILE", "REQUESTS_CA_BUNDLE")  # the first that is set
-
-_WEB = {  # scheme -> (of the addresses, the key of their configuration, usual port)
-    "webhdfs": ("http", "dfs.namenode.http-address", 9870),
-    "swebhdfs": ("https", "dfs.namenode.https-address", 9871),
-}
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?")
 
 _backends: dict[tuple[object, ...], "WebHdfs"] = {}
 
@@ -59,27 +57,29 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     Raises:
       StorageError: if the URL or the configuration does not name a web interface, or
         the file of POETS_CA_FILE or REQUESTS_CA_BUNDLE is missing.
-      NotAuthenticatedError: if the keytab or the principal cannot be used.
+      NotAuthenticatedError: if keytab, principal or delegation token cannot be used.
+      ConfigError: if the file of delegation tokens cannot be read.
     """
     conf, login = load_conf(), current_login()
-    named = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
-    who = (login and login.owner()) or named
-    user = re.split("[/@]", who)[0]
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
-    if authority and not _HOST.fullmatch(authority):
+    if authority and not HOST.fullmatch(authority):
         host = authority.rpartition("@")[2]  # before it might be a password
         raise StorageError(
             f"cannot open a URL: {host!r} is no host; give {scheme}://host:port/path"
         )
+    addresses = web_addresses(url, conf)
+    token = web_token(addresses, url, conf)
+    named = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+    who = (token and token.owner) or (login and login.owner()) or named
+    user = re.split("[/@]", who)[0]
     location = locate(url, conf, user)
     is_default = authority in ("", "default")
     if is_default:
         authority = location.root.partition("://")[2]
-    addresses = _addresses(scheme.lower(), authority, is_default, conf, url)
     if is_default and len(addresses) == 1:  # its port is the one for RPC
         authority = addresses[0].partition("://")[2]
-    with_kerberos = login is not None or kerberos_is_on(conf)
+    with_kerberos = bool(token or login) or kerberos_is_on(conf)
     ca_variable = next(filter(os.environ.get, CA_VARIABLES), None)
     ca_file = os.environ[ca_variable] if ca_variable else None
     if ca_file and not os.path.exists(ca_file):
@@ -87,7 +87,14 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
             f"cannot open {url!r}: there is no file {ca_file!r}; correct {ca_variable}"
         )
     root = f"{scheme.lower()}://{authority}"
-    key = (root, id(conf), login, who, ca_file)  # a configuration is kept for good
+    key = (
+        root,
+        id(conf),
+        login,
+        token,
+        who,
+        ca_file,
+    )  # a configuration is kept for good
     if key not in _backends:
         for other in [other for other in _backends if other[2] != login]:
             _backends.pop(other, None)  # its connections end with their last user
@@ -97,51 +104,24 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
             kerberos=with_kerberos,
             protection=conf.get("dfs.data.transfer.protection"),
             sources=conf.sources,
+            token_file=token_file() if token else None,
         )
-        client = Client(addresses, None if with_kerberos else user, ca_file, situation)
+        client = Client(
+            addresses,
+            None if with_kerberos else user,
+            partial(_shown, token, addresses, url, conf) if token else None,
+            ca_file,
+            situation,
+        )
         _backends.setdefault(key, WebHdfs(root, client, conf))
     return file_system(_backends[key]), location.path
 
 
-def _addresses(
-    scheme: str, authority: str, is_default: bool, conf: HadoopConf, url: str
-) -> list[str]:
-    """Returns "http://host:port" of each NameNode.
-
-    Args:
-      is_default: whether the authority is that of fs.defaultFS, with its RPC port.
-    """
-    http, key, usual_port = _WEB[scheme]
-    listed = names(conf.get(f"dfs.ha.namenodes.{authority}", ""))
-    keys = [f"{key}.{authority}.{name}" for name in listed]
-    missing = [name for name in keys if name not in conf]
-    if missing:
-        raise StorageError(
-            f"cannot open {url!r}: {', '.join(missing)} is not set, although "
-            f"{conf.source_of(f'dfs.ha.namenodes.{authority}')} names these NameNodes; "
-            "add it there"
-        )
-    if keys:
-        found = [conf[name] for name in keys]
-    elif f"{key}.{authority}" in conf:
-        found = [conf[f"{key}.{authority}"]]
-    elif is_default:
-        host = authority.rpartition(":")[0] or authority
-        given = conf.get(key, f"{host}:{usual_port}")
-        found = [re.sub(r"^0\.0\.0\.0(?=:)", host, given)]
-    else:
-        found = [authority]
-    matches = [_HOST.fullmatch(address) for address in found]
-    if None in matches:
-        raise StorageError(
-            f"cannot open {url!r}: {found[matches.index(None)]!r} is no host; correct "
-            f"{key} in {', '.join(conf.sources)}"
-        )
-    return [
-        f"{http}://{match['host']}:{match['port'] or usual_port}"
-        for match in matches
-        if match
-    ]
+def _shown(token: Token, addresses: list[str], url: str, conf: HadoopConf) -> str:
+    """Returns a token as a request shows it: the file's, which may be a newer one."""
+    with contextlib.suppress(PoetsError):
+        token = web_token(addresses, url, conf) or token
+    return token.url_text()
 
 
 class WebHdfs(Backend):

@@ -1,6 +1,7 @@
 """The requests of HDFS's web interface: signed, redirected, refusals as built-ins.
 
-    Client ──> NameNode   Kerberos for the first request, then its cookie hadoop.auth
+    Client ──> NameNode   Kerberos for the first request, then its cookie hadoop.auth;
+       │          │       or a delegation token of the job
        │          └── 307, or 200 from HttpFS, which has the data itself
        └─────> DataNode   the token in the redirect's URL says who asks
 
@@ -87,6 +88,23 @@ class _Negotiate(requests.auth.AuthBase):
         return signature(request)
 
 
+class _Delegation(requests.auth.AuthBase):
+    """Shows a delegation token; the URL of a DataNode has it already.
+
+    Args:
+      token: returns it; the file may have a new one.
+    """
+
+    def __init__(self, token: Callable[[], str]) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        url = request.url or ""
+        if "delegation=" not in url:
+            request.prepare_url(url, {"delegation": self._token()})
+        return request
+
+
 def _has_cookie(request: requests.PreparedRequest) -> bool:
     return COOKIE in request.headers.get("Cookie", "")
 
@@ -105,6 +123,7 @@ class Client(hdfs.Client):  # type: ignore[misc]
     Args:
       addresses: of its NameNodes or HttpFS, as "http://host:9870".
       user: the name to give where there is no Kerberos; None: Kerberos.
+      token: returns the delegation token to show instead, as `url_text`; or None.
       ca_file: certificates to trust in place of the usual ones.
       situation: what helps to explain a refusal.
     """
@@ -116,9 +135,11 @@ class Client(hdfs.Client):  # type: ignore[misc]
         self,
         addresses: Iterable[str],
         user: str | None,
+        token: Callable[[], str] | None,
         ca_file: str | None,
         situation: Situation,
     ) -> None:
+        self._delegation = token
         self._user, self._ca_file, self._situation = user, ca_file, situation
         self._token: str | None = None
         session = self._new_session()
@@ -133,7 +154,9 @@ class Client(hdfs.Client):  # type: ignore[misc]
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         session.headers["Accept-Encoding"] = "identity"
-        if self._user is None:
+        if self._delegation is not None:
+            session.auth = _Delegation(self._delegation)
+        elif self._user is None:
             session.auth = _Negotiate()
         else:
             session.params = {"user.name": self._user}

@@ -22,7 +22,7 @@ from requests_kerberos.exceptions import (
 from poets.errors import NotAuthenticatedError, PoetsError
 from poets.kerberos.libkrb5 import get_service_ticket
 from poets.kerberos.login import Login, current_login
-from poets.storage.hadoop.errors import Situation, of_server
+from poets.storage.hadoop.errors import Situation, of_server, unknown_advice
 
 ASKING_TIMEOUT_S = 10  # the KDC, why there is no ticket
 SEE_THE_PORT = (
@@ -124,7 +124,8 @@ def refusal(answer: requests.Response, situation: Situation) -> OSError:
     if name := java_class(answer):
         message = str(answer.json()["RemoteException"].get("message"))
         text = without_tokens(message.partition("\n")[0])
-        if name == "SecurityException":  # the web's word for a token it refuses
+        # The web's words for a token that it refuses, and HttpFS's.
+        if name == "SecurityException" or "$InvalidToken" in text:
             name = "InvalidToken"
         if name in _LOST:
             return ConnectionError(errno.EIO, f"the server lost another: {text}")
@@ -143,8 +144,8 @@ def refusal(answer: requests.Response, situation: Situation) -> OSError:
     if answer.status_code in (401, 403):
         return NotAuthenticatedError(
             errno.EACCES,
-            f"{server} does not take us for {situation.who!r} ({said}); see keytab, "
-            "principal and KDC with `poets doctor`",
+            f"{server} does not take us for {situation.who!r} ({said}); "
+            f"{unknown_advice(situation, said)}",
         )
     if answer.status_code in (502, 503, 504):
         return ConnectionError(errno.EIO, f"{server} answered {said}")

@@ -1,0 +1,200 @@
+"""Hadoop's delegation tokens: the file that YARN, Spark and Oozie hand to a job.
+
+    HDTS 00   count, then of each token          Writable, `hdfs fetchdt` and YARN
+              alias, identifier, password, kind, service
+    HDTS 01   length, then the same as protobuf  CredentialsProto of Security.proto
+
+    identifier    00, owner, renewer, real user, issue date, max date, number, key
+
+A token proves who asks without a ticket, to the one service that it names, and until
+its max date. Its identifier and password are secrets: neither is shown or logged.
+"""
+
+import base64
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from poets.errors import ConfigError
+
+TOKEN_FILE = "HADOOP_TOKEN_FILE_LOCATION"
+RPC_KIND = "HDFS_DELEGATION_TOKEN"
+WEB_KINDS = ("WEBHDFS delegation", "SWEBHDFS delegation")
+MAX_BYTES = 10_000_000
+"""A token has some 100 bytes; a larger file is not a token file."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One delegation token.
+
+    Attributes:
+      kind: as "HDFS_DELEGATION_TOKEN".
+      service: who takes it, as "10.0.0.1:8020", "host:8020" or "ha-hdfs:nameservice".
+      identifier, password: the secret.
+      owner: whom the service takes us for, as "alice@LOCAL"; "" of another kind.
+      renewer: who may prolong it, "" if nobody may.
+      real_user: who got it for the owner, "" if the owner did.
+      issued_s: when, seconds since 1970.
+      ends_s: when it ends for good, renewed or not; seconds since 1970.
+    """
+
+    kind: str
+    service: str
+    identifier: bytes = field(repr=False)
+    password: bytes = field(repr=False)
+    owner: str = ""
+    renewer: str = ""
+    real_user: str = ""
+    issued_s: float = 0.0
+    ends_s: float = 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its max date is past; hdfs-native stops a minute before it."""
+        return self.ends_s < time.time() + 60
+
+    def url_text(self) -> str:
+        """Returns the secret as WebHDFS takes it, in `delegation=`."""
+        parts = (self.identifier, self.password, self.kind.encode(), b"")
+        data = b"".join(_vint(len(part)) + part for part in parts)
+        return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def read_tokens(path: str) -> list[Token]:
+    """Returns what a token file holds, in the file's order.
+
+    Raises:
+      ConfigError: if it cannot be read, is not a token file, or is damaged.
+    """
+    cure = f"get the tokens anew (hdfs fetchdt), or unset {TOKEN_FILE}"
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read delegation tokens from {path!r}: "
+            f"{os.strerror(error.errno or 0).lower()}; {cure}"
+        ) from error
+    try:
+        return _tokens(data)
+    except ValueError as error:
+        raise ConfigError(
+            f"{path!r} is not a file of delegation tokens: {error}; {cure}"
+        ) from None  # a UnicodeDecodeError shows bytes
+
+
+def _tokens(data: bytes) -> list[Token]:
+    """Returns the tokens; ValueError says what is wrong, and shows no content."""
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES} bytes")
+    if not data:
+        raise ValueError("it is empty")
+    if data[:4] != b"HDTS":
+        raise ValueError("it does not begin with 'HDTS'")
+    readers: dict[bytes, Callable[[_Reader], list[Token]]] = {
+        b"\0": _from_writable,
+        b"\1": _from_protobuf,
+    }
+    if (version := data[4:5]) not in readers:
+        raise ValueError(f"its format is number {version.hex() or 'missing'}, not 0, 1")
+    return readers[version](_Reader(data[5:]))
+
+
+def _from_writable(reader: "_Reader") -> list[Token]:
+    found = []
+    for _ in range(reader.vint()):
+        reader.block()  # the alias
+        identifier, password = reader.block(), reader.block()
+        found.append(_token(identifier, password, reader.text(), reader.text()))
+    return found
+
+
+def _from_protobuf(reader: "_Reader") -> list[Token]:
+    message = _Reader(reader.take(reader.varint()))
+    entries = [dict(_Reader(data).fields()) for n, data in message.fields() if n == 1]
+    tokens = [dict(_Reader(entry[2]).fields()) for entry in entries if 2 in entry]
+    return [
+        _token(
+            *(token.get(1, b""), token.get(2, b"")),
+            *(_utf8(token.get(3, b"")), _utf8(token.get(4, b""))),
+        )
+        for token in tokens
+    ]
+
+
+def _token(identifier: bytes, password: bytes, kind: str, service: str) -> Token:
+    if kind != RPC_KIND and kind not in WEB_KINDS:
+        return Token(kind, service, identifier, password)  # of YARN, a KMS, ...
+    reader = _Reader(identifier)
+    if (version := reader.take(1)) != b"\0":
+        raise ValueError(f"the token for {service!r} has version {version[0]}, not 0")
+    return Token(
+        *(kind, service, identifier, password),
+        owner=reader.text(),
+        renewer=reader.text(),
+        real_user=reader.text(),
+        issued_s=reader.vint() / 1000,
+        ends_s=reader.vint() / 1000,
+    )
+
+
+class _Reader:
+    """Takes numbers and texts from the front of some bytes; ValueError at their end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def take(self, length: int) -> bytes:
+        end = self._at + length
+        if length < 0 or end > len(self._data):
+            raise ValueError("it ends too early, inside a token")
+        taken, self._at = self._data[self._at : end], end
+        return taken
+
+    def vint(self) -> int:
+        """Takes a number as WritableUtils.writeVLong writes it."""
+        first = int.from_bytes(self.take(1), "big", signed=True)
+        if first >= -112:
+            return first
+        negative = first < -120
+        data = self.take(-120 - first if negative else -112 - first)
+        number = int.from_bytes(data, "big")
+        return ~number if negative else number
+
+    def block(self) -> bytes:
+        return self.take(self.vint())
+
+    def text(self) -> str:
+        return _utf8(self.block())
+
+    def varint(self) -> int:
+        """Takes a number as protobuf writes it."""
+        number = 0
+        for shift in range(0, 70, 7):
+            (byte,) = self.take(1)
+            number |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return number
+        raise ValueError("a number in it does not end")
+
+    def fields(self) -> Iterator[tuple[int, bytes]]:
+        """Yields the number and content of each field; all are texts or bytes."""
+        while self._at < len(self._data):
+            key = self.varint()
+            if key & 7 != 2:
+                raise ValueError(f"a field of wire type {key & 7} is in it")
+            yield key >> 3, self.take(self.varint())
+
+
+def _utf8(data: bytes) -> str:
+    return data.decode("utf-8")
+
+
+def _vint(number: int) -> bytes:
+    """Returns a length as WritableUtils.writeVInt writes it."""
+    if number < 128:
+        return bytes([number])
+    data = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return bytes([256 - 112 - len(data)]) + data

@@ -1,0 +1,74 @@
+"""Where the web interfaces of a Hadoop cluster are, by URL and configuration.
+
+webhdfs://host/p           http://host:9870
+swebhdfs://host/p          https://host:9871
+webhdfs://nameservice/p    dfs.namenode.http-address.<nameservice>.<each>
+webhdfs://default/p        the NameNode of fs.defaultFS; also webhdfs:///p
+"""
+
+import re
+
+from poets.errors import StorageError
+from poets.storage.hadoop.conf import HadoopConf
+from poets.storage.hadoop.url import locate, names
+
+_WEB = {  # scheme -> (of the addresses, the key of their configuration, usual port)
+    "webhdfs": ("http", "dfs.namenode.http-address", 9870),
+    "swebhdfs": ("https", "dfs.namenode.https-address", 9871),
+}
+HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?")
+
+
+def web_addresses(url: str, conf: HadoopConf) -> list[str]:
+    """Returns "http://host:port" of each server that a URL means.
+
+    Raises:
+      StorageError: if the configuration does not name them.
+    """
+    scheme, _, rest = url.partition("://")
+    authority = rest.partition("/")[0]
+    is_default = authority in ("", "default")
+    if is_default:
+        authority = locate(url, conf, user="").root.partition("://")[2]
+    return _addresses(scheme.lower(), authority, is_default, conf, url)
+
+
+def _addresses(
+    scheme: str, authority: str, is_default: bool, conf: HadoopConf, url: str
+) -> list[str]:
+    """Returns "http://host:port" of each NameNode.
+
+    Args:
+      is_default: whether the authority is that of fs.defaultFS, with its RPC port.
+    """
+    http, key, usual_port = _WEB[scheme]
+    listed = names(conf.get(f"dfs.ha.namenodes.{authority}", ""))
+    keys = [f"{key}.{authority}.{name}" for name in listed]
+    missing = [name for name in keys if name not in conf]
+    if missing:
+        raise StorageError(
+            f"cannot open {url!r}: {', '.join(missing)} is not set, although "
+            f"{conf.source_of(f'dfs.ha.namenodes.{authority}')} names these NameNodes; "
+            "add it there"
+        )
+    if keys:
+        found = [conf[name] for name in keys]
+    elif f"{key}.{authority}" in conf:
+        found = [conf[f"{key}.{authority}"]]
+    elif is_default:
+        host = authority.rpartition(":")[0] or authority
+        given = conf.get(key, f"{host}:{usual_port}")
+        found = [re.sub(r"^0\.0\.0\.0(?=:)", host, given)]
+    else:
+        found = [authority]
+    matches = [HOST.fullmatch(address) for address in found]
+    if None in matches:
+        raise StorageError(
+            f"cannot open {url!r}: {found[matches.index(None)]!r} is no host; correct "
+            f"{key} in {', '.join(conf.sources)}"
+        )
+    return [
+        f"{http}://{match['host']}:{match['port'] or usual_port}"
+        for match in matches
+        if match
+    ]
