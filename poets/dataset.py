@@ -24,7 +24,7 @@ import pyarrow.fs
 
 from poets.errors import DatasetError, StorageError, together
 from poets.storage import kind_of, open_storage, reason
-from poets.storage.reading import OUTAGES
+from poets.storage.reading import is_of_one_file
 
 logger = logging.getLogger(__name__)
 
@@ -207,9 +207,9 @@ def _list_files(image_dir: str) -> Iterator[tuple[str, pyarrow.fs.FileInfo]]:
     selector = pyarrow.fs.FileSelector(root or "/", recursive=True)
     try:
         listing = filesystem.get_file_info(selector)
-    except OUTAGES as error:
-        raise StorageError(f"cannot list {image_dir!r}: {reason(error)}") from error
     except OSError as error:
+        if not is_of_one_file(error):
+            raise StorageError(f"cannot list {image_dir!r}: {reason(error)}") from error
         raise DatasetError(
             f"cannot list {image_dir!r}: {reason(error)}; every label's folder must be "
             "readable for the user that runs the job"
