@@ -108,6 +108,12 @@ class Images:
         """Returns the images by path, in the order of code points."""
         return self.take(pc.array_sort_indices(self.paths))
 
+    def smallest(self) -> str:
+        """Returns the path of the shortest image with something in it."""
+        return self[
+            int(np.where(self.lengths > 0, self.lengths, 1 << 62).argmin())
+        ].path
+
     def __len__(self) -> int:
         return len(self.paths)
 

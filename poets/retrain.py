@@ -234,8 +234,7 @@ def _samples(
         contents.append(data)
         kept.append(row)
     if len(paths) < len(wanted):
-        witness = join(config.image_dir, paths[-1]) if paths else None
-        require_readable(config.image_dir, witness)
+        require_readable(config.image_dir, paths[-1] if paths else "")
     if wanted and not paths:
         raise StorageError(
             f"cannot check the exports: none of {len(wanted)} test images in "

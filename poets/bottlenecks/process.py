@@ -67,6 +67,7 @@ class Spec:
       model_path: the engine's model, a local file.
       distortions: what copies are made with; None if there are only plain images.
       known_content: whether the store may hold images under other names.
+      witness: path of an image that could be read before the work, "" if none was.
     """
 
     image_dir: str
@@ -75,6 +76,7 @@ class Spec:
     model_path: str
     distortions: Distortions | None
     known_content: bool
+    witness: str = ""
 
     def to_json(self) -> str:
         """Returns the line that `from_json` reads."""
@@ -131,7 +133,7 @@ class Worker:
         self._store = Store(spec.store_url, size, CONTENT_KEYS)
         self._filesystem, self._root = open_storage(spec.image_dir)
         self._reads = Reads(self._filesystem)
-        self._witness: str | None = None  # the last image that could be read
+        self._witness = spec.witness  # later the last image that could be read
         here = is_local(open_storage(spec.store_url)[0])
         self._writers = ThreadPoolExecutor(1 if here else MAX_WRITES)
         self._index = self._store.read_index() if spec.known_content else Index({})
@@ -198,7 +200,7 @@ class Worker:
                 raise_outage(error, join(self._spec.image_dir, task.path))
                 unread.append((task.path, reason(error)))
                 continue
-            self._witness = join(self._spec.image_dir, task.path)
+            self._witness = task.path
             digest = hashlib.sha256(data).digest()
             if digest.hex() == task.expected:
                 continue

@@ -12,6 +12,7 @@ which costs a third of handing them from thread to thread.
 import contextlib
 import errno
 import os
+import posixpath
 import threading
 import time
 from collections import deque
@@ -226,7 +227,7 @@ def raise_outage(error: OSError, url: str) -> None:
         raise StorageError(f"cannot read {url!r}: {reason(error)}; {KEPT}") from error
 
 
-def require_readable(folder: str, witness: str | None) -> None:
+def require_readable(folder: str, witness: str) -> None:
     """Raises StorageError unless a folder is still there and may be read.
 
     Called after files of it were gone or forbidden. Keys that were revoked make every
@@ -235,15 +236,14 @@ def require_readable(folder: str, witness: str | None) -> None:
 
     Args:
       folder: URL of the folder that the files are in.
-      witness: URL of a file in it that could be read; None if there was none.
+      witness: path below it of a file that could be read; "" if there was none.
     """
+    filesystem, path = open_storage(folder)
     try:
-        if witness is not None:
-            filesystem, path = open_storage(witness)
+        if witness:
             with contextlib.suppress(FileNotFoundError):  # gone, too: see the folder
-                read_bytes(filesystem, path)
+                read_bytes(filesystem, posixpath.join(path, witness))
                 return
-        filesystem, path = open_storage(folder)
         if not filesystem.get_file_info(pyarrow.fs.FileSelector(path)):
             raise FileNotFoundError(errno.ENOENT, "it is empty now", folder)
     except OSError as error:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -20,8 +21,9 @@ DENIED = ("HEAD", 403, ""), ("GET", 403, "AccessDenied")
 def compute(network, images, tmp_path, wait_until):
     """Returns a function that computes one chunk of all images, in this process."""
 
-    def run(folder):
-        worker = Worker(network.spec(folder, tmp_path / "store"))
+    def run(folder, witness=""):
+        spec = network.spec(folder, tmp_path / "store")
+        worker = Worker(replace(spec, witness=witness))
         tasks = [Task(i.path, i.length, i.mtime_ns, [PLAIN], None) for i in images]
         try:
             worker.expect(tasks)
@@ -101,9 +103,9 @@ def test_a_store_that_changes_its_mind_ends_the_job(
 def test_images_that_become_forbidden_while_they_can_be_listed_end_the_job(
     compute, bucket, gate
 ):
-    gate.refuse = refusing(DENIED, only=".jpg")
+    gate.refuse = refusing(DENIED, after=0, only=".jpg")
     with pytest.raises(StorageError, match="cannot read .* as before: permission den"):
-        compute(bucket)
+        compute(bucket, witness=SOME)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +123,11 @@ def test_one_image_of_a_store_that_cannot_be_had_is_left_out(
     assert why.startswith(reason)
 
 
-def test_the_first_images_may_be_forbidden(compute, bucket, gate):
-    """Before any was read, the listing of the folder is what was possible before."""
-    gate.refuse = refusing(DENIED, after=0, only="/photos/")
-    assert len(compute(bucket).unread) == 40
+def test_all_images_of_a_chunk_may_be_forbidden(compute, bucket, gate):
+    """As in a second run, when all others are known."""
+    gate.refuse = refusing(DENIED, after=0, only="/photos/daisy/")
+    chunk = compute(bucket, witness="tulips/39.jpg")
+    assert len(chunk.unread) == 20
 
 
 def test_a_folder_that_is_gone_is_not_many_missing_images(compute, image_dir):
