@@ -24,7 +24,7 @@ import pyarrow.fs
 
 from poets.errors import DatasetError, StorageError, together
 from poets.storage import kind_of, open_storage, reason
-from poets.storage.reading import OUTAGES
+from poets.storage.reading import is_of_one_file
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +107,12 @@ class Images:
     def sorted(self) -> "Images":
         """Returns the images by path, in the order of code points."""
         return self.take(pc.array_sort_indices(self.paths))
+
+    def smallest(self) -> str:
+        """Returns the path of the shortest image with something in it."""
+        return self[
+            int(np.where(self.lengths > 0, self.lengths, 1 << 62).argmin())
+        ].path
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -207,9 +213,9 @@ def _list_files(image_dir: str) -> Iterator[tuple[str, pyarrow.fs.FileInfo]]:
     selector = pyarrow.fs.FileSelector(root or "/", recursive=True)
     try:
         listing = filesystem.get_file_info(selector)
-    except OUTAGES as error:
-        raise StorageError(f"cannot list {image_dir!r}: {reason(error)}") from error
     except OSError as error:
+        if not is_of_one_file(error):
+            raise StorageError(f"cannot list {image_dir!r}: {reason(error)}") from error
         raise DatasetError(
             f"cannot list {image_dir!r}: {reason(error)}; every label's folder must be "
             "readable for the user that runs the job"

@@ -30,6 +30,7 @@ from poets.export.frozen import frozen_graph
 from poets.head import Head
 from poets.head.examples import Examples
 from poets.split import TRAIN, check_split, same_content, split_images
+from poets.storage import scheme_of
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ def features_of(
         model_path=model.path,
         distortions=Distortions.of(config) if config.distorts else None,
         known_content=False,
+        witness=dataset.images.smallest() if scheme_of(config.image_dir) else "",
     )
     extraction = compute_bottlenecks(
         dataset.images,

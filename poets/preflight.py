@@ -12,7 +12,6 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pyarrow.fs
 
 from poets.cluster import Cluster
@@ -205,9 +204,7 @@ def _find_images(config: RetrainConfig) -> Dataset:
     for thin in check_split(dataset, split_images(dataset.images, None, config)):
         logger.warning(thin)
     if scheme_of(config.image_dir):
-        lengths = dataset.images.lengths
-        smallest = int(np.where(lengths > 0, lengths, 1 << 62).argmin())
-        url = join(config.image_dir, dataset.images[smallest].path)
+        url = join(config.image_dir, dataset.images.smallest())
         with deadline(TIMEOUT_S):
             try_reading(url)
     return dataset

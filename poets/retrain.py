@@ -45,7 +45,12 @@ from poets.split import TEST, VALIDATION, same_content
 from poets.storage import folder_of, join, open_storage, reason
 from poets.storage.claim import Claim
 from poets.storage.publish import Publication, write_atomically
-from poets.storage.reading import raise_outage, read_files
+from poets.storage.reading import (
+    KEPT,
+    raise_outage,
+    read_files,
+    require_readable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -228,6 +233,13 @@ def _samples(
         paths.append(path)
         contents.append(data)
         kept.append(row)
+    if len(paths) < len(wanted):
+        require_readable(config.image_dir, paths[-1] if paths else "")
+    if wanted and not paths:
+        raise StorageError(
+            f"cannot check the exports: none of {len(wanted)} test images in "
+            f"{config.image_dir!r} can be read now; {KEPT}"
+        )
     notes = []
     if turned:
         notes.append(

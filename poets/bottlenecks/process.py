@@ -47,7 +47,7 @@ from poets.distortions import Distortions
 from poets.errors import PoetsError
 from poets.images import MAX_BYTES, ImageError, decode, resize
 from poets.storage import is_local, join, open_storage, reason
-from poets.storage.reading import Reads, raise_outage
+from poets.storage.reading import Reads, raise_outage, require_readable
 
 PLAIN = -1
 """The number of the image itself among its copies."""
@@ -67,6 +67,7 @@ class Spec:
       model_path: the engine's model, a local file.
       distortions: what copies are made with; None if there are only plain images.
       known_content: whether the store may hold images under other names.
+      witness: path of an image that could be read before the work, "" if none was.
     """
 
     image_dir: str
@@ -75,6 +76,7 @@ class Spec:
     model_path: str
     distortions: Distortions | None
     known_content: bool
+    witness: str = ""
 
     def to_json(self) -> str:
         """Returns the line that `from_json` reads."""
@@ -131,6 +133,7 @@ class Worker:
         self._store = Store(spec.store_url, size, CONTENT_KEYS)
         self._filesystem, self._root = open_storage(spec.image_dir)
         self._reads = Reads(self._filesystem)
+        self._witness = spec.witness  # later the last image that could be read
         here = is_local(open_storage(spec.store_url)[0])
         self._writers = ThreadPoolExecutor(1 if here else MAX_WRITES)
         self._index = self._store.read_index() if spec.known_content else Index({})
@@ -143,7 +146,7 @@ class Worker:
         """Returns the rows of tasks that were expected.
 
         Raises:
-          StorageError: if the storage of the images does not answer.
+          StorageError: if the storage of the images fails, and not one of them.
         """
         reads = self._reads
         while True:
@@ -197,6 +200,7 @@ class Worker:
                 raise_outage(error, join(self._spec.image_dir, task.path))
                 unread.append((task.path, reason(error)))
                 continue
+            self._witness = task.path
             digest = hashlib.sha256(data).digest()
             if digest.hex() == task.expected:
                 continue
@@ -217,6 +221,8 @@ class Worker:
                 if len(waiting) == self._engine.batch_size:
                     self._run(rows, waiting)
         self._run(rows, waiting)
+        if unread:
+            require_readable(self._spec.image_dir, self._witness)
         places = np.array([place for _, place in known], np.int64)
         stored = self._store.read_bottlenecks(self._index, places)
         for (index, _), bottleneck in zip(known, stored, strict=True):

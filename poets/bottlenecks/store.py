@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 
 from poets.bottlenecks.index import KEYS, Index
 from poets.bottlenecks.matrix import empty_matrix
-from poets.errors import StorageError
+from poets.errors import PoetsError, StorageError
 from poets.storage import is_local, join, open_storage, reason, rename
 from poets.storage.publish import write_atomically
 from poets.storage.reading import raise_outage
@@ -205,7 +205,8 @@ class Store:
         write_atomically(join(self.url, f"{stem}{MARK_SUFFIX}"), b"")
 
     def _set_aside(self, name: str, error: Exception) -> None:
-        if isinstance(error, OSError):
+        # What Parquet cannot decode is an OSError, too, but has no number.
+        if isinstance(error, PoetsError) or getattr(error, "errno", None):
             raise_outage(error, join(self.url, name))
         logger.warning(
             "the part %s of the feature store %s is damaged (%s): its images are "

@@ -9,8 +9,10 @@ one is used the next ones are on their way. Local files are read when their turn
 which costs a third of handing them from thread to thread.
 """
 
+import contextlib
 import errno
 import os
+import posixpath
 import threading
 import time
 from collections import deque
@@ -20,7 +22,7 @@ from queue import SimpleQueue
 
 import pyarrow.fs
 
-from poets.errors import NotAuthenticatedError, StorageError
+from poets.errors import PoetsError, StorageError
 from poets.storage import is_local, open_storage, read_bytes, reason
 from poets.storage.calls import TIMEOUT_VARIABLE, allowed_s, deadline
 
@@ -33,8 +35,17 @@ AHEAD_BYTES = 4 * 2**20
 GRACE_S = 5.0
 """What a read may end later than its deadline before it is given up."""
 
-OUTAGES = (ConnectionError, TimeoutError, NotAuthenticatedError, StorageError)
-"""What is no fault of the file: others will fail like it."""
+OWN_FAULTS = (
+    *(FileNotFoundError, IsADirectoryError, NotADirectoryError),  # it is gone
+    PermissionError,
+)
+"""All that one file can be at fault for, besides a content that cannot be decoded.
+
+Any other error, known or not, may hit every file: the adapters translate the answers
+of their storages into built-ins, and this is the one place that divides those.
+"""
+
+KEPT = "run again when it can be had: what is done so far is kept"
 
 
 class Reads:
@@ -199,16 +210,43 @@ def _is_file(info: pyarrow.fs.FileInfo) -> bool:
     return info.type == pyarrow.fs.FileType.File
 
 
-def raise_outage(error: OSError, url: str) -> None:
-    """Raises StorageError if an error says that the storage, and not the file, fails.
+def is_of_one_file(error: OSError) -> bool:
+    """Returns whether an error is the fault of the one file that was asked for."""
+    return isinstance(error, OWN_FAULTS) and not isinstance(error, PoetsError)
 
-    A file that is gone or forbidden is left out of a training; a storage that does
-    not answer would leave out whatever was not yet read.
+
+def raise_outage(error: OSError, url: str) -> None:
+    """Raises StorageError unless an error is the fault of the one file at `url`.
+
+    A file that is gone or forbidden is left out of a training; after any other error,
+    all that was not yet read would be left out.
     """
     if isinstance(error, StorageError):
         raise error
-    if isinstance(error, OUTAGES):
+    if not is_of_one_file(error):
+        raise StorageError(f"cannot read {url!r}: {reason(error)}; {KEPT}") from error
+
+
+def require_readable(folder: str, witness: str) -> None:
+    """Raises StorageError unless a folder is still there and may be read.
+
+    Called after files of it were gone or forbidden. Keys that were revoked make every
+    file forbidden, and a bucket or a mount that vanished makes every file missing: one
+    answer does not show that, a second request for what was there before does.
+
+    Args:
+      folder: URL of the folder that the files are in.
+      witness: path below it of a file that could be read; "" if there was none.
+    """
+    filesystem, path = open_storage(folder)
+    try:
+        if witness:
+            with contextlib.suppress(FileNotFoundError):  # gone, too: see the folder
+                read_bytes(filesystem, posixpath.join(path, witness))
+                return
+        if not filesystem.get_file_info(pyarrow.fs.FileSelector(path)):
+            raise FileNotFoundError(errno.ENOENT, "it is empty now", folder)
+    except OSError as error:
         raise StorageError(
-            f"cannot read {url!r}: {reason(error)}; run again when it can be had: what "
-            "is done so far is kept"
+            f"cannot read {folder!r} as before: {reason(error)}; {KEPT}"
         ) from error

@@ -59,6 +59,37 @@ GOOGLE = "google::cloud::Status({}: {} error_info={{reason=x}})"
             "the store answered UNKNOWN 301: the bucket is in another region; set ",
         ),
         (
+            AWS.format(
+                "UNKNOWN (HTTP status 400) during GetObject",
+                "Unable to parse ExceptionName: ExpiredToken Message: It has expired.",
+            ),
+            NotAuthenticatedError,
+            "the session token has expired; see AWS_ACCESS_KEY_ID, ",
+        ),
+        (
+            AWS.format(
+                "UNKNOWN (HTTP status 403) during GetObject",
+                "Unable to parse ExceptionName: KMS.DisabledException Message: Off.",
+            ),
+            OSError,
+            "the store answered KMS.DISABLED_EXCEPTION 403: Off",
+        ),
+        (
+            AWS.format("UNKNOWN (HTTP status 400) during HeadObject", "No response b"),
+            OSError,
+            "the store answered UNKNOWN 400: No response b",
+        ),
+        (
+            AWS.format("[code 136] during GetObject", "Not valid for its class."),
+            OSError,
+            "the object is archived (Not valid for its class); restore it, or ",
+        ),
+        (
+            GOOGLE.format("FAILED_PRECONDITION", "Nobody knows this."),
+            OSError,
+            "the store answered FAILED_PRECONDITION: Nobody knows this",
+        ),
+        (
             AWS.format("NETWORK_CONNECTION during HeadObject", "curlCode: 28, Timeout"),
             TimeoutError,
             "the store does not answer; see whether it is up",

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import posixpath
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow
@@ -20,7 +21,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileType
 from poets.errors import NotAuthenticatedError
 from poets.storage.backend import Attributes, Backend, Status
 from poets.storage.handler import Handler, status_of
-from poets.storage.objects.errors import no_bucket, told
+from poets.storage.objects.errors import has_no_reason, no_bucket, told
 from poets.storage.streams import Reader, Writer
 
 COPYING_THREADS = 8
@@ -44,12 +45,8 @@ class ObjectBackend(Backend):
         self._made: set[str] = set()  # folders, in which there may be nothing yet
 
     def status(self, path: str) -> Status:
-        try:
-            with told(self.type_name, path):
-                info = self._store.get_file_info(path)
-        except PermissionError:
-            self._require_keys(path)
-            raise
+        with self._explained(path):
+            info = self._store.get_file_info(path)
         if info.type == FileType.NotFound:
             self.require_bucket(path)
             if path not in self._made:
@@ -88,14 +85,11 @@ class ObjectBackend(Backend):
         return [status_of(info) for info in infos]
 
     def read(self, path: str) -> bytes:
-        with (
-            told(self.type_name, path),
-            self._store.open_input_stream(path) as stream,
-        ):
+        with self._explained(path), self._store.open_input_stream(path) as stream:
             return stream.read()
 
     def reader(self, path: str) -> Reader:
-        with told(self.type_name, path):
+        with self._explained(path):
             return _ObjectReader(self._store.open_input_file(path), self, path)
 
     def writer(self, path: str) -> Writer:
@@ -145,17 +139,29 @@ class ObjectBackend(Backend):
                 raise no_bucket(self.type_name, path)
         self._buckets.add(bucket)
 
-    def _require_keys(self, path: str) -> None:
-        """Raises NotAuthenticatedError if it is the keys that are wrong.
+    @contextlib.contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        """Translates the errors of its body; a refusal without a reason gets one.
 
-        The answer to a HEAD request has no text that could say so; a listing has.
+        S3 answers HEAD requests, which come before each read, by a status alone: 400
+        for an expired token, 403 for a key that was revoked or one object that is
+        forbidden. It answers a listing in full, so what that meets is the reason.
         """
+        try:
+            with told(self.type_name, path):
+                yield
+        except OSError as error:
+            if has_no_reason(error):
+                self._raise_reason(path)
+            raise
+
+    def _raise_reason(self, path: str) -> None:
         try:
             self.tree(path, 0)
         except NotAuthenticatedError:
             raise
-        except OSError:
-            pass
+        except (FileNotFoundError, PermissionError):
+            pass  # no more than what is known: one object may be gone or forbidden
 
     def _move_folder(self, source: str, target: str, replaces: bool) -> None:
         names = self._names(source)

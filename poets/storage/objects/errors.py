@@ -13,37 +13,114 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pyarrow
 
 from poets.errors import NotAuthenticatedError
 
 _AWS = re.compile(
-    r"AWS Error (?P<code>\w+)(?: \(HTTP status (?P<status>\d+)\))? during \w+ "
-    r"operation: (?P<text>.*)",
+    r"AWS Error (?P<code>\w+|\[code \d+\])(?: \(HTTP status (?P<status>\d+)\))?"
+    r" during \w+ operation: (?P<text>.*)",
     re.DOTALL,
 )
+_UNNAMED = re.compile(r"Unable to parse ExceptionName: (?P<code>\S+) Message: ?")
 _GOOGLE = re.compile(r"google::cloud::Status\((?P<code>\w+): (?P<text>.*)", re.DOTALL)
 _CURL = re.compile(r"curlCode: (\d+)")
+_NO_REASON = re.compile(r" operation: (?:No response body\.)?\s*$")
 
-_WRONG_KEYS = {
-    "INVALID_ACCESS_KEY_ID": "the store knows no such access key",
-    "INVALID_CLIENT_TOKEN_ID": "the store knows no such access key",
-    "UNRECOGNIZED_CLIENT": "the store knows no such access key",
-    "SIGNATURE_DOES_NOT_MATCH": "the secret key is not that of the access key",
-    "INVALID_SIGNATURE": "the secret key is not that of the access key",
-    "MISSING_AUTHENTICATION_TOKEN": "no keys were given",
-    "EXPIRED_TOKEN": "the session token has expired",
-    "INVALID_TOKEN": "the session token is wrong",
-    "REQUEST_EXPIRED": "the clocks of this machine and of the store differ",
-    "REQUEST_TIME_TOO_SKEWED": "the clocks of this machine and of the store differ",
-    "UNAUTHENTICATED": "the store does not accept the credentials",
-}
-_MISSING = ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "NOT_FOUND")
-_BUSY = (
-    *("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "THROTTLING"),
-    *("REQUEST_TIMEOUT", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", "ABORTED"),
+
+class _Answer(NamedTuple):
+    """The built-in for an answer of a store, by what it says and what to do.
+
+    Attributes:
+      kind, number: the error; FileNotFoundError and PermissionError alone are the fault
+        of the one file, see `poets.storage.reading`.
+      text: of `said` by the store, under the code `answer`; `keys` are variables.
+    """
+
+    kind: type[OSError]
+    number: int
+    text: str
+
+
+def _keys(found: str) -> _Answer:
+    return _Answer(NotAuthenticatedError, errno.EACCES, f"{found}; see {{keys}}")
+
+
+_NO_KEY = _keys("the store knows no such access key")
+_OTHER_SECRET = _keys("the secret key is not that of the access key")
+_EXPIRED = _keys("the session token has expired")
+_WRONG_TOKEN = _keys("the session token is wrong")
+_CLOCKS = _keys("the clocks of this machine and of the store differ")
+_CLOSED = _keys("the account that the keys belong to is closed or suspended")
+_FORBIDDEN = _Answer(
+    PermissionError,
+    errno.EACCES,
+    "permission denied by the store: the keys are wrong, or what they belong to may "
+    "not do this; see {keys} and the bucket's policy",
 )
+_GONE = _Answer(FileNotFoundError, errno.ENOENT, os.strerror(errno.ENOENT))
+_BUSY = _Answer(
+    ConnectionError,
+    errno.EAGAIN,
+    "the store is not ready: it answered {answer}: {said}",
+)
+_ELSEWHERE = _Answer(
+    OSError,
+    errno.EIO,
+    "the store answered {answer}: the bucket is in another region; set AWS_REGION to "
+    "it",
+)
+_ARCHIVED = _Answer(
+    OSError,
+    errno.EIO,
+    "the object is archived ({said}); restore it, or take it out of the folder",
+)
+_OTHER = _Answer(OSError, errno.EIO, "the store answered {answer}: {said}")
+
+_ANSWERS = {  # code of S3 or Google -> what it means; others are _OTHER
+    "INVALID_ACCESS_KEY_ID": _NO_KEY,
+    "INVALID_CLIENT_TOKEN_ID": _NO_KEY,
+    "UNRECOGNIZED_CLIENT": _NO_KEY,
+    "SIGNATURE_DOES_NOT_MATCH": _OTHER_SECRET,
+    "INVALID_SIGNATURE": _OTHER_SECRET,
+    "MISSING_AUTHENTICATION_TOKEN": _keys("no keys were given"),
+    "EXPIRED_TOKEN": _EXPIRED,
+    "EXPIRED_TOKEN_EXCEPTION": _EXPIRED,
+    "TOKEN_REFRESH_REQUIRED": _EXPIRED,
+    "INVALID_TOKEN": _WRONG_TOKEN,
+    "REQUEST_EXPIRED": _CLOCKS,
+    "REQUEST_TIME_TOO_SKEWED": _CLOCKS,
+    "ACCOUNT_PROBLEM": _CLOSED,
+    "ALL_ACCESS_DISABLED": _CLOSED,
+    "UNAUTHENTICATED": _keys("the store does not accept the credentials"),
+    "ACCESS_DENIED": _FORBIDDEN,
+    "PERMISSION_DENIED": _FORBIDDEN,
+    "FORBIDDEN": _FORBIDDEN,
+    "NO_SUCH_KEY": _GONE,
+    "RESOURCE_NOT_FOUND": _GONE,
+    "NOT_FOUND": _GONE,
+    "INTERNAL_FAILURE": _BUSY,
+    "SERVICE_UNAVAILABLE": _BUSY,
+    "SLOW_DOWN": _BUSY,
+    "THROTTLING": _BUSY,
+    "TOO_MANY_REQUESTS": _BUSY,
+    "REQUEST_TIMEOUT": _BUSY,
+    "UNAVAILABLE": _BUSY,
+    "RESOURCE_EXHAUSTED": _BUSY,
+    "INTERNAL": _BUSY,
+    "ABORTED": _BUSY,
+    "PERMANENT_REDIRECT": _ELSEWHERE,
+    "INVALID_OBJECT_STATE": _ARCHIVED,
+    "[code 136]": _ARCHIVED,  # the same, in the SDK of pyarrow 26
+    "DEADLINE_EXCEEDED": _Answer(
+        TimeoutError, errno.ETIMEDOUT, "the store did not answer: {said}"
+    ),
+}
+_STATUSES = {"301": _ELSEWHERE, "401": _FORBIDDEN, "403": _FORBIDDEN, "429": _BUSY}
+"""What answers without a code mean, as those to HEAD requests are."""
+
 _TLS = ("35", "51", "53", "54", "58", "59", "60", "66", "77", "80", "82", "83", "91")
 KEYS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN",
@@ -89,33 +166,30 @@ def translated(error: Exception, scheme: str, path: str) -> OSError:
     match = _AWS.search(text) or _GOOGLE.search(text)
     if not match:
         return OSError(errno.EIO, _short(text), url)
-    code, said = match["code"], _short(match["text"])
-    status = match.groupdict().get("status") or ""
-    if code in _WRONG_KEYS:
-        cure = f"{_WRONG_KEYS[code]}; see {KEYS[scheme]}"
-        return NotAuthenticatedError(errno.EACCES, cure, url)
-    if code in ("ACCESS_DENIED", "PERMISSION_DENIED", "FORBIDDEN") or status == "403":
-        return PermissionError(
-            errno.EACCES,
-            "permission denied by the store: the keys are wrong, or what they belong "
-            f"to may not do this; see {KEYS[scheme]} and the bucket's policy",
-            url,
-        )
+    code, status = match["code"], match.groupdict().get("status") or ""
     if code == "NO_SUCH_BUCKET":
         return no_bucket(scheme, path)
-    if code in _MISSING:
-        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url)
     if code == "NETWORK_CONNECTION":
         return _network(match["text"], url)
-    if code == "DEADLINE_EXCEEDED":
-        return TimeoutError(errno.ETIMEDOUT, f"the store did not answer: {said}", url)
-    answer = f"{code} {status}".rstrip()
-    if code in _BUSY or status.startswith("5"):
-        not_ready = f"the store is not ready: it answered {answer}: {said}"
-        return ConnectionError(errno.EAGAIN, not_ready, url)
-    if status == "301" or "PermanentRedirect" in said:
-        said = "the bucket is in another region; set AWS_REGION to it"
-    return OSError(errno.EIO, f"the store answered {answer}: {said}", url)
+    said = match["text"]
+    if unnamed := _UNNAMED.match(said):  # the SDK does not know it
+        code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", unnamed["code"]).upper()
+        said = said[unnamed.end() :]
+    found = _ANSWERS.get(code)
+    if not found and not unnamed:
+        found = _STATUSES.get(status)
+    if not found:
+        found = _BUSY if status.startswith("5") else _OTHER
+    text = found.text.format(
+        answer=f"{code} {status}".rstrip(), said=_short(said), keys=KEYS[scheme]
+    )
+    return found.kind(found.number, text.rstrip(": "), url)
+
+
+def has_no_reason(error: OSError) -> bool:
+    """Returns whether a store refused a request without a word why."""
+    refused = isinstance(error, PermissionError) or error.errno == errno.EIO
+    return refused and bool(_NO_REASON.search(str(error.__cause__)))
 
 
 def _network(text: str, url: str) -> OSError:
