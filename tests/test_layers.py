@@ -28,7 +28,7 @@ LAYERS = (  # highest first; a module imports only from the lines below its own
     {"classifier/", "preflight"},
     {"bottlenecks/", "head/", "evaluate", "doctor/"},
     {"split", "distortions", "backbones/"},
-    {"dataset", "images"},
+    {"dataset", "images", "labels"},
     {"flags", "runtime"},
     {"config", "cluster", "storage/", "progress", "quiet", "machine", "child"},
     {"kerberos/"},

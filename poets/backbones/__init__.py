@@ -29,6 +29,9 @@ class Backbone:
       bottleneck_size: D.
       mean: a pixel value p in 0..255 is fed as (p - mean) / std.
       std: see `mean`.
+      bottleneck_input_name: in retrained graphs, the node where bottlenecks are fed.
+      head_scope: in retrained graphs, the scope of the trained layer. Both are the
+        names that the original script gives to graphs with such a backbone.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Backbone:
     bottleneck_size: int
     mean: float
     std: float
+    bottleneck_input_name: str = "input_1/BottleneckInputPlaceholder"
+    head_scope: str = "final_training_ops"
 
     def __repr__(self) -> str:
         return f"Backbone({self.name!r}, {len(self.graph)} bytes)"

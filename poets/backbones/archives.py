@@ -59,6 +59,7 @@ def load(config: RetrainConfig) -> Backbone:
             bottleneck_name="pool_3/_reshape",
             size_px=299,
             middle=128.0,
+            bottleneck_input_name="input/BottleneckInputPlaceholder",
         )
     _, width, size = name.split("_")
     stem = f"mobilenet_v1_{width}_{size}"
@@ -71,6 +72,7 @@ def load(config: RetrainConfig) -> Backbone:
         bottleneck_name="MobilenetV1/Predictions/Reshape",
         size_px=int(size),
         middle=127.5,
+        bottleneck_input_name="input_1/BottleneckInputPlaceholder",
     )
 
 
@@ -83,6 +85,7 @@ def _load(
     bottleneck_name: str,
     size_px: int,
     middle: float,
+    bottleneck_input_name: str,
 ) -> Backbone:
     unpacked, packed = join(config.model_dir, member), join(config.model_dir, archive)
     if exists(unpacked):
@@ -107,6 +110,7 @@ def _load(
         bottleneck_size=bottleneck_size(graph, input_name, bottleneck_name, source),
         mean=middle,
         std=middle,
+        bottleneck_input_name=bottleneck_input_name,
     )
 
 

@@ -67,7 +67,7 @@ def cut(
         node.attr["shape"].shape.dim.add(size=size)
     _free_batch(nodes, nodes[bottleneck_name])
     part = v1.graph_util.extract_sub_graph(graph_def, [bottleneck_name])
-    return modernise(part, bottleneck_name).SerializeToString(deterministic=True)
+    return modernise(part).SerializeToString(deterministic=True)
 
 
 def _free_batch(nodes: dict[str, Any], node: Any) -> None:
@@ -112,9 +112,13 @@ def pixel_placeholder(backbone: Backbone) -> Any:
 
 
 def scale(pixels: Any, backbone: Backbone) -> Any:
-    """Adds the scaling that the backbone's input wants to pixels in 0..255."""
-    with tf.name_scope("preprocess"):  # plain "Mul" is the name of Inception's input
-        return tf.multiply(tf.subtract(pixels, backbone.mean), 1.0 / backbone.std)
+    """Adds the scaling that the backbone's input wants to pixels in 0..255.
+
+    The nodes are named as in the original graphs. There `Mul` is Inception's input.
+    """
+    name = "Mul/product" if backbone.input_name == "Mul" else "Mul"
+    factor = tf.constant(1.0 / backbone.std, name="Mul/y")
+    return tf.multiply(tf.subtract(pixels, backbone.mean, name="Sub"), factor, name)
 
 
 def add_backbone(images: Any, backbone: Backbone) -> Any:

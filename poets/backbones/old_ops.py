@@ -17,11 +17,13 @@ from poets.runtime import tf, v1
 BATCH_NORM = "BatchNormWithGlobalNormalization"
 
 
-def modernise(graph_def: Any, output_name: str) -> Any:
-    """Returns what a frozen GraphDef's output needs, old operations replaced.
+def modernise(graph_def: Any) -> Any:
+    """Returns a frozen GraphDef with its old operations replaced.
+
+    All nodes keep their names, also those that nothing needs now: programs fetch them.
 
     Control inputs go, too: nothing in a frozen graph has an effect beside its value,
-    and one that hangs on the input would run it where it is fed.
+    and one that depends on the input would run it where it is fed.
     """
     values = _constants(graph_def)
     replaced = v1.GraphDef(versions=graph_def.versions)
@@ -40,7 +42,7 @@ def modernise(graph_def: Any, output_name: str) -> Any:
         values_only = [name for name in node.input if not name.startswith("^")]
         del node.input[:]
         node.input.extend(values_only)
-    return v1.graph_util.extract_sub_graph(replaced, [output_name])
+    return replaced
 
 
 def _constants(graph_def: Any) -> dict[str, np.ndarray]:

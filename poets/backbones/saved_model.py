@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 SIGNATURES = ("image_feature_vector", "default", "serving_default", "serve")
 OUTPUTS = ("feature_vector", "default", "outputs", "output_0")
 INPUT_NAME, BOTTLENECK_NAME = "input", "bottleneck"
+HUB_INPUT_NAME = "Placeholder"
+"""What the original script calls the input of graphs with a module."""
 
 
 def load(config: RetrainConfig) -> Backbone:
@@ -57,6 +59,8 @@ def load(config: RetrainConfig) -> Backbone:
         bottleneck_size=bottleneck_size(graph, INPUT_NAME, BOTTLENECK_NAME, handle),
         mean=0.0,
         std=255.0,
+        bottleneck_input_name="input/BottleneckInputPlaceholder",
+        head_scope="final_retrain_ops",
     )
 
 
@@ -207,12 +211,13 @@ def _freeze(function: Any, size_px: int, handle: str) -> bytes:
         )
         (found,) = v1.import_graph_def(
             frozen.graph.as_graph_def(),
-            input_map={frozen.inputs[0].name: images},
+            input_map={frozen.inputs[0].name: tf.identity(images, HUB_INPUT_NAME)},
             return_elements=[frozen.outputs[0].name],
             name="model",
         )
         tf.identity(found, name=BOTTLENECK_NAME)
-    graph_def = modernise(graph.as_graph_def(), BOTTLENECK_NAME)
+    graph_def = modernise(graph.as_graph_def())
+    graph_def = v1.graph_util.extract_sub_graph(graph_def, [BOTTLENECK_NAME])
     _number_nodes(graph_def)
     return graph_def.SerializeToString(deterministic=True)
 
@@ -223,7 +228,7 @@ def _number_nodes(graph_def: Any) -> None:
     TensorFlow names constants by what the process did before, and the graph's digest
     names the features in the store.
     """
-    kept = (INPUT_NAME, BOTTLENECK_NAME)
+    kept = (INPUT_NAME, HUB_INPUT_NAME, BOTTLENECK_NAME)
     names = {
         node.name: node.name if node.name in kept else f"model/{i}"
         for i, node in enumerate(graph_def.node)

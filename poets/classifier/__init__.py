@@ -1,17 +1,15 @@
 """A trained classifier as it is served: image bytes in, scores by label out.
 
-    --model results/retrained_graph.pb      with its labels file, or its .tflite beside
+    --model results/retrained_graph.pb      its labels are found by poets.labels
     --model hdfs://default/run/saved_model/1    a SavedModel folder, on any storage
 
 A graph that a run of ours left with its `.tflite` is answered by LiteRT, which starts
-in a fraction of TensorFlow's time; `metrics.json` tells by digest whether the two are
+in a fraction of TensorFlow's time; `metrics.json` shows by digest whether the two are
 of one run. Graphs of the original scripts go through TensorFlow. What must be a local
 file to be loaded is copied to a temporary folder, which goes when the classifier goes.
 """
 
-import hashlib
 import importlib
-import json
 import logging
 import os
 import posixpath
@@ -25,22 +23,13 @@ from typing import Protocol
 import numpy as np
 import pyarrow.fs
 
-from poets.errors import ModelError, StorageError
+from poets.errors import ModelError
 from poets.images import ImageError, decode, resize
-from poets.storage import (
-    exists,
-    is_local,
-    join,
-    kind_of,
-    open_storage,
-    read_url,
-    reason,
-)
+from poets.labels import labels_beside, names_in, read_labels, run_beside
+from poets.storage import exists, is_local, join, kind_of, open_storage, read_url
 from poets.storage.reading import stage_folder
 
 logger = logging.getLogger(__name__)
-
-LABEL_FILES = ("retrained_labels.txt", "output_labels.txt")
 
 
 class Classifier(Protocol):
@@ -88,11 +77,13 @@ def load_classifier(model: str, labels: str | None = None) -> Classifier:
 
     Args:
       model: URL of `*.pb`, `*.tflite` or a SavedModel folder.
-      labels: URL of the labels file; None looks for one beside the graph.
+      labels: URL of the labels file; None takes those of the model's run, as
+        `poets.labels` finds them, or the SavedModel's own.
 
     Raises:
       ModelError: if there is no such model, or the labels do not fit it.
     """
+    given = read_labels(labels) if labels else None
     kind = kind_of(model)
     if kind == pyarrow.fs.FileType.NotFound:
         raise ModelError(
@@ -102,17 +93,24 @@ def load_classifier(model: str, labels: str | None = None) -> Classifier:
     if kind == pyarrow.fs.FileType.Directory:
         if exists(join(model, "saved_model.pb")):
             load = _tensorflow().SavedModelClassifier
-            return _staged(model, lambda folder: load(folder, model))
-        graphs = _graphs_in(model)
+            return _staged(model, lambda folder: load(folder, model, given))
+        graphs = [name for name in names_in(model) if name.endswith(".pb")]
         if len(graphs) != 1:
             raise ModelError(
                 f"{model!r} is a folder with {len(graphs)} graphs and no "
                 "saved_model.pb; name the model itself"
             )
         model = join(model, graphs[0])
-    names = read_labels(labels or _labels_beside(model))
+    run = run_beside(model)
+    is_of_run = run.exported(model)
+    names = given or (run.labels if is_of_run else labels_beside(model))
     fast = posixpath.splitext(model)[0] + ".tflite"
-    if model == fast or _is_same_run(model, fast):
+    if model != fast and run.digests and exists(fast):
+        if is_of_run and run.exported(fast):
+            model = fast
+        else:
+            logger.warning("%s is not of the same run as %s: not used", fast, model)
+    if model == fast:
         return _staged(fast, lambda path: LiteRTClassifier(path, names, fast))
     return _tensorflow().FrozenGraphClassifier(read_url(model), model, names)
 
@@ -138,17 +136,6 @@ def _staged(url: str, load: Callable[[str], Classifier]) -> Classifier:
     return classifier
 
 
-def read_labels(url: str) -> tuple[str, ...]:
-    """Returns the lines of a labels file."""
-    try:
-        lines = read_url(url).decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ModelError(
-            f"the labels file {url!r} is no UTF-8 text: {error}"
-        ) from error
-    return tuple(line for line in lines if line)
-
-
 def check_labels(labels: Sequence[str], outputs: int, model: str) -> None:
     """Raises ModelError unless the model has one output per label."""
     if len(labels) != outputs:
@@ -160,47 +147,3 @@ def check_labels(labels: Sequence[str], outputs: int, model: str) -> None:
 
 def _tensorflow() -> ModuleType:
     return importlib.import_module("poets.classifier.with_tensorflow")
-
-
-def _graphs_in(url: str) -> list[str]:
-    filesystem, path = open_storage(url)
-    try:
-        infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
-    except OSError as error:
-        raise StorageError(f"cannot list {url!r}: {reason(error)}") from error
-    return [
-        info.base_name
-        for info in infos
-        if info.base_name.endswith(".pb") and not info.base_name.startswith(".")
-    ]
-
-
-def _labels_beside(model: str) -> str:
-    folder = posixpath.dirname(model)
-    beside = [posixpath.join(folder, name) for name in LABEL_FILES]
-    stem = posixpath.splitext(model)[0]
-    beside.append(f"{stem}.txt")
-    beside.append(f"{stem.removesuffix('graph')}labels.txt")
-    for url in beside:
-        if exists(url):
-            return url
-    raise ModelError(
-        f"no labels file beside {model!r}: looked for {', '.join(LABEL_FILES)}; give "
-        "one by --labels"
-    )
-
-
-def _is_same_run(model: str, fast: str) -> bool:
-    """Whether `metrics.json` says that graph and .tflite are of one run."""
-    metrics = posixpath.join(posixpath.dirname(model), "metrics.json")
-    if not (exists(fast) and exists(metrics)):
-        return False
-    try:
-        exports = json.loads(read_url(metrics))["exports"]
-        recorded = [exports[posixpath.basename(url)]["sha256"] for url in (model, fast)]
-    except (ValueError, KeyError, TypeError):
-        return False
-    found = [hashlib.sha256(read_url(url)).hexdigest() for url in (model, fast)]
-    if found != recorded:
-        logger.warning("%s is not of the same run as %s: not used", fast, model)
-    return found == recorded

@@ -88,15 +88,18 @@ class FrozenGraphClassifier:
 class SavedModelClassifier:
     """A SavedModel whose `serving_default` takes one image's bytes."""
 
-    def __init__(self, folder: str, source: str = "") -> None:
+    def __init__(
+        self, folder: str, source: str = "", labels: tuple[str, ...] | None = None
+    ) -> None:
         """Loads a SavedModel.
 
         Args:
           folder: a local one.
           source: what messages call it, if not by the folder.
+          labels: L labels in place of its own.
 
         Raises:
-          ModelError: if it does not load or has another signature.
+          ModelError: if it does not load, has another signature or not L outputs.
         """
         source = source or folder
         graph = tf.Graph()
@@ -128,7 +131,9 @@ class SavedModelClassifier:
             )
         self._image = image.name
         names = self._session.run(classes)
-        self.labels = tuple(name.decode() for name in np.ravel(names))
+        own = tuple(name.decode() for name in np.ravel(names))
+        self.labels = own if labels is None else labels
+        check_labels(self.labels, len(own), source)
 
     def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
         """Returns float32 [L] for each image, or why it cannot be classified."""

@@ -1,12 +1,17 @@
-"""The retrained graph: a frozen GraphDef that TensorFlow 1.x programs load too.
+"""The retrained graph: a frozen GraphDef that every reader of such graphs loads.
 
-    DecodeJpeg/contents:0 (bytes) ─> decode ─> resize ─> scale ─> input:0 (floats)
-        ─> backbone ─> final_training_ops ─> final_result:0
+    DecodeJpeg/contents:0 (bytes) ─> DecodeJpeg ─> Cast ─> ExpandDims
+        ─> ResizeBilinear ─> Sub ─> Mul ─> input:0 (floats) ─> backbone
+        ─> input_1/BottleneckInputPlaceholder ─> final_training_ops ─> final_result:0
 
-Feed either end. Attributes that have their default value are left out: an old
-TensorFlow refuses attributes it does not know, even at their defaults.
+Programs ask for tensors by name, so all have the names and the meaning that the
+original scripts gave them, and each can be fed or fetched. TensorFlow 1.x refuses
+attributes that it does not know, and OpenCV needs some that have their default value:
+the old ones are written, the newer ones left out.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from poets.backbones import Backbone
@@ -16,41 +21,77 @@ from poets.runtime import tf, v1
 
 CONTENTS_NAME = "DecodeJpeg/contents"
 
+OLD_ATTRIBUTES = frozenset(
+    "Tdim Tidx Tmultiples Tpaddings Tperm Tshape adj_x adj_y align_corners alpha "
+    "begin_mask beta bias data_format depth_radius ellipsis_mask end_mask epsilon "
+    "is_training keep_dims new_axis_mask shrink_axis_mask squeeze_dims transpose_a "
+    "transpose_b use_cudnn_on_gpu".split()
+)
+"""With defaults, and known to TensorFlow 1.5 wherever today's has them."""
+
 
 def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> bytes:
     """Returns the serialised GraphDef of the whole classifier."""
     with tf.Graph().as_default() as graph:
         contents = v1.placeholder(tf.string, [], name=CONTENTS_NAME)
         pixels = decode_and_resize(contents, backbone.image_size_px)
-        images = scaled_input(tf.expand_dims(pixels, 0), backbone)
+        images = _fed_or(scale(pixels, backbone), backbone)
         add_classifier(images, backbone, head, final_tensor_name)
     return without_defaults(graph.as_graph_def()).SerializeToString(deterministic=True)
 
 
 def decode_and_resize(contents: Any, size_px: int) -> Any:
-    """Returns float32 [S, S, 3] in 0..255 of scalar JPEG or PNG bytes.
+    """Returns float32 [1, S, S, 3] in 0..255 of scalar JPEG or PNG bytes.
 
     As `poets.images` does it, but for EXIF orientation, which TensorFlow ignores.
     """
-    with tf.name_scope("preprocess"):
-        pixels = tf.image.decode_jpeg(
-            contents, channels=3, dct_method="INTEGER_ACCURATE"
-        )
-        batch = tf.expand_dims(tf.cast(pixels, tf.float32), 0)
-        return tf.squeeze(v1.image.resize_bilinear(batch, [size_px, size_px]), [0])
+    pixels = tf.image.decode_jpeg(
+        contents, channels=3, dct_method="INTEGER_ACCURATE", name="DecodeJpeg"
+    )
+    batch = tf.expand_dims(tf.cast(pixels, tf.float32, name="Cast"), 0, "ExpandDims")
+    return v1.image.resize_bilinear(batch, [size_px, size_px], name="ResizeBilinear")
 
 
-def scaled_input(pixels: Any, backbone: Backbone) -> Any:
-    """Returns the backbone's input, which may be fed in place of the pixels.
+def _fed_or(decoded: Any, backbone: Backbone) -> Any:
+    """Adds the backbone's input: the decoded image, unless a batch is fed in its place.
+
+    The other branch is never taken by TensorFlow. OpenCV has no control flow: for its
+    importer a condition is the branch for False, and it drops what only the other one
+    needs. So the graph begins for it at that placeholder, as the original MobileNets
+    did, and it does not see the decoding, which it cannot do.
 
     Args:
-      pixels: float32 [N, S, S, 3] in 0..255.
-      backbone: for its scaling and the name of its input.
+      decoded: float32 [1, S, S, 3], scaled.
+      backbone: for the name of its input.
+
+    Returns:
+      float32 [N, S, S, 3].
     """
-    size_px = backbone.image_size_px
-    shape = [None, size_px, size_px, 3]
-    scaled = scale(pixels, backbone)
-    return v1.placeholder_with_default(scaled, shape, name=backbone.input_name)
+    # Where one branch has any batch, both may be fed with one. It is not the
+    # placeholder, since TensorFlow 1.0 to 1.2 refuse one of an unknown batch.
+    of_any_batch = v1.placeholder_with_default(
+        decoded, [None, *decoded.shape[1:]], name="decoded"
+    )
+    with control_flow_v1():
+        images = v1.cond(
+            tf.constant(True, name="decode"),
+            lambda: of_any_batch,
+            lambda: v1.placeholder(tf.float32, decoded.shape, name="images"),
+            name="fed",
+        )
+    return tf.identity(images, name=backbone.input_name)
+
+
+@contextlib.contextmanager
+def control_flow_v1() -> Iterator[None]:
+    """Builds conditions and loops from operations that TensorFlow 1.x has."""
+    enabled = v1.control_flow_v2_enabled()
+    v1.disable_control_flow_v2()
+    try:
+        yield
+    finally:
+        if enabled:
+            v1.enable_control_flow_v2()
 
 
 def add_classifier(
@@ -58,15 +99,23 @@ def add_classifier(
 ) -> Any:
     """Adds backbone and head to the current graph; returns float32 [N, L]."""
     bottlenecks = add_backbone(images, backbone)
-    with tf.name_scope("final_training_ops"):
-        weights = tf.constant(head.weights, name="weights")
-        biases = tf.constant(head.biases, name="biases")
-        logits = tf.nn.bias_add(tf.matmul(bottlenecks, weights), biases)
+    bottlenecks = tf.identity(bottlenecks, backbone.bottleneck_input_name)
+    with tf.name_scope(backbone.head_scope):
+        weights = _frozen_variable(head.weights, "weights/final_weights")
+        biases = _frozen_variable(head.biases, "biases/final_biases")
+        with tf.name_scope("Wx_plus_b"):
+            products = tf.matmul(bottlenecks, weights, name="MatMul")
+            logits = tf.nn.bias_add(products, biases, name="add")
     return tf.nn.softmax(logits, name=final_tensor_name)
 
 
+def _frozen_variable(value: Any, name: str) -> Any:
+    """Adds the two nodes that TensorFlow's own freezing makes of a variable."""
+    return tf.identity(tf.constant(value, name=name), f"{name}/read")
+
+
 def without_defaults(graph_def: Any) -> Any:
-    """Returns the GraphDef without attributes at their default values.
+    """Returns the GraphDef without newer attributes that have their default values.
 
     Importing a GraphDef puts them back into the very object: serialise it first.
     """
@@ -81,6 +130,7 @@ def without_defaults(graph_def: Any) -> Any:
             name = attribute.name
             if (
                 attribute.HasField("default_value")
+                and name not in OLD_ATTRIBUTES
                 and name in node.attr
                 and node.attr[name] == attribute.default_value
             ):

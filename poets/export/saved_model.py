@@ -11,17 +11,16 @@ scaled as the backbone wants them, as for `input:0` of the graph. It is written 
 the TensorFlow 1 builder and control flow, which every version loads.
 """
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 from poets.backbones import Backbone
+from poets.backbones.graph import scale
 from poets.errors import StorageError
 from poets.export.frozen import (
     CONTENTS_NAME,
     add_classifier,
+    control_flow_v1,
     decode_and_resize,
-    scaled_input,
 )
 from poets.head import Head
 from poets.runtime import tf, v1
@@ -41,17 +40,21 @@ def write_saved_model(
     Raises:
       StorageError: if there is no room for it.
     """
-    with tf.Graph().as_default(), _control_flow_v1():
+    with tf.Graph().as_default(), control_flow_v1():
         contents = v1.placeholder(tf.string, [], name=CONTENTS_NAME)
         batch = v1.placeholder_with_default(
             tf.expand_dims(contents, 0), [None], name="image_bytes"
         )
         pixels = v1.map_fn(
-            lambda one: decode_and_resize(one, backbone.image_size_px),
+            lambda one: decode_and_resize(one, backbone.image_size_px)[0],
             batch,
             dtype=tf.float32,
         )
-        images = scaled_input(pixels, backbone)
+        images = v1.placeholder_with_default(
+            scale(pixels, backbone),
+            [None, *pixels.shape[1:]],
+            name=backbone.input_name,
+        )
         prediction = add_classifier(images, backbone, head, final_tensor_name)
         classes = tf.constant(labels, name="classes")
         rows = tf.tile(tf.expand_dims(classes, 0), [tf.shape(prediction)[0], 1])
@@ -84,15 +87,3 @@ def _signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
         {name: info(tensor) for name, tensor in outputs.items()},
         METHOD,
     )
-
-
-@contextlib.contextmanager
-def _control_flow_v1() -> Iterator[None]:
-    """Builds loops from operations that TensorFlow 1.x has."""
-    enabled = v1.control_flow_v2_enabled()
-    v1.disable_control_flow_v2()
-    try:
-        yield
-    finally:
-        if enabled:
-            v1.enable_control_flow_v2()

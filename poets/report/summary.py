@@ -12,17 +12,17 @@ import io
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from poets.errors import ModelError
+from poets.labels import labels_files
 from poets.report.listing import Entry, printable
 from poets.storage import read_url
 
 METRICS = "metrics.json"
 SKIPPED = "skipped_images.csv"
-LABELS = ("retrained_labels.txt", "output_labels.txt")
 MAX_METRICS_BYTES = 256 << 20  # 1,000 labels make a confusion matrix of some 4 MB
 MAX_TEXT_BYTES = 64 << 20  # labels, list of skipped images
 MAX_ROWS = 30  # labels in the table; of more, the least recalled are shown
@@ -202,12 +202,15 @@ def _read(entry: Entry, max_bytes: int) -> str:
     return read_url(entry.path).decode("utf-8-sig", "replace")
 
 
-def _labels_name(metrics: Mapping[str, Any], names: Iterable[str]) -> str:
-    """Returns the name of the labels file in the folder, or ""."""
+def _labels_name(metrics: Mapping[str, Any], names: Collection[str]) -> str:
+    """Returns the name of the labels file in the folder, or "" if it is not sure."""
     told = (metrics.get("flags") or {}).get("output_labels") or ""
-    guesses = [name for name in names if "label" in name and name.endswith(".txt")]
-    wanted = (told.rpartition("/")[2], *LABELS, *guesses)
-    return next((name for name in wanted if name in names), "")
+    name = told.rpartition("/")[2]
+    if name in names:
+        return name
+    graphs = [name for name in names if name.endswith(".pb")]
+    found = labels_files(names, graphs[0]) if len(graphs) == 1 else []
+    return found[0] if len(found) == 1 else ""
 
 
 def _files(

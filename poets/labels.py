@@ -1,0 +1,128 @@
+"""The labels of a model, from the files beside it.
+
+    metrics.json that knows the model by its digest     the labels of its run
+    the text file with the model's stem                 of a_graph.pb: a_labels.txt
+    the only text file there
+
+Several runs may share a folder, and a wrong labels file is a wrong answer. So nothing
+is guessed: with several files to choose from, the user is asked.
+"""
+
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow.fs
+
+from poets.errors import ModelError, StorageError
+from poets.storage import exists, folder_of, join, open_storage, read_url, reason
+
+METRICS = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What metrics.json records of a run.
+
+    Attributes:
+      digests: SHA-256 of the files that it exported, in hexadecimal.
+      labels: L labels, in the order of the outputs.
+    """
+
+    digests: frozenset[str] = frozenset()
+    labels: tuple[str, ...] = ()
+
+    def exported(self, url: str) -> bool:
+        """Returns whether a file is one of its exports."""
+        return bool(self.digests) and (
+            hashlib.sha256(read_url(url)).hexdigest() in self.digests
+        )
+
+
+def run_beside(model: str) -> Run:
+    """Returns the run whose metrics.json lies beside a model; an empty one if none.
+
+    Raises:
+      StorageError: if the file cannot be read.
+    """
+    url = join(folder_of(model), METRICS)
+    if not exists(url):
+        return Run()
+    try:
+        metrics = json.loads(read_url(url))
+        exports = metrics["exports"].values()
+        digests = frozenset(str(export["sha256"]) for export in exports)
+        labels = tuple(str(row["label"]) for row in metrics["labels"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Run()  # as run of another program
+    return Run(digests, labels)
+
+
+def labels_beside(model: str) -> tuple[str, ...]:
+    """Returns the lines of a model's labels file.
+
+    Raises:
+      ModelError: if none or several files may be it, or it is no text.
+      StorageError: if the folder cannot be listed, or the file not be read.
+    """
+    found = labels_files(names_in(folder_of(model)), model)
+    if not found:
+        raise ModelError(
+            f"no labels file beside {model!r}: found no {METRICS} of its run and no "
+            ".txt file; give one by --labels"
+        )
+    if len(found) > 1:
+        raise ModelError(
+            f"cannot tell which labels {model!r} has: found no {METRICS} of its run, "
+            f"and {', '.join(map(repr, found))} beside it; give one by --labels"
+        )
+    return read_labels(join(folder_of(model), found[0]))
+
+
+def read_labels(url: str) -> tuple[str, ...]:
+    """Returns the lines of a labels file.
+
+    Raises:
+      ModelError: if it is no text.
+      StorageError: if it cannot be read.
+    """
+    try:
+        lines = read_url(url).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"the labels file {url!r} is no UTF-8 text: {error}"
+        ) from error
+    return tuple(line for line in lines if line)
+
+
+def labels_files(names: Iterable[str], model: str) -> list[str]:
+    """Returns those names in a model's folder that may be of its labels file."""
+    texts = sorted(name for name in names if name.lower().endswith(".txt"))
+    return [name for name in texts if _stem(name) == _stem(model)] or texts
+
+
+def names_in(folder: str) -> list[str]:
+    """Returns the names of a folder's files, without hidden ones.
+
+    Raises:
+      StorageError: if it cannot be listed.
+    """
+    filesystem, path = open_storage(folder)
+    try:
+        infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
+    except OSError as error:
+        raise StorageError(f"cannot list {folder!r}: {reason(error)}") from error
+    return [
+        info.base_name
+        for info in infos
+        if info.type == pyarrow.fs.FileType.File and not info.base_name.startswith(".")
+    ]
+
+
+def _stem(url: str) -> str:
+    """Returns what the names of a run's graph and labels have in common."""
+    stem = posixpath.splitext(posixpath.basename(url))[0].casefold()
+    return re.sub(r"graph|labels?|[\W_]", "", stem)
