@@ -12,18 +12,18 @@ fields that are used here are listed here.
 
 import contextlib
 import io
-import math
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from flatbuffers import Builder
 from flatbuffers.number_types import Int8Flags, UOffsetTFlags
 from flatbuffers.table import Table
 
+from poets.bottlenecks.engines import Normalization
 from poets.errors import ModelError
 
 FIELDS = {  # table -> its fields in the order of the schema, up to the last one used
@@ -59,44 +59,21 @@ DAMAGE = (
 """What reading a damaged FlatBuffer or ZIP raises."""
 
 
-class Normalization(NamedTuple):
-    """A pixel value p in 0..255 is fed as (p - mean) / std.
-
-    Attributes:
-      mean: one value, or one each for R, G and B.
-      std: as many, not 0.
-    """
-
-    mean: Sequence[float]
-    std: Sequence[float]
-
-
-def normalization(mean: Sequence[float], std: Sequence[float]) -> Normalization:
-    """Returns the two together.
-
-    Raises:
-      ValueError: if they are not 1 or 3 finite numbers each, or an std is 0.
-    """
-    if len(mean) != len(std) or len(mean) not in (1, 3):
-        raise ValueError(f"mean has {len(mean)} values and std {len(std)}, not 1 or 3")
-    if not all(map(math.isfinite, (*mean, *std))) or not all(std):
-        raise ValueError(f"mean {mean} or std {std} is not finite, or std is 0")
-    return Normalization(mean, std)
-
-
-def add_metadata(model: bytes, labels: Sequence[str]) -> bytes:
-    """Returns a classifier of raw pixels with metadata and labels inside.
+def add_metadata(
+    model: bytes, labels: Sequence[str], normalization: Normalization
+) -> bytes:
+    """Returns a classifier of pictures with metadata and labels inside.
 
     Args:
-      model: content of a `.tflite`, float32 pixels [N, S, S, 3] in 0..255 to scores
-        [N, L].
+      model: content of a `.tflite`, float32 [N, S, S, 3] to scores [N, L].
       labels: L labels, in the order of the scores.
+      normalization: what clients do to pixels of 0..255 before.
     """
     from ai_edge_litert import schema_py_generated as schema  # takes 0.06 s
 
     tree = schema.ModelT.InitFromPackedBuf(model)
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(_metadata_of_raw_pixels(), np.uint8)
+    buffer.data = np.frombuffer(_described(normalization), np.uint8)
     entry.name, entry.buffer = ENTRY_NAME, len(tree.buffers)
     tree.buffers.append(buffer)
     tree.metadata = [*(tree.metadata or ()), entry]
@@ -124,7 +101,7 @@ def read_normalization(model: bytes, source: str) -> Normalization | None:
             for unit in tensor.tables("process_units", "ProcessUnit"):
                 if unit.number("options_type", Int8Flags) == NORMALIZATION:
                     found = unit.table("options", "NormalizationOptions")
-                    return normalization(found.floats("mean"), found.floats("std"))
+                    return Normalization(found.floats("mean"), found.floats("std"))
     return None
 
 
@@ -274,12 +251,13 @@ class _Writer:
         return self._builder.EndVector()
 
 
-def _metadata_of_raw_pixels() -> bytes:
+def _described(normalization: Normalization) -> bytes:
+    """Returns the metadata of a classifier of pictures."""
     new = _Writer()
     options = new.add(
         "NormalizationOptions",
-        mean=np.zeros(1, np.float32),
-        std=np.ones(1, np.float32),
+        mean=np.asarray(normalization.mean, np.float32),
+        std=np.asarray(normalization.std, np.float32),
     )
     unit = new.add("ProcessUnit", options_type=NORMALIZATION, options=options)
     content = new.add(
@@ -290,7 +268,7 @@ def _metadata_of_raw_pixels() -> bytes:
     image = new.add(
         "TensorMetadata",
         name="image",
-        description="RGB pixels, float32 of 0 to 255: they are scaled inside.",
+        description="An RGB picture; each pixel of 0 to 255 as the normalization says.",
         content=content,
         process_units=[unit],
     )

@@ -14,10 +14,14 @@ from poets.backbones.graph import (
     pixel_placeholder,
     scale,
 )
+from poets.bottlenecks.engines import Normalization
 from poets.classifier.tflite_metadata import add_metadata
 from poets.export.frozen import add_classifier
 from poets.head import Head
 from poets.runtime import tf
+
+RAW = Normalization([0], [1])
+"""Pixels are fed as they are."""
 
 
 def litert_model(backbone: Backbone, head: Head, labels: Sequence[str]) -> bytes:
@@ -30,4 +34,4 @@ def litert_model(backbone: Backbone, head: Head, labels: Sequence[str]) -> bytes
         images = scale(pixel_placeholder(backbone), backbone)
         add_classifier(images, backbone, head, OUTPUT_NAME)
     model = convert_to_litert(graph.as_graph_def().SerializeToString())
-    return add_metadata(model, labels)
+    return add_metadata(model, labels, RAW)
