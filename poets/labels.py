@@ -89,11 +89,24 @@ def read_labels(url: str) -> tuple[str, ...]:
       ModelError: if it is no text.
       StorageError: if it cannot be read.
     """
+    return parse_labels(read_url(url), url)
+
+
+def parse_labels(data: bytes, source: str) -> tuple[str, ...]:
+    """Returns the lines in the content of a labels file.
+
+    Args:
+      data: the content.
+      source: what messages call it.
+
+    Raises:
+      ModelError: if it is no text.
+    """
     try:
-        lines = read_url(url).decode("utf-8").splitlines()
+        lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ModelError(
-            f"the labels file {url!r} is no UTF-8 text: {error}"
+            f"the labels file {source!r} is no UTF-8 text: {error}"
         ) from error
     return tuple(line for line in lines if line)
 

@@ -52,8 +52,12 @@ ADAPTERS = (  # modules that stand for each other: none knows another
 )
 
 CLIENTS = {  # third-party package -> the modules that import it
-    "ai_edge_litert": {"bottlenecks.engine_litert"},
+    "ai_edge_litert": {
+        "bottlenecks.engine_litert",
+        "classifier.tflite_metadata",  # one function: the schema of a model
+    },
     "cv2": {"images", "bottlenecks.process"},
+    "flatbuffers": {"classifier.tflite_metadata"},
     "matplotlib": {"report.curve", "sweep.plot"},
     "PIL": {"images", "classifier.with_tensorflow"},
     "hdfs": {"storage.hadoop.web_client"},

@@ -40,7 +40,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from poets.bottlenecks.engines import ADAPTERS, Engine, load_engine
+from poets.bottlenecks.engines import ADAPTERS, Engine, Normalization, load_engine
 from poets.bottlenecks.index import CONTENT_KEYS, NONE, Index
 from poets.bottlenecks.store import CorruptPartError, Row, Store
 from poets.distortions import Distortions
@@ -68,6 +68,7 @@ class Spec:
       distortions: what copies are made with; None if there are only plain images.
       known_content: whether the store may hold images under other names.
       witness: path of an image that could be read before the work, "" if none was.
+      normalization: of a model that does not scale its pixels.
     """
 
     image_dir: str
@@ -77,6 +78,7 @@ class Spec:
     distortions: Distortions | None
     known_content: bool
     witness: str = ""
+    normalization: Normalization | None = None
 
     def to_json(self) -> str:
         """Returns the line that `from_json` reads."""
@@ -88,6 +90,8 @@ class Spec:
         values = json.loads(line)
         if values["distortions"]:
             values["distortions"] = Distortions(**values["distortions"])
+        if given := values.get("normalization"):
+            values["normalization"] = Normalization(**given)
         return cls(**values)
 
 
@@ -128,7 +132,9 @@ class Worker:
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
-        self._engine: Engine = load_engine(spec.engine, spec.model_path)
+        self._engine: Engine = load_engine(
+            spec.engine, spec.model_path, spec.normalization
+        )
         size = self._engine.output_size
         self._store = Store(spec.store_url, size, CONTENT_KEYS)
         self._filesystem, self._root = open_storage(spec.image_dir)

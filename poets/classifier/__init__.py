@@ -1,6 +1,7 @@
 """A trained classifier as it is served: image bytes in, scores by label out.
 
     --model results/retrained_graph.pb      its labels are found by poets.labels
+    --model flowers.tflite                  with its labels inside, or found likewise
     --model hdfs://default/run/saved_model/1    a SavedModel folder, on any storage
 
 A graph that a run of ours left with its `.tflite` is answered by LiteRT, which starts
@@ -23,13 +24,28 @@ from typing import Protocol
 import numpy as np
 import pyarrow.fs
 
-from poets.errors import ModelError
+from poets.bottlenecks.engines import Normalization
+from poets.errors import ConfigError, ModelError
 from poets.images import ImageError, decode, resize
-from poets.labels import labels_beside, names_in, read_labels, run_beside
+from poets.labels import (
+    labels_beside,
+    names_in,
+    parse_labels,
+    read_labels,
+    run_beside,
+)
 from poets.storage import exists, is_local, join, kind_of, open_storage, read_url
 from poets.storage.reading import stage_folder
 
 logger = logging.getLogger(__name__)
+
+LITERT_SUFFIXES = (".tflite", ".lite")
+
+INPUTS = {  # placeholder -> (mean, std) by which the original scripts scaled pixels
+    "input": (127.5, 127.5),  # mobilenet_*
+    "Mul": (128.0, 128.0),  # inception_v3
+    "Placeholder": (0.0, 255.0),  # TensorFlow Hub modules
+}
 
 
 class Classifier(Protocol):
@@ -46,18 +62,38 @@ class Classifier(Protocol):
 
 
 class LiteRTClassifier:
-    """The `.tflite` beside a retrained graph.
+    """A `.tflite`: the one beside a retrained graph, or of another maker.
 
     Attributes:
       path: the local file, for as long as this is used.
+      normalization: how it is fed; None if integers are fed in their whole range.
     """
 
-    def __init__(self, path: str, labels: tuple[str, ...], source: str = "") -> None:
-        """Loads a local file; `source` is what messages call it."""
-        engine = importlib.import_module("poets.bottlenecks.engine_litert")
+    def __init__(
+        self,
+        path: str,
+        labels: tuple[str, ...],
+        source: str = "",
+        normalization: Normalization | None = None,
+    ) -> None:
+        """Loads a local file.
+
+        Args:
+          path: the file.
+          labels: L labels, in the order of the scores.
+          source: what messages call it.
+          normalization: how to feed it, whatever the file says.
+
+        Raises:
+          ModelError: if it is no classifier of pictures with L labels, or nothing
+            says how it wants them.
+        """
+        litert = importlib.import_module("poets.classifier.litert_input")
         self.path = path
         self.labels = labels
-        self._engine = engine.connect(path)
+        self._engine, self.normalization = litert.load_scorer(
+            path, source or path, normalization
+        )
         check_labels(labels, self._engine.output_size, source or path)
 
     def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
@@ -72,18 +108,28 @@ class LiteRTClassifier:
         return self._engine.run([picture])[0]
 
 
-def load_classifier(model: str, labels: str | None = None) -> Classifier:
+def load_classifier(
+    model: str, labels: str | None = None, normalization: Normalization | None = None
+) -> Classifier:
     """Returns the classifier in a frozen graph file or a SavedModel folder.
 
     Args:
       model: URL of `*.pb`, `*.tflite` or a SavedModel folder.
-      labels: URL of the labels file; None takes those of the model's run, as
-        `poets.labels` finds them, or the SavedModel's own.
+      labels: URL of the labels file; None takes those inside a `.tflite` or a
+        SavedModel, else those of the model's run, as `poets.labels` finds them.
+      normalization: how to feed a `.tflite`; None asks the file.
 
     Raises:
+      ConfigError: if there is a normalization for another kind of model.
       ModelError: if there is no such model, or the labels do not fit it.
     """
     given = read_labels(labels) if labels else None
+    if normalization and not model.endswith(LITERT_SUFFIXES):
+        raise ConfigError(
+            f"--input_mean and --input_std with {model!r}: it is no .tflite, and other "
+            "models scale pixels themselves or by the name of their input; leave them "
+            "out"
+        )
     kind = kind_of(model)
     if kind == pyarrow.fs.FileType.NotFound:
         raise ModelError(
@@ -101,17 +147,16 @@ def load_classifier(model: str, labels: str | None = None) -> Classifier:
                 "saved_model.pb; name the model itself"
             )
         model = join(model, graphs[0])
+    if model.endswith(LITERT_SUFFIXES):
+        return _staged(model, lambda path: _litert(path, model, given, normalization))
     run = run_beside(model)
     is_of_run = run.exported(model)
     names = given or (run.labels if is_of_run else labels_beside(model))
     fast = posixpath.splitext(model)[0] + ".tflite"
-    if model != fast and run.digests and exists(fast):
+    if run.digests and exists(fast):
         if is_of_run and run.exported(fast):
-            model = fast
-        else:
-            logger.warning("%s is not of the same run as %s: not used", fast, model)
-    if model == fast:
-        return _staged(fast, lambda path: LiteRTClassifier(path, names, fast))
+            return _staged(fast, lambda path: LiteRTClassifier(path, names, fast))
+        logger.warning("%s is not of the same run as %s: not used", fast, model)
     return _tensorflow().FrozenGraphClassifier(read_url(model), model, names)
 
 
@@ -123,7 +168,7 @@ def _staged(url: str, load: Callable[[str], Classifier]) -> Classifier:
     staging = tempfile.mkdtemp(prefix="poets-model-")
     try:
         staged = os.path.join(staging, posixpath.basename(path))
-        if url.endswith(".tflite"):
+        if url.endswith(LITERT_SUFFIXES):
             with open(staged, "wb") as file:
                 file.write(read_url(url))
         else:
@@ -134,6 +179,28 @@ def _staged(url: str, load: Callable[[str], Classifier]) -> Classifier:
         raise
     weakref.finalize(classifier, shutil.rmtree, staging, ignore_errors=True)
     return classifier
+
+
+def _litert(
+    path: str,
+    model: str,
+    given: tuple[str, ...] | None,
+    normalization: Normalization | None,
+) -> LiteRTClassifier:
+    """Returns the classifier in the local copy of a `.tflite`."""
+    names = given or _labels_inside(path, model)
+    if not names:
+        run = run_beside(model)
+        names = run.labels if run.exported(model) else labels_beside(model)
+    return LiteRTClassifier(path, names, model, normalization)
+
+
+def _labels_inside(path: str, model: str) -> tuple[str, ...]:
+    """Returns the labels that a local `.tflite` carries, none if it has none."""
+    metadata = importlib.import_module("poets.classifier.tflite_metadata")
+    with open(path, "rb") as file:
+        found = metadata.read_labels_file(file.read(), model)
+    return parse_labels(found or b"", model)
 
 
 def check_labels(labels: Sequence[str], outputs: int, model: str) -> None:

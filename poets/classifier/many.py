@@ -104,7 +104,11 @@ def _classify_in(
         images = [_image(files[row], top, lengths) for row in rows]
         with tempfile.TemporaryDirectory(prefix="poets-label-") as store:
             model_path = os.path.abspath(classifier.path)
-            spec = Spec(root, store, "litert", model_path, None, known_content=False)
+            spec = Spec(
+                *(root, store, "litert", model_path, None),
+                known_content=False,
+                normalization=classifier.normalization,
+            )
             listed = Images.of(images)
             found = compute_bottlenecks(listed, spec, len(classifier.labels), pool)
         reasons = dict(found.skipped)

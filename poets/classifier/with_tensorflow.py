@@ -8,18 +8,12 @@ import numpy as np
 import PIL.Image
 
 from poets.backbones.graph import parse_graph
-from poets.classifier import check_labels
+from poets.classifier import INPUTS, check_labels
 from poets.errors import ModelError
 from poets.images import ImageError, decode, is_plain, resize
 from poets.runtime import tf, v1
 
 CONTENTS = "DecodeJpeg/contents"
-
-INPUTS = {  # placeholder -> (mean, std) by which the original scripts scaled pixels
-    "input": (127.5, 127.5),  # mobilenet_*
-    "Mul": (128.0, 128.0),  # inception_v3
-    "Placeholder": (0.0, 255.0),  # TensorFlow Hub modules
-}
 
 
 def as_plain(data: bytes) -> bytes:

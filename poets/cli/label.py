@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.fs
 
+from poets.bottlenecks.engines import Normalization
 from poets.classifier import Classifier, load_classifier
 from poets.classifier.fetch import fetch_image
 from poets.classifier.many import classify_files
@@ -42,9 +43,18 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument(
         "--model",
         required=True,
-        help="retrained graph (.pb) or SavedModel folder, on any storage",
+        help="retrained graph (.pb), .tflite or SavedModel folder, on any storage",
     )
-    parser.add_argument("--labels", help="labels file (default: beside the graph)")
+    parser.add_argument(
+        "--labels", help="labels file (default: in the .tflite, or beside the model)"
+    )
+    for name, what in (("mean", "what is subtracted from"), ("std", "what divides")):
+        parser.add_argument(
+            f"--input_{name}",
+            metavar="X[,X,X]",
+            help=f"{what} pixels of 0 to 255 for a .tflite of another maker, one value "
+            "or one each for R, G and B (default: as its metadata says)",
+        )
     parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="labels per image (default: 5)"
     )
@@ -59,7 +69,8 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--top={args.top}: must be at least 1")
     lengths: dict[str, int] = {}
     names = _expand(args.images, lengths)
-    classifier = load_classifier(args.model, args.labels)
+    normalization = _normalization(args.input_mean, args.input_std)
+    classifier = load_classifier(args.model, args.labels, normalization)
     with tempfile.TemporaryDirectory(prefix="poets-fetched-") as folder:
         files = _fetch(names, folder)
         readable = [file for file in files if isinstance(file, str)]
@@ -67,6 +78,22 @@ def _run(args: argparse.Namespace) -> int:
         answers = [next(found) if isinstance(file, str) else file for file in files]
     _print(args, classifier, names, answers)
     return 1 if any(isinstance(answer, ImageError) for answer in answers) else 0
+
+
+def _normalization(mean: str | None, std: str | None) -> Normalization | None:
+    """Returns what the two flags say together; None without them."""
+    if mean is None and std is None:
+        return None
+    try:
+        values = [
+            [float(x) for x in text.split(",")] for text in (mean or "", std or "")
+        ]
+        return Normalization(*values)
+    except ValueError as error:
+        raise ConfigError(
+            f"--input_mean={mean} --input_std={std}: {error}; give both, each one "
+            "number or three with commas, as 127.5 and 127.5 for -1 to 1"
+        ) from error
 
 
 def _expand(images: Sequence[str], lengths: dict[str, int]) -> list[str]:

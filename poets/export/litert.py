@@ -1,8 +1,11 @@
 """The classifier for LiteRT: float32 pixels [N, S, S, 3] in 0..255 to [N, L].
 
 It scales the pixels itself, so a client needs nothing but the image size, which is
-its input's shape.
+its input's shape. Clients that scale by TFLite Metadata read there that the pixels
+stay as they are, and find the labels.
 """
+
+from collections.abc import Sequence
 
 from poets.backbones import Backbone
 from poets.backbones.graph import (
@@ -11,13 +14,18 @@ from poets.backbones.graph import (
     pixel_placeholder,
     scale,
 )
+from poets.bottlenecks.engines import Normalization
+from poets.classifier.tflite_metadata import add_metadata
 from poets.export.frozen import add_classifier
 from poets.head import Head
 from poets.runtime import tf
 
+RAW = Normalization([0], [1])
+"""Pixels are fed as they are."""
 
-def litert_model(backbone: Backbone, head: Head) -> bytes:
-    """Returns the content of a `.tflite` file.
+
+def litert_model(backbone: Backbone, head: Head, labels: Sequence[str]) -> bytes:
+    """Returns the content of a `.tflite` file with its metadata and labels.
 
     Raises:
       ModelError: if the backbone has operations that LiteRT does not know.
@@ -25,4 +33,5 @@ def litert_model(backbone: Backbone, head: Head) -> bytes:
     with tf.Graph().as_default() as graph:
         images = scale(pixel_placeholder(backbone), backbone)
         add_classifier(images, backbone, head, OUTPUT_NAME)
-    return convert_to_litert(graph.as_graph_def().SerializeToString())
+    model = convert_to_litert(graph.as_graph_def().SerializeToString())
+    return add_metadata(model, labels, RAW)

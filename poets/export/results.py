@@ -84,7 +84,7 @@ def build_exports(
     check = check_frozen_graph(graph, labels, backbone, samples)
     exports = [Export(config.output_graph, graph, "", check)]
     try:
-        model = litert_model(backbone, head)
+        model = litert_model(backbone, head, labels)
     except ModelError as error:
         logger.warning("%s: no .tflite beside the graph", error)
     else:

@@ -93,7 +93,7 @@ def test_a_tflite_that_is_not_of_the_graphs_run_is_not_used(results, damage, cap
 def test_labels_are_found_beside_the_graph(results, name):
     labels = results / "retrained_labels.txt"
     labels.rename(results / name)
-    graph = str(results / "retrained_graph.tflite")
+    graph = str(results / "retrained_graph.pb")
     assert load_classifier(graph).labels[1] == "red roses"
 
 
@@ -110,12 +110,13 @@ def test_labels_may_lie_anywhere(results, tmp_path):
 
 @pytest.mark.parametrize("model", ["retrained_graph.pb", "retrained_graph.tflite"])
 def test_labels_of_another_run_are_refused(results, model):
-    (results / "retrained_labels.txt").write_text("one\ntwo\n")
+    labels = results / "retrained_labels.txt"
+    labels.write_text("one\ntwo\n")
     with pytest.raises(
         ModelError,
         match="has 3 outputs, and its labels file 2 labels; give the labels file",
     ):
-        load_classifier(str(results / model))
+        load_classifier(str(results / model), str(labels))
 
 
 def test_labels_that_are_no_text_are_refused(results):

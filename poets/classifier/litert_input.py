@@ -1,0 +1,81 @@
+"""How a `.tflite` wants its pixels: ours takes them as they are, others do not.
+
+The first that says it counts:
+
+    --input_mean, --input_std   what the user knows
+    TFLite Metadata             its normalisation, for an input of floats
+    the input's name            as `tflite_convert` keeps it from a retrained graph
+    8 bits                      0..255 is the whole range of the type: MediaPipe and
+                                Android feed it so, whatever metadata says
+"""
+
+import numpy as np
+
+from poets.bottlenecks.engine_litert import LiteRT, connect
+from poets.bottlenecks.engines import Normalization
+from poets.classifier import INPUTS
+from poets.classifier.tflite_metadata import read_normalization
+from poets.errors import ModelError
+
+BY_NAME = {
+    "pixels": Normalization([0.0], [1.0]),  # of our own exports
+    **{name: Normalization([mean], [std]) for name, (mean, std) in INPUTS.items()},
+}
+
+TOLERANCE = 0.01
+"""By which the rounding of 8 bits may leave 0..1."""
+
+
+def load_scorer(
+    path: str, source: str, normalization: Normalization | None
+) -> tuple[LiteRT, Normalization | None]:
+    """Returns the engine for a local `.tflite`, and how it is fed.
+
+    Args:
+      path: the file.
+      source: what messages call it.
+      normalization: how the user wants it to be fed.
+
+    Raises:
+      ModelError: if nothing says how, or its outputs are not scores.
+    """
+    engine = connect(path)
+    fed = normalization or _wanted(engine, path, source)
+    engine.normalize(fed)
+    _check_scores(engine, source)
+    return engine, fed
+
+
+def _wanted(engine: LiteRT, path: str, source: str) -> Normalization | None:
+    """Returns what the model says; None for the whole range of integers."""
+    by_name = BY_NAME.get(engine.input_name)
+    if engine.is_quantised:
+        return by_name
+    with open(path, "rb") as file:
+        found = read_normalization(file.read(), source) or by_name
+    if found is None:
+        raise ModelError(
+            f"{source!r} does not say how it wants pixels: it has no normalisation in "
+            f"TFLite Metadata, and its input is named {engine.input_name!r}, not "
+            f"{', '.join(map(repr, BY_NAME))}; give --input_mean and --input_std, "
+            "127.5 and 127.5 for a network that wants -1 to 1, 0 and 255 for 0 to 1"
+        )
+    return found
+
+
+def _check_scores(engine: LiteRT, source: str) -> None:
+    """Raises ModelError unless a grey picture gets scores of 0 to 1."""
+    size_px = engine.image_size_px
+    try:
+        (scores,) = engine.run([np.full((size_px, size_px, 3), 128, np.float32)])
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{source!r} does not answer on a grey picture: {error}; convert it with "
+            "built-in operations only"
+        ) from error
+    low, high = scores.min(), scores.max()
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise ModelError(
+            f"{source!r} gives {low:.3g} to {high:.3g} on a grey picture, which are no "
+            "scores of 0 to 1; convert it with a softmax as its last layer"
+        )
