@@ -272,7 +272,12 @@ def _split(split: Mapping[str, Any]) -> str:
     folders = split.get("folders") or {}
     if split.get("by") != "folders" or not folders:
         return "by hash of names and contents" if split.get("by") == "hash" else ""
-    shown = ", ".join(f"{folders[name]} is {name}/" for name in folders)
+    shown = ", ".join(
+        f"{split} is {name}/"
+        for split in SPLITS
+        for name, its_split in folders.items()
+        if its_split == split
+    )
     carved = [name for name in SPLITS if name not in folders.values()]
     taken = f"; {' and '.join(carved)} taken from train" if carved else ""
     return f"the user's own: {shown}{taken}"

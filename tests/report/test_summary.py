@@ -86,8 +86,8 @@ def test_a_run_is_told_whole(tmp_path):
             "images      4,317 found, 4,314 used, 3 skipped, 3 duplicates",
             "              2 x cut short",
             "              1 x empty",
-            "split       the user's own: train is train/, validation is val/; test taken "
-            "from train",
+            "split       the user's own: train is train/, validation is val/; test "
+            "taken from train",
             "test         69.8%  95 % interval 65.2% to 74.0%  (300 of 430)",
             "train        69.8%  95 % interval 65.2% to 74.0%  (300 of 9)",
             "time        total 5.1 s, bottlenecks 1.2 s",
@@ -130,7 +130,7 @@ def test_a_run_is_told_whole(tmp_path):
         ({}, None),
         (
             {"by": "folders", "folders": {"Test": "test", "train": "train"}},
-            "split       the user's own: test is Test/, train is train/; validation "
+            "split       the user's own: train is train/, test is Test/; validation "
             "taken from train\n",
         ),
     ],
