@@ -184,6 +184,16 @@ class RetrainConfig:
     )
 
     seed: int = flag(0, OURS, "of weights, batches and distortions", at_least=0)
+    split: str = flag(
+        "auto",
+        OURS,
+        "what decides which images test. folders: folders named train or training, "
+        "val, valid, validation or dev, test or testing, with the labels in them; a "
+        "split that is missing is taken from train by the percentages. hash: each "
+        "folder below --image_dir is a label, and names and contents decide. auto: "
+        "folders if two so named hold the same labels, else hash",
+        choices=("auto", "folders", "hash"),
+    )
     split_seed: int = flag(0, OURS, "another value makes another split", at_least=0)
     class_weights: str = flag(
         "none",

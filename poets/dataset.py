@@ -1,6 +1,6 @@
 """Labelled folders as a list of images.
 
-    image_dir/                 one folder per label
+    image_dir/                 one folder per label, or per split (`poets.layout`)
         daisy/100080576.jpg
         Red Roses/2016/a.PNG   nested folders count for "Red Roses"
 
@@ -10,11 +10,10 @@ lists its folders side by side; a million files take some seconds.
 """
 
 import logging
-import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs
 
-from poets.errors import DatasetError, StorageError, together
-from poets.storage import kind_of, open_storage, reason
+from poets.errors import DatasetError, StorageError, few_lines, listed, together
+from poets.layout import Layout, Place, clean_label, layout_of, place_of
+from poets.storage import join, kind_of, open_storage, reason
 from poets.storage.reading import is_of_one_file
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ class Image(NamedTuple):
     """One image file.
 
     Attributes:
-      path: relative to `image_dir`, with "/"; the first part is the label's folder.
+      path: relative to `image_dir`, with "/"; the first part is the label's folder, or
+        the split's.
       folder: the label's folder, in its own spelling.
       length: bytes.
       mtime_ns: modification time, nanoseconds since 1970, 0 if the storage has none.
@@ -140,35 +141,62 @@ class Dataset:
       folders: the labels' own spelling, in the order of the labels.
       labels: the labels as `retrained_labels.txt` has them, sorted.
       images: sorted by path.
+      splits: first folder of an image's path -> its split, if the user made the split;
+        else empty.
+      notes: sentences for the user on how the folders were read.
     """
 
     image_dir: str
     folders: tuple[str, ...]
     labels: tuple[str, ...]
     images: Images
+    splits: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def clean_label(folder: str) -> str:
-    """Returns a folder's name as the original script writes labels.
-
-    Lower case, each run of characters outside a-z and 0-9 becomes one space. A name
-    that has none of those characters keeps its own, for else all would be one blank.
-    """
-    cleaned = re.sub(r"[^a-z0-9]+", " ", folder.lower())
-    return cleaned if cleaned.strip() else " ".join(folder.lower().split())
-
-
-def find_images(image_dir: str) -> Dataset:
+def find_images(image_dir: str, split: str = "auto") -> Dataset:
     """Returns the labelled images below a folder.
+
+    Args:
+      image_dir: in any storage.
+      split: the flag; it decides whether folders are splits.
 
     Raises:
       DatasetError: if the folder is missing or cannot be listed, if fewer than two
-        labels have images, or if two folders clean up to one label.
+        labels have images, if two folders clean up to one label, or if a label is in
+        the user's own split and not among its training images.
       StorageError: if the storage does not answer.
     """
     folders: set[str] = set()
     images = Images.of(_images_among(_list_files(image_dir), folders)).sorted()
-    return _label(image_dir, sorted(folders), images)
+    counts = _count_places(images)
+    layout = layout_of(counts, split, image_dir)
+    if layout.decision:
+        logger.info("%s", layout.decision)
+    for warning in layout.warnings:
+        logger.warning("%s", warning)
+    if layout.splits:
+        images = _relabelled(images, layout.labels)
+        empty = folders - {first for first, _ in counts}
+        folders = empty | set(layout.labels.values())
+    _check_labels(image_dir, sorted(folders), images, layout, counts)
+    return _label(image_dir, images, layout)
+
+
+def _count_places(images: Images) -> Counter[Place]:
+    counts: Counter[Place] = Counter()
+    for start in range(0, len(images), 4096):
+        counts.update(map(place_of, images.paths.slice(start, 4096).to_pylist()))
+    return counts
+
+
+def _relabelled(images: Images, labels: Mapping[Place, str]) -> Images:
+    """Returns the images that have a label, with its folder inside the split's."""
+    return Images.of(
+        image._replace(folder=label)
+        for image in images
+        if (label := labels.get(place_of(image.path)))
+    )
 
 
 def _images_among(
@@ -239,18 +267,16 @@ def _is_hidden(relative: str) -> bool:
     return not relative or relative.startswith(".") or "/." in relative
 
 
-def _label(image_dir: str, folders: list[str], images: Images) -> Dataset:
+def _check_labels(
+    image_dir: str,
+    folders: list[str],
+    images: Images,
+    layout: Layout,
+    places: Mapping[Place, int],
+) -> None:
+    """Reports labels with few images, and raises DatasetError for fewer than two."""
     counts = Counter(images.folders)
-    for folder in folders:
-        logger.info("Looking for images in '%s'", folder)
-        if not counts[folder]:
-            logger.warning("No files found in '%s': it is no label", folder)
-        elif counts[folder] < FEW_IMAGES:
-            logger.warning(
-                "WARNING: Folder has less than 20 images, which may cause issues. "
-                "'%s' has %d",
-                *(folder, counts[folder]),
-            )
+    _report_folders(folders, counts)
     if not counts:
         raise DatasetError(
             f"No valid folders of images found at {image_dir!r}: found "
@@ -258,13 +284,46 @@ def _label(image_dir: str, folders: list[str], images: Images) -> Dataset:
             f"{', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)} files"
         )
     if len(counts) == 1:
+        (found,) = counts
+        inside = sorted(below for first, below in places if first == found and below)
+        cure = ""
+        if layout.splits:
+            cure = ", or give --split=hash to take the folders as labels"
+        elif len(inside) > 1:
+            inner = join(image_dir, found)
+            cure = f", or give --image_dir={inner!r}, which holds {listed(inside)}"
         raise DatasetError(
             f"Only one valid folder of images found at {image_dir!r} - multiple "
-            f"classes are needed for classification: found {next(iter(counts))!r}; "
-            "add a folder of images for another label"
+            f"classes are needed for classification: found {found!r}; "
+            f"add a folder of images for another label{cure}"
         )
+
+
+def _report_folders(folders: list[str], counts: Mapping[str, int]) -> None:
+    looking = [f"Looking for images in '{folder}'" for folder in folders]
+    for line in few_lines(looking, "more folders looked at"):
+        logger.info("%s", line)
+    empty = [
+        f"No files found in '{folder}': it is no label"
+        for folder in folders
+        if not counts.get(folder)
+    ]
+    small = [
+        f"WARNING: Folder has less than {FEW_IMAGES} images, which may cause issues. "
+        f"'{folder}' has {counts[folder]}"
+        for folder in folders
+        if 0 < counts.get(folder, 0) < FEW_IMAGES
+    ]
+    for line in (
+        *few_lines(empty, "more folders without images are no labels"),
+        *few_lines(small, f"more folders have less than {FEW_IMAGES} images"),
+    ):
+        logger.warning("%s", line)
+
+
+def _label(image_dir: str, images: Images, layout: Layout) -> Dataset:
     by_label: dict[str, list[str]] = {}
-    for folder in sorted(counts):
+    for folder in sorted(set(images.folders)):
         by_label.setdefault(clean_label(folder), []).append(folder)
     collisions = [
         f"{' and '.join(map(repr, found))} both become {label!r}"
@@ -282,4 +341,6 @@ def _label(image_dir: str, folders: list[str], images: Images) -> Dataset:
         folders=tuple(by_label[label][0] for label in labels),
         labels=tuple(labels),
         images=images,
+        splits=layout.splits,
+        notes=(*filter(None, [layout.decision]), *layout.warnings),
     )

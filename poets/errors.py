@@ -17,8 +17,11 @@ NotAuthenticatedError is among them. Trying again helps against a ConnectionErro
 Messages have three parts: what failed on which value, what was found, what to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+A_FEW = 20
+"""Lines of one kind in a log, or names in a sentence; the others are counted."""
 
 
 class PoetsError(Exception):
@@ -73,3 +76,21 @@ def together(title: str, problems: list[str]) -> str:
         return f"{title}: {problems[0]}"
     lines = "".join(f"\n  - {problem}" for problem in problems)
     return f"{title}: {len(problems)} problems{lines}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns names for a sentence, as "'daisy', 'roses' and 17 more"."""
+    shown = ", ".join(map(repr, names[:A_FEW]))
+    more = len(names) - A_FEW
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def few_lines(lines: Sequence[str], others: str) -> list[str]:
+    """Returns the first lines of a kind, and one with the number of the others.
+
+    Args:
+      lines: any number.
+      others: goes after the number, as "more images skipped".
+    """
+    more = len(lines) - A_FEW
+    return [*lines[:A_FEW], *([f"{more} {others}"] if more > 0 else [])]

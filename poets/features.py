@@ -8,7 +8,6 @@ them once, and for distorted copies as often as they are distorted otherwise.
 
 import logging
 import re
-from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,11 +24,12 @@ from poets.bottlenecks.store import store_url
 from poets.config import RetrainConfig
 from poets.dataset import Dataset
 from poets.distortions import Distortions
-from poets.errors import ConfigError, DatasetError
+from poets.duplicates import Duplicates, find_duplicates, report_duplicates
+from poets.errors import ConfigError, DatasetError, few_lines
 from poets.export.frozen import frozen_graph
 from poets.head import Head
 from poets.head.examples import Examples
-from poets.split import TRAIN, check_split, same_content, split_images
+from poets.split import TRAIN, check_split, split_images
 from poets.storage import scheme_of
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Features:
       extraction: what became of the images that were listed.
       dataset: its images are the N that are used.
       splits: the split of each.
+      duplicates: images of the same content among them.
       every: their bottlenecks and labels.
     """
 
@@ -56,6 +57,7 @@ class Features:
     extraction: Extraction
     dataset: Dataset
     splits: np.ndarray
+    duplicates: Duplicates
     every: Examples
 
     def of_split(self, split: str) -> Examples:
@@ -104,14 +106,17 @@ def features_of(
     )
     _report_extraction(dataset, extraction)
     used = replace(dataset, images=dataset.images.take(extraction.kept))
-    splits = np.array(split_images(used.images, extraction.digests, config))
+    splits = np.array(split_images(used, extraction.digests, config))
     check_split(used, splits.tolist())
+    duplicates = find_duplicates(used, splits, extraction.digests)
+    notes = report_duplicates(duplicates, splits, bool(used.splits))
+    used = replace(used, notes=(*used.notes, *notes))
     index_of = {folder: index for index, folder in enumerate(used.folders)}
     label_indices = np.array(
         [index_of[folder] for folder in used.images.folders], np.int32
     )
     every = Examples(extraction.matrix, label_indices)
-    return Features(backbone, spec, extraction, used, splits, every)
+    return Features(backbone, spec, extraction, used, splits, duplicates, every)
 
 
 def training_examples(
@@ -161,13 +166,9 @@ def _check_final_tensor_name(config: RetrainConfig, backbone: Backbone) -> None:
 
 def _report_extraction(dataset: Dataset, extraction: Extraction) -> None:
     logger.info("%d bottleneck files created.", extraction.computed)
-    for path, why in extraction.skipped[:20]:
-        logger.warning("skipped %s: %s", path, why)
-    if len(extraction.skipped) > 20:
-        logger.warning(
-            "%d more images skipped: see skipped_images.csv",
-            len(extraction.skipped) - 20,
-        )
+    lines = [f"skipped {path}: {why}" for path, why in extraction.skipped]
+    for line in few_lines(lines, "more images skipped: see skipped_images.csv"):
+        logger.warning("%s", line)
     if len(extraction.skipped) * 2 > len(dataset.images):
         path, why = extraction.skipped[0]
         raise DatasetError(
@@ -175,13 +176,3 @@ def _report_extraction(dataset: Dataset, extraction: Extraction) -> None:
             f"{dataset.image_dir!r} cannot be used, first {path!r}: {why}; more than "
             "half is no dataset: mend the files"
         )
-    kept = extraction.kept
-    by_content = (
-        set(dataset.images.take(kept[twins]).folders)
-        for twins in same_content(extraction.digests)
-    )
-    contradictions = Counter(
-        " and ".join(sorted(folders)) for folders in by_content if len(folders) > 1
-    )
-    for folders, count in contradictions.items():
-        logger.warning("%d pictures are in %s with the same content", count, folders)

@@ -10,7 +10,7 @@ All that is wrong is reported at once, each unknown name with the nearest known 
 import argparse
 import dataclasses
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from poets.config import RetrainConfig
@@ -19,18 +19,21 @@ from poets.errors import ConfigError, nearest, together
 FIELDS = {field.name: field for field in dataclasses.fields(RetrainConfig)}
 
 
-def config_from_args(args: Mapping[str, object]) -> RetrainConfig:
+def config_from_args(
+    args: Mapping[str, object], before: Sequence[str] = ()
+) -> RetrainConfig:
     """Returns the config that flags and values ask for.
 
     Args:
       args: flag -> value. A flag may have its leading dashes or not. A value is
         text, a number, true or false for a flag without value, a list of one of
         these; None leaves the flag at its default.
+      before: what was found wrong before.
 
     Raises:
       ConfigError: names every unknown flag and every value out of range.
     """
-    problems: list[str] = []
+    problems = list(before)
     values: dict[str, Any] = {}
     seen: set[str] = set()
     for given, value in args.items():

@@ -200,8 +200,8 @@ def _reach(far: list[Checkup], whom: str) -> None:
 
 def _find_images(config: RetrainConfig) -> Dataset:
     """Returns the images, of which a small one was read if they are not here."""
-    dataset = find_images(config.image_dir)
-    for thin in check_split(dataset, split_images(dataset.images, None, config)):
+    dataset = find_images(config.image_dir, config.split)
+    for thin in check_split(dataset, split_images(dataset, None, config)):
         logger.warning(thin)
     if scheme_of(config.image_dir):
         url = join(config.image_dir, dataset.images.smallest())

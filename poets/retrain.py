@@ -41,7 +41,7 @@ from poets.head.training import train_head
 from poets.images import orientation
 from poets.report.metrics import Answers, metrics_of
 from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
-from poets.split import TEST, VALIDATION, same_content
+from poets.split import TEST, VALIDATION
 from poets.storage import folder_of, join, open_storage, reason
 from poets.storage.claim import Claim
 from poets.storage.publish import Publication, write_atomically
@@ -187,11 +187,11 @@ def publish(
         backbone=features.backbone,
         answers=answers,
         found=len(extraction.kept) + len(extraction.skipped),
-        duplicates=sum(len(each) - 1 for each in same_content(extraction.digests)),
+        duplicates=features.duplicates,
         exports={_name(export.url): export.to_json() for export in exports},
         duration_s=durations,
         training_steps=steps,
-        notes=[*notes, *more_notes],
+        notes=[*used.notes, *notes, *more_notes],
     )
     _publish(claim, config, exports, head, steps, answers, extraction, metrics)
     return metrics

@@ -1,9 +1,12 @@
 """Which images train, which validate, which test.
 
-The split hangs on the label's folder and the path below it, never on where the data
+The split depends on the label's folder and the path below it, never on where the data
 lies: the same images get the same split on HDFS, here, and with "./" in front. Images
 that must not be told apart stay together: those whose names differ only after
 `_nohash_`, and those with the same content.
+
+A split that the user made by folders stays as it is (`poets.layout`). What it lacks is
+taken from its training images, by the label's folder and the path below it, too.
 """
 
 import hashlib
@@ -14,8 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from poets.config import RetrainConfig
-from poets.dataset import Dataset, Images
-from poets.errors import DatasetError
+from poets.dataset import Dataset
+from poets.errors import DatasetError, listed
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
@@ -31,25 +34,50 @@ def percentage_of(key: str, split_seed: int = 0) -> float:
 
 
 def split_images(
-    images: Images, digests: np.ndarray | None, config: RetrainConfig
+    dataset: Dataset, digests: np.ndarray | None, config: RetrainConfig
 ) -> list[str]:
     """Returns "train", "validation" or "test" for every image.
 
     Args:
-      images: N images.
+      dataset: N images, and the split of their folders if the user made it.
       digests: the content digest of each, bytes [N]; None if they are not known: each
         image is taken for unlike the others then.
       config: for the two percentages and `split_seed`.
     """
+    paths = dataset.images.paths.to_pylist()
+    own = dataset.splits
+    if not own:
+        return _carve(paths, digests, config, SPLITS)
+    splits = [own[path.partition("/")[0]] for path in paths]
+    rows = [row for row, split in enumerate(splits) if split == TRAIN]
+    carved = _carve(
+        [paths[row].partition("/")[2] for row in rows],
+        None if digests is None else digests[rows],
+        config,
+        [TRAIN, *(split for split in SPLITS if split not in own.values())],
+    )
+    for row, split in zip(rows, carved, strict=True):
+        splits[row] = split
+    return splits
+
+
+def _carve(
+    paths: Sequence[str],
+    digests: np.ndarray | None,
+    config: RetrainConfig,
+    wanted: Sequence[str],
+) -> list[str]:
+    """Returns the split of each path; what would go to one not wanted trains."""
     splits = []
-    for key in _group_keys(images, digests):
+    for key in _group_keys(paths, digests):
         percentage = percentage_of(key, config.split_seed)
         if percentage < config.validation_percentage:
-            splits.append(VALIDATION)
+            split = VALIDATION
         elif percentage < config.validation_percentage + config.testing_percentage:
-            splits.append(TEST)
+            split = TEST
         else:
-            splits.append(TRAIN)
+            split = TRAIN
+        splits.append(split if split in wanted else TRAIN)
     return splits
 
 
@@ -69,7 +97,7 @@ def same_content(digests: np.ndarray) -> list[np.ndarray]:
     return sorted(groups, key=lambda images: images[0])
 
 
-def _group_keys(images: Images, digests: np.ndarray | None) -> list[str]:
+def _group_keys(paths: Sequence[str], digests: np.ndarray | None) -> list[str]:
     """Returns for each image the least name of all images tied to it.
 
     Ties go through names and contents alike, so groups are the connected components
@@ -77,7 +105,7 @@ def _group_keys(images: Images, digests: np.ndarray | None) -> list[str]:
     """
     names = [
         re.sub(r"_nohash_.*$", "", path) if "_nohash_" in path else path
-        for path in images.paths.to_pylist()
+        for path in paths
     ]
     if digests is None:
         return names
@@ -112,19 +140,22 @@ def check_split(dataset: Dataset, splits: Sequence[str]) -> list[str]:
     untrained = [folder for folder in dataset.folders if not counts[folder, TRAIN]]
     if untrained:
         raise DatasetError(
-            f"no training images for {', '.join(map(repr, untrained))}: the split left "
+            f"no training images for {listed(untrained)}: the split left "
             "none; add images, or lower --testing_percentage and "
             "--validation_percentage"
         )
     thin = []
+    own = set(dataset.splits.values())
     for split, flag in ((VALIDATION, "validation"), (TEST, "testing")):
         empty = [folder for folder in dataset.folders if not counts[folder, split]]
         if len(empty) == len(dataset.folders):
+            cure = "" if split in own else f", or raise --{flag}_percentage"
             raise DatasetError(
-                f"the {split} split of {len(splits)} images is empty; add images, or "
-                f"raise --{flag}_percentage"
+                f"the {split} split of {len(splits)} images is empty; add images{cure}"
             )
         if empty:
-            names = ", ".join(map(repr, empty))
-            thin.append(f"no {split} images for {names}: too few for a share of them")
+            why = (
+                "its folder has none" if split in own else "too few for a share of them"
+            )
+            thin.append(f"no {split} images for {listed(empty)}: {why}")
     return thin

@@ -5,8 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from poets.dataset import IMAGE_SUFFIXES, Image, Images, clean_label, find_images
+from poets.dataset import IMAGE_SUFFIXES, Image, Images, find_images
 from poets.errors import DatasetError, StorageError
+from poets.layout import clean_label
 
 pytest_plugins = ["tests.far"]
 
@@ -249,6 +250,74 @@ def test_the_photographs_are_found_quickly(photographs):
     dataset = find_images(str(photographs))
     assert len(dataset.images) == 4317
     assert dataset.labels == ("daisy", "dandelion", "rose", "sunflower", "tulip")
+
+
+def test_split_folders_are_not_labels(image_dir, caplog):
+    caplog.set_level("INFO")
+    fill(image_dir, "train/Red Roses/a/1.jpg", "train/daisy/1.jpg", "train/loose.jpg")
+    fill(image_dir, "valid/red_roses/1.jpg", "README/notes.txt", "extra/tulips/1.jpg")
+    dataset = find_images(str(image_dir))
+    assert dataset.labels == ("daisy", "red roses")
+    assert dataset.folders == ("daisy", "Red Roses")
+    assert dataset.splits == {"train": "train", "valid": "validation"}
+    assert {image.path: image.folder for image in dataset.images} == {
+        "train/Red Roses/a/1.jpg": "Red Roses",
+        "train/daisy/1.jpg": "daisy",
+        "valid/red_roses/1.jpg": "Red Roses",
+    }
+    assert dataset.notes == (
+        "the split is that of the folders: 'train' is train, 'valid' is validation; "
+        "test images are taken from 'train'",
+        "1 images left out: in 'extra', beside the folders of the split",
+        "1 images left out: directly in 'train', without a folder of their label",
+    )
+    assert {*dataset.notes, "Looking for images in 'Red Roses'"} <= set(caplog.messages)
+    assert "No files found in 'README': it is no label" in caplog.messages
+
+
+def test_split_folders_are_labels_by_hash(image_dir):
+    fill(image_dir, "train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg")
+    assert find_images(str(image_dir)).labels == ("a", "b")
+    assert find_images(str(image_dir), "folders").labels == ("a", "b")
+    dataset = find_images(str(image_dir), "hash")
+    assert (dataset.labels, dataset.splits) == (("test", "train"), {})
+
+
+def test_one_folder_that_holds_the_labels_is_suggested(image_dir):
+    fill(image_dir, "train/daisy/1.jpg", "train/roses/1.jpg")
+    assert refusal(image_dir).endswith(
+        "found 'train'; add a folder of images for another label, or give "
+        f"--image_dir='{image_dir}/train', which holds 'daisy', 'roses'"
+    )
+
+
+def test_splits_of_one_label_are_refused(image_dir):
+    fill(image_dir, *(f"{split}/images/1.jpg" for split in ("train", "valid", "test")))
+    assert refusal(image_dir).endswith(
+        "found 'images'; add a folder of images for another label, or give "
+        "--split=hash to take the folders as labels"
+    )
+
+
+def test_two_folders_of_one_split_that_are_one_label_are_refused(image_dir):
+    fill(image_dir, "train/a b/1.jpg", "train/a_b/1.jpg", "test/a_b/1.jpg")
+    assert "'a b' and 'a_b' both become 'a b'" in refusal(image_dir)
+
+
+def test_many_labels_take_few_lines(image_dir, caplog):
+    caplog.set_level("INFO")
+    fill(image_dir, *(f"{i:02}/1.jpg" for i in range(30)))
+    fill(image_dir, *(f"empty{i:02}/notes.txt" for i in range(21)))
+    find_images(str(image_dir))
+    assert sum("Looking for images" in line for line in caplog.messages) == 20
+    assert sum("less than 20 images, which" in line for line in caplog.messages) == 20
+    assert sum("No files found in" in line for line in caplog.messages) == 20
+    for more in (
+        "31 more folders looked at",
+        "10 more folders have less than 20 images",
+        "1 more folders without images are no labels",
+    ):
+        assert more in caplog.messages
 
 
 def test_another_storage_is_listed_once(image_dir, far):

@@ -56,7 +56,9 @@ def test_the_readme_begins_with_what_shows_it_all():
 def test_each_command_shown_is_one_the_program_takes(page, command):
     program, *arguments = command
     if program == "poets":
-        assert build_parser().parse_args(arguments).func
+        args = build_parser().parse_args(arguments)
+        assert args.func
+        assert not getattr(args, "problems", ())
     elif program == "make":
         assert set(arguments) <= TARGETS
     elif program == "python":

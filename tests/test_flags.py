@@ -45,6 +45,7 @@ OURS = {
     "kerberos_keytab": "",
     "augmentations": 4,
     "seed": 0,
+    "split": "auto",
     "split_seed": 0,
     "class_weights": "none",
     "fine_tune_steps": 0,

@@ -70,7 +70,7 @@ def test_an_image_takes_little_memory_from_the_listing_to_the_split(spec):
     try:
         dataset = find_images(spec.image_dir)
         found = compute_bottlenecks(dataset.images, spec, SIZE, NoPool())
-        splits = split_images(dataset.images, found.digests, RetrainConfig())
+        splits = split_images(dataset, found.digests, RetrainConfig())
         check_split(dataset, splits)
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -1,5 +1,6 @@
 """Which image trains and which tests: fixed by names and contents alone."""
 
+import dataclasses
 import hashlib
 from collections import Counter
 
@@ -38,7 +39,7 @@ def digests_of(images) -> list[bytes]:
 
 def split(images, config=CONFIG, digests=None) -> list[str]:
     contents = np.array(digests or digests_of(images), np.bytes_)
-    return split_images(Images.of(images), contents, config)
+    return split_images(labelled(images), contents, config)
 
 
 def labelled(images) -> Dataset:
@@ -153,9 +154,9 @@ def test_images_of_one_content_are_found_the_first_ones_first(contents, groups):
 
 
 def test_contents_that_are_not_known_tie_nothing():
-    images = Images.of(many(50))
-    digests = np.array(digests_of(images), "V32")
-    assert split_images(images, None, CONFIG) == split_images(images, digests, CONFIG)
+    dataset = labelled(many(50))
+    digests = np.array(digests_of(dataset.images), "V32")
+    assert split_images(dataset, None, CONFIG) == split_images(dataset, digests, CONFIG)
 
 
 def test_no_images_have_no_splits():
@@ -209,3 +210,67 @@ def test_an_empty_split_is_refused(missing, flag):
         f"the {missing} split of 4 images is empty; add images, or raise "
         f"--{flag}_percentage"
     )
+
+
+OWN = {"train": TRAIN, "valid": VALIDATION, "test": TEST}
+
+
+def with_folders(count, *folders) -> Dataset:
+    """Returns a dataset in which each folder of a split holds two labels."""
+    images = [
+        Image(f"{folder}/{label}/{i}.jpg", label, 1, 0)
+        for folder in folders
+        for label in ("daisy", "roses")
+        for i in range(count)
+    ]
+    splits = {folder: OWN[folder] for folder in folders}
+    return dataclasses.replace(labelled(images), splits=splits)
+
+
+@pytest.mark.parametrize(("testing", "validation"), [(10, 10), (97, 2)])
+def test_the_users_own_split_stays_whatever_the_flags(testing, validation):
+    config = RetrainConfig(testing_percentage=testing, validation_percentage=validation)
+    dataset = with_folders(20, *OWN)
+    same = np.zeros(len(dataset.images), "V32")
+    for digests in (None, same):
+        found = split_images(dataset, digests, config)
+        assert found == [OWN[image.path.split("/")[0]] for image in dataset.images]
+
+
+@pytest.mark.parametrize(
+    "folders", [("train",), ("train", "valid"), ("train", "test")], ids=str
+)
+def test_a_split_that_is_missing_is_carved_as_from_the_training_folder(folders):
+    dataset = with_folders(300, *folders)
+    found = split_images(dataset, None, CONFIG)
+    given = [OWN[folder] for folder in folders[1:]]
+    in_train = many(300, "daisy") + many(300, "roses")
+    expected = [TRAIN if each in given else each for each in split(in_train)]
+    assert found[:600] == expected
+    assert set(found[600:]) == set(given)
+    assert set(found) == set(SPLITS)
+
+
+def test_contents_stay_together_in_what_is_carved():
+    dataset = with_folders(200, "train", "test")
+    contents = [b"%d" % (i % 200) for i in range(800)]
+    found = split_images(dataset, np.array(contents, "S32"), CONFIG)
+    assert found[:200] == found[200:400]
+    assert found[400:] == [TEST] * 400
+
+
+def test_a_label_that_its_own_folder_lacks_is_told():
+    images = [Image(f"{f}/a/1.jpg", "a", 1, 0) for f in OWN]
+    images += [Image(f"{f}/b/1.jpg", "b", 1, 0) for f in ("train", "valid")]
+    dataset = dataclasses.replace(labelled(images), splits=OWN)
+    assert check_split(dataset, split_images(dataset, None, CONFIG)) == [
+        "no test images for 'b': its folder has none"
+    ]
+
+
+def test_many_labels_without_a_share_take_one_short_sentence():
+    images = many(3, "daisy")
+    images += [Image(f"{i:03}/1.jpg", f"{i:03}", 1, 0) for i in range(100)]
+    thin = check_split(labelled(images), [*SPLITS, *[TRAIN] * 100])
+    assert [text.count("'0") for text in thin] == [20, 20]
+    assert all(" and 80 more: too few" in text for text in thin)

@@ -26,7 +26,7 @@ from poets.bottlenecks.shares import P, Patience, Share, Shared
 from poets.bottlenecks.store import list_parts
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
-from poets.errors import ConfigError, PoetsError, StorageError
+from poets.errors import ConfigError, PoetsError, StorageError, few_lines
 
 logger = logging.getLogger(__name__)
 
@@ -253,11 +253,13 @@ class Follower:
         with self._member.sharing(
             plan, lambda: list_parts(spec.store_url), lambda: self._left(plan_file)
         ) as share:
-            for _ in share.rounds():
-                for path, why in self._pool.work_off(spec, share):
-                    logger.warning(
-                        "%s: left to the chief: %s: %s", self._name, path, why
-                    )
+            unread = [
+                f"{path}: {why}"
+                for _ in share.rounds()
+                for path, why in self._pool.work_off(spec, share)
+            ]
+        for line in few_lines(unread, "more images"):
+            logger.warning("%s: left to the chief: %s", self._name, line)
         others = ""
         if share.taken_over:
             plural = "s" * (share.taken_over != 1)

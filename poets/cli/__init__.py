@@ -4,7 +4,6 @@ Results go to stdout, progress and log lines to stderr. Exit code 0: done, 1: fa
 2: the user's mistake, 130: interrupted.
 """
 
-import argparse
 import contextlib
 import importlib
 import logging
@@ -16,18 +15,18 @@ from types import FrameType
 from typing import NoReturn
 
 from poets import __version__
+from poets.command_line import Parser
 from poets.errors import PoetsError
 from poets.kerberos import login
 
 VERBS = ("retrain", "sweep", "label", "results", "logs", "dcos", "kubernetes", "doctor")
 
 
-def build_parser(names: Sequence[str] = VERBS) -> argparse.ArgumentParser:
+def build_parser(names: Sequence[str] = VERBS) -> Parser:
     """Returns the parser with the verbs named; each loads what it works with."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="poets",
         description="Retrains an image classifier where the pictures are.",
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"poets {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -58,17 +57,18 @@ def run(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a label may not fit the terminal
     argv = sys.argv[1:] if argv is None else argv
     known = argv[:1] if argv and argv[0] in VERBS else VERBS
-    args = build_parser(known).parse_args(argv)
+    name = "poets" if known is VERBS else f"poets {argv[0]}"
     try:
+        args = build_parser(known).parse_args(argv)
         return args.func(args)
     except PoetsError as error:
-        print(f"poets {args.verb}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # `poets logs ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print(f"poets {args.verb}: interrupted; run it again to go on", file=sys.stderr)
+        print(f"{name}: interrupted; run it again to go on", file=sys.stderr)
         return 130
 
 

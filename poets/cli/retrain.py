@@ -20,16 +20,16 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         allow_abbrev=False,
     )
     add_flags(parser)
-    parser.set_defaults(func=_run)
+    parser.set_defaults(func=_run, problems=())
 
 
 def _run(args: argparse.Namespace) -> int:
     given = {
         name: value
         for name, value in vars(args).items()
-        if name not in ("verb", "func")
+        if name not in ("verb", "func", "problems")
     }
-    config = config_from_args(given)
+    config = config_from_args(given, args.problems)
     log_to_stderr()
     run_as(cluster_of(None), config)
     return 0

@@ -21,7 +21,7 @@ from poets.sweep.plan import Sweep, plan_sweep
 from poets.sweep.report import best_of, sweep_text, ties
 from poets.sweep.results import Result
 
-OWN = ("output_dir", "grid", "runs", "verb", "func")
+OWN = ("output_dir", "grid", "runs", "verb", "func", "problems")
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,7 +38,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     group.add_argument(
         "--output_dir",
         metavar="DIR",
-        required=True,
+        default="",
         help="folder for results, in any storage; the best one's are in best/",
     )
     group.add_argument(
@@ -56,12 +56,12 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help='a run for each line, as {"learning_rate": 0.1, "seed": 3}',
     )
     add_flags(parser)
-    parser.set_defaults(func=_run)
+    parser.set_defaults(func=_run, problems=())
 
 
 def _run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if name not in OWN}
-    sweep = plan_sweep(given, args.output_dir, args.grid, args.runs)
+    sweep = plan_sweep(given, args.output_dir, args.grid, args.runs, args.problems)
     log_to_stderr()
     results = run_job(cluster_of(None), _job(sweep))
     if results is not None:

@@ -15,6 +15,7 @@ from poets import __version__
 from poets.backbones import Backbone
 from poets.config import RetrainConfig
 from poets.dataset import Dataset
+from poets.duplicates import Duplicates
 from poets.evaluate import accuracy_of, confusion_of, per_label
 from poets.split import SPLITS, TEST
 
@@ -45,7 +46,7 @@ def metrics_of(
     backbone: Backbone,
     answers: Answers,
     found: int,
-    duplicates: int,
+    duplicates: Duplicates,
     exports: Mapping[str, Mapping[str, object]],
     duration_s: Mapping[str, float],
     training_steps: int,
@@ -58,7 +59,7 @@ def metrics_of(
       backbone: the network.
       answers: of the images that were used.
       found: images that were listed.
-      duplicates: used images whose content another one has.
+      duplicates: used images of the same content.
       exports: what is said of each export, by its file name.
       duration_s: seconds by phase.
       training_steps: steps that were run.
@@ -89,7 +90,13 @@ def metrics_of(
             "found": found,
             "used": used,
             "skipped": found - used,
-            "duplicates": duplicates,
+            "duplicates": duplicates.count,
+        },
+        "duplicates_across_labels": duplicates.to_json(),
+        "split": {
+            "by": "folders" if dataset.splits else "hash",
+            "folders": dict(dataset.splits),
+            "also_in_train": dict(duplicates.in_train),
         },
         "accuracy": {
             split: accuracy_of(

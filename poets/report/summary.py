@@ -44,6 +44,7 @@ FORM = {
     },
     "labels": [{"label": TEXT, "train": NUMBER, "validation": NUMBER, "test": NUMBER}],
     "images": {"*": NUMBER},
+    "split": {"by": TEXT, "folders": {"*": TEXT}},
     "accuracy": {
         "*": {
             "n": NUMBER,
@@ -125,6 +126,7 @@ def format_results(results: Results) -> str:
         ("model", _model(metrics)),
         ("labels", f"{len(results.labels)}: {shown}{more}" if results.labels else ""),
         ("images", _images(metrics.get("images") or {}, results.skipped)),
+        ("split", _split(metrics.get("split") or {})),
         *_accuracies(metrics.get("accuracy") or {}),
         ("time", _durations(metrics.get("duration_s") or {})),
     ]
@@ -266,6 +268,22 @@ def _images(images: Mapping[str, int], skipped: Mapping[str, int]) -> str:
     if len(skipped) > MAX_REASONS:
         lines.append(f"  other reasons in {SKIPPED}")
     return f"\n{'':<12}".join(lines)
+
+
+def _split(split: Mapping[str, Any]) -> str:
+    """Returns which folders are which split, if the user made it."""
+    folders = split.get("folders") or {}
+    if split.get("by") != "folders" or not folders:
+        return "by hash of names and contents" if split.get("by") == "hash" else ""
+    shown = ", ".join(
+        f"{split} is {name}/"
+        for split in SPLITS
+        for name, its_split in folders.items()
+        if its_split == split
+    )
+    carved = [name for name in SPLITS if name not in folders.values()]
+    taken = f"; {' and '.join(carved)} taken from train" if carved else ""
+    return f"the user's own: {shown}{taken}"
 
 
 def _accuracies(accuracy: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -34,6 +34,7 @@ OTHER_IMAGES = (
     "image_dir",
     "testing_percentage",
     "validation_percentage",
+    "split",
     "split_seed",
 )
 MAX_RUNS = 100_000
@@ -96,7 +97,11 @@ class Sweep:
 
 
 def plan_sweep(
-    args: Mapping[str, object], output_dir: str, grid: Sequence[str], runs_url: str
+    args: Mapping[str, object],
+    output_dir: str,
+    grid: Sequence[str],
+    runs_url: str,
+    before: Sequence[str] = (),
 ) -> Sweep:
     """Returns what flags, grid and list ask for.
 
@@ -107,17 +112,18 @@ def plan_sweep(
       grid: FLAG=V1,V2,... each.
       runs_url: a list of combinations, "" for none; with a grid each line is combined
         with all of it.
+      before: what was found wrong before.
 
     Raises:
       ConfigError: names every mistake in all of them.
       StorageError: if the list cannot be read.
     """
-    problems: list[str] = []
+    problems = [] if output_dir else ["--output_dir is required: folder for results"]
     given = {_bare(flag): value for flag, value in args.items() if value is not None}
     args = {**_outputs(output_dir), **given}
     base = None
     try:
-        base = config_from_args(args)
+        base = config_from_args(args, before)
     except ConfigError as error:
         problems.append(str(error))
     axes = _axes(grid, args, problems)

@@ -73,7 +73,7 @@ def activities(sweep: Sweep, pool: Pool) -> dict[str, Activity]:
 
     @functools.cache
     def workshop(work_dir: str) -> Workshop:
-        dataset = find_images(sweep.base.image_dir)
+        dataset = find_images(sweep.base.image_dir, sweep.base.split)
         return Workshop(sweep, dataset, pool, work_dir)
 
     return {HEADS: lambda call: workshop(call.work_dir).take_part(call)}

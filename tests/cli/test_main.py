@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from poets import __version__
-from poets.cli import VERBS, run
+from poets.cli import VERBS, build_parser, run
+from poets.errors import ConfigError
+from poets.job import config_from_context
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +34,7 @@ def exit_code(*words):
     """Returns what the process would exit with."""
     try:
         return run(words)
-    except SystemExit as exit:
+    except SystemExit as exit:  # help and version alone
         return exit.code
 
 
@@ -58,8 +60,8 @@ def test_every_verb_has_help(verb, capsys):
     ("words", "message"),
     [
         ((), "the following arguments are required: VERB"),
-        (("retrian",), "invalid choice: 'retrian'"),
-        (("retrain", "--bogus=1"), "unrecognized arguments: --bogus=1"),
+        (("retrian",), "VERB: no such name 'retrian' (did you mean 'retrain'?)"),
+        (("retrain", "--bogus=1"), "unknown flag '--bogus'\n"),
         (("label", "--model=x"), "required: IMAGE"),
         (("label", "x.jpg"), "required: --model"),
     ],
@@ -113,3 +115,87 @@ def test_names_that_the_terminal_cannot_show_are_no_error(tmp_path):
     assert done.returncode in (1, 2)
     assert b"Traceback" not in done.stderr
     assert done.stderr.startswith(b"poets results: ")
+
+
+MISSPELT = [
+    (("retrain", "--architecure=x", "--sede", "3"), ("architecture", "seed")),
+    (("sweep", "--outptu_dir=x", "--gird=seed=1,2"), ("output_dir", "grid")),
+    (("label", "x.jpg", "--modle", "m", "--topp=3"), ("model", "top")),
+    (("results", "x", "--jsn"), ("json",)),
+    (("logs", "x", "--plto", "y", "--jsn"), ("plot", "json")),
+    (("dcos", "validate", "x", "--agr=a=b"), ("arg",)),
+    (("dcos", "run", "--sanbox", "x", "--max-restart=1"), ("sandbox", "max_restarts")),
+    (("kubernetes", "manifests", "x", "--imag=y"), ("image",)),
+    (("kubernetes", "follow", "x", "y", "--evry=3"), ("every",)),
+    (("doctor", "--tiemout_s=3", "--wrte=x"), ("timeout_s", "write")),
+]
+
+
+@pytest.mark.parametrize(("words", "known"), MISSPELT, ids=lambda words: words[0])
+def test_all_misspelt_options_are_told_with_the_nearest_name(words, known, capsys):
+    assert exit_code(*words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"poets {words[0]}: ")
+    assert "usage" not in err
+    assert err.count("unknown flag '--") == len(known)
+    for name in known:
+        assert f" (did you mean {name!r}?)\n" in err
+
+
+def test_misspelt_options_before_the_verb_are_told(capsys):
+    assert exit_code("--verson") == 2
+    assert (
+        "unknown flag '--verson' (did you mean 'version'?)" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("label", "--model"), "wrong flags: --model: takes one value, found none"),
+        (("label", "x", "--model=m", "--top=z"), "--top: invalid int value: 'z'"),
+        (("kubernetes", "manifests", "x", "--kind=tfjbo"), "(did you mean 'tfjob'?)"),
+        (("dcos", "vaildate", "x"), "no such name 'vaildate' (did you mean 'validate'"),
+        (("retrain", "--seed=1", "x", "y"), "unexpected argument 'x'\n"),
+        (("results", "x", "y"), "wrong flags: unexpected argument 'y'\n"),
+        (("logs", "--pl=x", "y"), "unknown flag '--pl'"),
+    ],
+)
+def test_other_mistakes_are_told_in_the_same_way(words, text, capsys):
+    assert exit_code(*words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"poets {words[0]}: ")
+    assert text in err
+
+
+WRONG = {
+    "--architecure": "inception_v3",
+    "--learning_rate": "fast",
+    "--seed": "-1",
+    "--split": "folder",
+    "--train-batch-size": "0",
+}
+
+
+def test_the_command_line_and_the_context_have_one_text(capsys):
+    with pytest.raises(ConfigError) as caught:
+        config_from_context({"args": WRONG}, None)
+    assert str(caught.value).startswith("wrong flags: 6 problems\n")
+    for words in (
+        [f"{name}={value}" for name, value in WRONG.items()],
+        [word for pair in WRONG.items() for word in pair],
+    ):
+        assert exit_code("retrain", *words) == 2
+        assert capsys.readouterr().err == f"poets retrain: {caught.value}\n"
+
+
+def test_values_are_taken_as_they_are_typed(capsys):
+    """An option's name as a value, or with "-" for "_"."""
+    words = ["label", "--model", "labels", "--labels=json-x", "--", "--top-level.jpg"]
+    args = build_parser().parse_args(words)
+    assert (args.model, args.labels) == ("labels", "json-x")
+    assert args.images == ["--top-level.jpg"]
+    args = build_parser().parse_args(["retrain", "--learning-rate", "-0.5"])
+    assert (args.learning_rate, args.problems) == ("-0.5", [])

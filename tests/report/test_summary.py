@@ -38,6 +38,7 @@ def metrics(**changes):
             {"label": "バラ", "images": 80, "train": 60, "validation": 9, "test": 11},
         ],
         "images": {"found": 4317, "used": 4314, "skipped": 3, "duplicates": 3},
+        "split": {"by": "folders", "folders": {"train": "train", "val": "validation"}},
         "accuracy": {"test": accuracy, "validation": {}, "train": accuracy | {"n": 9}},
         "per_label": [
             {"label": "daisy", "n": 77, "precision": 0.7, "recall": 0.69},
@@ -85,6 +86,8 @@ def test_a_run_is_told_whole(tmp_path):
             "images      4,317 found, 4,314 used, 3 skipped, 3 duplicates",
             "              2 x cut short",
             "              1 x empty",
+            "split       the user's own: train is train/, validation is val/; test "
+            "taken from train",
             "test         69.8%  95 % interval 65.2% to 74.0%  (300 of 430)",
             "train        69.8%  95 % interval 65.2% to 74.0%  (300 of 9)",
             "time        total 5.1 s, bottlenecks 1.2 s",
@@ -116,6 +119,25 @@ def test_a_run_is_told_whole(tmp_path):
             "  the decoder of the graph ignores EXIF orientation",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("split", "text"),
+    [
+        ({"by": "hash", "folders": {}}, "split       by hash of names and contents\n"),
+        ({"by": "folders", "folders": {}}, None),
+        ({"by": "folders"}, None),
+        ({}, None),
+        (
+            {"by": "folders", "folders": {"Test": "test", "train": "train"}},
+            "split       the user's own: train is train/, test is Test/; validation "
+            "taken from train\n",
+        ),
+    ],
+)
+def test_a_summary_shows_whose_split_it_is(tmp_path, split, text):
+    found = summary(write(tmp_path, metrics__json=metrics(split=split)))
+    assert text in found if text else "\nsplit " not in found
 
 
 def test_results_of_the_original_have_their_labels_and_a_note(tmp_path):

@@ -190,11 +190,12 @@ def test_all_mistakes_are_told_together(listed):
         "learning_rat=1",
         "learning_rate=fast,-1",
         "split_seed=1,2",
+        "split=auto,hash",
         runs=runs,
         train_batch_size=0,
         image_dir="",
     )
-    assert found.startswith("the sweep cannot start: 7 problems")
+    assert found.startswith("the sweep cannot start: 8 problems")
     for part in (
         "--train_batch_size=0: must be at least 1",
         "--image_dir=: may not be empty",
@@ -202,6 +203,7 @@ def test_all_mistakes_are_told_together(listed):
         "fast: takes a number",
         "-1: must be above 0",
         "--split_seed may not vary",
+        "--split may not vary",
         "line 1: seed=x: takes a whole number",
         "line 2: patience=-2: must be at least 0",
     ):

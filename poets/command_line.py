@@ -1,0 +1,107 @@
+"""A command line whose mistakes are reported as those of a job context are.
+
+Unknown options are reported all at once, each with the nearest known one, beside
+whatever else is wrong; the exit code is 2.
+"""
+
+import argparse
+import itertools
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+from poets.errors import ConfigError, nearest, together
+
+NO_VALUE = ("expected one argument", "takes one value, found none")
+"""argparse's words, and ours."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ConfigError where its base class prints the usage and exits.
+
+    A verb with `problems` among its defaults gets them there instead, to report them
+    together with wrong values. `--learning-rate` is `--learning_rate`.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **more})
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Returns the namespace, and nothing that is left over.
+
+        Raises:
+          ConfigError: names everything that is wrong.
+        """
+        words = list(map(self._spelled, sys.argv[1:] if args is None else args))
+        found = None
+        try:
+            found, left = super().parse_known_args(words, namespace)
+        except _WrongError as wrong:
+            if self._subparsers:  # what follows the verb is the verb's
+                words = list(itertools.takewhile(_is_option, words))
+            problems = [*self._unknown(words), str(wrong)]
+        else:
+            problems = [*self._unknown(left), *_stray(left)]
+        if found is not None and self.get_default("problems") is not None:
+            found.problems = problems
+        elif problems:
+            title = "wrong command line" if self._subparsers else "wrong flags"
+            raise ConfigError(together(title, problems))
+        return found, []
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the parsing, for `parse_known_args` to say why."""
+        message = message.removeprefix("argument ")
+        raise _WrongError(message.replace(*NO_VALUE))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        choices = action.choices
+        if choices is not None and value not in choices:
+            raise argparse.ArgumentError(
+                action,
+                f"no such name {value!r}{nearest(str(value).lower(), choices)}; known: "
+                f"{', '.join(choices)}",
+            )
+
+    def _spelled(self, word: str) -> str:
+        """Returns an option with "_" for "-" if that is how it is known."""
+        name, separator, value = word.partition("=")
+        spelled = f"--{_bare(name)}"
+        known = name.startswith("--") and spelled in self._options()
+        return spelled + separator + value if known else word
+
+    def _unknown(self, words: Sequence[str]) -> Iterator[str]:
+        """Yields a sentence for each option that does not exist."""
+        known = self._options()
+        for word in itertools.takewhile(lambda word: word != "--", words):
+            name = word.partition("=")[0]
+            if _is_option(word) and name not in known:
+                likely = nearest(_bare(name), map(_bare, known))
+                yield f"unknown flag {name!r}{likely}"
+
+    def _options(self) -> list[str]:
+        return list(self._option_string_actions)
+
+
+class _WrongError(Exception):
+    """What is wrong with the words of one parser, in argparse's words."""
+
+
+def _is_option(word: str) -> bool:
+    """Returns whether argparse takes a word for an option; "-" and "-1" are none."""
+    return bool(re.match(r"-[^\d.]", word)) and " " not in word
+
+
+def _bare(name: str) -> str:
+    return name.lstrip("-").replace("-", "_")
+
+
+def _stray(left: Sequence[str]) -> Iterator[str]:
+    """Yields a sentence for each word that belongs to no option."""
+    for before, word in itertools.pairwise(["", *left]):
+        is_value = _is_option(before) and "=" not in before and before != "--"
+        if not (_is_option(word) or is_value):
+            yield f"unexpected argument {word!r}"
