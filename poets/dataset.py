@@ -6,14 +6,15 @@
 
 Nothing here reads a pixel or imports TensorFlow: names, lengths and times come from
 one recursive listing, and every worker makes the same list of them. A storage far away
-lists its folders side by side; a million files take some seconds.
+lists its folders side by side; a million files take some seconds. Which files are
+images is `poets.image_files`' to say.
 """
 
 import logging
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,13 +23,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs
 
-from poets.errors import DatasetError, StorageError, together
-from poets.storage import kind_of, open_storage, reason
-from poets.storage.reading import OUTAGES
+from poets.errors import DatasetError, together
+from poets.image_files import IMAGE_SUFFIXES
+from poets.image_files.listing import ImageFiles
+from poets.image_files.suggestions import folder_below, what_is_there
+from poets.progress import log_some
+from poets.storage import kind_of
+from poets.storage.tree import Entry
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 FEW_IMAGES = 20
 
 
@@ -134,12 +138,15 @@ class Dataset:
       folders: the labels' own spelling, in the order of the labels.
       labels: the labels as `retrained_labels.txt` has them, sorted.
       images: sorted by path.
+      skipped: (path, reason) of files that were passed over though they could be meant
+        as pictures, by path.
     """
 
     image_dir: str
     folders: tuple[str, ...]
     labels: tuple[str, ...]
     images: Images
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def clean_label(folder: str) -> str:
@@ -160,37 +167,6 @@ def find_images(image_dir: str) -> Dataset:
         labels have images, or if two folders clean up to one label.
       StorageError: if the storage does not answer.
     """
-    folders: set[str] = set()
-    images = Images.of(_images_among(_list_files(image_dir), folders)).sorted()
-    return _label(image_dir, sorted(folders), images)
-
-
-def _images_among(
-    infos: Iterable[tuple[str, pyarrow.fs.FileInfo]], folders: set[str]
-) -> Iterator[Image]:
-    """Yields the images; adds the folders that could be labels to `folders`."""
-    passed_over = 0
-    for relative, info in infos:
-        folder, separator, _ = relative.partition("/")
-        if _is_hidden(relative):
-            continue
-        kind = info.type
-        if kind == pyarrow.fs.FileType.Directory:
-            folders.update([] if separator else [folder])
-        elif (  # no pipe or socket
-            separator
-            and kind == pyarrow.fs.FileType.File
-            and relative.lower().endswith(IMAGE_SUFFIXES)
-        ):
-            yield Image(relative, folder, info.size or 0, info.mtime_ns or 0)
-        else:
-            passed_over += 1
-    if passed_over:
-        logger.info("%d files that are no images passed over", passed_over)
-
-
-def _list_files(image_dir: str) -> Iterator[tuple[str, pyarrow.fs.FileInfo]]:
-    """Yields all files and folders below a folder, and their paths in it."""
     kind = kind_of(image_dir)
     if kind == pyarrow.fs.FileType.NotFound:
         raise DatasetError(
@@ -202,60 +178,45 @@ def _list_files(image_dir: str) -> Iterator[tuple[str, pyarrow.fs.FileInfo]]:
             f"--image_dir={image_dir!r} is a file; give the folder that has one folder "
             "of images per label"
         )
-    filesystem, root = open_storage(image_dir)
-    root = root.rstrip("/")
-    selector = pyarrow.fs.FileSelector(root or "/", recursive=True)
-    try:
-        listing = filesystem.get_file_info(selector)
-    except OUTAGES as error:
-        raise StorageError(f"cannot list {image_dir!r}: {reason(error)}") from error
-    except OSError as error:
-        raise DatasetError(
-            f"cannot list {image_dir!r}: {reason(error)}; every label's folder must be "
-            "readable for the user that runs the job"
-        ) from error
-    nameless = []
-    for info in listing:
-        try:
-            relative = info.path[len(root) + 1 :]
-        except UnicodeDecodeError as error:
-            nameless.append(error.object.decode("utf-8", "backslashreplace"))
-        else:
-            yield relative, info
-    if nameless:
-        logger.warning(
-            "%d names are not UTF-8 and passed over, '%s' for one; rename them",
-            *(len(nameless), nameless[0]),
-        )
+    folders: set[str] = set()
+    files = ImageFiles(image_dir)
+    images = Images.of(_images_among(files, folders)).sorted()
+    files.report("skipped_images.csv")
+    return _label(files, sorted(folders), images)
 
 
-def _is_hidden(relative: str) -> bool:
-    return not relative or relative.startswith(".") or "/." in relative
+def _images_among(entries: Iterable[Entry], folders: set[str]) -> Iterator[Image]:
+    """Yields the images; adds the folders that could be labels to `folders`."""
+    for path, kind, length, mtime_ns, _ in entries:
+        folder, separator, _ = path.partition("/")
+        if kind is pyarrow.fs.FileType.Directory:
+            folders.update([] if separator else [folder])
+        elif separator:
+            yield Image(path, folder, length, mtime_ns)
 
 
-def _label(image_dir: str, folders: list[str], images: Images) -> Dataset:
+def _label(files: ImageFiles, folders: list[str], images: Images) -> Dataset:
+    image_dir = files.url
     counts = Counter(images.folders)
-    for folder in folders:
-        logger.info("Looking for images in '%s'", folder)
-        if not counts[folder]:
-            logger.warning("No files found in '%s': it is no label", folder)
-        elif counts[folder] < FEW_IMAGES:
-            logger.warning(
-                "WARNING: Folder has less than 20 images, which may cause issues. "
-                "'%s' has %d",
-                *(folder, counts[folder]),
-            )
+    _report_folders(folders, counts)
     if not counts:
         raise DatasetError(
             f"No valid folders of images found at {image_dir!r}: found "
-            f"{len(folders)} folders and no image; each label needs a folder with "
+            f"{what_is_there(files, folders)}; each label needs a folder with "
             f"{', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)} files"
+        )
+    if files.at_top:
+        logger.warning(
+            "%d images beside the folders have no label and are passed over; move each "
+            "into the folder of its label",
+            files.at_top,
         )
     if len(counts) == 1:
         raise DatasetError(
             f"Only one valid folder of images found at {image_dir!r} - multiple "
             f"classes are needed for classification: found {next(iter(counts))!r}; "
             "add a folder of images for another label"
+            + folder_below(image_dir, images.paths.to_pylist())
         )
     by_label: dict[str, list[str]] = {}
     for folder in sorted(counts):
@@ -276,4 +237,26 @@ def _label(image_dir: str, folders: list[str], images: Images) -> Dataset:
         folders=tuple(by_label[label][0] for label in labels),
         labels=tuple(labels),
         images=images,
+        skipped=tuple(sorted(files.skipped)),
+    )
+
+
+def _report_folders(folders: Sequence[str], counts: Mapping[str, int]) -> None:
+    """Logs what the original logs of each folder, at most 20 lines of a kind."""
+    looking = [f"Looking for images in '{folder}'" for folder in folders]
+    log_some(logger.info, looking, "more folders")
+    empty = [f for f in folders if not counts[f]]
+    log_some(
+        logger.warning,
+        [f"No files found in '{folder}': it is no label" for folder in empty],
+        "more folders have no images and are no labels",
+    )
+    few = [
+        "WARNING: Folder has less than 20 images, which may cause issues. "
+        f"'{folder}' has {counts[folder]}"
+        for folder in folders
+        if 0 < counts[folder] < FEW_IMAGES
+    ]
+    log_some(
+        logger.warning, few, "more folders have less than 20 images: see metrics.json"
     )

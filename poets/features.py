@@ -29,6 +29,7 @@ from poets.errors import ConfigError, DatasetError
 from poets.export.frozen import frozen_graph
 from poets.head import Head
 from poets.head.examples import Examples
+from poets.progress import log_some
 from poets.split import TRAIN, check_split, same_content, split_images
 
 logger = logging.getLogger(__name__)
@@ -159,13 +160,11 @@ def _check_final_tensor_name(config: RetrainConfig, backbone: Backbone) -> None:
 
 def _report_extraction(dataset: Dataset, extraction: Extraction) -> None:
     logger.info("%d bottleneck files created.", extraction.computed)
-    for path, why in extraction.skipped[:20]:
-        logger.warning("skipped %s: %s", path, why)
-    if len(extraction.skipped) > 20:
-        logger.warning(
-            "%d more images skipped: see skipped_images.csv",
-            len(extraction.skipped) - 20,
-        )
+    log_some(
+        logger.warning,
+        [f"skipped {path}: {why}" for path, why in extraction.skipped],
+        "more images skipped: see skipped_images.csv",
+    )
     if len(extraction.skipped) * 2 > len(dataset.images):
         path, why = extraction.skipped[0]
         raise DatasetError(
