@@ -12,6 +12,7 @@ import logging
 import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NoReturn
 
 from pyarrow.fs import FileType
 
@@ -38,7 +39,7 @@ from poets.storage.tree import Entry, walk
 logger = logging.getLogger(__name__)
 
 MOST_LOOKS = 1000
-"""Files of one suffix whose first bytes are read: 1 s at 30 ms a file."""
+"""Files of one suffix whose first bytes are read: 1 s at 30 ms each, 32 at once."""
 
 MOST_NAMES = 5
 """Names in a sentence, before the number of the others."""
@@ -86,7 +87,8 @@ class ImageFiles:
             if hidden := passed_over(path):
                 self._hide(entry, hidden)
             elif path.startswith("/") or "//" in path:
-                self.skipped.append((path, NO_NAME))
+                if entry.kind is FileType.File:
+                    self.skipped.append((path, NO_NAME))
             elif entry.kind is FileType.Directory:
                 if entry.leads_to:
                     self._links.append(
@@ -119,7 +121,12 @@ class ImageFiles:
             )
         if self.hidden:
             loud = any(posixpath.basename(path)[0] == "_" for path in self.hidden)
-            logger.log(logging.WARNING if loud else logging.INFO, self.hidden_text())
+            logger.log(
+                logging.WARNING if loud else logging.INFO,
+                "passed over %s: names that begin with '_' or '.', as in Hadoop, and "
+                "the file system's own; rename what holds pictures to use",
+                some(self.hidden),
+            )
         log_some(
             logger.warning, sorted(self._links), "more folders that are listed once"
         )
@@ -140,16 +147,9 @@ class ImageFiles:
         if beside := sum(found[""] for found in self.others.values()):
             logger.info("%d files beside the folders are passed over", beside)
 
-    def hidden_text(self) -> str:
-        """Returns which names were passed over, and what to do."""
-        return (
-            f"passed over {some(self.hidden)}: names that begin with '_' or '.', as in "
-            "Hadoop, and the file system's own; rename what holds pictures to use"
-        )
-
     def _walk(self) -> Iterator[Entry]:
         try:
-            for entry in walk(self._filesystem, self._root, is_listed):
+            for entry in walk(self._filesystem, self._root, is_listed, self._refuse):
                 if entry.path.isascii() or _is_unicode(entry.path):
                     yield entry
                 else:
@@ -159,10 +159,14 @@ class ImageFiles:
         except OUTAGES as error:
             raise StorageError(f"cannot list {self.url!r}: {reason(error)}") from error
         except OSError as error:
-            raise DatasetError(
-                f"cannot list {error.filename or self.url!r}: {reason(error)}; every "
-                "label's folder must be readable for the user that runs the job"
-            ) from error
+            self._refuse("", error)
+
+    def _refuse(self, path: str, error: OSError) -> NoReturn:
+        url = join(self.url, path) if path else self.url
+        raise DatasetError(
+            f"cannot list {url!r}: {reason(error)}; every label's folder must be "
+            "readable for the user that runs the job"
+        ) from error
 
     def _hide(self, entry: Entry, hidden: str) -> None:
         name = posixpath.basename(hidden)
