@@ -85,7 +85,7 @@ def test_a_label_folder_without_read_permission_is_named(unprivileged):
     with pytest.raises(
         DatasetError,
         match="cannot list '.*/images/tulips': permission denied; every label's folder "
-        "be readable",
+        "must be readable",
     ):
         preflight(config_from_args(flags))
 

@@ -65,7 +65,7 @@ _POINTER_TEXTS = (
     (re.compile(rb"version https://(git-lfs|hawser)\.github\.com/spec/"), LFS),
     (re.compile(rb"[./]*(git/)?annex/objects/"), ANNEX),
     (re.compile(rb"\[(InternetShortcut|Desktop Entry)\]|L\0\0\0\x01\x14"), _SHORTCUT),
-    (re.compile(rb"bplist00|\0+\Z"), _CLOUD),
+    (re.compile(rb"bplist00"), _CLOUD),
 )
 
 
