@@ -211,16 +211,17 @@ def stage_folder(url: str, local_dir: str) -> None:
         ]
     except OSError as error:
         raise StorageError(f"cannot list {url!r}: {reason(error)}") from error
+    for name in names:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise StorageError(
+                f"cannot copy {url!r}: it holds a file named {name!r}; rename it"
+            )
     paths = [posixpath.join(root, name) for name in names]
     for name, path, data in zip(
         names, paths, read_files(filesystem, paths), strict=True
     ):
         if isinstance(data, OSError):
             raise StorageError(f"cannot read {path!r}: {reason(data)}") from data
-        if ".." in name.split("/"):
-            raise StorageError(
-                f"cannot copy {url!r}: it holds a file named {name!r}; rename it"
-            )
         target = os.path.join(local_dir, name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "wb") as file:
