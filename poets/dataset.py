@@ -6,13 +6,14 @@
 
 Nothing here reads a pixel or imports TensorFlow: names, lengths and times come from
 one recursive listing, and every worker makes the same list of them. A storage far away
-lists its folders side by side; a million files take some seconds.
+lists its folders side by side; a million files take some seconds. Which files are
+images is `poets.image_files`' to say.
 """
 
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,14 +22,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs
 
-from poets.errors import DatasetError, StorageError, few_lines, listed, together
+from poets.errors import DatasetError, together
+from poets.image_files import IMAGE_SUFFIXES
+from poets.image_files.listing import ImageFiles
+from poets.image_files.suggestions import folder_below, what_is_there
 from poets.layout import Layout, Place, clean_label, layout_of, place_of
-from poets.storage import join, kind_of, open_storage, reason
-from poets.storage.reading import is_of_one_file
+from poets.progress import log_some
+from poets.storage import kind_of
+from poets.storage.tree import Entry
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 FEW_IMAGES = 20
 
 
@@ -144,6 +148,8 @@ class Dataset:
       splits: first folder of an image's path -> its split, if the user made the split;
         else empty.
       notes: sentences for the user on how the folders were read.
+      skipped: (path, reason) of files that were passed over though they could be meant
+        as pictures, by path.
     """
 
     image_dir: str
@@ -152,6 +158,7 @@ class Dataset:
     images: Images
     splits: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def find_images(image_dir: str, split: str = "auto") -> Dataset:
@@ -167,8 +174,21 @@ def find_images(image_dir: str, split: str = "auto") -> Dataset:
         the user's own split and not among its training images.
       StorageError: if the storage does not answer.
     """
+    kind = kind_of(image_dir)
+    if kind == pyarrow.fs.FileType.NotFound:
+        raise DatasetError(
+            f"Image directory {image_dir!r} not found; give --image_dir a folder with "
+            "one folder of images per label"
+        )
+    if kind != pyarrow.fs.FileType.Directory:
+        raise DatasetError(
+            f"--image_dir={image_dir!r} is a file; give the folder that has one folder "
+            "of images per label"
+        )
     folders: set[str] = set()
-    images = Images.of(_images_among(_list_files(image_dir), folders)).sorted()
+    files = ImageFiles(image_dir)
+    images = Images.of(_images_among(files, folders)).sorted()
+    files.report("skipped_images.csv")
     counts = _count_places(images)
     layout = layout_of(counts, split, image_dir)
     if layout.decision:
@@ -179,8 +199,8 @@ def find_images(image_dir: str, split: str = "auto") -> Dataset:
         images = _relabelled(images, layout.labels)
         empty = folders - {first for first, _ in counts}
         folders = empty | set(layout.labels.values())
-    _check_labels(image_dir, sorted(folders), images, layout, counts)
-    return _label(image_dir, images, layout)
+    _check_labels(files, sorted(folders), images, layout)
+    return _label(files, images, layout)
 
 
 def _count_places(images: Images) -> Counter[Place]:
@@ -199,129 +219,47 @@ def _relabelled(images: Images, labels: Mapping[Place, str]) -> Images:
     )
 
 
-def _images_among(
-    infos: Iterable[tuple[str, pyarrow.fs.FileInfo]], folders: set[str]
-) -> Iterator[Image]:
+def _images_among(entries: Iterable[Entry], folders: set[str]) -> Iterator[Image]:
     """Yields the images; adds the folders that could be labels to `folders`."""
-    passed_over = 0
-    for relative, info in infos:
-        folder, separator, _ = relative.partition("/")
-        if _is_hidden(relative):
-            continue
-        kind = info.type
-        if kind == pyarrow.fs.FileType.Directory:
+    for path, kind, length, mtime_ns, _ in entries:
+        folder, separator, _ = path.partition("/")
+        if kind is pyarrow.fs.FileType.Directory:
             folders.update([] if separator else [folder])
-        elif (  # no pipe or socket
-            separator
-            and kind == pyarrow.fs.FileType.File
-            and relative.lower().endswith(IMAGE_SUFFIXES)
-        ):
-            yield Image(relative, folder, info.size or 0, info.mtime_ns or 0)
-        else:
-            passed_over += 1
-    if passed_over:
-        logger.info("%d files that are no images passed over", passed_over)
-
-
-def _list_files(image_dir: str) -> Iterator[tuple[str, pyarrow.fs.FileInfo]]:
-    """Yields all files and folders below a folder, and their paths in it."""
-    kind = kind_of(image_dir)
-    if kind == pyarrow.fs.FileType.NotFound:
-        raise DatasetError(
-            f"Image directory {image_dir!r} not found; give --image_dir a folder with "
-            "one folder of images per label"
-        )
-    if kind != pyarrow.fs.FileType.Directory:
-        raise DatasetError(
-            f"--image_dir={image_dir!r} is a file; give the folder that has one folder "
-            "of images per label"
-        )
-    filesystem, root = open_storage(image_dir)
-    root = root.rstrip("/")
-    selector = pyarrow.fs.FileSelector(root or "/", recursive=True)
-    try:
-        listing = filesystem.get_file_info(selector)
-    except OSError as error:
-        if not is_of_one_file(error):
-            raise StorageError(f"cannot list {image_dir!r}: {reason(error)}") from error
-        raise DatasetError(
-            f"cannot list {image_dir!r}: {reason(error)}; every label's folder must be "
-            "readable for the user that runs the job"
-        ) from error
-    nameless = []
-    for info in listing:
-        try:
-            relative = info.path[len(root) + 1 :]
-        except UnicodeDecodeError as error:
-            nameless.append(error.object.decode("utf-8", "backslashreplace"))
-        else:
-            yield relative, info
-    if nameless:
-        logger.warning(
-            "%d names are not UTF-8 and passed over, '%s' for one; rename them",
-            *(len(nameless), nameless[0]),
-        )
-
-
-def _is_hidden(relative: str) -> bool:
-    return not relative or relative.startswith(".") or "/." in relative
+        elif separator:
+            yield Image(path, folder, length, mtime_ns)
 
 
 def _check_labels(
-    image_dir: str,
-    folders: list[str],
-    images: Images,
-    layout: Layout,
-    places: Mapping[Place, int],
+    files: ImageFiles, folders: list[str], images: Images, layout: Layout
 ) -> None:
     """Reports labels with few images, and raises DatasetError for fewer than two."""
+    image_dir = files.url
     counts = Counter(images.folders)
     _report_folders(folders, counts)
     if not counts:
         raise DatasetError(
             f"No valid folders of images found at {image_dir!r}: found "
-            f"{len(folders)} folders and no image; each label needs a folder with "
+            f"{what_is_there(files, folders)}; each label needs a folder with "
             f"{', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)} files"
         )
+    if files.at_top:
+        logger.warning(
+            "%d images beside the folders have no label and are passed over; move each "
+            "into the folder of its label",
+            files.at_top,
+        )
     if len(counts) == 1:
-        (found,) = counts
-        inside = sorted(below for first, below in places if first == found and below)
-        cure = ""
+        cure = folder_below(image_dir, images.paths.to_pylist())
         if layout.splits:
             cure = ", or give --split=hash to take the folders as labels"
-        elif len(inside) > 1:
-            inner = join(image_dir, found)
-            cure = f", or give --image_dir={inner!r}, which holds {listed(inside)}"
         raise DatasetError(
             f"Only one valid folder of images found at {image_dir!r} - multiple "
-            f"classes are needed for classification: found {found!r}; "
+            f"classes are needed for classification: found {next(iter(counts))!r}; "
             f"add a folder of images for another label{cure}"
         )
 
 
-def _report_folders(folders: list[str], counts: Mapping[str, int]) -> None:
-    looking = [f"Looking for images in '{folder}'" for folder in folders]
-    for line in few_lines(looking, "more folders looked at"):
-        logger.info("%s", line)
-    empty = [
-        f"No files found in '{folder}': it is no label"
-        for folder in folders
-        if not counts.get(folder)
-    ]
-    small = [
-        f"WARNING: Folder has less than {FEW_IMAGES} images, which may cause issues. "
-        f"'{folder}' has {counts[folder]}"
-        for folder in folders
-        if 0 < counts.get(folder, 0) < FEW_IMAGES
-    ]
-    for line in (
-        *few_lines(empty, "more folders without images are no labels"),
-        *few_lines(small, f"more folders have less than {FEW_IMAGES} images"),
-    ):
-        logger.warning("%s", line)
-
-
-def _label(image_dir: str, images: Images, layout: Layout) -> Dataset:
+def _label(files: ImageFiles, images: Images, layout: Layout) -> Dataset:
     by_label: dict[str, list[str]] = {}
     for folder in sorted(set(images.folders)):
         by_label.setdefault(clean_label(folder), []).append(folder)
@@ -337,10 +275,31 @@ def _label(image_dir: str, images: Images, layout: Layout) -> Dataset:
         )
     labels = sorted(by_label)
     return Dataset(
-        image_dir=image_dir,
+        image_dir=files.url,
         folders=tuple(by_label[label][0] for label in labels),
         labels=tuple(labels),
         images=images,
         splits=layout.splits,
         notes=(*filter(None, [layout.decision]), *layout.warnings),
+        skipped=tuple(sorted(files.skipped)),
     )
+
+
+def _report_folders(folders: Sequence[str], counts: Mapping[str, int]) -> None:
+    """Logs what the original logs of each folder, at most 20 lines of a kind."""
+    looking = [f"Looking for images in '{folder}'" for folder in folders]
+    log_some(logger.info, looking, "more folders")
+    empty = [f for f in folders if not counts[f]]
+    log_some(
+        logger.warning,
+        [f"No files found in '{folder}': it is no label" for folder in empty],
+        "more folders have no images and are no labels",
+    )
+    few = [
+        f"WARNING: Folder has less than {FEW_IMAGES} images, which may cause issues. "
+        f"'{folder}' has {counts[folder]}"
+        for folder in folders
+        if 0 < counts[folder] < FEW_IMAGES
+    ]
+    more = f"more folders have less than {FEW_IMAGES} images: see metrics.json"
+    log_some(logger.warning, few, more)

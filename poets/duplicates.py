@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from poets.dataset import Dataset
-from poets.errors import few_lines
+from poets.progress import log_some
 from poets.split import TEST, TRAIN, VALIDATION, same_content
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,7 @@ def report_duplicates(
         for folders, count in duplicates.across_labels.items()
     ]
     others = "more groups of labels have pictures of the same content: see metrics.json"
-    for line in few_lines(lines, others):
-        logger.warning("%s", line)
+    log_some(logger.warning, lines, others)
     notes = [
         f"{count} of {int((splits == split).sum())} {split} images are training "
         f"images, too: the {split} accuracy is too high; remove them from one of the "

@@ -83,14 +83,3 @@ def listed(names: Sequence[str]) -> str:
     shown = ", ".join(map(repr, names[:A_FEW]))
     more = len(names) - A_FEW
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def few_lines(lines: Sequence[str], others: str) -> list[str]:
-    """Returns the first lines of a kind, and one with the number of the others.
-
-    Args:
-      lines: any number.
-      others: goes after the number, as "more images skipped".
-    """
-    more = len(lines) - A_FEW
-    return [*lines[:A_FEW], *([f"{more} {others}"] if more > 0 else [])]

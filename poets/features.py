@@ -25,10 +25,11 @@ from poets.config import RetrainConfig
 from poets.dataset import Dataset
 from poets.distortions import Distortions
 from poets.duplicates import Duplicates, find_duplicates, report_duplicates
-from poets.errors import ConfigError, DatasetError, few_lines
+from poets.errors import ConfigError, DatasetError
 from poets.export.frozen import frozen_graph
 from poets.head import Head
 from poets.head.examples import Examples
+from poets.progress import log_some
 from poets.split import TRAIN, check_split, split_images
 from poets.storage import scheme_of
 
@@ -166,9 +167,11 @@ def _check_final_tensor_name(config: RetrainConfig, backbone: Backbone) -> None:
 
 def _report_extraction(dataset: Dataset, extraction: Extraction) -> None:
     logger.info("%d bottleneck files created.", extraction.computed)
-    lines = [f"skipped {path}: {why}" for path, why in extraction.skipped]
-    for line in few_lines(lines, "more images skipped: see skipped_images.csv"):
-        logger.warning("%s", line)
+    log_some(
+        logger.warning,
+        [f"skipped {path}: {why}" for path, why in extraction.skipped],
+        "more images skipped: see skipped_images.csv",
+    )
     if len(extraction.skipped) * 2 > len(dataset.images):
         path, why = extraction.skipped[0]
         raise DatasetError(

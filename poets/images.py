@@ -16,6 +16,8 @@ import numpy as np
 import PIL.Image
 import simplejpeg
 
+from poets.image_files import pointer_in
+
 MAX_BYTES = 256 * 2**20
 """A longer file is no photograph; it is refused before it is read."""
 
@@ -159,7 +161,10 @@ def _decode_any(data: bytes) -> np.ndarray:
     except ImageError:
         raise
     except PIL.UnidentifiedImageError:
-        raise ImageError(f"not a {', '.join(FORMATS)} image") from None
+        why = pointer_in(data) or f"not a {', '.join(FORMATS)} image"
+        if data.count(0) == len(data):
+            why += ": only zeros, as in a cloud drive's placeholder or a failed copy"
+        raise ImageError(why) from None
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many kinds
         text = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"cannot be decoded: {text[:200]}") from error

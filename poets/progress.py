@@ -1,16 +1,17 @@
-"""Progress of long work: a bar on a terminal, log lines otherwise."""
+"""Progress of long work and lines about many files, without flooding a log."""
 
 import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
 LINE_EVERY_S = 5.0
+MOST_LINES = 20
 
 
 @contextlib.contextmanager
@@ -44,3 +45,18 @@ def track(
             )
 
     yield advance
+
+
+def log_some(log: Callable[..., None], lines: Sequence[str], more: str) -> None:
+    """Logs at most MOST_LINES lines of a kind, then how many there are besides.
+
+    Args:
+      log: a method of a logger, as `logger.warning`.
+      lines: all of one kind.
+      more: what the others are and where they are listed, as "more images skipped: see
+        skipped_images.csv".
+    """
+    for line in lines[:MOST_LINES]:
+        log("%s", line)
+    if len(lines) > MOST_LINES:
+        log("%d %s", len(lines) - MOST_LINES, more)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from poets.backbones import Backbone
-from poets.bottlenecks.compute import Extraction
 from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.pool import Pool
 from poets.config import RetrainConfig
@@ -172,6 +171,7 @@ def publish(
       PoetsError: if it cannot be done; earlier results are unchanged then.
     """
     used, every, extraction = features.dataset, features.every, features.extraction
+    skipped = sorted((*used.skipped, *extraction.skipped))
     answers = Answers(
         *(used, features.splits, every.label_indices),
         *head.answers(every.bottlenecks),
@@ -186,14 +186,14 @@ def publish(
         config=config,
         backbone=features.backbone,
         answers=answers,
-        found=len(extraction.kept) + len(extraction.skipped),
+        found=len(extraction.kept) + len(skipped),
         duplicates=features.duplicates,
         exports={_name(export.url): export.to_json() for export in exports},
         duration_s=durations,
         training_steps=steps,
         notes=[*used.notes, *notes, *more_notes],
     )
-    _publish(claim, config, exports, head, steps, answers, extraction, metrics)
+    _publish(claim, config, exports, head, steps, answers, skipped, metrics)
     return metrics
 
 
@@ -259,7 +259,7 @@ def _publish(
     head: Head,
     steps: int,
     answers: Answers,
-    extraction: Extraction,
+    skipped: Sequence[tuple[str, str]],
     metrics: dict[str, Any],
 ) -> None:
     dataset, predicted = answers.dataset, answers.predicted
@@ -284,7 +284,7 @@ def _publish(
             add_checkpoint(publication, config.checkpoint_path, head, steps)
         publication.add_file(join(beside, "split.csv"), split_csv(rows))
         publication.add_file(
-            join(beside, "skipped_images.csv"), skipped_images_csv(extraction.skipped)
+            join(beside, "skipped_images.csv"), skipped_images_csv(skipped)
         )
         publication.add_file(join(beside, "metrics.json"), metrics_json(metrics))
         publication.commit()

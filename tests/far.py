@@ -27,6 +27,7 @@ import pytest
 
 from poets import storage
 from poets.errors import NotAuthenticatedError
+from poets.storage.handler import status_of
 
 KINDS = {
     "ConnectionError": (ConnectionError, errno.ECONNREFUSED, "nobody answers"),
@@ -99,6 +100,11 @@ class Handler(pyarrow.fs.FileSystemHandler):
         self.request("list", selector.base_dir)
         infos = self.local.get_file_info(selector)
         return [_in_milliseconds(info) for info in infos]
+
+    def walk(self, folder, enters=None, forbidden=None):
+        """One request for all of it, as an object store's."""
+        selector = pyarrow.fs.FileSelector(folder, recursive=True)
+        return map(status_of, self.get_file_info_selector(selector))
 
     def _info(self, what, path):
         self.request(what, path)

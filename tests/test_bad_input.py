@@ -115,7 +115,11 @@ def error_pages(path):
             only_empty_labels,
             "No valid folders of images found at '{0}': found 3 folders",
         ),
-        (images_without_labels, "No valid folders of images found at '{0}': found 3"),
+        (
+            images_without_labels,
+            "No valid folders of images found at '{0}': found 3 folders and 63 images "
+            "at the top",
+        ),
         (
             one_label,
             "Only one valid folder of images found at '{0}' - multiple classes are "
@@ -155,8 +159,8 @@ def test_a_label_folder_that_cannot_be_read(unprivileged, capsys):
     flags = flags_for(unprivileged / "out", images)
     assert run(["retrain", *(f"--{k}={v}" for k, v in flags.items())]) == 2
     assert capsys.readouterr().err == (
-        f"poets retrain: cannot list '{images}': permission denied; every label's "
-        "folder must be readable for the user that runs the job\n"
+        f"poets retrain: cannot list '{images}/daisy': permission denied; every "
+        "label's folder must be readable for the user that runs the job\n"
     )
 
 

@@ -10,6 +10,7 @@ from poets.errors import DatasetError, StorageError
 from poets.layout import clean_label
 
 pytest_plugins = ["tests.far"]
+JPEG = b"\xff\xd8\xff\xe0"
 
 
 @pytest.fixture
@@ -88,9 +89,12 @@ def test_hidden_and_other_files_are_passed_over(image_dir, caplog):
     fill(image_dir, "a/1.jpg", "b/1.jpg", "top.jpg", "a/notes.txt", "a/jpg", "a/1.jpg~")
     fill(image_dir, "a/.hidden.jpg", ".git/1.jpg", "b/.thumbs/1.jpg", ".DS_Store")
     assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
-    assert "4 files that are no images passed over" in caplog.messages
     assert "Looking for images in 'a'" in caplog.messages
-    assert not [line for line in caplog.messages if ".git" in line or ".DS" in line]
+    assert "1 files are not images and passed over: .txt, in 'a'" in caplog.messages
+    (hidden,) = [line for line in caplog.messages if ".git" in line or ".DS" in line]
+    assert hidden.startswith(
+        "passed over '.DS_Store', '.git', '.hidden.jpg', 'b/.thumbs': names that begin "
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,10 +180,10 @@ def test_labels_are_cleaned_as_in_the_original(folder, label):
 
 
 def test_labels_are_sorted_and_folders_follow_them(image_dir):
-    fill(image_dir, "Zebra/1.jpg", "apple/1.jpg", "_b/1.jpg")
+    fill(image_dir, "Zebra/1.jpg", "apple/1.jpg", "(b/1.jpg")
     dataset = find_images(str(image_dir))
     assert dataset.labels == (" b", "apple", "zebra")
-    assert dataset.folders == ("_b", "apple", "Zebra")
+    assert dataset.folders == ("(b", "apple", "Zebra")
 
 
 def test_folders_that_become_one_label_are_refused_by_name(image_dir):
@@ -215,16 +219,72 @@ def test_a_file_is_no_folder(image_dir):
 
 
 @pytest.mark.parametrize(
-    ("files", "folders"), [([], 0), (["a/notes.txt", "b/notes.txt"], 2), (["1.jpg"], 0)]
+    ("files", "found"),
+    [
+        ([], "0 folders and no image"),
+        (["1.jpg"], "0 folders and 1 images at the top"),
+        (
+            ["a/notes.txt", "b/notes.txt", "b/1.tiff"],
+            "2 folders and no image, other files: 2 .txt, 1 .tiff, 1 files skipped, "
+            "'b/1.tiff' for one: not an image by its first bytes",
+        ),
+        (["_a/1.jpg", "_b/1.jpg"], "0 folders and no image, hidden: '_a', '_b'"),
+        (
+            ["1.jpg", "2.jpg", "labels.csv"],
+            "0 folders and 2 images at the top, other files: 1 .csv; labels in a .csv "
+            "file are not read: move each image into a folder named after its label",
+        ),
+    ],
 )
-def test_no_image_at_all_is_told(image_dir, files, folders):
+def test_where_no_folder_has_images_what_is_there_is_counted(image_dir, files, found):
     image_dir.mkdir()
     fill(image_dir, *files)
     assert refusal(image_dir) == (
-        f"No valid folders of images found at {str(image_dir)!r}: found {folders} "
-        "folders and no image; each label needs a folder with jpg, jpeg, png, webp, "
-        "bmp, gif files"
+        f"No valid folders of images found at {str(image_dir)!r}: found {found}; each "
+        "label needs a folder with jpg, jpeg, png, webp, bmp, gif files"
     )
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_folder_above_the_labels_is_refused_with_the_one_that_fits(tmp_path, levels):
+    labels = tmp_path / "data" / "flowers"
+    fill(labels, "rose/1.jpg", "tulip/deep/1.jpg", "notes.txt")
+    image_dir = labels.parents[levels - 1]
+    assert refusal(image_dir).endswith(
+        "add a folder of images for another label, or give "
+        f"--image_dir={labels} if 'rose', 'tulip' are the labels"
+    )
+
+
+def test_a_folder_below_the_labels_is_refused_with_the_one_that_fits(
+    image_dir, monkeypatch
+):
+    fill(image_dir, "rose/1.jpg", "tulip/1.jpg")
+    monkeypatch.chdir(image_dir / "rose")
+    for given in (image_dir / "rose", "."):
+        assert f"have images, too: give --image_dir={image_dir};" in refusal(given)
+
+
+def test_images_beside_the_folders_are_counted(image_dir, caplog):
+    fill(image_dir, "a/1.jpg", "b/1.jpg", "1.jpg", "2.jfif", data=JPEG)
+    assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
+    assert "2 images beside the folders have no label and are passed over" in (
+        caplog.text
+    )
+
+
+def test_a_thousand_small_folders_take_twenty_lines(image_dir, caplog):
+    caplog.set_level("INFO")
+    fill(image_dir, *(f"{k:03d}/{name}.jpg" for k in range(30) for name in "ab"))
+    fill(image_dir, *(f"e{k:03d}/notes.txt" for k in range(25)))
+    find_images(str(image_dir))
+    for start, more in (
+        ("Looking for", "35 more folders"),
+        ("No files", "5 more folders have no images and are no labels"),
+        ("WARNING: Folder", "10 more folders have less than 20 images"),
+    ):
+        assert sum(line.startswith(start) for line in caplog.messages) == 20
+        assert sum(line.startswith(more) for line in caplog.messages) == 1
 
 
 def test_one_label_is_too_few(image_dir):
@@ -241,7 +301,7 @@ def test_a_label_folder_that_cannot_be_read_is_told(unprivileged):
     (unprivileged / "b").chmod(0o000)
     text = refusal(unprivileged)
     assert text == (
-        f"cannot list {str(unprivileged)!r}: permission denied; every label's folder "
+        f"cannot list '{unprivileged}/b': permission denied; every label's folder "
         "must be readable for the user that runs the job"
     )
 

@@ -303,7 +303,7 @@ def test_a_large_photograph_is_no_bomb():
         (b"", "empty file"),
         (b"no image at all", "not a JPEG, PNG, WEBP, BMP, GIF image"),
         (b"<html>404 Not Found</html>", "not a JPEG, PNG, WEBP, BMP, GIF image"),
-        (bytes(1000), "not a JPEG, PNG, WEBP, BMP, GIF image"),
+        (bytes(1000), "not a JPEG, PNG, WEBP, BMP, GIF image: only zeros, as in a cl"),
         (b"\xff\xd8", "not a JPEG, PNG, WEBP, BMP, GIF image"),
         (b"\xff\xd8\xff\xe0 a text", "cannot be decoded: "),
         (b"%PDF-1.4 \xff\xd8", "not a JPEG, PNG, WEBP, BMP, GIF image"),

@@ -29,7 +29,7 @@ LAYERS = (  # highest first; a module imports only from the lines below its own
     {"bottlenecks/", "head/", "evaluate", "doctor/", "duplicates"},
     {"split", "distortions", "backbones/"},
     {"dataset", "images", "labels"},
-    {"flags", "runtime", "layout", "command_line"},
+    {"flags", "runtime", "layout", "command_line", "image_files/"},
     {"config", "cluster", "storage/", "progress", "quiet", "machine", "child"},
     {"kerberos/"},
     {"errors", "deadline"},
@@ -69,10 +69,12 @@ CLIENTS = {  # third-party package -> the modules that import it
             for name in (
                 *("claim", "follow", "hadoop.libhdfs", "hadoop.native", "hadoop.web"),
                 *("handler", "local", "objects", "objects.backend", "objects.errors"),
-                *("parts", "publish", "reading"),
+                *("parts", "publish", "reading", "tree"),
             )
         ),
         "dataset",
+        "image_files.listing",
+        "image_files.suggestions",
         "doctor.steps_storage",
         "preflight",
         "backbones.saved_model",

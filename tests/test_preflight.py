@@ -84,8 +84,8 @@ def test_a_label_folder_without_read_permission_is_named(unprivileged):
     flags = flags_for(unprivileged / "out", image_dir)
     with pytest.raises(
         DatasetError,
-        match="cannot list '.*/images': permission denied; every label's folder must "
-        "be readable",
+        match="cannot list '.*/images/tulips': permission denied; every label's folder "
+        "must be readable",
     ):
         preflight(config_from_args(flags))
 

@@ -32,6 +32,14 @@ def hdfs(secure_hdfs: Hdfs, tmp_path_factory: pytest.TempPathFactory) -> Hdfs:
     return secure_hdfs
 
 
+LIST = """
+import logging, sys
+from poets.dataset import find_images
+logging.basicConfig()
+print(find_images(sys.argv[1]).folders)
+"""
+
+
 @pytest.fixture
 def retrain(tmp_path):
     """Runs `poets retrain` on HDFS; returns how it ended, having checked the rest."""
@@ -116,11 +124,25 @@ def test_a_label_that_cannot_be_listed(retrain, hdfs):
     )
     assert_refused(
         ended,
-        " as tensorflow@LOCAL: cannot list 'hdfs://default/tensorflow_input_data/",
+        " as tensorflow@LOCAL: cannot list "
+        "'hdfs://default/tensorflow_input_data/closed/daisy'",
         "'tensorflow' may not list '/tensorflow_input_data/closed/daisy'",
         "every label's folder must be readable",
         code=2,
     )
+
+
+def test_folders_that_hadoop_passes_over_need_not_be_readable(hdfs):
+    folder = "/tensorflow_input_data/with_hidden"
+    hdfs.dfs("-mkdir", "-p", f"{folder}/_temporary/0", f"{folder}/.staging")
+    hdfs.dfs("-cp", f"{INPUT}/daisy", f"{INPUT}/tulips", folder)
+    hdfs.dfs("-touchz", f"{folder}/_SUCCESS", f"{folder}/_temporary/0/1.jpg")
+    hdfs.dfs("-chmod", "700", f"{folder}/_temporary", f"{folder}/.staging")
+    url = f"hdfs://default{folder}"
+    ended = run_python(["-c", LIST, url], hdfs.environment("tensorflow"))
+    assert ended.code == 0, ended.err
+    assert ended.out == "('daisy', 'tulips')\n"
+    assert "passed over '.staging', '_SUCCESS', '_temporary': names that" in ended.err
 
 
 def test_a_principal_that_the_kdc_does_not_know(retrain, hdfs):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from poets import progress
-from poets.progress import track
+from poets.progress import MOST_LINES, log_some, track
 from poets.quiet import quiet_stderr
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +80,14 @@ def test_on_a_terminal_there_is_a_bar():
     assert "bottlenecks:" in shown
     assert "/200" in shown
     assert " images/s" in shown
+
+
+@pytest.mark.parametrize("count", [0, 1, MOST_LINES, MOST_LINES + 1, 1000])
+def test_lines_of_a_kind_are_few_and_the_others_are_counted(caplog, count):
+    log_some(logging.getLogger().warning, ["100 %s"] * count, "more images: see x.csv")
+    told = ["100 %s"] * min(count, MOST_LINES)
+    left = count - len(told)
+    assert caplog.messages == told + [f"{left} more images: see x.csv"] * (left > 0)
 
 
 def test_chatter_is_held_back(capfd):

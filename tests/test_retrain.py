@@ -148,6 +148,32 @@ def test_skipped_images_are_listed_with_their_reason(finished):
         assert f"skipped {row['path']}: {row['reason']}" in finished.lines
 
 
+def test_a_job_reads_what_is_an_image_and_lists_what_points_to_one(
+    again, finished, tmp_path
+):
+    images, out = tmp_path / "images", tmp_path / "out"
+    shutil.copytree(finished.image_dir, images)
+    tulip = min((images / "tulips").glob("[0-9]*.jpg"))
+    tulip.rename(tulip.with_suffix(".jfif"))
+    (images / "daisy" / "lfs.jpg").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    )
+    (images / "daisy" / "a.jpg.url").write_text("[InternetShortcut]")
+    (images / "tulips" / "all").symlink_to("..")
+    shutil.copytree(images / "daisy", images / "_temporary" / "0")
+    again(out, images)
+    metrics = json.loads((out / "metrics.json").read_text())
+    rows = table(out / "skipped_images.csv")
+    assert [row["path"] for row in rows] == sorted(
+        [*finished.broken, "daisy/lfs.jpg", "daisy/a.jpg.url"]
+    )
+    assert rows[2]["reason"].startswith("a pointer of Git LFS, not the picture: run")
+    assert metrics["images"]["skipped"] == len(rows)
+    assert metrics["images"]["used"] == finished.metrics["images"]["used"]
+    used = [row["path"] for row in table(out / "split.csv")]
+    assert f"tulips/{tulip.stem}.jfif" in used
+
+
 def test_exports_are_recorded_with_digest_and_size(finished):
     import hashlib
 

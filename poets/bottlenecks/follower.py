@@ -26,7 +26,8 @@ from poets.bottlenecks.shares import P, Patience, Share, Shared
 from poets.bottlenecks.store import list_parts
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
-from poets.errors import ConfigError, PoetsError, StorageError, few_lines
+from poets.errors import ConfigError, PoetsError, StorageError
+from poets.progress import log_some
 
 logger = logging.getLogger(__name__)
 
@@ -254,12 +255,11 @@ class Follower:
             plan, lambda: list_parts(spec.store_url), lambda: self._left(plan_file)
         ) as share:
             unread = [
-                f"{path}: {why}"
+                f"{self._name}: left to the chief: {path}: {why}"
                 for _ in share.rounds()
                 for path, why in self._pool.work_off(spec, share)
             ]
-        for line in few_lines(unread, "more images"):
-            logger.warning("%s: left to the chief: %s", self._name, line)
+        log_some(logger.warning, unread, "more images left to the chief")
         others = ""
         if share.taken_over:
             plural = "s" * (share.taken_over != 1)

@@ -17,8 +17,8 @@ from poets.bottlenecks.engines import Normalization
 from poets.classifier import Classifier, load_classifier
 from poets.classifier.fetch import fetch_image
 from poets.classifier.many import classify_files
-from poets.dataset import IMAGE_SUFFIXES
 from poets.errors import ConfigError, StorageError
+from poets.image_files.listing import ImageFiles
 from poets.images import ImageError
 from poets.storage import ADAPTERS, join, open_storage, reason, scheme_of
 from poets.storage.reading import IN_FLIGHT
@@ -97,64 +97,48 @@ def _normalization(mean: str | None, std: str | None) -> Normalization | None:
 
 
 def _expand(images: Sequence[str], lengths: dict[str, int]) -> list[str]:
-    """Returns the names of all images, and notes the bytes of those not here."""
+    """Returns the names of all images, and notes the bytes of those in storages."""
     names, missing = [], []
     for image in images:
         scheme = scheme_of(image)
         if scheme in WEB or os.path.isfile(image):
             names.append(image)
             continue
-        found: list[str] | None
-        if os.path.isdir(image):
-            found = _in_folder(image)
-        elif scheme and scheme in ADAPTERS:
-            found = _on_storage(image, lengths)
-        else:
-            found = None
+        found = _in_storage(image) if scheme in ADAPTERS else None
         if found is None:
             missing.append(f"no file, folder or http(s) URL {image!r}")
         elif not found:
             missing.append(f"no image below the folder {image!r}")
-        names += found or []
+        else:
+            names += sorted(found)
+            lengths.update(found)
     if missing:
         raise ConfigError("; ".join(missing))
     return names
 
 
-def _in_folder(image: str) -> list[str]:
-    found = []
-    for folder, folders, names in os.walk(image):
-        folders.sort()
-        found += [os.path.join(folder, name) for name in sorted(names) if _is(name)]
-    return found
+def _in_storage(image: str) -> dict[str, int] | None:
+    """Returns name -> bytes of the images at a path or URL, None if nothing is there.
 
-
-def _on_storage(image: str, lengths: dict[str, int]) -> list[str] | None:
-    """Returns the URLs of the images at a URL, None if nothing is there."""
+    Those below a folder are the ones that a job with this `image_dir` would find.
+    """
     filesystem, path = open_storage(image)
     try:
         info = filesystem.get_file_info(path)
-        if info.type == pyarrow.fs.FileType.NotFound:
-            return None
-        if info.type == pyarrow.fs.FileType.File:
-            lengths[image] = info.size or 0
-            return [image]
-        below = pyarrow.fs.FileSelector(path, recursive=True)
-        infos = filesystem.get_file_info(below)
     except OSError as error:
         raise StorageError(f"cannot read {image!r}: {reason(error)}") from error
+    if info.type == pyarrow.fs.FileType.NotFound:
+        return None
+    if info.type == pyarrow.fs.FileType.File:
+        return {image: info.size or 0}
+    files = ImageFiles(image)
     found = {
-        join(image, info.path.removeprefix(path).lstrip("/")): info.size or 0
-        for info in infos
-        if info.type == pyarrow.fs.FileType.File and _is(info.base_name)
+        join(image, entry.path): entry.length
+        for entry in files
+        if entry.kind is pyarrow.fs.FileType.File
     }
-    lengths.update(found)
-    return sorted(found)
-
-
-def _is(name: str) -> bool:
-    """Returns whether a file in a folder has an image's name."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and name[0] != "."
+    files.report()
+    return found
 
 
 def _fetch(names: Sequence[str], folder: str) -> list[str | ImageError]:

@@ -6,6 +6,7 @@ written, renamed and removed. Nothing is left behind, and no folder is made.
 
 import contextlib
 import posixpath
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,9 +15,12 @@ from pyarrow.fs import FileInfo, FileSelector, FileType
 
 from poets.doctor import Checkup, Finding, Step, StepError
 from poets.errors import PoetsError, StorageError
-from poets.storage import folder_of, open_storage, scheme_of
+from poets.image_files import is_listed, passed_over
+from poets.image_files.listing import some
+from poets.storage import folder_of, join, open_storage, scheme_of
 from poets.storage.calls import allowed_s, shorten
 from poets.storage.publish import check_writable
+from poets.storage.tree import walk
 
 SAMPLE_BYTES = 65_536
 """More than a DataNode's packet, less than what takes time."""
@@ -32,12 +36,12 @@ WITHOUT_FOLDERS = ("s3", "gs")
 
 
 def list_inputs(checkup: Checkup) -> Finding:
-    """Lists each input folder.
+    """Lists each input folder, and the folders in it that the job would list.
 
     Raises:
       StepError: if one is not there or cannot be listed.
     """
-    first, *others = [_list(url) for url in checkup.reads]
+    first, *others = [line for url in checkup.reads for line in _list(url)]
     return Finding(first, tuple(others))
 
 
@@ -124,12 +128,12 @@ def _try_writing(url: str) -> StepError | None:
     return None
 
 
-def _list(url: str) -> str:
+def _list(url: str) -> list[str]:
     with _failing(f"cannot list {url!r}"):
         filesystem, path = open_storage(url)
         info = filesystem.get_file_info(path)
         if info.type == FileType.File:
-            return f"{url} is a file of {info.size:,} bytes"
+            return [f"{url} is a file of {info.size:,} bytes"]
         has_folders = scheme_of(url) not in WITHOUT_FOLDERS
         if info.type == FileType.NotFound and has_folders:
             raise StepError(
@@ -143,7 +147,37 @@ def _list(url: str) -> str:
             "put the images there, or name the folder that has them",
         )
     folders = sum(info.type == FileType.Directory for info in infos)
-    return f"{url} holds {folders} folders and {len(infos) - folders} files"
+    lines = [f"{url} holds {folders} folders and {len(infos) - folders} files"]
+    if path.strip("/") and has_folders:  # "/" is a cluster's or a machine's
+        lines += _list_below(url)
+    return lines
+
+
+def _list_below(url: str) -> Iterator[str]:
+    """Lists all that the job would list, for half the time of a step.
+
+    Yields:
+      What is passed over, and whether time was up.
+
+    Raises:
+      StepError: if a folder cannot be listed.
+    """
+
+    def forbidden(path: str, error: OSError) -> None:
+        what = f"cannot list {join(url, path)!r}"
+        raise StepError.of(error, what, _cure(error)) from error
+
+    filesystem, path = open_storage(url)
+    hidden, end = set(), time.monotonic() + allowed_s() / 2
+    with _failing(f"cannot list {url!r}"):
+        for count, entry in enumerate(walk(filesystem, path, is_listed, forbidden)):
+            if name := passed_over(entry.path):
+                hidden.add(name)
+            if time.monotonic() > end:
+                yield f"{count:,} files and folders were listed, the others not"
+                break
+    if hidden:
+        yield f"passed over, as by the job: {some(hidden)}"
 
 
 def _place_of(url: str) -> str:
@@ -168,7 +202,11 @@ def _file_below(
     files = [info for info in infos if info.type == FileType.File and info.size]
     if files or depth == DEEPEST:
         return min(files, key=lambda info: info.size, default=None)
-    folders = [info.path for info in infos if info.type == FileType.Directory]
+    folders = [
+        info.path
+        for info in infos
+        if info.type == FileType.Directory and is_listed(info.base_name)
+    ]
     below = (_file_below(filesystem, path, depth + 1) for path in folders[:WIDEST])
     return next((found for found in below if found), None)
 

@@ -58,8 +58,8 @@ def metrics_of(
       config: the flags.
       backbone: the network.
       answers: of the images that were used.
-      found: images that were listed.
-      duplicates: used images of the same content.
+      found: images that were listed, and files that could be meant as pictures.
+      duplicates: used images whose content another one has.
       exports: what is said of each export, by its file name.
       duration_s: seconds by phase.
       training_steps: steps that were run.

@@ -4,12 +4,14 @@
 
 Event files only grow, and TensorBoard keeps them open: what was added is appended to
 the copy. A file that shrank is copied anew; one that is gone is removed here too, if
-this follower made it.
+this follower made it. A folder that may not be listed, as the `lost+found` of a volume,
+is passed over with one warning.
 """
 
 import contextlib
 import logging
 import posixpath
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pyarrow.fs
 
 from poets.errors import StorageError
 from poets.storage import open_storage, reason
+from poets.storage.tree import Entry, walk
 
 CHUNK_BYTES = 8 << 20
 
@@ -43,6 +46,7 @@ class Follower:
         self._path = path.rstrip("/") or path
         self._names = names
         self._made: set[Path] = set()
+        self._passed_over: set[str] = set()
 
     def update(self) -> int:
         """Copies what is new since the last time; returns how many bytes that were.
@@ -66,21 +70,26 @@ class Follower:
 
     def _list(self) -> dict[str, int]:
         """Returns path below the folder -> size; names that lead out are left out."""
-        everything = pyarrow.fs.FileSelector(
-            self._path, allow_not_found=True, recursive=True
-        )
         sizes = {}
-        for info in self._filesystem.get_file_info(everything):
-            name = info.path.removeprefix(self._path).lstrip("/")
-            if info.type != pyarrow.fs.FileType.File:
+        for name, kind, size, *_ in self._walk():
+            if kind is not pyarrow.fs.FileType.File:
                 continue
             if not fnmatchcase(posixpath.basename(name), self._names):
                 continue
             if not (self.target / name).resolve().is_relative_to(self.target):
                 log.warning("left out %r: its name leads out of the folder", name)
                 continue
-            sizes[name] = info.size
+            sizes[name] = size
         return sizes
+
+    def _walk(self) -> Iterator[Entry]:
+        with contextlib.suppress(FileNotFoundError):  # it is not there yet
+            yield from walk(self._filesystem, self._path, forbidden=self._pass_over)
+
+    def _pass_over(self, folder: str, error: OSError) -> None:
+        if folder not in self._passed_over:
+            self._passed_over.add(folder)
+            log.warning("passed over the folder %r: %s", folder, reason(error))
 
     def _copy(self, name: str, size: int) -> int:
         copy = self.target / name

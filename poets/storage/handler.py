@@ -3,17 +3,19 @@
     pyarrow.fs.PyFileSystem ──> Handler ──> calls.call ──> Backend ──> the client
                                    │          deadline, retries         errors made
                                    │                                    built-ins
-      beyond pyarrow's methods: read_bytes, write_bytes, rename, attributes, list_files
+      beyond pyarrow's methods: read_bytes, write_bytes, rename, attributes, walk,
+      list_files
 
 A backend says how its client makes each request. Here is what all share: what pyarrow
 expects, what may be repeated, how a folder tree is listed in parallel.
 """
 
 import errno
+import itertools
 import os
 import posixpath
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ import pyarrow
 import pyarrow.fs
 from pyarrow.fs import FileInfo, FileSelector, FileType
 
+from poets.errors import NotAuthenticatedError
 from poets.storage.backend import Attributes, Backend, Status
 from poets.storage.calls import allowed_s, call, shorten
 from poets.storage.streams import ReadFile, WriteFile
@@ -104,7 +107,47 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
 
     def list_files(self, folder: str) -> list[Status]:
         """Returns the files below a folder, whose folders are listed side by side."""
-        return [status for status in self._walk(folder) if not status.is_folder]
+        return [status for status in self.walk(folder) if not status.is_folder]
+
+    def walk(
+        self,
+        folder: str,
+        enters: Callable[[str], bool] = lambda path: True,
+        forbidden: Callable[[str, OSError], None] | None = None,
+    ) -> Iterator[Status]:
+        """Yields what is below a folder, whose folders are listed side by side.
+
+        Args:
+          enters: returns whether a folder is listed, by its path.
+          forbidden: is called for each folder below that may not be listed, which is
+            passed over then; None raises.
+        """
+
+        def listing(path: str) -> list[Status]:
+            try:
+                return self._listing(path)
+            except FileNotFoundError:  # deleted since its own folder was listed
+                return []
+            except PermissionError as error:
+                if forbidden is None or isinstance(error, NotAuthenticatedError):
+                    raise
+                forbidden(path, error)
+                return []
+
+        level: Iterable[list[Status]] = [self._listing(folder)]
+        pool = ThreadPoolExecutor(
+            LISTING_THREADS, "listing", initializer=shorten, initargs=(allowed_s(),)
+        )
+        try:
+            while level:
+                deeper = []
+                for status in itertools.chain.from_iterable(level):
+                    yield status
+                    if status.is_folder and enters(status.path):
+                        deeper.append(status.path)
+                level = pool.map(listing, deeper) if deeper else ()
+        finally:  # Ctrl-C does not wait for a server that is silent
+            pool.shutdown(wait=False, cancel_futures=True)
 
     # What pyarrow asks for.
 
@@ -124,7 +167,9 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         """Returns what is in a folder, or below it."""
         folder = selector.base_dir
         try:
-            found = (self._walk if selector.recursive else self._listing)(folder)
+            found = (
+                [*self.walk(folder)] if selector.recursive else self._listing(folder)
+            )
         except FileNotFoundError:
             if selector.allow_not_found:
                 return []
@@ -255,27 +300,6 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
 
     def _listing(self, folder: str) -> list[Status]:
         return self._call(self.backend.listing, folder, what="listing the folder")
-
-    def _walk(self, folder: str) -> list[Status]:
-        """Returns what is below a folder, level by level."""
-        found = level = self._listing(folder)
-        with ThreadPoolExecutor(
-            LISTING_THREADS, "listing", initializer=shorten, initargs=(allowed_s(),)
-        ) as pool:
-            while folders := [status.path for status in level if status.is_folder]:
-                level = [
-                    status
-                    for statuses in pool.map(self._listing_if_there, folders)
-                    for status in statuses
-                ]
-                found = found + level
-        return found
-
-    def _listing_if_there(self, folder: str) -> list[Status]:
-        try:
-            return self._listing(folder)
-        except FileNotFoundError:  # deleted since its own folder was listed
-            return []
 
     def _open_to_read(self, path: str) -> ReadFile:
         return ReadFile(lambda: self.backend.reader(path), self._url(path))

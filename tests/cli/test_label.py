@@ -116,6 +116,28 @@ def test_a_folder_is_labelled_whole_without_hidden_and_other_files(
     assert names == [str(tmp_path / "b.JPG"), str(tmp_path / "sub" / "a.jpeg")]
 
 
+@pytest.mark.parametrize("start", ["", "file://", "far://"])
+def test_a_folder_is_listed_as_the_job_lists_it(label, flower, tmp_path, far, start):
+    """The far storage has no links."""
+    folder, linked = tmp_path / "folder", tmp_path / "linked"
+    for path in (
+        "a.jpg",
+        "sub/b.jfif",
+        "_temporary/c.jpg",
+        "_d.jpg",
+        "../linked/e.jpg",
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(flower, folder / path)
+    if start != "far://":
+        (folder / "z").symlink_to(linked)
+        (folder / "sub" / "all").symlink_to("..")
+    code, out, err = label(f"{start}{folder}", "--csv", "--top", 1)
+    names = [row[0] for row in list(csv.reader(io.StringIO(out)))[1:]]
+    found = ["a.jpg", "sub/b.jfif", "z/e.jpg"][: 2 if start == "far://" else 3]
+    assert (code, names) == (0, [f"{start}{folder}/{path}" for path in found])
+
+
 def test_a_large_folder_goes_through_the_processes_and_agrees(label, finished):
     """63 images are many; each alone is not."""
     _, many, _ = label(finished.image_dir, "--csv", "--top", 1)

@@ -117,6 +117,22 @@ def test_no_right_to_write(doctor, hdfs):
     )
 
 
+def test_a_label_folder_that_cannot_be_listed(doctor, hdfs, environment):
+    folder = "/tensorflow_input_data/seen_by_the_doctor"
+    hdfs.dfs("-mkdir", "-p", f"{folder}/rose/deep", f"{folder}/_temporary")
+    hdfs.dfs("-chmod", "700", f"{folder}/_temporary", f"{folder}/rose/deep")
+    assert_failed(
+        doctor(environment, f"hdfs://default{folder}"),
+        "list",
+        f"cannot list 'hdfs://default{folder}/rose/deep'",
+        f"'tensorflow' may not list '{folder}/rose/deep'",
+    )
+    hdfs.dfs("-chmod", "755", f"{folder}/rose/deep")
+    ended = doctor(environment, "--json", f"hdfs://default{folder}")
+    (listing,) = [s for s in json.loads(ended.out)["steps"] if s["name"] == "list"]
+    assert listing["details"] == ["passed over, as by the job: '_temporary'"]
+
+
 @pytest.fixture
 def options_of(hdfs):
     """Words that take the demo's options to this HDFS and its KDC."""

@@ -82,6 +82,24 @@ def test_a_folder_without_write_permission(doctor, unprivileged):
     assert "what to do   give this user the right, or name another folder" in out
 
 
+def test_folders_are_listed_as_by_the_job(doctor, unprivileged):
+    for name in ("rose", "lost+found", "_temporary", "rose/deep"):
+        (unprivileged / name).mkdir()
+    (unprivileged / "rose" / "1.jpg").write_bytes(b"x")
+    (unprivileged / "lost+found").chmod(0)
+    (unprivileged / "_temporary").chmod(0)
+    code, out, _ = doctor("--json", unprivileged)
+    (listing, _) = json.loads(out)["steps"]
+    assert code == 0
+    assert listing["details"] == [
+        "passed over, as by the job: '_temporary', 'lost+found'"
+    ]
+    (unprivileged / "rose" / "deep").chmod(0)
+    code, out, _ = doctor(unprivileged)
+    assert code == 1
+    assert f"cannot list '{unprivileged}/rose/deep': permission denied\n" in out
+
+
 def test_json(doctor, tmp_path):
     code, out, err = doctor("--json", "--timeout_s=4", tmp_path)
     found = json.loads(out)

@@ -94,6 +94,24 @@ def test_a_file_in_the_way_is_told(source, tmp_path):
         follower.update()
 
 
+def test_a_forbidden_folder_is_passed_over_with_one_warning(unprivileged, caplog):
+    """As lost+found is, where the folder is the root of a volume."""
+    source = unprivileged / "volume"
+    (source / "lost+found").mkdir(parents=True)
+    (source / "lost+found").chmod(0)
+    (source / "events").write_bytes(b"first")
+    follower = Follower(str(source), str(unprivileged / "copy"))
+    assert [follower.update(), follower.update()] == [5, 0]
+    assert tree(follower.target) == {"events": b"first"}
+    assert caplog.messages == ["passed over the folder 'lost+found': permission denied"]
+
+
+def test_a_link_to_a_folder_above_is_not_followed(follower, source):
+    (source / "train" / "all").symlink_to("..")
+    assert follower.update() == 5
+    assert tree(follower.target) == {"train/events.1": b"first"}
+
+
 def test_an_unknown_storage_is_told_at_once(tmp_path):
     with pytest.raises(UnknownSchemeError, match="the scheme is 'ftp'"):
         Follower("ftp://host/logs", str(tmp_path))

@@ -191,3 +191,12 @@ def test_a_folder_that_cannot_be_staged_is_told(far, tmp_path, files):
     (tmp_path / "copy").mkdir()
     with pytest.raises(StorageError, match="cannot read '.*/05': permission denied"):
         stage_folder(far.url(tmp_path / "files"), str(tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("name", ["/x", "../x", "a/../../x"])
+def test_a_key_that_leads_out_of_the_copy_is_refused(s3, tmp_path, name):
+    bucket = s3.make_bucket()
+    s3.client().put_object(Bucket=bucket, Key=f"files/{name}", Body=b"x")
+    with pytest.raises(StorageError, match=r"it holds a file named '.*x'; rename it"):
+        stage_folder(f"s3://{bucket}/files", str(tmp_path / "copy"))
+    assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow
@@ -230,10 +230,17 @@ class ObjectHandler(Handler):
             for status in self._listing(folder)
         }
 
-    def _walk(self, folder: str, depth: int = 1 << 30) -> list[Status]:
-        if depth == 0:
-            return self._listing(folder)
-        return self._call(self.backend.tree, folder, depth, what="listing the folder")
+    def walk(
+        self,
+        folder: str,
+        enters: Callable[[str], bool] = lambda path: True,
+        forbidden: Callable[[str, OSError], None] | None = None,
+    ) -> Iterator[Status]:
+        """Yields all objects below a folder, and what their keys make folders.
+
+        Rights are given by the beginning of keys: no folder is left out.
+        """
+        yield from self._call(self.backend.tree, folder, 1, what="listing the folder")
 
 
 class _ObjectReader:
