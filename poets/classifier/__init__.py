@@ -25,7 +25,7 @@ import pyarrow.fs
 
 from poets.errors import ModelError
 from poets.images import ImageError, decode, resize
-from poets.labels import labels_beside, names_in, read_labels, run_beside
+from poets.labels import digest_of, labels_of, names_in, read_labels, run_beside
 from poets.storage import exists, is_local, join, kind_of, open_storage, read_url
 from poets.storage.reading import stage_folder
 
@@ -102,11 +102,10 @@ def load_classifier(model: str, labels: str | None = None) -> Classifier:
             )
         model = join(model, graphs[0])
     run = run_beside(model)
-    is_of_run = run.exported(model)
-    names = given or (run.labels if is_of_run else labels_beside(model))
+    names = labels_of(model, run) if given is None else given
     fast = posixpath.splitext(model)[0] + ".tflite"
     if model != fast and run.digests and exists(fast):
-        if is_of_run and run.exported(fast):
+        if run.made_model and digest_of(fast) in run.digests:
             model = fast
         else:
             logger.warning("%s is not of the same run as %s: not used", fast, model)
