@@ -10,6 +10,7 @@ is guessed: with several files to choose from, the user is asked.
 
 import hashlib
 import json
+import logging
 import posixpath
 import re
 from collections.abc import Iterable
@@ -19,6 +20,8 @@ import pyarrow.fs
 
 from poets.errors import ModelError, StorageError
 from poets.storage import exists, folder_of, join, open_storage, read_url, reason
+
+logger = logging.getLogger(__name__)
 
 METRICS = "metrics.json"
 
@@ -30,23 +33,24 @@ class Run:
     Attributes:
       digests: SHA-256 of the files that it exported, in hexadecimal.
       labels: L labels, in the order of the outputs.
+      made_model: whether the model in question is one of its exports.
     """
 
     digests: frozenset[str] = frozenset()
     labels: tuple[str, ...] = ()
+    made_model: bool = False
 
-    def exported(self, url: str) -> bool:
-        """Returns whether a file is one of its exports."""
-        return bool(self.digests) and (
-            hashlib.sha256(read_url(url)).hexdigest() in self.digests
-        )
+
+def digest_of(url: str) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(read_url(url)).hexdigest()
 
 
 def run_beside(model: str) -> Run:
     """Returns the run whose metrics.json lies beside a model; an empty one if none.
 
     Raises:
-      StorageError: if the file cannot be read.
+      StorageError: if a file cannot be read.
     """
     url = join(folder_of(model), METRICS)
     if not exists(url):
@@ -57,17 +61,19 @@ def run_beside(model: str) -> Run:
         digests = frozenset(str(export["sha256"]) for export in exports)
         labels = tuple(str(row["label"]) for row in metrics["labels"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Run()  # as run of another program
-    return Run(digests, labels)
+        return Run()  # another program's metrics
+    return Run(digests, labels, made_model=digest_of(model) in digests)
 
 
-def labels_beside(model: str) -> tuple[str, ...]:
-    """Returns the lines of a model's labels file.
+def labels_of(model: str, run: Run) -> tuple[str, ...]:
+    """Returns the labels of a model, by the run beside it or from a text file there.
 
     Raises:
-      ModelError: if none or several files may be it, or it is no text.
-      StorageError: if the folder cannot be listed, or the file not be read.
+      ModelError: if none or several files may have them, or the one is no text.
+      StorageError: if the folder cannot be listed, or the file cannot be read.
     """
+    if run.made_model:
+        return run.labels
     found = labels_files(names_in(folder_of(model)), model)
     if not found:
         raise ModelError(
@@ -78,6 +84,12 @@ def labels_beside(model: str) -> tuple[str, ...]:
         raise ModelError(
             f"cannot tell which labels {model!r} has: found no {METRICS} of its run, "
             f"and {', '.join(map(repr, found))} beside it; give one by --labels"
+        )
+    if run.digests:
+        logger.warning(
+            "%s is not of the run that the %s beside it describes: its labels are "
+            "taken from %s; give --labels if they are not its own",
+            *(model, METRICS, found[0]),
         )
     return read_labels(join(folder_of(model), found[0]))
 

@@ -46,13 +46,23 @@ def check_exports(folder, input_name, inputs):
         assert export["checked_images"] > 0
         assert export["max_score_difference"] < 1e-3
     graph_def = v1.GraphDef.FromString((folder / "retrained_graph.pb").read_bytes())
-    fed = {n.name for n in graph_def.node if n.op.startswith("Placeholder")}
-    assert fed == {"DecodeJpeg/contents", input_name}
+    names = {node.name for node in graph_def.node}
+    assert {"DecodeJpeg/contents", "DecodeJpeg", input_name} <= names
     with tf.Graph().as_default(), v1.Session() as session:
         v1.import_graph_def(graph_def, name="")
         scores = session.run("final_result:0", {f"{input_name}:0": inputs})
     assert scores.shape == (len(inputs), len(retraining.FOLDERS))
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+
+
+def check_names_of_the_hub_generation(folder):
+    graph_def = v1.GraphDef.FromString((folder / "retrained_graph.pb").read_bytes())
+    names = {node.name for node in graph_def.node}
+    assert "input/BottleneckInputPlaceholder" in names
+    assert {
+        f"final_retrain_ops/{name}"
+        for name in ("weights/final_weights", "biases/final_biases", "Wx_plus_b/add")
+    } <= names
 
 
 @pytest.mark.parametrize(
@@ -81,6 +91,8 @@ def test_a_saved_model_of_keras(images, tmp_path):
     flags = {"architecture": None, "tfhub_module": str(folder)}
     retraining.retrain(out, images, **flags)
     check_exports(out, "input", np.zeros((2, 96, 96, 3)))
+    check_exports(out, "Placeholder", np.zeros((2, 96, 96, 3)))
+    check_names_of_the_hub_generation(out)
     assert load_classifier(str(out / "saved_model" / "1")).labels == (
         "daisy",
         "red roses",

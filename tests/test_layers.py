@@ -88,6 +88,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "cli.logs",
         "fine_tuning.files",
         "head.summaries",
+        "labels",
         "report.listing",
         "sweep.results",
     },

@@ -28,7 +28,8 @@ from poets.bottlenecks.engines import Normalization
 from poets.errors import ConfigError, ModelError
 from poets.images import ImageError, decode, resize
 from poets.labels import (
-    labels_beside,
+    digest_of,
+    labels_of,
     names_in,
     parse_labels,
     read_labels,
@@ -150,11 +151,10 @@ def load_classifier(
     if model.endswith(LITERT_SUFFIXES):
         return _staged(model, lambda path: _litert(path, model, given, normalization))
     run = run_beside(model)
-    is_of_run = run.exported(model)
-    names = given or (run.labels if is_of_run else labels_beside(model))
+    names = labels_of(model, run) if given is None else given
     fast = posixpath.splitext(model)[0] + ".tflite"
     if run.digests and exists(fast):
-        if is_of_run and run.exported(fast):
+        if run.made_model and digest_of(fast) in run.digests:
             return _staged(fast, lambda path: LiteRTClassifier(path, names, fast))
         logger.warning("%s is not of the same run as %s: not used", fast, model)
     return _tensorflow().FrozenGraphClassifier(read_url(model), model, names)
@@ -190,8 +190,7 @@ def _litert(
     """Returns the classifier in the local copy of a `.tflite`."""
     names = given or _labels_inside(path, model)
     if not names:
-        run = run_beside(model)
-        names = run.labels if run.exported(model) else labels_beside(model)
+        names = labels_of(model, run_beside(model))
     return LiteRTClassifier(path, names, model, normalization)
 
 

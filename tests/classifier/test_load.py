@@ -87,42 +87,45 @@ def test_a_tflite_that_is_not_of_the_graphs_run_is_not_used(results, damage, cap
     assert warned is damage.startswith("another")
 
 
-@pytest.mark.parametrize(
-    "name", ["retrained_labels.txt", "output_labels.txt", "retrained_graph.txt"]
-)
-def test_labels_are_found_beside_the_graph(results, name):
+@pytest.mark.parametrize("model", ["retrained_graph.pb", "retrained_graph.tflite"])
+@pytest.mark.parametrize("spoilt", ["other", "absent", "binary"])
+def test_labels_are_those_of_the_run_that_made_the_model(results, model, spoilt):
+    """Whatever the files are called that lie there."""
     labels = results / "retrained_labels.txt"
-    labels.rename(results / name)
-    graph = str(results / "retrained_graph.pb")
-    assert load_classifier(graph).labels[1] == "red roses"
+    if spoilt == "other":
+        labels.write_text("one\ntwo\nthree\n")
+    elif spoilt == "absent":
+        labels.unlink()
+    else:
+        labels.write_bytes(b"\xff\xd8\xff")
+    assert load_classifier(str(results / model)).labels[1] == "red roses"
 
 
 def test_labels_may_lie_anywhere(results, tmp_path):
-    (results / "retrained_labels.txt").rename(tmp_path / "mine.txt")
-    graph = str(results / "retrained_graph.pb")
-    with pytest.raises(
-        ModelError, match="no labels file beside .* give one by --labels"
-    ):
-        load_classifier(graph)
-    found = load_classifier(graph, str(tmp_path / "mine.txt"))
-    assert found.labels[0] == "daisy"
+    (tmp_path / "mine.txt").write_text("a\nb\nc\n")
+    for name in ("retrained_graph.pb", "retrained_graph.tflite", "saved_model/1"):
+        found = load_classifier(str(results / name), str(tmp_path / "mine.txt"))
+        assert found.labels == ("a", "b", "c")
 
 
-@pytest.mark.parametrize("model", ["retrained_graph.pb", "retrained_graph.tflite"])
-def test_labels_of_another_run_are_refused(results, model):
-    labels = results / "retrained_labels.txt"
-    labels.write_text("one\ntwo\n")
+@pytest.mark.parametrize(
+    "model", ["retrained_graph.pb", "retrained_graph.tflite", "saved_model/1"]
+)
+def test_labels_of_another_run_are_refused(results, tmp_path, model):
+    (tmp_path / "mine.txt").write_text("one\ntwo\n")
     with pytest.raises(
         ModelError,
         match="has 3 outputs, and its labels file 2 labels; give the labels file",
     ):
-        load_classifier(str(results / model), str(labels))
+        load_classifier(str(results / model), str(tmp_path / "mine.txt"))
 
 
-def test_labels_that_are_no_text_are_refused(results):
-    (results / "retrained_labels.txt").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(ModelError, match=r"labels.txt' is no UTF-8 text"):
+def test_the_labels_file_of_a_model_without_its_run_must_fit(results):
+    (results / "metrics.json").unlink()
+    (results / "retrained_labels.txt").write_text("one\ntwo\n")
+    with pytest.raises(ModelError, match="has 3 outputs, and its labels file 2 labels"):
         load_classifier(str(results / "retrained_graph.pb"))
+    assert load_classifier(str(results / "retrained_graph.tflite")).labels[0] == "daisy"
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path):
