@@ -123,7 +123,7 @@ def test_an_expired_cache_is_told(kinit, tmp_path, wait_until):
     kinit(tmp_path / "cc", "alice@LOCAL", "-l", "2s")
     login = Login(None, None, f"FILE:{tmp_path / 'cc'}")
     end = get_tgt(login, 30).endtime
-    wait_until(lambda: time.time() >= end)
+    wait_until(lambda: time.time() >= end + 2)  # by the KDC's clock, in whole seconds
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end))
     for text in (
         told(get_tgt, login, 30),
@@ -345,13 +345,13 @@ def test_a_ticket_that_ended_before_it_began_is_a_matter_of_the_clock(
     assert re.search("Ticket expired at .*, before it began at .*; set this mach", text)
 
 
-HERE = "KCM cache is kept by a daemon (sssd-kcm), and none answers here"
+NO_DAEMON = "a KCM cache is kept by a daemon (sssd-kcm), and none answers here"
 
 
 @pytest.mark.parametrize(
     ("cache", "found", "todo"),
     [
-        ("KCM:", "No KCM server found", HERE),
+        ("KCM:", "No KCM server found", NO_DAEMON),
         ("KEYRING:session:none", "not found", "a KEYRING cache is in the kernel's"),
         ("DIR:{}/none", "No credentials cache found", "a DIR cache is a folder, in"),
         ("MEMORY:none", "No credentials cache found", "a MEMORY cache ends with"),
@@ -371,7 +371,7 @@ def test_a_cache_of_another_kind_is_told_with_its_own_cure(
     text = told(get_tgt, Login(None, None, name), 30)
     assert text.startswith(f"no ticket for the owner of {name!r}: ")
     assert found in text
-    assert f"; {todo}" in text or f"; a {todo}" in text
+    assert f"; {todo}" in text
     assert text.endswith(
         "name a cache that is a file (KRB5CCNAME=FILE:/path), or give a principal and "
         "its keytab (--kerberos_principal, --kerberos_keytab)"
@@ -388,26 +388,26 @@ def test_a_default_cache_whose_daemon_is_gone_is_named(kdc, tmp_path, environmen
     environment.setenv("KRB5_CONFIG", str(path))
     environment.delenv("KRB5CCNAME")
     text = told(get_tgt, Login(None, None, None), 30)
-    assert text.startswith("no ticket for the owner of 'KCM:': Connection refused; a ")
-    assert HERE in text
+    assert text.startswith("no ticket for the owner of 'KCM:': Connection refused; ")
+    assert NO_DAEMON in text
 
 
 @pytest.mark.parametrize(
     ("line", "found", "todo"),
     [
         (
-            "includedir {}/none.d/",
-            "includedir '{}/none.d/' cannot be read: no such file or directory",
+            "includedir TMP/none.d/",
+            "includedir 'TMP/none.d/' cannot be read: no such file or directory",
             "make that folder, mount it here too, or remove the line",
         ),
         (
-            "includedir {}/krb5.conf",
-            "includedir '{}/krb5.conf' cannot be read: not a directory",
+            "includedir TMP/krb5.conf",
+            "includedir 'TMP/krb5.conf' cannot be read: not a directory",
             "make that folder, mount it here too, or remove the line",
         ),
         (
-            "include {}/none",
-            "include '{}/none' cannot be read: no such file or directory",
+            "include TMP/none",
+            "include 'TMP/none' cannot be read: no such file or directory",
             "make that file, mount it here too, or remove the line",
         ),
         (
@@ -421,9 +421,9 @@ def test_a_default_cache_whose_daemon_is_gone_is_named(kdc, tmp_path, environmen
             "correct",
         ),
         ("two words = x", "'two words = x' is not 'name = value'", "correct"),
-        ("}}", "'}}' closes nothing", "remove it"),
+        ("}", "'}' closes nothing", "remove it"),
         ("[realms", "'[realms' has no ']'", "write it as [name]"),
-        ("x = {{\n[y]", "'[y]' stands inside 'x'", "close that by }}"),
+        ("x = {\n[y]", "'[y]' stands inside 'x'", "close that by }"),
     ],
 )
 @pytest.mark.parametrize("nested", [False, True])
@@ -435,13 +435,13 @@ def test_a_line_that_the_library_refuses_is_named(
         faulty = tmp_path / "more.d" / "more"
         faulty.parent.mkdir()
         path.write_text(f"includedir {faulty.parent}\n{kdc.krb5_conf.read_text()}")
-    text = f"# of the site\n[libdefaults]\n{line.format(tmp_path)}\n"
+    text = f"# of the site\n[libdefaults]\n{line}\n".replace("TMP", str(tmp_path))
     faulty.write_text(text)
     environment.setenv("KRB5_CONFIG", str(path))
-    number = text.count("\n")
+    expected = f"{str(faulty)!r}, line {text.count(chr(10))}: {found}; {todo}"
+    expected = expected.replace("TMP", str(tmp_path))
     for ask in (lambda: told(get_tgt, tensorflow, 30), lambda: told(check_conf)):
-        expected = f"{str(faulty)!r}, line {number}: {found.format(tmp_path)}; {todo}"
-        assert expected.format() in ask()
+        assert expected in ask()
 
 
 def test_a_principal_without_a_key_is_told_before_the_kdc_is_asked(kdc, keytab):
