@@ -81,6 +81,16 @@ def assert_refused(ended: Ended, *texts: str, code: int = 1) -> None:
     assert "; " in told, "no cure"
 
 
+def test_a_folder_of_krb5_conf_that_is_absent(retrain, hdfs, tmp_path):
+    path = tmp_path / "krb5.conf"
+    path.write_text(f"includedir /no/krb5.conf.d/\n{hdfs.krb5_conf.read_text()}")
+    ended = retrain(hdfs.environment("tensorflow") | {"KRB5_CONFIG": str(path)})
+    assert_refused(
+        ended,
+        f"{str(path)!r}, line 1: includedir '/no/krb5.conf.d/' cannot be read: no such",
+    )
+
+
 def test_no_right_to_write_is_told_of_all_folders(retrain, hdfs):
     ended = retrain(hdfs.environment("alice"))
     assert_refused(

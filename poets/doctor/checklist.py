@@ -4,6 +4,7 @@ A step that cannot apply to a scheme is not in its list; one that need not apply
 (no keytab, no Kerberos) says so itself.
 """
 
+import os
 from collections.abc import Iterable
 
 from poets.doctor import Checkup, Step
@@ -27,6 +28,7 @@ from poets.doctor.steps_kerberos import (
 )
 from poets.doctor.steps_objects import CREDENTIALS, ENDPOINT
 from poets.doctor.steps_storage import LIST, READ, WRITE
+from poets.kerberos.tokens import TOKEN_FILE
 from poets.storage import scheme_of
 
 _USE = (LIST, READ, WRITE)
@@ -54,6 +56,7 @@ def checklist(checkup: Checkup) -> tuple[Step, ...]:
     steps = CHECKLISTS.get(checkup.scheme, _USE)
     unused = {LIST.name, READ.name} if not checkup.reads else set()
     unused |= {WRITE.name} if not checkup.writes else set()
+    unused |= {TOKEN.name} if not os.environ.get(TOKEN_FILE) else set()
     return tuple(step for step in steps if step.name not in unused)
 
 

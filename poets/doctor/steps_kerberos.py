@@ -50,13 +50,13 @@ def find_token(checkup: Checkup) -> Finding:
       ConfigError: if the file of tokens cannot be read.
       NotAuthenticatedError: if the token has expired.
     """
-    path, token = os.environ.get(TOKEN_FILE), token_of(checkup)
+    path, token = os.environ.get(TOKEN_FILE, ""), token_of(checkup)
     if token is None:
-        login = current_login() if path else None
-        why = why_no_token(checkup)
+        login = current_login()
         if login is not None and login.principal:
-            why = f"{TOKEN_FILE} is set, but the principal {login.principal} is given"
-        return Finding(why or f"{TOKEN_FILE} is not set", applies=False)
+            given = f"{TOKEN_FILE} is set, but the principal {login.principal} is given"
+            return Finding(given, applies=False)
+        return Finding(why_no_token(checkup), applies=False)
     details = [f"from {path}", f"issued at {_clock(token.issued_s)}, {token.kind}"]
     if token.real_user and token.real_user != token.owner:
         details.append(f"got by {token.real_user} for {token.owner}")
@@ -65,10 +65,10 @@ def find_token(checkup: Checkup) -> Finding:
         if token.renewer
         else "nobody may renew it: it ends a day after its issue, as a rule"
     )
-    others = [held.service for held in read_tokens(str(path)) if held != token]
+    others = [held.service for held in read_tokens(path) if held != token]
     if others:
         details.append(f"other tokens there: for {', '.join(others)}")
-    if mode := mode_open_to_others(str(path)):
+    if mode := mode_open_to_others(path):
         details.append(f"others may read it (mode {mode:04o}): chmod 600 {path}")
     return Finding(
         f"of {token.owner} for {token.service}, until {_clock(token.ends_s)} at most",

@@ -10,7 +10,7 @@ import functools
 import os
 import time
 from ctypes import POINTER, Structure, byref, c_char_p, c_int32, c_uint32, c_void_p
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from poets.errors import ConfigError
@@ -42,7 +42,7 @@ class Ticket:
     kvno: int
     starttime: float
     endtime: float
-    left_s: float
+    left_s: float = field(compare=False)  # one ticket, looked at twice
     renew_till: float
 
 

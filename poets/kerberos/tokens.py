@@ -89,8 +89,8 @@ def _tokens(data: bytes) -> list[Token]:
     """Returns the tokens; ValueError says what is wrong, and shows no content."""
     if len(data) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_BYTES} bytes")
-    if not data:
-        raise ValueError("it is empty")
+    if len(data) < 5:
+        raise ValueError(f"it has {len(data)} bytes")
     if data[:4] != b"HDTS":
         raise ValueError("it does not begin with 'HDTS'")
     readers: dict[bytes, Callable[[_Reader], list[Token]]] = {
@@ -98,7 +98,7 @@ def _tokens(data: bytes) -> list[Token]:
         b"\1": _from_protobuf,
     }
     if (version := data[4:5]) not in readers:
-        raise ValueError(f"its format is number {version.hex() or 'missing'}, not 0, 1")
+        raise ValueError(f"its format is number {version[0]}, not 0 or 1")
     return readers[version](_Reader(data[5:]))
 
 

@@ -92,6 +92,43 @@ def test_a_clock_that_is_wrong(doctor, hdfs, environment, tmp_path, require, shi
     )
 
 
+def test_a_clock_that_is_a_day_behind(doctor, environment, require):
+    require("faketime", shutil.which("faketime"))
+    ended = doctor(
+        environment | {"FAKETIME_DONT_FAKE_MONOTONIC": "1"},
+        prefix=["faketime", "-f", "-25h"],
+    )
+    assert_failed(
+        ended, "ticket", " here, and ", " at the KDC", "set this machine's clo"
+    )
+
+
+def test_a_folder_of_krb5_conf_that_is_absent(doctor, hdfs, environment, tmp_path):
+    path = tmp_path / "krb5.conf"
+    path.write_text(f"includedir /no/krb5.conf.d/\n{hdfs.krb5_conf.read_text()}")
+    ended = doctor(environment | {"KRB5_CONFIG": str(path)})
+    assert_failed(
+        ended,
+        "krb5.conf",
+        f"{str(path)!r}, line 1: includedir '/no/krb5.conf.d/' cannot be read: no such",
+        "make that folder",
+    )
+
+
+def test_a_cache_whose_daemon_is_not_here(doctor, hdfs, tmp_path):
+    path = tmp_path / "krb5.conf"
+    added = f"[libdefaults]\ndefault_ccache_name = KCM:\nkcm_socket = {tmp_path}/none"
+    path.write_text(hdfs.krb5_conf.read_text().replace("[libdefaults]", added))
+    conf = {"POETS_HADOOP_CONF": str(hdfs.conf_dir), "KRB5_CONFIG": str(path)}
+    ended = doctor(conf)
+    assert_failed(
+        ended,
+        "ticket",
+        "no ticket for the owner of 'KCM:': No KCM server found",
+        "a KCM cache is kept by a daemon (sssd-kcm)",
+    )
+
+
 def test_a_kdc_that_is_down(doctor, hdfs, environment):
     hdfs.kdc.stop()
     try:

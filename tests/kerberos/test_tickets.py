@@ -16,7 +16,7 @@ from poets.errors import ConfigError, KerberosError
 from poets.kerberos import session
 from poets.kerberos.keytab import KeytabError, read_keytab
 from poets.kerberos.krb5_conf import krb5_conf_text
-from poets.kerberos.libkrb5 import get_service_ticket, get_tgt
+from poets.kerberos.libkrb5 import check_conf, get_service_ticket, get_tgt
 from poets.kerberos.login import Login
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +123,7 @@ def test_an_expired_cache_is_told(kinit, tmp_path, wait_until):
     kinit(tmp_path / "cc", "alice@LOCAL", "-l", "2s")
     login = Login(None, None, f"FILE:{tmp_path / 'cc'}")
     end = get_tgt(login, 30).endtime
-    wait_until(lambda: time.time() >= end)
+    wait_until(lambda: time.time() >= end + 2)  # by the KDC's clock, in whole seconds
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end))
     for text in (
         told(get_tgt, login, 30),
@@ -247,36 +247,197 @@ def test_a_broken_configuration_is_told(tensorflow, tmp_path, environment):
     )
 
 
-@pytest.mark.parametrize("shift", ["+1h", "-1h"])
-def test_a_clock_that_is_off_is_told(shift, kdc, keytab, tmp_path, require):
+@pytest.fixture
+def asked_at(require):
+    """Asks for a ticket by a clock that is off; returns the last line it printed."""
     require("faketime", shutil.which("faketime"))
+    code = (
+        "import sys\n"
+        "from poets.kerberos.libkrb5 import get_tgt\n"
+        "from poets.kerberos.login import Login\n"
+        "from poets.errors import KerberosError\n"
+        "try:\n"
+        "    print(get_tgt(Login(*[word or None for word in sys.argv[1:]]), 30))\n"
+        "except KerberosError as error:\n"
+        "    print(error)\n"
+    )
+
+    def ask(shift: str, *words: object) -> str:
+        done = subprocess.run(
+            ["faketime", "-f", shift, sys.executable, "-c", code, *map(str, words)],
+            cwd=ROOT,
+            env={**os.environ, "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return ask
+
+
+@pytest.mark.parametrize("shift", ["+1h", "-1h"])
+def test_a_clock_that_is_off_is_told(
+    shift, kdc, keytab, tmp_path, environment, asked_at
+):
     path = tmp_path / "krb5.conf"  # MIT would allow for the difference by itself
     path.write_text(
         kdc.krb5_conf.read_text().replace(
             "[libdefaults]", "[libdefaults]\n  kdc_timesync = 0"
         )
     )
-    code = (
-        "import sys\n"
-        "from poets.kerberos.libkrb5 import get_tgt\n"
-        "from poets.kerberos.login import Login\n"
-        "print(get_tgt(Login('tensorflow@LOCAL', sys.argv[1], None), 30))\n"
+    environment.setenv("KRB5_CONFIG", str(path))
+    assert asked_at(shift, "tensorflow@LOCAL", keytab, "") == (
+        "no ticket for 'tensorflow@LOCAL': Clock skew too great in KDC reply; set this "
+        f"machine's clock: {kdc.address} of realm LOCAL has another time"
     )
-    done = subprocess.run(
-        ["faketime", "-f", shift, sys.executable, "-c", code, keytab],
-        cwd=ROOT,
-        env={**os.environ, "KRB5_CONFIG": str(path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
+
+
+@pytest.mark.parametrize("shift", ["-25h", "-400d"])
+def test_a_clock_that_is_a_day_behind_is_told_with_both_times(
+    shift, kdc, keytab, asked_at
+):
+    assert re.fullmatch(
+        r"no ticket for 'tensorflow@LOCAL': it is [-0-9]+ [:0-9]+ here, and "
+        r"[-0-9]+ [:0-9]+ at the KDC; set this machine's clock: "
+        rf"{kdc.address} of realm LOCAL has another time",
+        asked_at(shift, "tensorflow@LOCAL", keytab, ""),
     )
-    assert done.stdout == ""
-    assert re.search(
-        r"KerberosError: no ticket for 'tensorflow@LOCAL': Clock skew too great in KDC "
-        rf"reply; set this machine's clock: {kdc.address} of realm LOCAL has another "
-        "time$",
-        done.stderr.strip(),
+
+
+@pytest.mark.parametrize("shift", ["-23h", "+25h"])
+def test_a_clock_that_the_library_allows_for_is_no_fault(shift, keytab, asked_at):
+    assert asked_at(shift, "tensorflow@LOCAL", keytab, "").startswith("Ticket(")
+
+
+@pytest.mark.parametrize(
+    ("shift", "found"),
+    [
+        (
+            "-25h",
+            r"Ticket not valid before .*, now it is .*; set this machine's clock: ",
+        ),
+        (
+            "+25h",
+            r"Ticket expired at .*, now it is .*; run kinit again, .* set this mac",
+        ),
+    ],
+)
+def test_a_clock_that_does_not_fit_the_cache_is_told(
+    shift, found, kinit, tmp_path, asked_at
+):
+    kinit(tmp_path / "cc", "alice@LOCAL")
+    assert re.search(f": {found}", asked_at(shift, "", "", f"FILE:{tmp_path}/cc"))
+
+
+def test_a_ticket_that_ended_before_it_began_is_a_matter_of_the_clock(
+    keytab, tmp_path, asked_at
+):
+    cache = f"FILE:{tmp_path}/cc"
+    words = ["faketime", "-f", "-25h", "kinit", "-k", "-t", keytab, "-c", cache]
+    subprocess.run([*words, "alice@LOCAL"], check=True, timeout=60)
+    text = asked_at("-25h", "", "", cache)
+    assert re.search("Ticket expired at .*, before it began at .*; set this mach", text)
+
+
+NO_DAEMON = "a KCM cache is kept by a daemon (sssd-kcm), and none answers here"
+
+
+@pytest.mark.parametrize(
+    ("cache", "found", "todo"),
+    [
+        ("KCM:", "No KCM server found", NO_DAEMON),
+        ("KEYRING:session:none", "not found", "a KEYRING cache is in the kernel's"),
+        ("DIR:{}/none", "No credentials cache found", "a DIR cache is a folder, in"),
+        ("MEMORY:none", "No credentials cache found", "a MEMORY cache ends with"),
+        ("API:", "Unknown credential cache type", "this library has no caches of that"),
+        ("FILE:{}", "Bad format in credentials cache", "it is not a ticket cache: "),
+    ],
+)
+def test_a_cache_of_another_kind_is_told_with_its_own_cure(
+    cache, found, todo, kdc, tmp_path, environment
+):
+    path = tmp_path / "krb5.conf"
+    text = kdc.krb5_conf.read_text()
+    socket_of = f"[libdefaults]\n  kcm_socket = {tmp_path}/none"
+    path.write_text(text.replace("[libdefaults]", socket_of))
+    environment.setenv("KRB5_CONFIG", str(path))
+    name = cache.format(tmp_path)
+    text = told(get_tgt, Login(None, None, name), 30)
+    assert text.startswith(f"no ticket for the owner of {name!r}: ")
+    assert found in text
+    assert f"; {todo}" in text
+    assert text.endswith(
+        "name a cache that is a file (KRB5CCNAME=FILE:/path), or give a principal and "
+        "its keytab (--kerberos_principal, --kerberos_keytab)"
     )
+
+
+def test_a_default_cache_whose_daemon_is_gone_is_named(kdc, tmp_path, environment):
+    gone = tmp_path / "kcm"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(gone))
+    added = f"[libdefaults]\n  default_ccache_name = KCM:\n  kcm_socket = {gone}"
+    path = tmp_path / "krb5.conf"
+    path.write_text(kdc.krb5_conf.read_text().replace("[libdefaults]", added))
+    environment.setenv("KRB5_CONFIG", str(path))
+    environment.delenv("KRB5CCNAME")
+    text = told(get_tgt, Login(None, None, None), 30)
+    assert text.startswith("no ticket for the owner of 'KCM:': Connection refused; ")
+    assert NO_DAEMON in text
+
+
+@pytest.mark.parametrize(
+    ("line", "found", "todo"),
+    [
+        (
+            "includedir TMP/none.d/",
+            "includedir 'TMP/none.d/' cannot be read: no such file or directory",
+            "make that folder, mount it here too, or remove the line",
+        ),
+        (
+            "includedir TMP/krb5.conf",
+            "includedir 'TMP/krb5.conf' cannot be read: not a directory",
+            "make that folder, mount it here too, or remove the line",
+        ),
+        (
+            "include TMP/none",
+            "include 'TMP/none' cannot be read: no such file or directory",
+            "make that file, mount it here too, or remove the line",
+        ),
+        (
+            "include",
+            "include '' cannot be read: no such file or directory",
+            "make that file, mount it here too, or remove the line",
+        ),
+        (
+            "default_realm LOCAL",
+            "'default_realm LOCAL' is not 'name = value'",
+            "correct",
+        ),
+        ("two words = x", "'two words = x' is not 'name = value'", "correct"),
+        ("}", "'}' closes nothing", "remove it"),
+        ("[realms", "'[realms' has no ']'", "write it as [name]"),
+        ("x = {\n[y]", "'[y]' stands inside 'x'", "close that by }"),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_line_that_the_library_refuses_is_named(
+    line, found, todo, nested, kdc, tmp_path, environment, tensorflow
+):
+    path = faulty = tmp_path / "krb5.conf"
+    if nested:
+        faulty = tmp_path / "more.d" / "more"
+        faulty.parent.mkdir()
+        path.write_text(f"includedir {faulty.parent}\n{kdc.krb5_conf.read_text()}")
+    text = f"# of the site\n[libdefaults]\n{line}\n".replace("TMP", str(tmp_path))
+    faulty.write_text(text)
+    environment.setenv("KRB5_CONFIG", str(path))
+    expected = f"{str(faulty)!r}, line {text.count(chr(10))}: {found}; {todo}"
+    expected = expected.replace("TMP", str(tmp_path))
+    for ask in (lambda: told(get_tgt, tensorflow, 30), lambda: told(check_conf)):
+        assert expected in ask()
 
 
 def test_a_principal_without_a_key_is_told_before_the_kdc_is_asked(kdc, keytab):
