@@ -19,7 +19,7 @@ from poets.classifier.many import classify_files
 from poets.dataset import IMAGE_SUFFIXES
 from poets.errors import ConfigError, StorageError
 from poets.images import ImageError
-from poets.storage import ADAPTERS, join, open_storage, reason, scheme_of
+from poets.storage import join, open_storage, reason, scheme_of
 from poets.storage.reading import IN_FLIGHT
 
 WEB = ("http", "https")
@@ -80,7 +80,7 @@ def _expand(images: Sequence[str], lengths: dict[str, int]) -> list[str]:
         found: list[str] | None
         if os.path.isdir(image):
             found = _in_folder(image)
-        elif scheme and scheme in ADAPTERS:
+        elif scheme:
             found = _on_storage(image, lengths)
         else:
             found = None

@@ -9,7 +9,7 @@ from poets.storage.calls import allowed_s
 from poets.storage.hadoop.client_conf import kerberos_is_on
 from poets.storage.hadoop.conf import load_conf
 
-HDFS = ("hdfs", "viewfs", "hdfs+libhdfs")
+HDFS = ("hdfs", "viewfs")
 WEBHDFS = ("webhdfs", "swebhdfs")
 
 

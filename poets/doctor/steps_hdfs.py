@@ -27,7 +27,7 @@ from poets.storage.hadoop.conf import load_conf
 from poets.storage.hadoop.url import DEFAULT_RPC_PORT, locate
 
 GSSAPI = "libgssapi_krb5.so.2"
-CLIENTS = {"webhdfs": "hdfs", "swebhdfs": "hdfs", "hdfs+libhdfs": "pyarrow"}
+CLIENTS = {"webhdfs": "hdfs", "swebhdfs": "hdfs"}
 """Scheme -> distribution; hdfs-native for the others."""
 
 WEB_PORTS = {"webhdfs": 9870, "swebhdfs": 9871}

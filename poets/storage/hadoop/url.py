@@ -44,7 +44,7 @@ def locate(url: str, conf: HadoopConf, user: str) -> Location:
     """Returns what a URL means.
 
     Args:
-      url: "<scheme>://...", of a scheme that ends in hdfs or viewfs.
+      url: "<scheme>://...", of a scheme that ends in hdfs, or viewfs.
       user: whose folder a URL without a path means.
 
     Raises:
