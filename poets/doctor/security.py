@@ -1,6 +1,7 @@
 """Whether a storage asks who we are, and who that is."""
 
 import contextlib
+import os
 
 from poets.errors import PoetsError
 from poets.kerberos.libkrb5 import get_tgt
@@ -8,6 +9,7 @@ from poets.kerberos.login import Login, current_login
 from poets.storage.calls import allowed_s
 from poets.storage.hadoop.client_conf import kerberos_is_on
 from poets.storage.hadoop.conf import load_conf
+from poets.storage.hadoop.user import PROXY_USER, User
 
 HDFS = ("hdfs", "viewfs")
 WEBHDFS = ("webhdfs", "swebhdfs")
@@ -45,5 +47,6 @@ def principal_of(scheme: str) -> str:
     with contextlib.suppress(PoetsError, OSError):
         if is_secure(scheme):
             login = current_login() or Login(None, None, None)
-            return login.principal or get_tgt(login, allowed_s()).principal
+            principal = login.principal or get_tgt(login, allowed_s()).principal
+            return str(User(principal, os.environ.get(PROXY_USER, "")))
     return ""

@@ -1,6 +1,5 @@
 """Hadoop's configuration, from folders and over HTTP, and what URLs mean by it."""
 
-import getpass
 import re
 import subprocess
 from pathlib import Path
@@ -17,6 +16,7 @@ from poets.storage.hadoop.client_conf import (
 )
 from poets.storage.hadoop.conf import HadoopConf, load_conf
 from poets.storage.hadoop.url import Location, locate
+from poets.storage.hadoop.user import system_user
 
 VARIABLES = (
     *("POETS_HADOOP_CONF", "HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI"),
@@ -210,7 +210,7 @@ def test_variables_are_replaced(conf_of, monkeypatch):
     assert conf["f"] == "8021"
     assert conf["g"] == "xy"
     assert conf["h"] == "${nothing} c"
-    assert conf["i"] == getpass.getuser()
+    assert conf["i"] == system_user()
     assert conf["j"] == "$c $ {c} ${}"
 
 

@@ -6,10 +6,12 @@ import pytest
 
 from poets.errors import NotAuthenticatedError
 from poets.storage.hadoop.errors import Situation, is_closed_at_once, translated
+from poets.storage.hadoop.user import User
 
 URL = "hdfs://there:8020/graph"
 STACK = r"\n\tat org.apache.hadoop.hdfs.server.namenode.FSDirectory(FSDirectory.java:7)"
-SITUATION = Situation("me@LOCAL", "there:8020", True, "privacy", ("core-site.xml",))
+ME = User("me@LOCAL")
+SITUATION = Situation(ME, "there:8020", True, "privacy", ("core-site.xml",))
 
 
 class PanicException(BaseException):

@@ -57,9 +57,14 @@ def client_conf(
     }
 
 
-def kerberos_is_on(conf: Mapping[str, str]) -> bool:
-    """Returns whether the client authenticates."""
-    return conf.get(AUTHENTICATION, "simple").lower() != "simple"
+def kerberos_is_on(conf: Mapping[str, str], with_login: bool = False) -> bool:
+    """Returns whether the client authenticates.
+
+    Args:
+      with_login: whether Kerberos is asked for, where the configuration is silent.
+    """
+    default = "kerberos" if with_login else "simple"
+    return conf.get(AUTHENTICATION, default).lower() != "simple"
 
 
 def replication(conf: HadoopConf) -> int | None:

@@ -12,7 +12,6 @@ ${env.NAME} and ${env.NAME:-default} are replaced, 20 deep; <xi:include> is foll
 The clients' own parsers do less.
 """
 
-import getpass
 import logging
 import os
 import re
@@ -25,6 +24,7 @@ import requests
 
 from poets.errors import StorageError
 from poets.storage.calls import allowed_s, call
+from poets.storage.hadoop.user import system_user
 
 CONF_VARIABLE = "POETS_HADOOP_CONF"
 URI_VARIABLES = ("HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI")
@@ -101,7 +101,7 @@ class HadoopConf(Mapping[str, str]):
                 return match["default"]
             return value
         if name == "user.name":
-            return getpass.getuser()
+            return system_user() or None
         name = RENAMED.get(name, name)
         return self._raw[name][0] if name in self._raw else None
 

@@ -7,7 +7,6 @@ library would give it connections to DataNodes that its parent keeps for further
 """
 
 import errno
-import getpass
 import os
 import posixpath
 import time
@@ -17,11 +16,12 @@ from contextlib import contextmanager, suppress
 import hdfs_native
 import pyarrow.fs
 
-from poets.errors import KerberosError, NotAuthenticatedError
+from poets.errors import ConfigError, KerberosError, NotAuthenticatedError
 from poets.kerberos.libkrb5 import get_tgt
 from poets.kerberos.login import Login, current_login
 from poets.storage.backend import Backend, Status
 from poets.storage.hadoop.client_conf import (
+    AUTHENTICATION,
     client_conf,
     kerberos_is_on,
     modes,
@@ -30,11 +30,12 @@ from poets.storage.hadoop.client_conf import (
 from poets.storage.hadoop.conf import HadoopConf, load_conf
 from poets.storage.hadoop.errors import (
     Situation,
-    closed_advice,
+    closed_text,
     is_closed_at_once,
     translated,
 )
 from poets.storage.hadoop.url import Location, locate
+from poets.storage.hadoop.user import PROXY_USER, USER, User, current_user
 from poets.storage.handler import file_system
 
 CLOSED_AT_ONCE = 3  # so often in a row and never otherwise: that is an answer
@@ -60,22 +61,27 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
     Raises:
       StorageError: if the configuration lacks what the URL needs.
+      ConfigError: if a name is needed and there is none, or somebody is acted for
+        without Kerberos.
       NotAuthenticatedError: if the keytab or the principal cannot be used.
     """
     conf, login = load_conf(), current_login()
-    location = locate(url, conf, user=_user(login).partition("@")[0].partition("/")[0])
-    key = (location.root, id(conf), login)  # a configuration is kept for good
+    with_kerberos = kerberos_is_on(conf, with_login=login is not None)
+    user = current_user(login, with_kerberos)
+    if user.acts_for and not with_kerberos:  # the client would act for itself
+        raise ConfigError(
+            f"cannot act for {user.acts_for!r} ({PROXY_USER}): hdfs:// does that with "
+            f"Kerberos alone, and {AUTHENTICATION} is not 'kerberos'; give the "
+            "cluster's configuration by --hadoop_conf, or, if it believes any name, "
+            f"set {USER}={user.acts_for} and unset {PROXY_USER}"
+        )
+    location = locate(url, conf, user.home)
+    key = (location.root, id(conf), user, login)  # a configuration is kept for good
     if key not in _backends:
         for other in [other for other in _backends if other[-1] != login]:
             _backends.pop(other, None)  # its connections end with their last user
-        _backends.setdefault(key, HdfsBackend(location, conf, login))
+        _backends.setdefault(key, HdfsBackend(location, conf, user, login))
     return file_system(_backends[key]), location.path
-
-
-def _user(login: Login | None) -> str:
-    if login is not None and (owner := login.owner()):
-        return owner
-    return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
 
 
 class HdfsBackend(Backend):
@@ -84,7 +90,7 @@ class HdfsBackend(Backend):
     type_name = "hdfs"
 
     def __init__(
-        self, location: Location, conf: HadoopConf, login: Login | None
+        self, location: Location, conf: HadoopConf, user: User, login: Login | None
     ) -> None:
         self.root = location.root
         self._login, self._made_by = login, os.getpid()
@@ -92,7 +98,7 @@ class HdfsBackend(Backend):
         self._replication = replication(conf)
         self._file_mode, self._folder_mode = modes(conf)
         self._situation = Situation(
-            who=_user(login),
+            who=user,
             authority=" or ".join(location.name_nodes) or location.root,
             kerberos=kerberos_is_on(self._conf),
             protection=self._conf.get("dfs.data.transfer.protection"),
@@ -252,10 +258,7 @@ class HdfsBackend(Backend):
         self._closed_at_once += 1
         if self._closed_at_once < CLOSED_AT_ONCE and self._situation.kerberos:
             return translated(error, url, self._situation, of_data)
-        text = (
-            f"{self._situation.authority} closes each connection at once; "
-            f"{closed_advice(self._situation)}"
-        )
+        text = closed_text(error, self._situation)
         return NotAuthenticatedError(errno.EACCES, text, url)
 
     def _explained(self, error: OSError, url: str) -> OSError:

@@ -7,12 +7,12 @@
     webhdfs://default/p        the NameNode of fs.defaultFS; also webhdfs:///p
 
 Kerberos is used where the configuration or the login says so, else the name of the
-user. HttpFS renames without options: there a file is replaced in two steps.
+user; either may act for another (`doas`). HttpFS renames without options: there a file
+is replaced in two steps.
 """
 
 import contextlib
 import errno
-import getpass
 import os
 import posixpath
 import re
@@ -30,6 +30,7 @@ from poets.storage.hadoop.conf import HadoopConf, load_conf
 from poets.storage.hadoop.errors import Situation
 from poets.storage.hadoop.old_rename import bring_back, refuse_target
 from poets.storage.hadoop.url import locate, names
+from poets.storage.hadoop.user import current_user
 from poets.storage.hadoop.web_client import Client
 from poets.storage.handler import file_system
 from poets.storage.streams import Reader, Writer
@@ -59,12 +60,12 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     Raises:
       StorageError: if the URL or the configuration does not name a web interface, or
         the file of POETS_CA_FILE or REQUESTS_CA_BUNDLE is missing.
+      ConfigError: if a name is needed and there is none.
       NotAuthenticatedError: if the keytab or the principal cannot be used.
     """
     conf, login = load_conf(), current_login()
-    named = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
-    who = (login and login.owner()) or named
-    user = re.split("[/@]", who)[0]
+    with_kerberos = login is not None or kerberos_is_on(conf)
+    user = current_user(login, with_kerberos)
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
     if authority and not _HOST.fullmatch(authority):
@@ -72,14 +73,13 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
         raise StorageError(
             f"cannot open a URL: {host!r} is no host; give {scheme}://host:port/path"
         )
-    location = locate(url, conf, user)
+    location = locate(url, conf, user.home)
     is_default = authority in ("", "default")
     if is_default:
         authority = location.root.partition("://")[2]
     addresses = _addresses(scheme.lower(), authority, is_default, conf, url)
     if is_default and len(addresses) == 1:  # its port is the one for RPC
         authority = addresses[0].partition("://")[2]
-    with_kerberos = login is not None or kerberos_is_on(conf)
     ca_variable = next(filter(os.environ.get, CA_VARIABLES), None)
     ca_file = os.environ[ca_variable] if ca_variable else None
     if ca_file and not os.path.exists(ca_file):
@@ -87,18 +87,18 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
             f"cannot open {url!r}: there is no file {ca_file!r}; correct {ca_variable}"
         )
     root = f"{scheme.lower()}://{authority}"
-    key = (root, id(conf), login, who, ca_file)  # a configuration is kept for good
+    key = (root, id(conf), login, user, ca_file)  # a configuration is kept for good
     if key not in _backends:
         for other in [other for other in _backends if other[2] != login]:
             _backends.pop(other, None)  # its connections end with their last user
         situation = Situation(
-            who=who,
+            who=user,
             authority=" or ".join(addresses),
             kerberos=with_kerberos,
             protection=conf.get("dfs.data.transfer.protection"),
             sources=conf.sources,
         )
-        client = Client(addresses, None if with_kerberos else user, ca_file, situation)
+        client = Client(addresses, ca_file, situation)
         _backends.setdefault(key, WebHdfs(root, client, conf))
     return file_system(_backends[key]), location.path
 
