@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,15 @@ def test_names_that_the_terminal_cannot_show_are_no_error(tmp_path):
     assert done.returncode in (1, 2)
     assert b"Traceback" not in done.stderr
     assert done.stderr.startswith(b"poets results: ")
+
+
+def test_no_folder_for_temporary_files_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    options = tmp_path / "options.json"
+    options.write_text('{"service": {"job_url": "/job.zip", "job_name": "job"}}')
+    assert exit_code("dcos", "run", str(options)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "poets dcos: No usable temporary directory found in ['/proc/none']; name one "
+        "by TMPDIR"
+    )

@@ -5,10 +5,12 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from poets.errors import ConfigError
 from poets.kerberos.login import close, current_login
 
 ROOT = Path(__file__).parents[2]
@@ -189,3 +191,13 @@ def test_many_begin_at_once(temporary):
     for process in processes:
         process.communicate(timeout=60)
     assert list(temporary.iterdir()) == []
+
+
+def test_no_place_for_it_is_told(environment, tmp_path):
+    environment.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ConfigError) as caught:
+        current_login()
+    assert str(caught.value) == (
+        "no place for Kerberos tickets: no such file or directory; name a folder that "
+        "this user may write by TMPDIR"
+    )
