@@ -62,8 +62,6 @@ def _reads(bench: Bench, cluster: SecureHdfs, small: Path) -> Iterator[Row]:
         "webhdfs": f"webhdfs://{web}{INPUT}/small",
         "local": str(small),
     }
-    if os.environ.get("ARROW_LIBHDFS_DIR"):  # no wheel and no jar holds it
-        backends["libhdfs"] = f"hdfs+libhdfs://default{INPUT}/small"
     for name, url in backends.items():
         for in_flight in IN_FLIGHT:
             found = _read(bench, url, in_flight)

@@ -194,6 +194,8 @@ def log_to_stderr() -> None:
     root = logging.getLogger()
     if not root.handlers:
         logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=logging.INFO)
+    # It warns where there is no home folder, and works all the same.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def set_verbosity(name: str) -> None:

@@ -40,7 +40,6 @@ ADAPTERS = (  # modules that stand for each other: none knows another
         "poets.storage.local",
         "poets.storage.hadoop.native",
         "poets.storage.hadoop.web",
-        "poets.storage.hadoop.libhdfs",
         "poets.storage.objects",
     },
     {
@@ -67,7 +66,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         *(
             f"storage.{name}"
             for name in (
-                *("claim", "follow", "hadoop.libhdfs", "hadoop.native", "hadoop.web"),
+                *("claim", "follow", "hadoop.native", "hadoop.web"),
                 *("handler", "local", "objects", "objects.backend", "objects.errors"),
                 *("parts", "publish", "reading", "tree"),
             )

@@ -19,6 +19,7 @@ from poets.command_line import Parser
 from poets.errors import PoetsError
 from poets.kerberos import login
 
+NO_TEMPORARY_FOLDER = "No usable temporary directory found"
 VERBS = ("retrain", "sweep", "label", "results", "logs", "dcos", "kubernetes", "doctor")
 
 
@@ -64,6 +65,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     except PoetsError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
+    except FileNotFoundError as error:  # a read-only container, and Python's own text
+        if NO_TEMPORARY_FOLDER not in str(error):
+            raise
+        print(
+            f"poets {args.verb}: {error.strerror}; name one by TMPDIR", file=sys.stderr
+        )
+        return 2
     except BrokenPipeError:  # `poets logs ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -20,7 +20,7 @@ from poets.classifier.many import classify_files
 from poets.errors import ConfigError, StorageError
 from poets.image_files.listing import ImageFiles
 from poets.images import ImageError
-from poets.storage import ADAPTERS, join, open_storage, reason, scheme_of
+from poets.storage import join, open_storage, reason, scheme_of
 from poets.storage.reading import IN_FLIGHT
 
 WEB = ("http", "https")
@@ -104,7 +104,7 @@ def _expand(images: Sequence[str], lengths: dict[str, int]) -> list[str]:
         if scheme in WEB or os.path.isfile(image):
             names.append(image)
             continue
-        found = _in_storage(image) if scheme in ADAPTERS else None
+        found = _in_storage(image)
         if found is None:
             missing.append(f"no file, folder or http(s) URL {image!r}")
         elif not found:

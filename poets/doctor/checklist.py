@@ -42,7 +42,6 @@ _OBJECTS = (CREDENTIALS, ENDPOINT, *_USE)
 CHECKLISTS: dict[str, tuple[Step, ...]] = {
     "hdfs": _HDFS,
     "viewfs": _HDFS,
-    "hdfs+libhdfs": _HDFS,
     "webhdfs": _HDFS,
     "swebhdfs": _HDFS,
     "s3": _OBJECTS,

@@ -1,6 +1,7 @@
 """Whether a storage asks who we are, and who that is."""
 
 import contextlib
+import os
 
 from poets.doctor import Checkup
 from poets.errors import PoetsError
@@ -11,9 +12,10 @@ from poets.storage.calls import allowed_s
 from poets.storage.hadoop.client_conf import kerberos_is_on
 from poets.storage.hadoop.conf import load_conf
 from poets.storage.hadoop.tokens import rpc_token, web_token, why_none
+from poets.storage.hadoop.user import PROXY_USER, User
 from poets.storage.hadoop.web_url import web_addresses
 
-HDFS = ("hdfs", "viewfs", "hdfs+libhdfs")
+HDFS = ("hdfs", "viewfs")
 WEBHDFS = ("webhdfs", "swebhdfs")
 
 
@@ -73,8 +75,9 @@ def principal_of(checkup: Checkup) -> str:
     """Returns who we are on a storage; "" if that is not known."""
     with contextlib.suppress(PoetsError, OSError):
         if token := token_of(checkup):
-            return token.owner
+            return str(User(token.owner, os.environ.get(PROXY_USER, "")))
         if is_secure(checkup):
             login = current_login() or Login(None, None, None)
-            return login.principal or get_tgt(login, allowed_s()).principal
+            principal = login.principal or get_tgt(login, allowed_s()).principal
+            return str(User(principal, os.environ.get(PROXY_USER, "")))
     return ""

@@ -25,9 +25,10 @@ from poets.storage.calls import allowed_s
 from poets.storage.hadoop.client_conf import AUTHENTICATION as AUTHENTICATION_KEY
 from poets.storage.hadoop.conf import load_conf
 from poets.storage.hadoop.url import DEFAULT_RPC_PORT, locate
+from poets.storage.hadoop.user import current_user
 
 GSSAPI = "libgssapi_krb5.so.2"
-CLIENTS = {"webhdfs": "hdfs", "swebhdfs": "hdfs", "hdfs+libhdfs": "pyarrow"}
+CLIENTS = {"webhdfs": "hdfs", "swebhdfs": "hdfs"}
 """Scheme -> distribution; hdfs-native for the others."""
 
 WEB_PORTS = {"webhdfs": 9870, "swebhdfs": 9871}
@@ -97,6 +98,7 @@ def check_authentication(checkup: Checkup) -> Finding:
 
     Raises:
       StepError: if there is a principal, and nobody would ask for it.
+      ConfigError: if a name is needed and there is none.
     """
     conf = load_conf()
     found = conf.get(AUTHENTICATION_KEY, "")
@@ -106,7 +108,8 @@ def check_authentication(checkup: Checkup) -> Finding:
         return Finding("kerberos")
     login = current_login()
     if login is None or not login.principal:
-        return Finding("simple: the cluster believes any name")
+        user = current_user(login, with_kerberos=False)
+        return Finding(f"simple: the cluster believes any name, here {user}")
     where = (
         f"is {found!r} in {conf.source_of(AUTHENTICATION_KEY)}"
         if found

@@ -18,6 +18,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from poets.errors import ConfigError
+
 VARIABLE = "POETS_KERBEROS_DIR"
 PREFIX = "poets-kerberos-"
 
@@ -33,14 +35,25 @@ class PrivateFolder:
     """
 
     def __init__(self) -> None:
-        """Takes the parent's folder, else makes one and tells children of it."""
+        """Takes the parent's folder, else makes one and tells children of it.
+
+        Raises:
+          ConfigError: if there is no place for it.
+        """
         given = os.environ.get(VARIABLE)
         self._maker = 0
         if given and _is_private(given):
             self.path = given
             return
-        _remove_abandoned()
-        made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))  # mode 0700
+        try:
+            _remove_abandoned()
+            made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))  # mode 0700
+        except OSError as error:
+            found = (error.strerror or str(error)).lower()
+            raise ConfigError(
+                f"no place for Kerberos tickets: {found}; name a folder that this user "
+                "may write by TMPDIR"
+            ) from error
         self._maker = os.getpid()
         # A child that is started does not inherit it. systemd-tmpfiles heeds it, too.
         self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)

@@ -39,9 +39,7 @@ class Credentials(Protocol):
     def cache(self) -> str | None: ...
 
 
-def get_tgt(
-    login: Credentials, timeout_s: float, store_in: str | None = None
-) -> Ticket:
+def get_tgt(login: Credentials, timeout_s: float) -> Ticket:
     """Gets the ticket that all others are got with.
 
     With a keytab from the KDC, otherwise from the ticket cache, where it must not have
@@ -50,7 +48,6 @@ def get_tgt(
     Args:
       login: who asks.
       timeout_s: how long to wait at most.
-      store_in: a cache that is emptied and takes the new ticket, as "FILE:/path".
 
     Raises:
       KerberosError: if there is none; says why, and what to do.
@@ -60,8 +57,7 @@ def get_tgt(
 
     def ask(session: Session) -> Ticket:
         if login.principal and login.keytab:
-            cache = session.cache(store_in) if store_in else session.new_cache()
-            return session.log_in(login.principal, login.keytab, cache)
+            return session.log_in(login.principal, login.keytab, session.new_cache())
         return session.cached_tgt(login.cache, login.principal)
 
     return _ask(login, ask, "no ticket for", timeout_s)

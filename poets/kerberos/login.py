@@ -17,14 +17,13 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from poets.errors import KerberosError, PoetsError
+from poets.errors import KerberosError
 from poets.kerberos.folder import VARIABLE, PrivateFolder
 from poets.kerberos.keytab import mode_open_to_others
-from poets.kerberos.libkrb5 import Ticket, get_tgt
+from poets.kerberos.libkrb5 import get_tgt
 from poets.kerberos.settings import CACHE, CONFIG, KEYTAB, VARIABLES, read_settings
 
-REFRESH_TIMEOUT_S = 60.0
-LONGEST_PAUSE_S = 3600.0
+OWNER_TIMEOUT_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -51,69 +50,8 @@ class Login:
         if self.principal:
             return self.principal
         with contextlib.suppress(KerberosError):
-            return get_tgt(self, REFRESH_TIMEOUT_S).principal
+            return get_tgt(self, OWNER_TIMEOUT_S).principal
         return None
-
-    def refresh_cache(self, timeout_s: float = REFRESH_TIMEOUT_S) -> Ticket:
-        """Puts a new ticket into the cache, for the JVM, which gets none itself.
-
-        The cache is replaced as a whole; no reader finds it empty. Without a keytab
-        it stays as it is.
-
-        Returns:
-          The ticket that the cache has now.
-
-        Raises:
-          KerberosError: if there is none; says why, and what to do.
-        """
-        if not self.keytab or not self.cache:
-            return get_tgt(self, timeout_s)
-        path = self.cache.removeprefix("FILE:")
-        if not os.path.isdir(os.path.dirname(path)):
-            raise KerberosError(
-                f"no place for tickets of {self.principal!r}: the folder of {path!r} "
-                "is gone; start again, and keep others from cleaning it away"
-            )
-        part = f"{path}.{threading.get_ident()}"
-        try:
-            ticket = get_tgt(self, timeout_s, store_in=f"FILE:{part}")
-            os.replace(part, path)
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(part)
-        return ticket
-
-    def keep_fresh(self) -> None:
-        """Refreshes the cache now, and from a thread before its ticket ends.
-
-        For the JVM alone. The thread ends with `close` or with the process; while
-        there is no new ticket it warns once and tries on. More calls change nothing.
-
-        Raises:
-          KerberosError: if there is no ticket now.
-        """
-        ticket = self.refresh_cache()
-        with _state.lock:
-            if not self.keytab or self.cache in _state.refreshed:
-                return
-            _state.refreshed.add(self.cache)
-        threading.Thread(
-            target=self._refresh,
-            args=(ticket, _state.closed),
-            name=f"tickets of {self.principal}",
-            daemon=True,
-        ).start()
-
-    def _refresh(self, ticket: Ticket, closed: threading.Event) -> None:
-        failures = 0
-        while not closed.wait(_pause_s(ticket, failures)):
-            try:
-                ticket = self.refresh_cache()
-                failures = 0
-            except (PoetsError, OSError) as error:  # a keytab is being replaced, too
-                failures += 1
-                if failures == 1 and not closed.is_set():
-                    _log.warning("the ticket is not renewed: %s", error)
 
 
 def current_login() -> Login | None:
@@ -142,7 +80,6 @@ def close() -> None:
     `current_login` begins anew.
     """
     with _state.lock:
-        _state.closed.set()
         if _state.folder is not None:
             for name in (CACHE, CONFIG):
                 if _state.folder.holds(os.environ.get(name)):
@@ -166,8 +103,6 @@ class _State:
         self.seen: list[str | None] | None = None
         self.login: Login | None = None
         self.folder: PrivateFolder | None = None
-        self.refreshed: set[str | None] = set()
-        self.closed = threading.Event()
 
     def private_folder(self) -> PrivateFolder:
         if self.folder is None:
@@ -233,10 +168,3 @@ def _warn_of_mode(keytab: str) -> None:
             keytab,
             mode,
         )
-
-
-def _pause_s(ticket: Ticket, failures: int) -> float:
-    """Returns when to refresh: a quarter of what is left, soon after a failure."""
-    if failures:
-        return min(2.0 ** min(failures, 6), 60.0)
-    return min(max(ticket.left_s / 4, 1.0), LONGEST_PAUSE_S)

@@ -28,7 +28,6 @@ ADAPTERS = {  # scheme -> (module, what installs it)
     "viewfs": ("poets.storage.hadoop.native", "python -m pip install hdfs-native"),
     "webhdfs": ("poets.storage.hadoop.web", "python -m pip install 'poets[webhdfs]'"),
     "swebhdfs": ("poets.storage.hadoop.web", "python -m pip install 'poets[webhdfs]'"),
-    "hdfs+libhdfs": ("poets.storage.hadoop.libhdfs", None),
     "s3": ("poets.storage.objects", None),
     "gs": ("poets.storage.objects", None),
 }
@@ -50,9 +49,10 @@ def open_storage(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     scheme = scheme_of(url)
     if scheme not in ADAPTERS:
         known = ", ".join(sorted(f"{name}://" for name in ADAPTERS if name))
+        plain = scheme.partition("+")[0] or scheme  # hdfs+libhdfs, hdfs+jvm
+        use = f"{plain}:// instead" if plain in ADAPTERS else f"a local path or {known}"
         raise UnknownSchemeError(
-            f"no storage for {url!r}: the scheme is {scheme!r}; "
-            f"use a local path or {known}"
+            f"no storage for {url!r}: the scheme is {scheme!r}; use {use}"
         )
     module, install = ADAPTERS[scheme]
     try:

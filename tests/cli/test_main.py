@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,15 @@ def test_values_are_taken_as_they_are_typed(capsys):
     assert args.images == ["--top-level.jpg"]
     args = build_parser().parse_args(["retrain", "--learning-rate", "-0.5"])
     assert (args.learning_rate, args.problems) == ("-0.5", [])
+
+
+def test_no_folder_for_temporary_files_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    options = tmp_path / "options.json"
+    options.write_text('{"service": {"job_url": "/job.zip", "job_name": "job"}}')
+    assert exit_code("dcos", "run", str(options)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "poets dcos: No usable temporary directory found in ['/proc/none']; name one "
+        "by TMPDIR"
+    )

@@ -353,6 +353,25 @@ def test_the_port_of_the_web_interface(doctor, hdfs, environment):
     assert_failed(ended, "NameNode", "port 8020 as a rule; 9870 is the web's")
 
 
+def test_a_user_whom_it_may_not_act_for(doctor, environment):
+    ended = doctor(environment | {"HADOOP_PROXY_USER": "bob"})
+    assert_failed(
+        ended,
+        "NameNode",
+        "NameNode, on hdfs://default as tensorflow@LOCAL acting for bob\n",
+        "does not let 'tensorflow@LOCAL' act for 'bob' (HADOOP_PROXY_USER)\n",
+        "hadoop.proxyuser.tensorflow.hosts",
+    )
+
+
+def test_a_user_whom_it_may_act_for(doctor, environment):
+    ended = doctor(
+        environment | {"HADOOP_PROXY_USER": "alice"}, f"hdfs://default{INPUT}"
+    )
+    assert ended.code == 0, ended.out
+    assert "it answers tensorflow@LOCAL acting for alice\n" in ended.out
+
+
 def test_a_server_of_the_configuration_that_says_nothing(doctor, hdfs, silent_port):
     uri = f"http://127.0.0.1:{silent_port}"
     login = hdfs.kdc.environment("tensorflow")

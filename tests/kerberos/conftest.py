@@ -57,9 +57,9 @@ def environment(
 def kinit(kdc: LocalKdc, keytab: Path) -> Callable[..., None]:
     """Puts a ticket of a principal into a cache, as `kinit(cache, principal, ...)`."""
 
-    def run(cache: Path, principal: str, *options: str) -> None:
+    def run(cache: Path | str, principal: str, *options: str) -> None:
         subprocess.run(
-            ["kinit", "-k", "-t", keytab, "-c", f"FILE:{cache}", *options, principal],
+            ["kinit", "-k", "-t", keytab, "-c", cache, *options, principal],
             env={"KRB5_CONFIG": str(kdc.krb5_conf), "PATH": "/usr/bin:/bin"},
             check=True,
             timeout=300,

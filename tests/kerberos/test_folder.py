@@ -5,18 +5,23 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from poets.errors import ConfigError
 from poets.kerberos.login import close, current_login
 
 ROOT = Path(__file__).parents[2]
 LOG_IN = (
     "import os, subprocess, sys\n"
     "from poets.kerberos.login import close, current_login\n"
+    "def fill(login):  # as GSSAPI does\n"
+    "    subprocess.run(['kinit', '-k', '-t', login.keytab, '-c', login.cache,\n"
+    "                    login.principal], check=True, timeout=30)\n"
     "login = current_login()\n"
-    "login.refresh_cache()\n"
+    "fill(login)\n"
     "folder = os.environ['POETS_KERBEROS_DIR']\n"
     "assert os.path.exists(login.cache.removeprefix('FILE:'))\n"
     "print(folder, flush=True)\n"
@@ -79,7 +84,7 @@ def test_a_child_uses_it_and_leaves_it(temporary):
         "    assert out.split()[0] == folder, out\n"
         "    assert out.split()[1] != login.cache\n"
         "    assert os.path.exists(login.cache.removeprefix('FILE:'))\n"
-        "    assert login.refresh_cache().principal == 'tensorflow@LOCAL'\n"
+        "    fill(login)\n"
     )
     assert run(code)[1] == 0
     assert list(temporary.iterdir()) == []
@@ -104,13 +109,13 @@ def test_a_forked_child_has_a_cache_of_its_own_and_leaves_the_folder(temporary):
         "child = os.fork()\n"
         "if not child:\n"
         "    forked = current_login()\n"
-        "    forked.refresh_cache()\n"
+        "    fill(forked)\n"
         "    own = forked.cache != login.cache and str(os.getpid()) in forked.cache\n"
         "    close()\n"
         "    os._exit(0 if own else 1)\n"
         "code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
         "assert os.path.exists(folder)\n"
-        "login.refresh_cache()\n"
+        "fill(login)\n"
         "sys.exit(code)\n"
     )
     assert run(code)[1] == 0
@@ -186,3 +191,13 @@ def test_many_begin_at_once(temporary):
     for process in processes:
         process.communicate(timeout=300)
     assert list(temporary.iterdir()) == []
+
+
+def test_no_place_for_it_is_told(environment, tmp_path):
+    environment.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ConfigError) as caught:
+        current_login()
+    assert str(caught.value) == (
+        "no place for Kerberos tickets: no such file or directory; name a folder that "
+        "this user may write by TMPDIR"
+    )

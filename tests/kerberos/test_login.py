@@ -7,7 +7,6 @@ import re
 import stat
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def test_nobody_logs_in_unasked(environment):
     assert "POETS_KERBEROS_DIR" not in os.environ
 
 
-def test_a_keytab_has_a_private_cache(logged_in, keytab):
+def test_a_keytab_has_a_private_cache(logged_in, keytab, kinit):
     login = the_login()
     folder = Path(os.environ["POETS_KERBEROS_DIR"])
     assert login == Login("tensorflow@LOCAL", str(keytab), os.environ["KRB5CCNAME"])
@@ -67,7 +66,7 @@ def test_a_keytab_has_a_private_cache(logged_in, keytab):
     assert re.fullmatch(
         rf"FILE:{re.escape(str(folder))}/ccache\.{os.getpid()}\.\d+", login.cache
     )
-    login.refresh_cache()
+    kinit(login.cache, login.principal)
     assert mode(folder) == 0o700
     assert {mode(path) for path in folder.iterdir()} == {0o600}
     assert current_login() is login
@@ -109,8 +108,7 @@ def test_an_existing_cache_is_left_alone(environment, kdc, kinit, tmp_path):
     login = the_login()
     assert login == Login(None, None, f"FILE:{cache}")
     assert login.owner() == "alice@LOCAL"
-    assert login.refresh_cache().principal == "alice@LOCAL"
-    login.keep_fresh()
+    assert get_tgt(login, 30).principal == "alice@LOCAL"
     close()
     assert cache.read_bytes() == before
     assert os.environ["KRB5CCNAME"] == f"FILE:{cache}"
@@ -128,13 +126,13 @@ def test_another_principal_gets_another_cache(logged_in):
     second = the_login()
     assert second.principal == "alice@LOCAL"
     assert second.cache != first.cache
-    assert first.refresh_cache().principal == "tensorflow@LOCAL"
-    assert second.refresh_cache().principal == "alice@LOCAL"
+    assert get_tgt(first, 30).principal == "tensorflow@LOCAL"
+    assert get_tgt(second, 30).principal == "alice@LOCAL"
 
 
-def test_after_close_nothing_is_left(logged_in, keytab, tmp_path):
+def test_after_close_nothing_is_left(logged_in, keytab, kinit, tmp_path):
     first = the_login()
-    first.refresh_cache()
+    kinit(first.cache, first.principal)
     close()
     assert list((tmp_path / "temporary").iterdir()) == []
     assert "KRB5CCNAME" not in os.environ
@@ -143,18 +141,7 @@ def test_after_close_nothing_is_left(logged_in, keytab, tmp_path):
     close()
     again = the_login()
     assert again.cache != first.cache
-    assert again.refresh_cache().principal == "tensorflow@LOCAL"
-
-
-def test_a_folder_that_was_cleaned_away_is_told(logged_in):
-    login = the_login()
-    Path(os.environ["POETS_KERBEROS_DIR"]).rmdir()
-    with pytest.raises(
-        KerberosError,
-        match="no place for tickets of 'tensorflow@LOCAL': the folder of .* is gone; "
-        "start again, and keep others from cleaning it away",
-    ):
-        login.refresh_cache()
+    assert get_tgt(again, 30).principal == "tensorflow@LOCAL"
 
 
 @pytest.mark.parametrize(("bits", "warns"), [(0o600, 0), (0o400, 0), (0o640, 1)])
@@ -179,31 +166,6 @@ def test_a_keytab_open_to_others_is_warned_about_once(
     assert "open to others" not in done.stderr
 
 
-def test_a_reader_never_finds_the_cache_empty(logged_in):
-    login = the_login()
-    login.refresh_cache()
-    reader = Login(None, None, login.cache)
-    stop = threading.Event()
-    failures = []
-
-    def read():
-        while not stop.is_set():
-            try:
-                get_tgt(reader, 30)
-            except KerberosError as error:
-                failures.append(str(error))
-
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    for thread in readers:
-        thread.start()
-    for _ in range(100):
-        login.refresh_cache()
-    stop.set()
-    for thread in readers:
-        thread.join(300)
-    assert failures == []
-
-
 @pytest.fixture
 def short(kdc, logged_in):
     """Logs in as one whose tickets last 3 seconds."""
@@ -212,72 +174,6 @@ def short(kdc, logged_in):
     logged_in.setenv("POETS_KERBEROS_PRINCIPAL", "short@LOCAL")
     logged_in.setenv("KRB5_CLIENT_KTNAME", str(keytab))
     return the_login()
-
-
-def test_a_cache_is_kept_fresh_beyond_its_tickets(short, wait_until):
-    short.keep_fresh()
-    short.keep_fresh()
-    threads = [t for t in threading.enumerate() if t.name == "tickets of short@LOCAL"]
-    assert len(threads) == 1
-    assert threads[0].daemon
-    reader = Login(None, None, short.cache)
-    start = time.time()
-    ends = set()
-
-    def beyond_two_lives():
-        ends.add(get_tgt(reader, 30).endtime)  # raises once it has expired
-        return time.time() > start + 7
-
-    wait_until(beyond_two_lives)
-    assert len(ends) >= 3
-    close()
-    threads[0].join(300)
-    assert not threads[0].is_alive()
-
-
-def is_fresh(login: Login) -> bool:
-    """Whether the cache has a ticket that has not expired."""
-    try:
-        get_tgt(Login(None, None, login.cache), 30)
-    except KerberosError as error:
-        if "Ticket expired" not in str(error):
-            raise
-        return False
-    return True
-
-
-def test_a_kdc_that_is_away_for_a_while_is_warned_about_once(
-    kdc, short, wait_until, caplog
-):
-    short.keep_fresh()
-    kdc.stop()
-    wait_until(lambda: not is_fresh(short))
-    kdc.start()
-    wait_until(lambda: is_fresh(short))
-    (said,) = caplog.messages
-    assert said.startswith(
-        "the ticket is not renewed: no ticket for 'short@LOCAL': Cannot contact any KDC"
-    )
-
-
-def test_a_keytab_that_is_away_for_a_while_is_warned_about_once(
-    short, wait_until, caplog, tmp_path
-):
-    short.keep_fresh()
-    keytab = Path(short.keytab).rename(tmp_path / "away")
-    wait_until(lambda: not is_fresh(short))
-    keytab.rename(short.keytab)
-    wait_until(lambda: is_fresh(short))
-    assert caplog.messages == [
-        f"the ticket is not renewed: cannot read keytab {short.keytab!r}: no such file "
-        "or directory; check the path, and that this user may read it"
-    ]
-
-
-def test_keep_fresh_tells_at_once_that_there_is_no_ticket(kdc, short):
-    kdc.stop()
-    with pytest.raises(KerberosError, match="Cannot contact any KDC"):
-        short.keep_fresh()
 
 
 def test_gssapi_renews_by_the_variables_alone(short, require, wait_until):
@@ -296,7 +192,7 @@ def test_gssapi_renews_by_the_variables_alone(short, require, wait_until):
     assert str(owner) == "short@LOCAL"
 
 
-def test_no_key_is_shown_or_left(logged_in, kdc, keytab, caplog, tmp_path):
+def test_no_key_is_shown_or_left(logged_in, kdc, keytab, kinit, caplog):
     listed = subprocess.run(
         ["klist", "-k", "-K", keytab], capture_output=True, text=True, check=True
     )
@@ -305,10 +201,10 @@ def test_no_key_is_shown_or_left(logged_in, kdc, keytab, caplog, tmp_path):
     caplog.set_level(logging.DEBUG)
     keytab.chmod(0o644)
     login = the_login()
-    login.refresh_cache()
+    kinit(login.cache, login.principal)
     kdc.stop()
     with pytest.raises(KerberosError) as caught:
-        login.refresh_cache()
+        get_tgt(login, 30)
     shown = "\n".join(
         [caplog.text, repr(login), repr(caught.value), *map(str, os.environ.items())]
     )

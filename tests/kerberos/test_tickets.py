@@ -69,17 +69,6 @@ def test_asking_leaves_no_cache_behind(tensorflow, tmp_path):
     assert "No credentials cache found" in told(get_tgt, Login(None, None, None), 30)
 
 
-def test_a_ticket_can_be_stored_for_others(tensorflow, tmp_path):
-    cache = tmp_path / "cc"
-    got = get_tgt(tensorflow, 30, f"FILE:{cache}")
-    assert cache.stat().st_mode & 0o777 == 0o600
-    listed = subprocess.run(
-        ["klist", "-c", cache], capture_output=True, text=True, check=True, timeout=300
-    )
-    assert "Default principal: tensorflow@LOCAL" in listed.stdout
-    assert get_tgt(Login(None, None, f"FILE:{cache}"), 30) == got
-
-
 def test_a_ticket_of_kinit_is_used(kinit, tmp_path):
     kinit(tmp_path / "cc", "alice@LOCAL", "-r", "2d")
     login = Login(None, None, f"FILE:{tmp_path / 'cc'}")

@@ -1,6 +1,7 @@
 """Hadoop's configuration, from folders and over HTTP, and what URLs mean by it."""
 
-import getpass
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from poets.storage.hadoop.client_conf import (
 )
 from poets.storage.hadoop.conf import HadoopConf, load_conf
 from poets.storage.hadoop.url import Location, locate
+from poets.storage.hadoop.user import system_user
 
 VARIABLES = (
     *("POETS_HADOOP_CONF", "HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI"),
@@ -208,7 +210,7 @@ def test_variables_are_replaced(conf_of, monkeypatch):
     assert conf["f"] == "8021"
     assert conf["g"] == "xy"
     assert conf["h"] == "${nothing} c"
-    assert conf["i"] == getpass.getuser()
+    assert conf["i"] == system_user()
     assert conf["j"] == "$c $ {c} ${}"
 
 
@@ -424,10 +426,80 @@ def test_replication_and_permissions_come_from_the_configuration():
     [
         (replication, "dfs.replication", "0", "a whole number, 1 or more"),
         (replication, "dfs.replication", "three", "a whole number, 1 or more"),
-        (modes, "fs.permissions.umask-mode", "u=rwx,g=rx,o=", "an octal number such"),
+        (
+            modes,
+            "fs.permissions.umask-mode",
+            "22",
+            "three octal digits such as 022, or",
+        ),
     ],
 )
 def test_numbers_that_are_none_are_told(act, key, value, kind):
     with pytest.raises(StorageError) as caught:
         act(conf(**{key: value}))
     assert f"{key} is {value!r} in hdfs-site.xml; give {kind}" in str(caught.value)
+
+
+UMASKS = {  # as Hadoop understands them; None: it refuses
+    **{"022": 0o022, "0022": 0o022, "00027": 0o027, "  077 ": 0o077, "000": 0},
+    **{"22": None, "1022": None, "888": None, "+022": None, "-022": None, "0o22": None},
+    **{"": None, "u": None, "rwx": None, "0 22": None, "022,": None, "\u0660": None},
+    **{"u=rwx,g=rx,o=": 0o027, "a=rx": 0o222, "+rx": 0o222, "ug=rw,o-": 0o117},
+    **{"a=rwx": 0, "uga=r": 0o337, "u=rwx,go=rx": 0o022, "u==rwx,go+-+rx": 0o022},
+    **{"g-w": 0o777, "=": 0o777, "o+r": 0o773, "u=rwx": 0o077, "u=r,u+w": 0o577},
+    **{" u=rwx, g=rx ,o= ": 0o027, "u=rwx,": 0o077, "u=rwx, ,g=rx": 0o027},
+    **{"u=rwx g=rx": None, ",u=rwx": None, "u=rwx;g=rx": None, "x=rwx": None},
+    **{"u=rwxt": None, "u=rwX": None, "+t": None, "u=rwx,g": None, "u=rwx,022": None},
+}
+
+
+@pytest.mark.parametrize(("text", "umask"), UMASKS.items())
+def test_the_umask_is_what_hadoop_takes(text, umask):
+    known = conf(**{"fs.permissions.umask-mode": text})
+    if umask is not None:
+        assert modes(known) == (0o666 & ~umask, 0o777 & ~umask)
+        return
+    with pytest.raises(
+        StorageError, match=re.escape(f"umask-mode is {text.strip()!r}")
+    ):
+        modes(known)
+
+
+def test_hadoop_itself_takes_these_umasks(hadoop, tmp_path):
+    (tmp_path / "Umasks.java").write_text(UMASKS_IN_JAVA)
+    command = ["java", "-cp", hadoop, str(tmp_path / "Umasks.java"), *UMASKS]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120)
+    expected = ["none" if mask is None else f"{mask:o}" for mask in UMASKS.values()]
+    assert done.stdout.split() == expected
+
+
+UMASKS_IN_JAVA = """
+import org.apache.hadoop.conf.Configuration;
+import org.apache.hadoop.fs.permission.FsPermission;
+
+public class Umasks {
+  public static void main(String[] texts) {
+    for (String text : texts) {
+      Configuration conf = new Configuration(false);
+      conf.set("dfs.umaskmode", text);  // sets fs.permissions.umask-mode
+      try {
+        System.out.println(Integer.toOctalString(FsPermission.getUMask(conf).toShort()));
+      } catch (IllegalArgumentException refused) {
+        System.out.println("none");
+      }
+    }
+  }
+}
+"""
+
+
+def test_an_old_name_of_a_key_sets_the_new_one(conf_of):
+    found = conf_of(
+        properties(fs_default_name="hdfs://old", fs_defaultFS="hdfs://new"),
+        properties(dfs_umaskmode="u=rwx,g=rx,o=", of_the_name="${fs.default.name}"),
+    )
+    assert found["fs.defaultFS"] == found["of.the.name"] == "hdfs://new"
+    assert modes(found) == (0o640, 0o750)
+    assert found.source_of("fs.permissions.umask-mode").endswith("hdfs-site.xml")
+    last = conf_of(properties(fs_defaultFS="hdfs://a", fs_default_name="hdfs://b"))
+    assert last["fs.defaultFS"] == "hdfs://b"

@@ -29,7 +29,8 @@ __all__ = ["model"]  # a fixture of the contract
 ROOT = Path(__file__).parents[2]
 VARIABLES = (
     *("POETS_HADOOP_CONF", "HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI"),
-    *("HADOOP_CONF_DIR", "HADOOP_HOME", "HADOOP_USER_NAME", *login.VARIABLES),
+    *("HADOOP_CONF_DIR", "HADOOP_HOME", "HADOOP_USER_NAME", "HADOOP_PROXY_USER"),
+    *login.VARIABLES,
     *("POETS_STORAGE_TIMEOUT_S", "HADOOP_TOKEN_FILE_LOCATION"),
 )
 SOON_S = 3.0

@@ -5,11 +5,18 @@ import errno
 import pytest
 
 from poets.errors import NotAuthenticatedError
-from poets.storage.hadoop.errors import Situation, is_closed_at_once, translated
+from poets.storage.hadoop.errors import (
+    Situation,
+    closed_text,
+    is_closed_at_once,
+    translated,
+)
+from poets.storage.hadoop.user import User
 
 URL = "hdfs://there:8020/graph"
 STACK = r"\n\tat org.apache.hadoop.hdfs.server.namenode.FSDirectory(FSDirectory.java:7)"
-SITUATION = Situation("me@LOCAL", "there:8020", True, "privacy", ("core-site.xml",))
+ME = User("me@LOCAL")
+SITUATION = Situation(ME, "there:8020", True, "privacy", ("core-site.xml",))
 
 
 class PanicException(BaseException):
@@ -216,3 +223,36 @@ def test_a_connection_that_is_closed_at_once_has_two_likely_causes(line):
     assert "knows 'me@LOCAL' (hadoop.security.auth_to_local)" in found.strerror
     found = translated(OSError(line), URL, SITUATION._replace(kerberos=False))
     assert "is not 'kerberos' in core-site.xml; give the cluster's" in found.strerror
+
+
+@pytest.mark.parametrize(
+    ("line", "acts_for", "kerberos", "found", "todo"),
+    [
+        ("early eof", "", True, "closes each connection at once", "the NameNode's RPC"),
+        ("early eof", "bob", True, "closes each connection at once", "knows 'me@LOCAL"),
+        ("early eof", "", False, "closes each connection at once", "by --hadoop_conf"),
+        (
+            "RPC listener disconnected",
+            *("", True, "although it knows 'me@LOCAL'", "security.client.protocol.acl"),
+        ),
+        (
+            "RPC listener disconnected",
+            *(
+                "bob",
+                True,
+                "does not let 'me@LOCAL' act for 'bob'",
+                "proxyuser.me.hosts",
+            ),
+        ),
+        (
+            "RPC listener disconnected",
+            *("", False, "closes each connection at once", "by --hadoop_conf"),
+        ),
+    ],
+)
+def test_when_a_namenode_closes_says_why(line, acts_for, kerberos, found, todo):
+    situation = SITUATION._replace(who=User("me@LOCAL", acts_for), kerberos=kerberos)
+    halves = closed_text(OSError(line), situation).partition("; ")
+    assert halves[0].startswith("there:8020 ")
+    assert found in halves[0]
+    assert todo in halves[2]

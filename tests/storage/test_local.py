@@ -134,6 +134,17 @@ def test_an_unknown_scheme_is_the_users_mistake(url):
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("scheme", ["hdfs+libhdfs", "hdfs+jvm", "HDFS+libhdfs"])
+def test_a_client_that_is_not_offered_is_answered_by_the_one_that_is(scheme):
+    url = f"{scheme}://default/a"
+    with pytest.raises(UnknownSchemeError) as caught:
+        open_storage(url)
+    assert str(caught.value) == (
+        f"no storage for {url!r}: the scheme is {scheme.lower()!r}; use hdfs:// instead"
+    )
+    assert caught.value.exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("url", "scheme"),
     [

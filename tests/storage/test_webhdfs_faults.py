@@ -127,6 +127,14 @@ def test_without_kerberos_the_user_is_named(server):
     assert {"op=GETFILESTATUS", "user.name=alice"} <= set(re.split("[?&]", request))
 
 
+def test_without_kerberos_too_a_user_acts_for_another(server, monkeypatch):
+    monkeypatch.setenv("HADOOP_PROXY_USER", "bob")
+    server.add(200, STATUS)
+    assert opened(server).get_file_info("/graph").size == 5
+    (request,) = server.requests
+    assert {"user.name=alice", "doas=bob"} <= set(re.split("[?&]", request))
+
+
 def test_a_silent_server_is_given_up_at_the_deadline(server, monkeypatch):
     monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "0.3")
     server.add(200, None)

@@ -161,6 +161,8 @@ def daemon_sites(settings: Settings, folder: Path) -> dict[str, dict[str, str]]:
         "hadoop.http.filter.initializers": (
             "org.apache.hadoop.security.AuthenticationFilterInitializer"
         ),
+        # For HADOOP_PROXY_USER: one user may act for one other.
+        **_may_act("tensorflow", users="alice"),
     }
     hdfs = hdfs_site(settings) | {
         "dfs.namenode.keytab.file": keytab,
@@ -194,11 +196,15 @@ def daemon_sites(settings: Settings, folder: Path) -> dict[str, dict[str, str]]:
     }
     sites = {"core-site.xml": core, "hdfs-site.xml": hdfs}
     if settings.httpfs:
-        proxy = "hadoop.proxyuser.httpfs"
-        core |= {f"{proxy}.hosts": "127.0.0.1", f"{proxy}.groups": "*"}
-        core |= {f"{proxy}.users": "*"}
+        core |= _may_act("httpfs", users="*")
         sites["httpfs-site.xml"] = _httpfs_site(settings, folder)
     return sites
+
+
+def _may_act(user: str, users: str, service: str = "hadoop") -> dict[str, str]:
+    """Returns what lets a user of this machine act for one of `users`."""
+    proxy = f"{service}.proxyuser.{user}"
+    return {f"{proxy}.hosts": "127.0.0.1", f"{proxy}.users": users}
 
 
 def datanode_arguments(settings: Settings, index: int, folder: Path) -> list[str]:
@@ -229,6 +235,7 @@ def _httpfs_site(settings: Settings, folder: Path) -> dict[str, str]:
         **{f"hadoop.http.authentication.{key}": text for key, text in kerberos.items()},
         **{f"httpfs.authentication.{key}": text for key, text in kerberos.items()},
         **{f"httpfs.hadoop.authentication.{key}": text for key, text in hadoop.items()},
+        **_may_act("tensorflow", users="alice", service="httpfs"),
     }
 
 

@@ -1,8 +1,7 @@
-"""HDFS by three clients, behind one interface.
+"""HDFS by two clients, behind one interface.
 
     core-site.xml, hdfs-site.xml ─> conf ─> url ─> native   hdfs://, viewfs://
                                                    web      webhdfs://, swebhdfs://
-                                                   libhdfs  hdfs+libhdfs://
 
 What a Java class of the server means is told in one place, `errors`.
 """

@@ -4,6 +4,7 @@ The client knows neither lists with blanks nor addresses without a port, tries a
 connection for three minutes, and has its own idea of replication and permissions.
 """
 
+import re
 from collections.abc import Mapping
 
 from poets.errors import StorageError
@@ -11,6 +12,8 @@ from poets.storage.hadoop.conf import HadoopConf
 from poets.storage.hadoop.url import DEFAULT_RPC_PORT, Location, names
 
 AUTHENTICATION = "hadoop.security.authentication"
+REPLICATION = "dfs.replication"
+UMASK = "fs.permissions.umask-mode"
 DEFAULT_UMASK = 0o022
 
 _READ_BY_CLIENT = ("fs.", "dfs.", "hadoop.security.")
@@ -19,6 +22,13 @@ _FAILOVER = {  # a refused connection returns at once: `calls` tries again
     "dfs.client.failover.sleep.max.millis": "10",
 }
 _DEFAULTS = {"dfs.client.socket-timeout": "30000"}  # of DataNodes; theirs is 60 s
+
+# The patterns of Hadoop's UmaskParser.
+_OCTAL = re.compile(r"\s*0*(?P<umask>[0-7]{3})\s*", re.ASCII)
+_CLAUSE = re.compile(
+    r"\s*(?P<who>[ugoa]*)[+=-]*(?P<sign>[+=-])(?P<bits>[rwx]*)(?P<end>[,\s]*)", re.ASCII
+)
+_BITS = {"r": 4, "w": 2, "x": 1}
 
 
 def client_conf(
@@ -47,9 +57,14 @@ def client_conf(
     }
 
 
-def kerberos_is_on(conf: Mapping[str, str]) -> bool:
-    """Returns whether the client authenticates."""
-    return conf.get(AUTHENTICATION, "simple").lower() != "simple"
+def kerberos_is_on(conf: Mapping[str, str], with_login: bool = False) -> bool:
+    """Returns whether the client authenticates.
+
+    Args:
+      with_login: whether Kerberos is asked for, where the configuration is silent.
+    """
+    default = "kerberos" if with_login else "simple"
+    return conf.get(AUTHENTICATION, default).lower() != "simple"
 
 
 def replication(conf: HadoopConf) -> int | None:
@@ -58,32 +73,61 @@ def replication(conf: HadoopConf) -> int | None:
     Raises:
       StorageError: if it is no number above 0.
     """
-    if "dfs.replication" not in conf:
+    if REPLICATION not in conf:
         return None
-    return _number(conf, "dfs.replication", base=10, smallest=1)
+    try:
+        value = int(conf[REPLICATION])
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise _unusable(conf, REPLICATION, "a whole number, 1 or more")
+    return value
 
 
 def modes(conf: HadoopConf) -> tuple[int, int]:
     """Returns the permissions of new files and new folders, as 0o644 and 0o755.
 
     Raises:
-      StorageError: if `fs.permissions.umask-mode` is no octal number.
+      StorageError: if Hadoop would not take `fs.permissions.umask-mode`.
     """
     umask = DEFAULT_UMASK
-    if "fs.permissions.umask-mode" in conf:
-        umask = _number(conf, "fs.permissions.umask-mode", base=8, smallest=0)
+    if UMASK in conf:
+        try:
+            umask = _umask(conf[UMASK])
+        except ValueError:
+            kind = (
+                "three octal digits such as 022, or what new files keep, such as "
+                "u=rwx,g=rx,o="
+            )
+            raise _unusable(conf, UMASK, kind) from None
     return 0o666 & ~umask, 0o777 & ~umask
 
 
-def _number(conf: HadoopConf, key: str, base: int, smallest: int) -> int:
-    kind = "an octal number such as 022" if base == 8 else "a whole number"
-    try:
-        value = int(conf[key], base)
-    except ValueError:
-        value = -1
-    if value < smallest:
-        raise StorageError(
-            f"cannot use HDFS: {key} is {conf[key]!r} in {conf.source_of(key)}; "
-            f"give {kind}, {smallest} or more"
-        )
-    return value
+def _umask(text: str) -> int:
+    """Returns the bits that a umask removes, as Hadoop understands its text.
+
+    Octal digits name what is removed, clauses name what is kept, beginning with
+    nothing: "g-w" removes all, "o+r" all but reading by others. The last clause for
+    user, group or others counts alone.
+
+    Raises:
+      ValueError: if Hadoop would not take it.
+    """
+    if match := _OCTAL.fullmatch(text):
+        return int(match["umask"], 8)
+    kept, start, comma = {"u": 0, "g": 0, "o": 0}, 0, True
+    while start < len(text) or not start:
+        match = _CLAUSE.match(text, start)
+        if not match or not comma:
+            raise ValueError(text)
+        bits = sum(_BITS[bit] for bit in set(match["bits"]))
+        for who in set(match["who"]) - {"a"} or kept.keys():
+            kept[who] = 0 if match["sign"] == "-" else bits
+        start, comma = match.end(), "," in match["end"]
+    return 0o777 & ~(kept["u"] << 6 | kept["g"] << 3 | kept["o"])
+
+
+def _unusable(conf: HadoopConf, key: str, kind: str) -> StorageError:
+    return StorageError(
+        f"cannot use HDFS: {key} is {conf[key]!r} in {conf.source_of(key)}; give {kind}"
+    )

@@ -7,11 +7,11 @@
 
 The first that is set is the source, and must have both core-site.xml and
 hdfs-site.xml. They are read as Hadoop reads them: later files win, except over what
-is <final>; values are trimmed; ${name}, ${env.NAME} and ${env.NAME:-default} are
-replaced, 20 deep; <xi:include> is followed. The clients' own parsers do less.
+is <final>; a key's old name sets its new one; values are trimmed; ${name},
+${env.NAME} and ${env.NAME:-default} are replaced, 20 deep; <xi:include> is followed.
+The clients' own parsers do less.
 """
 
-import getpass
 import logging
 import os
 import re
@@ -24,6 +24,7 @@ import requests
 
 from poets.errors import StorageError
 from poets.storage.calls import allowed_s, call
+from poets.storage.hadoop.user import system_user
 
 CONF_VARIABLE = "POETS_HADOOP_CONF"
 URI_VARIABLES = ("HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI")
@@ -31,6 +32,13 @@ FILES = ("core-site.xml", "hdfs-site.xml")
 MAX_DEPTH = 20  # of variables in variables, and of files in files
 MAX_BYTES = 16 << 20
 CONNECT_TIMEOUT_S = 10.0
+RENAMED = {  # keys that Hadoop still takes for their successors; those used here
+    "fs.default.name": "fs.defaultFS",
+    "dfs.http.address": "dfs.namenode.http-address",
+    "dfs.https.address": "dfs.namenode.https-address",
+    "dfs.socket.timeout": "dfs.client.socket-timeout",
+    "dfs.umaskmode": "fs.permissions.umask-mode",
+}
 
 _XINCLUDE = "{http://www.w3.org/2001/XInclude}"
 _VARIABLE = re.compile(r"\$\{([^}$\s]+)\}")
@@ -93,7 +101,8 @@ class HadoopConf(Mapping[str, str]):
                 return match["default"]
             return value
         if name == "user.name":
-            return getpass.getuser()
+            return system_user() or None
+        name = RENAMED.get(name, name)
         return self._raw[name][0] if name in self._raw else None
 
 
@@ -200,7 +209,7 @@ class _Loader:
             )
         if "value" not in parts:
             return  # as in Hadoop: such a property only describes
-        value = parts["value"].strip()
+        name, value = RENAMED.get(name, name), parts["value"].strip()
         if name not in self._final:
             self.found[name] = (value, shown)
         elif self.found[name][0] != value:

@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from poets.errors import NotAuthenticatedError
+from poets.storage.hadoop.user import PROXY_USER, User
 
 _RPC_ERROR = re.compile(r'(?:Fatal)?RPCError\("([^"]+)", "(.*)"\)', re.DOTALL)
 _DENIED = re.compile(
@@ -39,7 +40,7 @@ class Situation(NamedTuple):
     With a delegation token, `token_file` is where it was read.
     """
 
-    who: str
+    who: User
     authority: str
     kerberos: bool
     protection: str | None
@@ -145,6 +146,21 @@ def is_closed_at_once(error: BaseException) -> bool:
     return isinstance(error, OSError) and bool(_CLOSED.search(str(error)))
 
 
+def closed_text(error: BaseException, situation: Situation) -> str:
+    """Returns why a NameNode closes each connection at once, and what to do."""
+    text = f"{situation.authority} closes each connection at once"
+    # The client says "early eof" until it is authenticated, and then this. It has read
+    # the reason by then and does not tell it.
+    if situation.kerberos and "listener disconnected" in str(error):
+        if situation.who.acts_for:
+            return _may_not_act(situation)
+        return (
+            f"{text}, although it knows {situation.who!r}; ask its administrators to "
+            "allow this user (security.client.protocol.acl in hadoop-policy.xml)"
+        )
+    return f"{text}; {closed_advice(situation)}"
+
+
 def closed_advice(situation: Situation) -> str:
     """Returns what to do where a NameNode closes each connection at once."""
     sources = ", ".join(situation.sources) or "no configuration"
@@ -217,8 +233,20 @@ def _denied(message: str, situation: Situation) -> str:
     )
 
 
+def _may_not_act(situation: Situation) -> str:
+    who = situation.who
+    key = f"hadoop.proxyuser.{who.short_name}"
+    return (
+        f"{situation.authority} does not let {who.name!r} act for {who.acts_for!r} "
+        f"({PROXY_USER}); unset {PROXY_USER}, or have the cluster allow it by "
+        f"{key}.hosts and {key}.users or .groups (HttpFS: httpfs.proxyuser...)"
+    )
+
+
 def _not_known(line: str, url: str, situation: Situation) -> OSError:
-    if "libgssapi" in line:
+    if situation.who.acts_for and "impersonate" in line:
+        text = _may_not_act(situation)
+    elif "libgssapi" in line:
         text = (
             "the library libgssapi_krb5.so.2 is missing; install libgssapi-krb5-2 "
             "(Debian) or krb5-libs (Red Hat)"

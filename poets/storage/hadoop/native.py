@@ -7,7 +7,6 @@ library would give it connections to DataNodes that its parent keeps for further
 """
 
 import errno
-import getpass
 import os
 import posixpath
 import time
@@ -23,6 +22,7 @@ from poets.kerberos.login import Login, current_login
 from poets.kerberos.tokens import Token
 from poets.storage.backend import Backend, Status
 from poets.storage.hadoop.client_conf import (
+    AUTHENTICATION,
     client_conf,
     kerberos_is_on,
     modes,
@@ -31,12 +31,13 @@ from poets.storage.hadoop.client_conf import (
 from poets.storage.hadoop.conf import HadoopConf, load_conf
 from poets.storage.hadoop.errors import (
     Situation,
-    closed_advice,
+    closed_text,
     is_closed_at_once,
     translated,
 )
 from poets.storage.hadoop.tokens import addressed, rpc_token, token_file, why_none
 from poets.storage.hadoop.url import Location, locate
+from poets.storage.hadoop.user import PROXY_USER, USER, User, current_user
 from poets.storage.handler import file_system
 
 CLOSED_AT_ONCE = 3  # so often in a row and never otherwise: that is an answer
@@ -62,27 +63,29 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
     Raises:
       StorageError: if the configuration lacks what the URL needs.
+      ConfigError: if a name is needed and there is none, if somebody is acted for
+        without Kerberos, or if the file of delegation tokens cannot be read.
       NotAuthenticatedError: if keytab, principal or delegation token cannot be used.
-      ConfigError: if the file of delegation tokens cannot be read.
     """
     conf, login = load_conf(), current_login()
     token = rpc_token(url, conf)
-    who = _user(login, token)
-    location = locate(url, conf, user=who.partition("@")[0].partition("/")[0])
-    key = (location.root, id(conf), token, login)  # a configuration is kept for good
+    with_kerberos = kerberos_is_on(conf, with_login=bool(token or login))
+    user = current_user(login, with_kerberos, token)
+    if user.acts_for and not with_kerberos:  # the client would act for itself
+        raise ConfigError(
+            f"cannot act for {user.acts_for!r} ({PROXY_USER}): hdfs:// does that with "
+            f"Kerberos alone, and {AUTHENTICATION} is not 'kerberos'; give the "
+            "cluster's configuration by --hadoop_conf, or, if it believes any name, "
+            f"set {USER}={user.acts_for} and unset {PROXY_USER}"
+        )
+    location = locate(url, conf, user.home)
+    # A configuration is kept for good.
+    key = (location.root, id(conf), user, token, login)
     if key not in _backends:
         for other in [other for other in _backends if other[-1] != login]:
             _backends.pop(other, None)  # its connections end with their last user
-        _backends.setdefault(key, HdfsBackend(location, conf, login, token))
+        _backends.setdefault(key, HdfsBackend(location, conf, user, login, token))
     return file_system(_backends[key]), location.path
-
-
-def _user(login: Login | None, token: Token | None) -> str:
-    if token is not None:
-        return token.owner
-    if login is not None and (owner := login.owner()):
-        return owner
-    return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
 
 
 class HdfsBackend(Backend):
@@ -94,6 +97,7 @@ class HdfsBackend(Backend):
         self,
         location: Location,
         conf: HadoopConf,
+        user: User,
         login: Login | None,
         token: Token | None,
     ) -> None:
@@ -105,7 +109,7 @@ class HdfsBackend(Backend):
         self._replication = replication(conf)
         self._file_mode, self._folder_mode = modes(conf)
         self._situation = Situation(
-            who=_user(login, token),
+            who=user,
             authority=" or ".join(location.name_nodes) or location.root,
             kerberos=kerberos_is_on(self._conf),
             protection=self._conf.get("dfs.data.transfer.protection"),
@@ -268,10 +272,7 @@ class HdfsBackend(Backend):
         self._closed_at_once += 1
         if self._closed_at_once < CLOSED_AT_ONCE and self._situation.kerberos:
             return translated(error, url, self._situation, of_data)
-        text = (
-            f"{self._situation.authority} closes each connection at once; "
-            f"{closed_advice(self._situation)}"
-        )
+        text = closed_text(error, self._situation)
         return NotAuthenticatedError(errno.EACCES, text, url)
 
     def _explained(self, error: OSError, url: str) -> OSError:

@@ -1,4 +1,4 @@
-"""HDFS's old rename made safe, for interfaces that have no other: HttpFS, libhdfs.
+"""HDFS's old rename made safe, for HttpFS, which has no other.
 
 It moves a source into a folder that has the target's name, and replaces nothing:
 

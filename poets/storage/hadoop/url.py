@@ -44,7 +44,7 @@ def locate(url: str, conf: HadoopConf, user: str) -> Location:
     """Returns what a URL means.
 
     Args:
-      url: "<scheme>://...", of a scheme that ends in hdfs or viewfs.
+      url: "<scheme>://...", of a scheme that ends in hdfs, or viewfs.
       user: whose folder a URL without a path means.
 
     Raises:
@@ -102,13 +102,13 @@ def names(listed: str) -> list[str]:
 def _default(url: str, scheme: str, conf: HadoopConf) -> tuple[str, str]:
     """Returns scheme and authority of fs.defaultFS."""
     read = ", ".join(conf.sources) or f"no file: {conf.searched} are not set"
-    if "fs.defaultFS" not in conf and "fs.default.name" not in conf:
+    if "fs.defaultFS" not in conf:
         raise StorageError(
             f"cannot open {url!r}: fs.defaultFS is not set (read {read}); "
             "give the cluster's configuration by --hadoop_conf, or write the "
             "NameNode's host and port into the URL"
         )
-    given = conf.get("fs.defaultFS") or conf["fs.default.name"]
+    given = conf["fs.defaultFS"]
     found, separator, rest = given.partition("://")
     authority = rest.partition("/")[0]
     if not separator or found.lower() not in SCHEMES or not authority:

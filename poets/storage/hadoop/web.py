@@ -7,15 +7,14 @@
     webhdfs://default/p        the NameNode of fs.defaultFS; also webhdfs:///p
 
 Kerberos is used where the configuration or the login says so, else the name of the
-user. HttpFS renames without options: there a file is replaced in two steps.
+user; either may act for another (`doas`). HttpFS renames without options: there a file
+is replaced in two steps.
 """
 
 import contextlib
 import errno
-import getpass
 import os
 import posixpath
-import re
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -33,6 +32,7 @@ from poets.storage.hadoop.errors import Situation
 from poets.storage.hadoop.old_rename import bring_back, refuse_target
 from poets.storage.hadoop.tokens import token_file, web_token
 from poets.storage.hadoop.url import locate
+from poets.storage.hadoop.user import current_user
 from poets.storage.hadoop.web_client import Client
 from poets.storage.hadoop.web_url import HOST, web_addresses
 from poets.storage.handler import file_system
@@ -57,8 +57,9 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     Raises:
       StorageError: if the URL or the configuration does not name a web interface, or
         the file of POETS_CA_FILE or REQUESTS_CA_BUNDLE is missing.
+      ConfigError: if a name is needed and there is none, or if the file of delegation
+        tokens cannot be read.
       NotAuthenticatedError: if keytab, principal or delegation token cannot be used.
-      ConfigError: if the file of delegation tokens cannot be read.
     """
     conf, login = load_conf(), current_login()
     scheme, _, rest = url.partition("://")
@@ -70,16 +71,14 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
         )
     addresses = web_addresses(url, conf)
     token = web_token(addresses, url, conf)
-    named = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
-    who = (token and token.owner) or (login and login.owner()) or named
-    user = re.split("[/@]", who)[0]
-    location = locate(url, conf, user)
+    with_kerberos = bool(token or login) or kerberos_is_on(conf)
+    user = current_user(login, with_kerberos, token)
+    location = locate(url, conf, user.home)
     is_default = authority in ("", "default")
     if is_default:
         authority = location.root.partition("://")[2]
     if is_default and len(addresses) == 1:  # its port is the one for RPC
         authority = addresses[0].partition("://")[2]
-    with_kerberos = bool(token or login) or kerberos_is_on(conf)
     ca_variable = next(filter(os.environ.get, CA_VARIABLES), None)
     ca_file = os.environ[ca_variable] if ca_variable else None
     if ca_file and not os.path.exists(ca_file):
@@ -87,19 +86,13 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
             f"cannot open {url!r}: there is no file {ca_file!r}; correct {ca_variable}"
         )
     root = f"{scheme.lower()}://{authority}"
-    key = (
-        root,
-        id(conf),
-        login,
-        token,
-        who,
-        ca_file,
-    )  # a configuration is kept for good
+    # A configuration is kept for good.
+    key = (root, id(conf), login, token, user, ca_file)
     if key not in _backends:
         for other in [other for other in _backends if other[2] != login]:
             _backends.pop(other, None)  # its connections end with their last user
         situation = Situation(
-            who=who,
+            who=user,
             authority=" or ".join(addresses),
             kerberos=with_kerberos,
             protection=conf.get("dfs.data.transfer.protection"),
@@ -108,7 +101,6 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
         )
         client = Client(
             addresses,
-            None if with_kerberos else user,
             partial(_shown, token, addresses, url, conf) if token else None,
             ca_file,
             situation,

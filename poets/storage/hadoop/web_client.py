@@ -122,10 +122,10 @@ class Client(hdfs.Client):  # type: ignore[misc]
 
     Args:
       addresses: of its NameNodes or HttpFS, as "http://host:9870".
-      user: the name to give where there is no Kerberos; None: Kerberos.
-      token: returns the delegation token to show instead, as `url_text`; or None.
+      token: returns the delegation token to show, as `url_text`; or None.
       ca_file: certificates to trust in place of the usual ones.
-      situation: what helps to explain a refusal.
+      situation: who asks, with Kerberos or without, and what helps to explain a
+        refusal.
     """
 
     # Redirects are followed here: what fails at a DataNode is not the NameNode's fault.
@@ -134,13 +134,12 @@ class Client(hdfs.Client):  # type: ignore[misc]
     def __init__(
         self,
         addresses: Iterable[str],
-        user: str | None,
         token: Callable[[], str] | None,
         ca_file: str | None,
         situation: Situation,
     ) -> None:
         self._delegation = token
-        self._user, self._ca_file, self._situation = user, ca_file, situation
+        self._ca_file, self._situation = ca_file, situation
         self._token: str | None = None
         session = self._new_session()
         super().__init__(";".join(addresses), session=session, timeout=TIMEOUTS_S)
@@ -154,12 +153,16 @@ class Client(hdfs.Client):  # type: ignore[misc]
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         session.headers["Accept-Encoding"] = "identity"
+        who, params = self._situation.who, {}
         if self._delegation is not None:
             session.auth = _Delegation(self._delegation)
-        elif self._user is None:
+        elif self._situation.kerberos:
             session.auth = _Negotiate()
         else:
-            session.params = {"user.name": self._user}
+            params["user.name"] = who.short_name
+        if who.acts_for:
+            params["doas"] = who.acts_for
+        session.params = params
         return session
 
     def renew(self) -> None:
