@@ -21,12 +21,13 @@ from poets.runtime import tf, v1
 
 CONTENTS_NAME = "DecodeJpeg/contents"
 
-OLD_ATTRIBUTES = frozenset(
-    "Tdim Tidx Tmultiples Tpaddings Tperm Tshape adj_x adj_y align_corners alpha "
-    "begin_mask beta bias data_format depth_radius ellipsis_mask end_mask epsilon "
-    "is_training keep_dims new_axis_mask shrink_axis_mask squeeze_dims transpose_a "
-    "transpose_b use_cudnn_on_gpu".split()
-)
+OLD_ATTRIBUTES = frozenset((
+    "Tdim", "Tidx", "Tmultiples", "Tpaddings", "Tperm", "Tshape", "adj_x", "adj_y",
+    "align_corners", "alpha", "begin_mask", "beta", "bias", "data_format",
+    "depth_radius", "ellipsis_mask", "end_mask", "epsilon", "is_training",
+    "keep_dims", "new_axis_mask", "shrink_axis_mask", "squeeze_dims", "transpose_a",
+    "transpose_b", "use_cudnn_on_gpu",
+))  # fmt: skip
 """With defaults, and known to TensorFlow 1.5 wherever today's has them."""
 
 

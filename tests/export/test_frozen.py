@@ -75,16 +75,20 @@ ARCHIVES = {  # architecture -> archive, graph in it, bottleneck, input for bott
         "input/BottleneckInputPlaceholder",
     ),
 }
-DECODING = (
-    "DecodeJpeg/contents DecodeJpeg Cast ExpandDims/dim ExpandDims ResizeBilinear/size "
-    "ResizeBilinear Sub/y Sub Mul/y Mul"
-).split()
+DECODING = [
+    "DecodeJpeg/contents", "DecodeJpeg", "Cast", "ExpandDims/dim", "ExpandDims",
+    "ResizeBilinear/size", "ResizeBilinear", "Sub/y", "Sub", "Mul/y", "Mul",
+]  # fmt: skip
 HEAD = [
     f"final_training_ops/{name}"
     for name in (
-        "weights/final_weights weights/final_weights/read biases/final_biases "
-        "biases/final_biases/read Wx_plus_b/MatMul Wx_plus_b/add"
-    ).split()
+        "weights/final_weights",
+        "weights/final_weights/read",
+        "biases/final_biases",
+        "biases/final_biases/read",
+        "Wx_plus_b/MatMul",
+        "Wx_plus_b/add",
+    )
 ]
 
 
