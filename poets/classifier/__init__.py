@@ -184,8 +184,10 @@ def _litert(
     path: str, model: str, labels: str | None, normalization: Normalization | None
 ) -> LiteRTClassifier:
     """Returns the classifier in the local copy of a `.tflite`."""
-    names = read_labels(labels) if labels else _labels_inside(path, model)
-    names = names or read_labels(_labels_beside(model))
+    if labels:
+        names = read_labels(labels)
+    else:
+        names = _labels_inside(path, model) or read_labels(_labels_beside(model))
     return LiteRTClassifier(path, names, model, normalization)
 
 
