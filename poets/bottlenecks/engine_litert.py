@@ -32,12 +32,12 @@ class LiteRT:
       is_quantised: whether that input takes integers.
     """
 
-    def __init__(self, model_path: str) -> None:
+    def __init__(self, model_path: str, source: str) -> None:
         with quiet_stderr():  # "INFO: Created TensorFlow Lite XNNPACK delegate"
             self._interpreter = Interpreter(model_path=model_path, num_threads=1)
             self._interpreter.allocate_tensors()
-        given = _image_input(self._interpreter.get_input_details(), model_path)
-        answer = _vector_output(self._interpreter.get_output_details(), model_path)
+        given = _image_input(self._interpreter.get_input_details(), source)
+        answer = _vector_output(self._interpreter.get_output_details(), source)
         self.input_name = str(given["name"])
         self.is_quantised = given["dtype"] != np.float32
         self.image_size_px = int(given["shape"][1])
@@ -106,20 +106,26 @@ class LiteRT:
         self._allocated = batch_size
 
 
-def connect(model_path: str) -> LiteRT:
+def connect(model_path: str, source: str = "") -> LiteRT:
     """Returns the engine for a `.tflite` file.
+
+    Args:
+      model_path: a local file.
+      source: what messages call it, if not by its path.
 
     Raises:
       ModelError: if the file is no model of one image input and one output.
     """
     try:
-        return LiteRT(model_path)
+        return LiteRT(model_path, source or model_path)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(f"{model_path!r} is no LiteRT model: {reason}") from error
+        raise ModelError(
+            f"{source or model_path!r} is no LiteRT model: {reason}"
+        ) from error
 
 
-def _image_input(details: Sequence[dict[str, Any]], model_path: str) -> dict[str, Any]:
+def _image_input(details: Sequence[dict[str, Any]], source: str) -> dict[str, Any]:
     """Returns the only input; raises ModelError unless it is one RGB picture."""
     if len(details) == 1 and details[0]["dtype"] in TYPES:
         batch, *rest = details[0]["shape_signature"]
@@ -127,21 +133,19 @@ def _image_input(details: Sequence[dict[str, Any]], model_path: str) -> dict[str
         if batch in (-1, 1) and size > 0 and rest == [size, size, 3]:
             return details[0]
     raise ModelError(
-        f"{model_path!r} takes {_described(details)}; a classifier here takes one "
+        f"{source!r} takes {_described(details)}; a classifier here takes one "
         "square RGB picture, float32, uint8 or int8 [1, S, S, 3]"
     )
 
 
-def _vector_output(
-    details: Sequence[dict[str, Any]], model_path: str
-) -> dict[str, Any]:
+def _vector_output(details: Sequence[dict[str, Any]], source: str) -> dict[str, Any]:
     """Returns the only output; raises ModelError unless it is one vector."""
     if len(details) == 1 and details[0]["dtype"] in TYPES:
         *others, size = details[0]["shape"]
         if others and size == math.prod(details[0]["shape"]):
             return details[0]
     raise ModelError(
-        f"{model_path!r} gives {_described(details)}; a classifier here gives one "
+        f"{source!r} gives {_described(details)}; a classifier here gives one "
         "vector of scores, float32, uint8 or int8 [1, L]"
     )
 

@@ -188,8 +188,8 @@ def _litert(
     normalization: Normalization | None,
 ) -> LiteRTClassifier:
     """Returns the classifier in the local copy of a `.tflite`."""
-    names = given or _labels_inside(path, model)
-    if not names:
+    names = _labels_inside(path, model) if given is None else given
+    if not names and given is None:
         names = labels_of(model, run_beside(model))
     return LiteRTClassifier(path, names, model, normalization)
 

@@ -39,7 +39,7 @@ def load_scorer(
     Raises:
       ModelError: if nothing says how, or its outputs are not scores.
     """
-    engine = connect(path)
+    engine = connect(path, source)
     fed = normalization or _wanted(engine, path, source)
     engine.normalize(fed)
     _check_scores(engine, source)

@@ -231,6 +231,13 @@ def test_a_model_that_does_not_load_is_named_and_leaves_nothing(
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_a_damaged_tflite_is_named_by_its_url(results, far):
+    (results / "retrained_graph.tflite").write_bytes(b"no model")
+    url = far.url(results / "retrained_graph.tflite")
+    with pytest.raises(ModelError, match=f"'{url}' is no LiteRT model: "):
+        load_classifier(url)
+
+
 def test_labels_of_another_storage_fit(results, far, tmp_path):
     (tmp_path / "mine.txt").write_text("a\nb\nc\n")
     graph = far.url(results / "retrained_graph.pb")
