@@ -92,7 +92,7 @@ def layout_of(counts: Mapping[Place, int], how: str, image_dir: str) -> Layout:
         return Layout()
     own = {folder: inside[folder] for folder in named if inside[folder]}
     if how == "auto" and not (_share_labels(own) or _lone_train(own, inside)):
-        return Layout(warnings=_taken_as_labels(named))
+        return Layout(warnings=_taken_as_labels(named, inside))
     splits = {folder: SPLIT_NAMES[folder.casefold()] for folder in own}
     _check_train(splits, own, list(inside), how, image_dir)
     return Layout(
@@ -126,12 +126,16 @@ def _lone_train(
     )
 
 
-def _taken_as_labels(named: Sequence[str]) -> list[str]:
-    if len(named) < 2:
+def _taken_as_labels(
+    named: Sequence[str], inside: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Returns a warning if folders that are named for a split look like one."""
+    nested = any(len(inside[folder]) > 1 for folder in named)
+    if len(inside) < 2 or (len(named) < 2 and not nested):
         return []
     return [
-        f"{listed(named)} are taken as labels: no two of them hold folders of the same "
-        "name; if they are the split, give --split=folders"
+        f"taken as labels: {listed(named)}; no two folders named for a split hold "
+        "folders of the same name; if they are the split, give --split=folders"
     ]
 
 

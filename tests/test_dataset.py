@@ -12,6 +12,8 @@ from poets.layout import clean_label
 pytest_plugins = ["tests.far"]
 JPEG = b"\xff\xd8\xff\xe0"
 
+SPLIT = {"test": "test", "train": "train", "valid": "validation"}
+
 
 @pytest.fixture
 def image_dir(tmp_path):
@@ -388,6 +390,14 @@ def test_another_storage_is_listed_once(image_dir, far):
     here = find_images(str(image_dir))
     assert [i.path for i in found.images] == [i.path for i in here.images]
     assert (found.labels, found.folders) == (here.labels, here.folders)
+
+
+def test_split_folders_are_the_same_on_another_storage(image_dir, far):
+    fill(image_dir, *(f"{split}/{label}/1.jpg" for split in SPLIT for label in "ab"))
+    found, here = find_images(far.url(image_dir)), find_images(str(image_dir))
+    assert found.splits == here.splits == SPLIT
+    assert found.images.folders == here.images.folders
+    assert (found.labels, found.notes) == (here.labels, here.notes)
 
 
 @pytest.mark.parametrize(
