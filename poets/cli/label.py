@@ -44,7 +44,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         required=True,
         help="retrained graph (.pb) or SavedModel folder, on any storage",
     )
-    parser.add_argument("--labels", help="labels file (default: beside the graph)")
+    parser.add_argument("--labels", help="labels file (default: of the run)")
     parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="labels per image (default: 5)"
     )

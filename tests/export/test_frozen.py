@@ -75,16 +75,17 @@ ARCHIVES = {  # architecture -> archive, graph in it, bottleneck, input for bott
         "input/BottleneckInputPlaceholder",
     ),
 }
-DECODING = (
-    "DecodeJpeg/contents DecodeJpeg Cast ExpandDims/dim ExpandDims ResizeBilinear/size "
-    "ResizeBilinear Sub/y Sub Mul/y Mul"
-).split()
+DECODING = [
+    "DecodeJpeg/contents", "DecodeJpeg", "Cast", "ExpandDims/dim", "ExpandDims",
+    "ResizeBilinear/size", "ResizeBilinear", "Sub/y", "Sub", "Mul/y", "Mul",
+]  # fmt: skip
 HEAD = [
-    f"final_training_ops/{name}"
-    for name in (
-        "weights/final_weights weights/final_weights/read biases/final_biases "
-        "biases/final_biases/read Wx_plus_b/MatMul Wx_plus_b/add"
-    ).split()
+    "final_training_ops/weights/final_weights",
+    "final_training_ops/weights/final_weights/read",
+    "final_training_ops/biases/final_biases",
+    "final_training_ops/biases/final_biases/read",
+    "final_training_ops/Wx_plus_b/MatMul",
+    "final_training_ops/Wx_plus_b/add",
 ]
 
 
