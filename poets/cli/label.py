@@ -46,7 +46,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="retrained graph (.pb), .tflite or SavedModel folder, on any storage",
     )
     parser.add_argument(
-        "--labels", help="labels file (default: in the .tflite, or beside the model)"
+        "--labels", help="labels file (default: in the .tflite, or of its run)"
     )
     for name, what in (("mean", "what is subtracted from"), ("std", "what divides")):
         parser.add_argument(

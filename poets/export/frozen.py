@@ -21,13 +21,13 @@ from poets.runtime import tf, v1
 
 CONTENTS_NAME = "DecodeJpeg/contents"
 
-OLD_ATTRIBUTES = frozenset((
+OLD_ATTRIBUTES = {
     "Tdim", "Tidx", "Tmultiples", "Tpaddings", "Tperm", "Tshape", "adj_x", "adj_y",
     "align_corners", "alpha", "begin_mask", "beta", "bias", "data_format",
-    "depth_radius", "ellipsis_mask", "end_mask", "epsilon", "is_training",
-    "keep_dims", "new_axis_mask", "shrink_axis_mask", "squeeze_dims", "transpose_a",
-    "transpose_b", "use_cudnn_on_gpu",
-))  # fmt: skip
+    "depth_radius", "ellipsis_mask", "end_mask", "epsilon", "is_training", "keep_dims",
+    "new_axis_mask", "shrink_axis_mask", "squeeze_dims", "transpose_a", "transpose_b",
+    "use_cudnn_on_gpu",
+}  # fmt: skip
 """With defaults, and known to TensorFlow 1.5 wherever today's has them."""
 
 
@@ -102,8 +102,8 @@ def add_classifier(
     bottlenecks = add_backbone(images, backbone)
     bottlenecks = tf.identity(bottlenecks, backbone.bottleneck_input_name)
     with tf.name_scope(backbone.head_scope):
-        weights = _frozen_variable(head.weights, "weights/final_weights")
-        biases = _frozen_variable(head.biases, "biases/final_biases")
+        weights = _frozen_variable(head.weights, "weights")
+        biases = _frozen_variable(head.biases, "biases")
         with tf.name_scope("Wx_plus_b"):
             products = tf.matmul(bottlenecks, weights, name="MatMul")
             logits = tf.nn.bias_add(products, biases, name="add")
@@ -112,7 +112,9 @@ def add_classifier(
 
 def _frozen_variable(value: Any, name: str) -> Any:
     """Adds the two nodes that TensorFlow's own freezing makes of a variable."""
-    return tf.identity(tf.constant(value, name=name), f"{name}/read")
+    with tf.name_scope(name):
+        constant = tf.constant(value, name=f"final_{name}")
+        return tf.identity(constant, f"final_{name}/read")
 
 
 def without_defaults(graph_def: Any) -> Any:

@@ -80,15 +80,12 @@ DECODING = [
     "ResizeBilinear/size", "ResizeBilinear", "Sub/y", "Sub", "Mul/y", "Mul",
 ]  # fmt: skip
 HEAD = [
-    f"final_training_ops/{name}"
-    for name in (
-        "weights/final_weights",
-        "weights/final_weights/read",
-        "biases/final_biases",
-        "biases/final_biases/read",
-        "Wx_plus_b/MatMul",
-        "Wx_plus_b/add",
-    )
+    "final_training_ops/weights/final_weights",
+    "final_training_ops/weights/final_weights/read",
+    "final_training_ops/biases/final_biases",
+    "final_training_ops/biases/final_biases/read",
+    "final_training_ops/Wx_plus_b/MatMul",
+    "final_training_ops/Wx_plus_b/add",
 ]
 
 
