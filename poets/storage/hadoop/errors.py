@@ -22,6 +22,10 @@ _NOT_KNOWN = (  # Java classes, and first words of the client's own errors
     *("SaslException", "InvalidToken", "AuthorizationException", "GSSException"),
     *("GSSAPIError", "SASLError", "NoSASLMechanism", "libgssapi"),
 )
+_ASK_TO_BE_ALLOWED = (
+    "ask its administrators to allow this user (security.client.protocol.acl in "
+    "hadoop-policy.xml)"
+)
 _NOT_NOW = ("SafeModeException", "RetriableException", "StandbyException")
 _ACCESS = {
     "READ": "read",
@@ -150,10 +154,7 @@ def closed_text(error: BaseException, situation: Situation) -> str:
     if situation.kerberos and "listener disconnected" in str(error):
         if situation.who.acts_for:
             return _may_not_act(situation)
-        return (
-            f"{text}, although it knows {situation.who!r}; ask its administrators to "
-            "allow this user (security.client.protocol.acl in hadoop-policy.xml)"
-        )
+        return f"{text}, although it knows {situation.who!r}; {_ASK_TO_BE_ALLOWED}"
     return f"{text}; {closed_advice(situation)}"
 
 
@@ -251,9 +252,12 @@ def _not_known(line: str, url: str, situation: Situation) -> OSError:
         # GSSAPIError(.., number, "No credentials ..: No credentials cache found")
         quoted = re.findall(r'"([^"]*)"', line)
         said = quoted[-1] if line.startswith("GSSAPIError") and quoted else line
+        todo = "see keytab, principal and KDC with `poets doctor`"
+        if "not authorized for protocol" in line:
+            todo = _ASK_TO_BE_ALLOWED
         text = (
             f"{situation.authority} does not take us for {situation.who!r}: "
-            f"{_shortened(said)}; see keytab, principal and KDC with `poets doctor`"
+            f"{_shortened(said)}; {todo}"
         )
     return NotAuthenticatedError(errno.EACCES, text, url)
 
