@@ -304,3 +304,12 @@ def test_a_job_that_can_start_leaves_no_probe(hdfs):
     assert (ended.code, ended.out) == (0, f"{IMAGES}\n"), ended.err
     listing = hdfs.dfs("-ls", "-R", f"{OUTPUT}/new").stdout
     assert not re.search(r"^-", listing, re.MULTILINE), "it left a file behind"
+
+
+def test_a_user_whom_it_may_not_act_for_is_told_with_the_other(retrain, hdfs):
+    ended = retrain(hdfs.environment("tensorflow") | {"HADOOP_PROXY_USER": "bob"})
+    assert_refused(
+        ended,
+        " as tensorflow@LOCAL acting for bob: NameNode: ",
+        "does not let 'tensorflow@LOCAL' act for 'bob' (HADOOP_PROXY_USER); unset",
+    )

@@ -17,7 +17,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from poets.errors import KerberosError
+from poets.errors import PoetsError
 from poets.kerberos.folder import VARIABLE, PrivateFolder
 from poets.kerberos.keytab import mode_open_to_others
 from poets.kerberos.libkrb5 import get_tgt
@@ -45,11 +45,12 @@ class Login:
     def owner(self) -> str | None:
         """Returns the principal, that of the ticket cache where none was named.
 
-        None if there is no ticket: whoever connects is told why.
+        None if there is no ticket, or no library to look for it: the connection then
+        fails with the reason, unless it needs neither (a delegation token).
         """
         if self.principal:
             return self.principal
-        with contextlib.suppress(KerberosError):
+        with contextlib.suppress(PoetsError):
             return get_tgt(self, OWNER_TIMEOUT_S).principal
         return None
 

@@ -256,3 +256,10 @@ def test_when_a_namenode_closes_says_why(line, acts_for, kerberos, found, todo):
     assert halves[0].startswith("there:8020 ")
     assert found in halves[0]
     assert todo in halves[2]
+
+
+def test_an_access_list_that_lacks_the_user_is_named():
+    said = "User me (auth:TOKEN) is not authorized for protocol interface x: denied"
+    error = rpc(f"{HADOOP}.security.authorize.AuthorizationException", said)
+    found = translated(error, URL, SITUATION).strerror
+    assert f"{said}; ask its administrators to allow this user" in found

@@ -22,6 +22,10 @@ _NOT_KNOWN = (  # Java classes, and first words of the client's own errors
     *("SaslException", "InvalidToken", "AuthorizationException", "GSSException"),
     *("GSSAPIError", "SASLError", "NoSASLMechanism", "libgssapi"),
 )
+_ASK_TO_BE_ALLOWED = (
+    "ask its administrators to allow this user (security.client.protocol.acl in "
+    "hadoop-policy.xml)"
+)
 _NOT_NOW = ("SafeModeException", "RetriableException", "StandbyException")
 _ACCESS = {
     "READ": "read",
@@ -154,10 +158,7 @@ def closed_text(error: BaseException, situation: Situation) -> str:
     if situation.kerberos and "listener disconnected" in str(error):
         if situation.who.acts_for:
             return _may_not_act(situation)
-        return (
-            f"{text}, although it knows {situation.who!r}; ask its administrators to "
-            "allow this user (security.client.protocol.acl in hadoop-policy.xml)"
-        )
+        return f"{text}, although it knows {situation.who!r}; {_ASK_TO_BE_ALLOWED}"
     return f"{text}; {closed_advice(situation)}"
 
 
@@ -266,6 +267,8 @@ def unknown_advice(situation: Situation, said: str) -> str:
     """Returns what to do where a server, with these words, refuses who we are."""
     if re.search("[Cc]lock skew|not yet valid", said):
         return "set this machine's clock, or the server's: they differ by minutes"
+    if "not authorized for protocol" in said:
+        return _ASK_TO_BE_ALLOWED
     if not situation.token_file:
         return "see keytab, principal and KDC with `poets doctor`"
     return (
