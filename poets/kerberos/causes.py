@@ -127,7 +127,9 @@ def explained(
         return f"{text}: {conf.faults[0]}"
     todo = CURES.get(code, OTHERWISE)
     kind = cache.partition(":")[0]
-    if code in KCM_ERRORS or kind in CACHE_CURES and (code > 0 or code == NO_CACHE):
+    # A KCM daemon that answers has no ticket; of the others, nothing is there at all.
+    is_absent = code > 0 or code in KCM_ERRORS or (code == NO_CACHE and kind != "KCM")
+    if is_absent and kind in CACHE_CURES:
         todo = CACHE_CURES[kind]
     if keytab and code in (TICKET_EXPIRED, NOT_YET_VALID):  # it is a new one
         todo = SET_CLOCK

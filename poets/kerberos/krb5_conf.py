@@ -135,11 +135,10 @@ def _parse(
       section: its name, then those of the open braces; empty before the first one.
     """
     if match := re.match(r"\[([^]]+)\]", line):
-        if section[1:]:
-            return [
-                match[1]
-            ], f"{line!r} stands inside {section[-1]!r}; close that by }}"
-        return [match[1]], None
+        if not section[1:]:
+            return [match[1]], None
+        fault = f"{line!r} stands inside {section[-1]!r}; close that by }}"
+        return [match[1]], fault
     if line.startswith("["):
         return section, f"{line!r} has no ']'; write it as [name]"
     if not section:

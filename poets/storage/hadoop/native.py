@@ -282,12 +282,12 @@ class HdfsBackend(Backend):
                 rpc_token(self.root, self._hadoop_conf)
             elif self._situation.kerberos:
                 get_tgt(self._login or Login(None, None, None), KDC_TIMEOUT_S)
+            why = "" if self._token else why_none(self.root, self._hadoop_conf)
         except (ConfigError, NotAuthenticatedError) as cause:
             text = getattr(cause, "strerror", None) or str(cause)
             return NotAuthenticatedError(errno.EACCES, text, url)
-        if self._token is None and (why := why_none(self.root, self._hadoop_conf)):
-            return NotAuthenticatedError(errno.EACCES, f"{why}; {error.strerror}", url)
-        return error
+        text = f"{why}; {error.strerror}"
+        return NotAuthenticatedError(errno.EACCES, text, url) if why else error
 
 
 class _Reader:
