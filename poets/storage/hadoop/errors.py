@@ -23,8 +23,8 @@ _NOT_KNOWN = (  # Java classes, and first words of the client's own errors
 )
 _NOT_NOW = ("SafeModeException", "RetriableException", "StandbyException")
 _LOST_BLOCKS = (
-    "`hdfs fsck` on the file shows whether its blocks are lost: then restore it or take "
-    "it out of the folder"
+    "`hdfs fsck` on the file shows whether its blocks are lost: then restore it or "
+    "take it out of the folder"
 )
 _ACCESS = {
     "READ": "read",
