@@ -54,9 +54,9 @@ def scheme_of(url: str) -> str:
 def misspelling(url: str) -> str:
     """Returns what is wrong with the beginning of a URL and the right one, or "".
 
-    "hdfs:/p", "s3:b" and "s3:///b" would be local paths or buckets without a name. A
-    local path may begin with a colon's word, written "./s3:b"; any other word may be
-    followed by a colon, but not as the name of a first folder ("host:/p").
+    "hdfs:/p" and "s3:b" would be local paths, "s3:///b" a bucket without a name. A
+    local path of that form is written "./s3:b". A word that is no scheme may end in a
+    colon ("10:30.jpg"), but not as the name of the first folder ("host:/p").
     """
     match = _SCHEME.match(url)
     scheme = (match[1] if match else url.partition("://")[0]).lower()
