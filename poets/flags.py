@@ -15,6 +15,7 @@ from typing import Any
 
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, nearest, together
+from poets.storage import misspelling, without_keys
 
 FIELDS = {field.name: field for field in dataclasses.fields(RetrainConfig)}
 
@@ -91,6 +92,8 @@ def _parse_name(field: dataclasses.Field[Any], text: str) -> str:
         raise ValueError("may not be empty")
     choices = field.metadata.get("choices")
     if not choices:
+        if problem := misspelling(text):
+            raise ValueError(problem)
         return text
     for choice in choices:
         if text.lower() == choice.lower():
@@ -174,7 +177,7 @@ def _kind(field: dataclasses.Field[Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = str(value)
+    text = without_keys(str(value))
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

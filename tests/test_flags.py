@@ -242,6 +242,16 @@ def test_all_that_is_wrong_is_reported_together():
             "litert, tensorflow",
         ),
         ({"": 1}, "unknown flag ''"),
+        (
+            {"bottleneck_dir": "s3:/bucket/b"},
+            "--bottleneck_dir=s3:/bucket/b: found no '//' after 's3:'; write "
+            "s3://bucket/b (./s3:/bucket/b is a local path)",
+        ),
+        (
+            {"hadoop_conf": "http:/user:secret@h/conf"},
+            "--hadoop_conf=http:***@h/conf: found no '//' after 'http:'; write "
+            "http://h/conf (./http:***@h/conf is a local path)",
+        ),
     ],
     ids=str,
 )

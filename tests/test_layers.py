@@ -97,6 +97,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "storage.hadoop.conf",
         "storage.hadoop.web_client",
         "storage.hadoop.web_errors",
+        "storage.objects.proxy",
     },
     "requests_kerberos": {"storage.hadoop.web_client", "storage.hadoop.web_errors"},
     "simplejpeg": {"images"},

@@ -206,7 +206,9 @@ class Store:
 
     def _set_aside(self, name: str, error: Exception) -> None:
         # What Parquet cannot decode is an OSError, too, but has no number.
-        if isinstance(error, PoetsError) or getattr(error, "errno", None):
+        if isinstance(error, OSError) and (
+            error.errno or isinstance(error, PoetsError)
+        ):
             raise_outage(error, join(self.url, name))
         logger.warning(
             "the part %s of the feature store %s is damaged (%s): its images are "

@@ -15,6 +15,7 @@ from poets.dcos.schema import SCHEMA, Option
 from poets.dcos.tasks import GPU_WORKER, PODS, WORKER
 from poets.dcos.unpack import ARCHIVES, is_archive
 from poets.errors import ConfigError, PoetsError, nearest
+from poets.storage import misspelling, without_keys
 
 TENSORFLOW_MEM_MB = 630
 """Resident memory of a process with TensorFlow 2.21 imported and its server up."""
@@ -29,6 +30,9 @@ KEYTAB_PREFIX = "__dcos_base64__"
 
 CheckContext = Callable[[dict[str, Any], str], RetrainConfig]
 """Called with the job's context and log_dir; raises PoetsError if they cannot run."""
+
+PLACES = ("service.job_url", "service.shared_filesystem", "service.hdfs.config_uri")
+"""The options that are a URL or a path."""
 
 VOLUME = "tf-volume"
 """A task's log_dir without a shared file system, in its sandbox."""
@@ -92,6 +96,8 @@ def _values(options: Options) -> Iterator[Problem]:
             hint = nearest(value.upper(), option.choices)
             known = ", ".join(option.choices)
             yield _error(path, f"{value!r} is none of {known}{hint}")
+        elif path in PLACES and (problem := misspelling(str(value))):
+            yield _error(path, f"is {without_keys(str(value))!r}: {problem}")
         elif isinstance(value, str) and "\0" in value:
             yield _error(path, "holds a NUL character, which no environment can carry")
         elif isinstance(value, int | float) and value < 0:
@@ -282,7 +288,7 @@ def _hdfs_and_kerberos(options: Options, wrong: set[str]) -> Iterator[Problem]:
         return
     shared = options["service.shared_filesystem"]
     config_uri = options["service.hdfs.config_uri"]
-    if shared.startswith(("hdfs:///", "hdfs://default/")) and not config_uri:
+    if shared.lower().startswith(("hdfs:///", "hdfs://default/")) and not config_uri:
         yield _warning(
             "service.hdfs.config_uri",
             f"is not given, and {shared!r} names the default HDFS; give the address "

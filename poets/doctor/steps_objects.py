@@ -5,11 +5,12 @@ import os
 from poets.doctor import Checkup, Finding, Step
 from poets.doctor.network import host_and_port, reach
 from poets.storage import open_storage
+from poets.storage.objects import google_url
+from poets.storage.objects.proxy import proxy_of, shown
 from poets.storage.objects.s3_settings import ENDPOINTS, REGIONS, s3_settings
 
-GOOGLE, GOOGLE_EMULATOR = "storage.googleapis.com", "STORAGE_EMULATOR_HOST"
+GOOGLE_EMULATOR = "STORAGE_EMULATOR_HOST"
 GOOGLE_KEY = "GOOGLE_APPLICATION_CREDENTIALS"
-PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")
 
 
 def find_credentials(checkup: Checkup) -> Finding:
@@ -40,38 +41,45 @@ def _s3() -> Finding:
     if settings.uses_https and not settings.verifies:
         details.append("S3_VERIFY_SSL=0: whoever answers is believed")
     keys = "AWS_ACCESS_KEY_ID" if settings.access_key else "the AWS SDK"
-    how = "https" if settings.uses_https else "http"
-    where = f"{how}://{settings.address}" if settings.address else "AWS"
+    where = settings.url if settings.address else "AWS"
     return Finding(f"keys from {keys}, for {where}", tuple(details))
 
 
 def reach_endpoint(checkup: Checkup) -> Finding:
-    """Connects to the store's address.
+    """Connects to the store's address, or to the proxy that requests go through.
 
     Raises:
+      ConfigError: if the proxy's address is malformed.
       StepError: if nobody listens there.
     """
-    proxy = next((name for name in PROXIES if os.environ.get(name)), None)
-    if proxy:
-        return Finding(f"{proxy} is set: the proxy connects", applies=False)
-    return reach(
-        [_address(checkup.scheme)],
-        "the store",
-        "see whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT names its host "
-        "and port, and whether a firewall is between",
+    if checkup.scheme == "gs":
+        store, proxy = google_url(), proxy_of(google_url(), is_curl=True)
+    else:
+        settings = s3_settings()
+        store, proxy = settings.url, settings.proxy
+    if not proxy:
+        return reach(
+            [_address(store)],
+            "the store",
+            "see whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT names its "
+            "host and port, and whether a firewall is between",
+        )
+    found = reach(
+        [_address(proxy)],
+        f"the proxy {shown(proxy)}",
+        "see whether it is up, and whether HTTPS_PROXY or HTTP_PROXY names its host "
+        "and port; set NO_PROXY to the store's host if it needs no proxy",
+    )
+    return Finding(
+        f"requests to {store} go through the proxy {shown(proxy)}",
+        (found.text, *found.details),
     )
 
 
-def _address(scheme: str) -> tuple[str, int]:
-    if scheme == "gs":
-        given = os.environ.get(GOOGLE_EMULATOR) or f"https://{GOOGLE}"
-        how, _, address = given.rpartition("://")
-    else:
-        settings = s3_settings()
-        aws = f"s3.{settings.region or 'us-east-1'}.amazonaws.com"
-        how = "https" if settings.uses_https else "http"
-        address = settings.address or aws
-    return host_and_port(address.rstrip("/"), 443 if how == "https" else 80)
+def _address(url: str) -> tuple[str, int]:
+    scheme, _, address = url.partition("://")
+    address = address.rpartition("@")[2].rstrip("/")
+    return host_and_port(address, 443 if scheme == "https" else 80)
 
 
 CREDENTIALS = Step("credentials", "it is known who asks", find_credentials)

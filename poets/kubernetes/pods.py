@@ -20,6 +20,7 @@ from poets.dcos.options import Options
 from poets.dcos.secrets import KERBEROS
 from poets.flags import FIELDS
 from poets.kubernetes.volumes import Volume, scratch_volume, secret_volume
+from poets.storage import scheme_of
 
 CONTAINER = "tensorflow"
 """The name by which the training operator knows the container of the job."""
@@ -76,7 +77,7 @@ def surroundings_of(
         environment["KRB5_CLIENT_KTNAME"] = f"{volume.mount_path}/{KEYTAB}"
         volumes.append(volume)
     places = [getattr(config, name) for name in FIELDS]
-    if any(isinstance(place, str) and place.startswith("s3://") for place in places):
+    if any(isinstance(place, str) and scheme_of(place) == "s3" for place in places):
         secrets = {name: (AWS_SECRET, key) for name, key in AWS_KEYS.items()}
     return Surroundings(environment, secrets, tuple(volumes))
 

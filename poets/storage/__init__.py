@@ -33,26 +33,78 @@ ADAPTERS = {  # scheme -> (module, what installs it)
 }
 
 
+_WEB = ("http", "https")
+_WITH_A_HOST = (*_WEB, "s3", "gs")  # the others have a default one
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!//)([/\\]?)")
+
+
 def scheme_of(url: str) -> str:
-    """Returns the part of `url` before "://", lower case, or ""."""
+    """Returns the part of `url` before "://", lower case, or "" for a local path.
+
+    Raises:
+      UnknownSchemeError: if it looks like a URL and is none, as "hdfs:/p".
+    """
+    if problem := misspelling(url):
+        raise UnknownSchemeError(f"cannot open {without_keys(url)!r}: {problem}")
     scheme, separator, _ = url.partition("://")
     return scheme.lower() if separator else ""
+
+
+def misspelling(url: str) -> str:
+    """Returns what is wrong with the beginning of a URL and the right one, or "".
+
+    "hdfs:/p" and "s3:b" would be local paths, "s3:///b" a bucket without a name. A
+    local path of that form is written "./s3:b". A word that is no scheme may end in a
+    colon ("10:30.jpg"), but not as the name of the first folder ("host:/p").
+    """
+    match = _SCHEME.match(url)
+    scheme = (match[1] if match else url.partition("://")[0]).lower()
+    known = scheme in ADAPTERS or scheme in _WEB
+    if match and (known or match[2]):
+        found = f"no '//' after '{match[1]}:'"
+    elif scheme in _WITH_A_HOST and url[len(scheme) :].startswith(":///"):
+        found = f"no name after '{url[: len(scheme)]}://'"
+    else:
+        return ""
+    shown = without_keys(url)
+    local = f"./{shown} is a local path"
+    if not known:
+        return f"found {found}; {local}, a URL begins with one of {_known()}"
+    path = shown[len(scheme) + 1 :].removeprefix("***@").replace("\\", "/").lstrip("/")
+    names_host = scheme in _WITH_A_HOST or ":" in path.partition("/")[0]
+    slashes = "//" if names_host else "///"
+    return f"found {found}; write {scheme}:{slashes}{path} ({local})"
+
+
+def _known() -> str:
+    return ", ".join(sorted(f"{name}://" for name in ADAPTERS if name))
+
+
+def without_keys(url: str) -> str:
+    """Returns a URL without the keys, or user and password, that it may have."""
+    scheme, colon, rest = url.partition(":")
+    keys, at, place = rest.rpartition("@")
+    return f"{scheme}:***@{place}" if ":" in keys else url
 
 
 def open_storage(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """Returns the file system that holds `url`, and the path in it.
 
     Raises:
-      UnknownSchemeError: if no adapter is known for the URL's scheme.
+      UnknownSchemeError: if no adapter is known for the URL's scheme, or it is
+        misspelled.
       StorageError: if the adapter's client is not installed.
     """
     scheme = scheme_of(url)
     if scheme not in ADAPTERS:
-        known = ", ".join(sorted(f"{name}://" for name in ADAPTERS if name))
         plain = scheme.partition("+")[0] or scheme  # hdfs+libhdfs, hdfs+jvm
-        use = f"{plain}:// instead" if plain in ADAPTERS else f"a local path or {known}"
         raise UnknownSchemeError(
-            f"no storage for {url!r}: the scheme is {scheme!r}; use {use}"
+            f"no storage for {url!r}: the scheme is {scheme!r}; use "
+            + (
+                f"{plain}:// instead"
+                if plain in ADAPTERS
+                else f"a local path or {_known()}"
+            )
         )
     module, install = ADAPTERS[scheme]
     try:

@@ -127,6 +127,17 @@ def test_the_demo_is_good_and_its_flags_are_right():
             {"service": {"hdfs": {"config_uri": "api.hdfs"}}},
             "'api.hdfs' is no http address",
         ),
+        (
+            {"service": {"hdfs": {"config_uri": "http:/api.hdfs/v1"}}},
+            "error: service.hdfs.config_uri: is 'http:/api.hdfs/v1': found no '//' "
+            "after 'http:'; write http://api.hdfs/v1 (",
+        ),
+        (
+            {"service": {"shared_filesystem": "hdfs:/results"}},
+            "error: service.shared_filesystem: is 'hdfs:/results': found no '//' after "
+            "'hdfs:'; write hdfs:///results (",
+        ),
+        ({"service": {"job_url": "https:/h/a.zip"}}, "write https://h/a.zip ("),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_cure(changes, expected):

@@ -7,6 +7,8 @@ import pytest
 from poets.cli import run
 from tests.retraining import write_images
 
+pytest_plugins = ["tests.gate"]
+
 
 @pytest.fixture
 def doctor(capsys):
@@ -240,9 +242,37 @@ def test_variables_of_s3_that_contradict_each_other(doctor, s3, monkeypatch):
     assert s3.secret_key not in out
 
 
-def test_the_way_through_a_proxy_is_left_to_it(doctor, s3, store, monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    _, out, _ = doctor(f"{store}/in")
-    assert "  left out  endpoint " in out
-    assert "HTTPS_PROXY is set: the proxy connects" in out
+def test_the_proxy_of_a_store_is_named_and_used(doctor, s3, gate, store, monkeypatch):
+    monkeypatch.setenv("S3_ENDPOINT", s3.address)
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@{gate.address}")
+    code, out, _ = doctor(f"{store}/in")
+    assert code == 0, out
+    through = f"go through the proxy http://{gate.address}\n"
+    assert f"requests to http://{s3.address} {through}" in out
+    assert gate.seen
+    assert all(f" http://{s3.address}/" in request for request in gate.seen)
+    assert "secret" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [("HTTPS_PROXY", "host.example"), ("HTTP_PROXY", "127.0.0.1"), ("ALL_PROXY", "*")],
+)
+def test_a_proxy_that_is_not_for_the_store_is_left_alone(
+    doctor, s3, gate, store, monkeypatch, name, without
+):
+    monkeypatch.setenv("S3_ENDPOINT", s3.address)
+    monkeypatch.setenv(name, f"http://{gate.address}")
+    monkeypatch.setenv("NO_PROXY", without)
+    code, out, _ = doctor(f"{store}/in")
+    assert code == 0, out
+    assert f"{s3.address} accepts connections\n" in out
+    assert not gate.seen
+
+
+def test_a_proxy_that_is_down(doctor, s3, store, monkeypatch, closed_port):
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{closed_port}")
+    code, out, _ = doctor(f"{store}/in")
+    assert code == 1
+    assert f"cannot reach the proxy http://127.0.0.1:{closed_port}: 127.0.0.1:" in out
+    assert "set NO_PROXY to the store's host if it needs no proxy" in out

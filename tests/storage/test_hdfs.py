@@ -21,6 +21,7 @@ from poets.kerberos import login
 from poets.storage import exists, join, open_storage, read_bytes, read_url
 from poets.storage.calls import deadline
 from poets.storage.publish import check_writable, write_atomically
+from poets.storage.reading import is_of_one_file
 from tests.storage.contract import StorageContract, model, names_below
 from tools.hdfs.shell import DFS_ADMIN, run_hadoop
 
@@ -555,3 +556,19 @@ def test_a_length_without_the_last_block_is_not_believed(folder_url):
     backend._check_length(path, 3)
     with pytest.raises(ConnectionRefusedError, match="0 of 3 bytes can be read; wait"):
         backend._check_length(path, 0)
+
+
+def test_a_file_whose_blocks_are_lost_is_named(secure_hdfs, folder_url, monkeypatch):
+    monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "5")
+    content, url = uuid.uuid4().bytes, join(folder_url, "1.jpg")
+    write_atomically(url, content)
+    for block in Path(secure_hdfs.cluster.folder).rglob("blk_*"):
+        if block.suffix != ".meta" and block.read_bytes() == content:
+            block.unlink()
+    with pytest.raises(StorageError) as caught:
+        read_url(url)
+    error = caught.value.__cause__
+    assert str(caught.value).startswith(f"cannot read {url!r}: ")
+    assert "hdfs fsck" in str(caught.value)
+    assert isinstance(error, OSError)
+    assert not is_of_one_file(error)

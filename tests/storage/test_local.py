@@ -79,7 +79,7 @@ class TestUrl(StorageContract):
         ("file:///a%23b%3Fc%25", "/a#b?c%"),
         ("file://localhost/a", "/a"),
         ("FILE:///a", "/a"),
-        ("hdfs:/a", f"{os.getcwd()}/hdfs:/a"),
+        ("./hdfs:/a", f"{os.getcwd()}/hdfs:/a"),
         ("a:b", f"{os.getcwd()}/a:b"),
         ("", os.getcwd()),
     ],
@@ -150,13 +150,59 @@ def test_a_client_that_is_not_offered_is_answered_by_the_one_that_is(scheme):
     [
         ("a", ""),
         ("/a", ""),
-        ("hdfs:/a", ""),
+        ("./hdfs:/a", ""),
+        ("2024-01-01T10:30.jpg", ""),
+        ("n:m/a", ""),
+        ("C:/a", ""),
         ("S3://b", "s3"),
         ("hdfs://default/a://b", "hdfs"),
     ],
 )
 def test_the_scheme_is_what_stands_before_the_slashes(url, scheme):
     assert scheme_of(url) == scheme
+
+
+@pytest.mark.parametrize(
+    ("url", "right"),
+    [
+        ("hdfs:/a", "write hdfs:///a (./hdfs:/a is a local path)"),
+        ("hdfs:a", "write hdfs:///a "),
+        ("HDFS:/a", "write hdfs:///a "),
+        ("webhdfs:/h:9870/a", "write webhdfs://h:9870/a "),
+        ("s3:/bucket/a", "write s3://bucket/a (./s3:/bucket/a is a local path)"),
+        ("S3:bucket", "write s3://bucket "),
+        ("s3:///bucket", "found no name after 's3://'; write s3://bucket "),
+        ("s3:\\\\bucket\\a", "write s3://bucket/a "),
+        ("gs:/bucket", "write gs://bucket "),
+        ("file:/a", "write file:///a "),
+        ("http:/host/a", "write http://host/a "),
+        ("host:/a", "./host:/a is a local path, a URL begins with one of file://, "),
+        ("s3a:/bucket", "./s3a:/bucket is a local path, a URL begins with one of "),
+    ],
+)
+@pytest.mark.parametrize("act", [scheme_of, open_storage, kind_of, read_url])
+def test_a_url_without_its_slashes_is_no_local_path(act, url, right):
+    with pytest.raises(UnknownSchemeError) as caught:
+        act(url)
+    assert str(caught.value).startswith(f"cannot open {url!r}: found no ")
+    assert right in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_keys_in_a_misspelled_url_are_not_shown():
+    with pytest.raises(UnknownSchemeError) as caught:
+        open_storage("s3:/AKIA:se/cr+et@bucket/a")
+    assert str(caught.value) == (
+        "cannot open 's3:***@bucket/a': found no '//' after 's3:'; write s3://bucket/a "
+        "(./s3:***@bucket/a is a local path)"
+    )
+
+
+def test_a_local_name_may_look_like_a_url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:").mkdir()
+    (tmp_path / "s3:" / "a").write_bytes(b"a")
+    assert read_url("./s3:/a") == read_url(f"{tmp_path}/s3:/a") == b"a"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ import pytest
 
 from poets.errors import ConfigError, StorageError
 from poets.storage import open_storage
+from poets.storage.objects.proxy import proxy_of
 from poets.storage.objects.s3_settings import S3Settings, s3_settings
+
+pytest_plugins = ["tests.gate"]
 
 SECRET = "wJalrXUtnFEMI/K7MDENG"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": SECRET}
@@ -198,3 +201,69 @@ def test_google_may_be_asked_by_nobody_in_particular(store_settings, variables):
     store_settings(**variables)
     filesystem, path = open_storage("gs://bucket/a b#c?d%41/")
     assert (filesystem.type_name, path) == ("py::gs", "bucket/a b#c?d%41")
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy"),
+    [
+        ({"HTTP_PROXY": "http://p:3128"}, "http://p:3128"),
+        ({"HTTP_PROXY": "p:3128"}, "http://p:3128"),
+        ({"http_proxy": "http://l:1", "HTTP_PROXY": "http://u:2"}, "http://l:1"),
+        ({"ALL_PROXY": "http://p:3128"}, "http://p:3128"),
+        ({"HTTPS_PROXY": "http://p:3128"}, ""),
+        ({"HTTP_PROXY": "http://p:3128", "NO_PROXY": "other, .example.com"}, ""),
+        ({"HTTP_PROXY": "http://p:3128", "NO_PROXY": "minio.example.com:9000"}, ""),
+        ({"HTTP_PROXY": "http://p:3128", "NO_PROXY": "*"}, ""),
+        ({"HTTP_PROXY": "http://p:3128", "no_proxy": "example.org"}, "http://p:3128"),
+    ],
+)
+def test_the_proxy_of_a_store_is_in_the_environment(
+    store_settings, monkeypatch, variables, proxy
+):
+    store_settings(AWS_ENDPOINT_URL="http://minio.example.com:9000")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert s3_settings().proxy == proxy
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        (
+            {"HTTPS_PROXY": "socks5://user:secret@p:1080"},
+            "cannot use S3 through the proxy 'socks5://p:1080': it is no address of an "
+            "HTTP proxy; set HTTPS_PROXY and HTTP_PROXY to http://host:port, or ",
+        ),
+        ({"HTTPS_PROXY": "http://p:x"}, "the proxy 'http://p:x': it is no address"),
+        (
+            {"HTTPS_PROXY": "http://p:1", "S3_VERIFY_SSL": "0", "AWS_REGION": "eu"},
+            "S3_VERIFY_SSL=0 works without a proxy only; name the certificates by ",
+        ),
+        ({"HTTPS_PROXY": "http://p:1"}, "through a proxy; set AWS_REGION"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told(
+    store_settings, monkeypatch, variables, problem
+):
+    store_settings()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        open_storage("s3://bucket/key")
+    assert problem in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_used"),
+    [("http_proxy", True), ("ALL_PROXY", True), ("HTTP_PROXY", False)],
+)
+def test_googles_client_finds_the_proxy_that_the_doctor_names(
+    gate, gs, monkeypatch, name, is_used
+):
+    monkeypatch.setenv(name, f"http://{gate.address}")
+    filesystem, path = open_storage("gs://no-such-bucket/a")
+    with pytest.raises(FileNotFoundError):
+        filesystem.get_file_info(path)
+    assert bool(gate.seen) == is_used
+    assert bool(proxy_of(gs, is_curl=True)) == is_used

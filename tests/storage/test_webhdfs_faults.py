@@ -165,6 +165,12 @@ def test_a_server_that_is_not_there_is_told(closed_port, monkeypatch):
         ("ParentNotDirectoryException", "/a", NotADirectoryError, "Not a directory"),
         ("InvalidToken", "expired", NotAuthenticatedError, "InvalidToken: expired"),
         ("NSQuotaExceededException", "quota=1", OSError, "quota=1"),
+        (
+            "BlockMissingException",
+            "Could not obtain block: BP-1:blk_1",
+            OSError,
+            "blk_1; `hdfs fsck` on the file shows whether its blocks are lost",
+        ),
         ("IllegalArgumentException", "what", OSError, "what"),
     ],
 )

@@ -27,6 +27,10 @@ _ASK_TO_BE_ALLOWED = (
     "hadoop-policy.xml)"
 )
 _NOT_NOW = ("SafeModeException", "RetriableException", "StandbyException")
+_LOST_BLOCKS = (
+    "`hdfs fsck` on the file shows whether its blocks are lost: then restore it or "
+    "take it out of the folder"
+)
 _ACCESS = {
     "READ": "read",
     "WRITE": "write in",
@@ -79,9 +83,8 @@ def translated(
     if any(word in text for word in _NOT_KNOWN):
         return _not_known(line, url, situation)
     if text.startswith(("DataTransferError", "ChecksumError", "BlocksNotFound")):
-        return ConnectionError(
-            errno.EIO, f"{_shortened(line)}; {datanode_advice(situation)}", url
-        )
+        advice = f"{datanode_advice(situation)}; {_LOST_BLOCKS}"
+        return ConnectionError(errno.EIO, f"{_shortened(line)}; {advice}", url)
     if type(error).__name__ == "PanicException":
         return OSError(errno.EINVAL, f"the client failed: {line}", url)
     return OSError(errno.EIO, f"the client failed: {_shortened(line)}", url)
@@ -197,6 +200,8 @@ def of_server(java_class: str, message: str, url: str, situation: Situation) -> 
     if java_class.endswith("QuotaExceededException"):
         text = f"{message}; delete something there, or ask for a larger quota"
         return OSError(errno.EDQUOT, text, url)
+    if java_class in ("BlockMissingException", "CannotObtainBlockLengthException"):
+        return OSError(errno.EIO, f"{_shortened(message)}; {_LOST_BLOCKS}", url)
     if java_class == "InvalidPathException":
         text = "HDFS has no such names: ':' and '//' are not allowed; name another path"
         return OSError(errno.EINVAL, text, url)

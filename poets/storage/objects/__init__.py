@@ -27,6 +27,7 @@ from poets.storage.objects.backend import file_system
 from poets.storage.objects.errors import told
 from poets.storage.objects.s3_settings import S3Settings, s3_settings
 
+GOOGLE = "storage.googleapis.com"
 CONNECT_TIMEOUT_S = 10
 REQUEST_TIMEOUT_S = 60
 IN_FLIGHT = 32
@@ -46,6 +47,11 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     if scheme == "gs":
         return _google(os.getpid(), *_google_settings()), path
     settings = s3_settings()
+    if settings.proxy and not settings.region:
+        raise ConfigError(
+            f"cannot open {url!r}: the bucket's region is not known, and AWS is not "
+            "asked for it through a proxy; set AWS_REGION"
+        )
     region = settings.region or _region_of(path.partition("/")[0])
     return _s3(os.getpid(), settings, region), path
 
@@ -71,6 +77,7 @@ def _s3(pid: int, settings: S3Settings, region: str) -> pyarrow.fs.PyFileSystem:
             allow_delayed_open=True,  # a small object is one request
             retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=1),
             tls_ca_file_path=settings.ca_file or None,
+            proxy_options=settings.proxy or None,
         )
     else:  # only a URL can say so; the keys it finds in the environment itself
         options = f"region={quote(region)}&scheme=https&tls_verify_certificates=false"
@@ -113,6 +120,12 @@ def _google(
         retry_time_limit=timedelta(seconds=CONNECT_TIMEOUT_S),  # then we try again
     )
     return file_system(store, "gs")
+
+
+def google_url() -> str:
+    """Returns the address of Google's store, as "https://host"."""
+    address, scheme, _ = _google_settings()
+    return f"{scheme}://{address or GOOGLE}"
 
 
 def _google_settings() -> tuple[str, str, bool]:

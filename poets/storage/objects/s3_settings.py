@@ -6,6 +6,7 @@
     S3_ENDPOINT, S3_USE_HTTPS               host:port without scheme, and 0 or 1
     AWS_REGION, AWS_DEFAULT_REGION, S3_REGION
     S3_VERIFY_SSL, AWS_CA_BUNDLE            0 or 1; a file of certificates
+    HTTPS_PROXY, HTTP_PROXY, NO_PROXY       see `poets.storage.objects.proxy`
 
 The S3_ names are those of TensorFlow's own S3 client, which the options of older jobs
 carry. What contradicts itself is told, all at once and without a secret.
@@ -13,9 +14,10 @@ carry. What contradicts itself is told, all at once and without a secret.
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from poets.errors import ConfigError, together
+from poets.storage.objects.proxy import proxy_of, shown
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION", "S3_REGION")
@@ -36,6 +38,7 @@ class S3Settings:
       verifies: whether the server's certificate is verified.
       ca_file: a file of certificates to verify with; "" takes the system's.
       region: "" leaves it to the AWS SDK.
+      proxy: http://host:port that requests go through; "" without one.
     """
 
     access_key: str = ""
@@ -46,6 +49,14 @@ class S3Settings:
     verifies: bool = True
     ca_file: str = ""
     region: str = ""
+    proxy: str = field(default="", repr=False)  # it may have a password
+
+    @property
+    def url(self) -> str:
+        """The store's address, as "https://host:port"; without one, AWS's own."""
+        scheme = "https" if self.uses_https else "http"
+        aws = f"s3.{self.region or 'us-east-1'}.amazonaws.com"
+        return f"{scheme}://{self.address or aws}"
 
 
 def s3_settings() -> S3Settings:
@@ -64,7 +75,7 @@ def s3_settings() -> S3Settings:
     region = _one_of(REGIONS, problems)
     if problems:
         raise ConfigError(together("cannot use S3", problems))
-    return S3Settings(
+    found = S3Settings(
         *(access_key, secret_key, session_token),
         address=address,
         uses_https=uses_https,
@@ -72,6 +83,14 @@ def s3_settings() -> S3Settings:
         ca_file=ca_file,
         region=region or ("us-east-1" if address else ""),
     )
+    proxy = proxy_of(found.url)
+    if proxy and uses_https and not found.verifies:
+        raise ConfigError(
+            f"cannot use S3 through the proxy {shown(proxy)!r}: S3_VERIFY_SSL=0 works "
+            "without a proxy only; name the certificates by AWS_CA_BUNDLE, or set "
+            "NO_PROXY to the store's host"
+        )
+    return replace(found, proxy=proxy)
 
 
 def _keys(problems: list[str]) -> list[str]:
