@@ -85,7 +85,7 @@ def labels_of(model: str, run: Run) -> tuple[str, ...]:
             f"cannot tell which labels {model!r} has: found no {METRICS} of its run, "
             f"and {', '.join(map(repr, found))} beside it; give one by --labels"
         )
-    if run.digests:
+    if run.digests and _stem(found[0]) != _stem(model):
         logger.warning(
             "%s is not of the run that the %s beside it describes: its labels are "
             "taken from %s; give --labels if they are not its own",

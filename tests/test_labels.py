@@ -44,10 +44,12 @@ def test_of_two_runs_in_a_folder_each_model_has_its_own_labels(tmp_path, caplog)
         ("retrained_graph.pb", ("common", "rare")),
     ):
         model = str(tmp_path / name)
-        caplog.clear()
         assert labels_of(model, run_beside(model)) == labels
-        warned = "output_graph.pb is not of the run that the metrics.json beside it"
-        assert (warned in caplog.text) is (name == "output_graph.pb")
+    assert caplog.text == ""
+    (tmp_path / "output_labels.txt").unlink()
+    model = str(tmp_path / "output_graph.pb")
+    assert labels_of(model, run_beside(model)) == ("common", "rare")
+    assert "its labels are taken from retrained_labels.txt; give" in caplog.text
 
 
 def test_a_run_is_found_on_other_storages(tmp_path, far):
