@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,18 @@ APT_TIMEOUT_S = 900
 
 @dataclass(frozen=True)
 class Package:
-    """What one name installs: Debian's packages, and the programs that show them."""
+    """What one name installs: Debian's packages, and what is there with them."""
 
     debian: tuple[str, ...]
-    programs: tuple[str, ...]
+    programs: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether all programs and libraries are found."""
+        return all(map(find_program, self.programs)) and all(
+            map(find_library, self.libraries)
+        )
 
 
 JDK = "openjdk-17-jdk-headless"
@@ -41,6 +50,7 @@ PACKAGES = {
     "maven": Package(("maven",), ("mvn",)),
     "faketime": Package(("faketime",), ("faketime",)),
     "krb5-dev": Package(("libkrb5-dev", "gcc"), ("krb5-config", "gcc")),
+    "gles": Package(("libegl1", "libgles2"), libraries=("EGL", "GLESv2")),
 }
 
 
@@ -67,12 +77,8 @@ def require_programs(*names: str) -> None:
 
 
 def missing_packages(kinds: Sequence[str]) -> list[str]:
-    """Returns those of the kinds of `PACKAGES` whose programs are not all here."""
-    return [
-        kind
-        for kind in kinds
-        if not all(find_program(name) for name in PACKAGES[kind].programs)
-    ]
+    """Returns those of the kinds of `PACKAGES` that are not here."""
+    return [kind for kind in kinds if not PACKAGES[kind].is_here]
 
 
 def how_to_install(kinds: Sequence[str]) -> str:

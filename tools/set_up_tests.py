@@ -2,6 +2,7 @@
 
     Debian packages   a KDC, a JDK, Maven, faketime, headers: by root, with apt-get
     webhdfs           the extra: by pip, gcc and the headers
+    mediapipe         another reader of our models: by pip
     Hadoop            its jars, from Maven Central: by Maven
 
 A part that cannot be had is named here with the reason, and its tests are skipped by
@@ -9,6 +10,7 @@ its name. The exit code is 0 all the same: the other tests run.
 """
 
 import importlib.util
+import shlex
 import subprocess
 import sys
 import time
@@ -33,29 +35,39 @@ def install_packages() -> None:
 
 
 def install_webhdfs() -> None:
-    """Installs the extra `webhdfs`, with retries.
+    """Installs the extra `webhdfs`."""
+    if not all(importlib.util.find_spec(name) for name in WEBHDFS):
+        _pip_install("--editable", ".[webhdfs]", "setuptools<82")
+
+
+def install_mediapipe() -> None:
+    """Installs MediaPipe without what it depends on.
+
+    It asks for another build of OpenCV, which would overwrite ours, and for a sound
+    library; classifying pictures needs neither.
+    """
+    if not importlib.util.find_spec("mediapipe"):
+        _pip_install("--no-deps", "mediapipe>=1.2.3,<1.3")
+
+
+def _pip_install(*words: str) -> None:
+    """Runs pip, with retries.
 
     Raises:
-      PoetsError: if pip cannot; the last line of its output says why.
+      PoetsError: if pip cannot; a line of its output says why.
     """
-    if all(importlib.util.find_spec(name) for name in WEBHDFS):
-        return
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--retries", "10"]
-    command += ["--disable-pip-version-check", "--editable", ".[webhdfs]"]
+    command += ["--disable-pip-version-check", *words]
     for attempt in range(ATTEMPTS):
         time.sleep(5 * attempt)
         done = subprocess.run(
-            [*command, "setuptools<82"],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
         if done.returncode == 0:
             return
     lines = done.stderr.strip().splitlines() or ["no output"]
     why = next((line for line in lines if "rror" in line), lines[-1]).strip()
-    raise PoetsError(f"pip cannot install it: {why}; run `{' '.join(command)}`")
+    raise PoetsError(f"pip cannot install it: {why}; run `{shlex.join(command)}`")
 
 
 def fetch_hadoop() -> None:
@@ -67,6 +79,7 @@ def fetch_hadoop() -> None:
 STEPS: dict[str, Callable[[], None]] = {
     "Debian packages": install_packages,
     "webhdfs": install_webhdfs,
+    "mediapipe": install_mediapipe,
     "Hadoop": fetch_hadoop,
 }
 

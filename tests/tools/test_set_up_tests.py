@@ -30,13 +30,15 @@ def test_who_may_not_install_gets_the_commands_to_run_by_hand(
 ) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "note\nerror: no krb5-config\n")
     monkeypatch.setattr(packages, "find_program", lambda name: None)
+    monkeypatch.setattr(packages, "find_library", lambda name: None)
     monkeypatch.setattr(packages.os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(set_up_tests, "WEBHDFS", ("no_such_module",))
+    monkeypatch.setattr(set_up_tests.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(set_up_tests, "ATTEMPTS", 1)
     monkeypatch.setattr(set_up_tests.subprocess, "run", lambda *_, **__: failed)
     assert set_up_tests.main() == 0
     told = capsys.readouterr().err
-    assert "Debian packages: krb5, jdk, maven, faketime, krb5-dev not installed" in told
+    assert "packages: krb5, jdk, maven, faketime, krb5-dev, gles not inst" in told
     assert "sudo apt-get install krb5-kdc" in told
+    assert "mediapipe: pip cannot install it: error: no krb5-config; run `" in told
     assert "webhdfs: pip cannot install it: error: no krb5-config; run `" in told
     assert "Hadoop: java not found on this machine; install it with" in told
