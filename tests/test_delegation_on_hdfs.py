@@ -190,7 +190,9 @@ def test_what_is_wrong_with_the_file_is_told(
         assert steps_of(ended)[step] == "FAILED"
 
 
-def test_a_token_that_the_name_node_cancels_ends_the_job(as_job, fetchdt, tmp_path):
+def test_a_token_that_the_name_node_cancels_ends_the_job(
+    as_job, files, fetchdt, tmp_path
+):
     path = fetchdt(to=tmp_path / "tokens")
     as_job(path)
     url = f"hdfs://default{FOLDER}/{uuid.uuid4().hex}"
