@@ -12,6 +12,7 @@ Each part is a fixture, so that no test imports this file:
     s3, gs                                   object stores, see tests/objects.py
     kdc, secure_hdfs                         the real ones, see tests/secure
     cluster                                  the job in several, see tests/workers
+    nursery                                  starts tasks fast, see tests/forked
     photographs, models                      the real ones, skipped where absent
 
 Tests run in several processes (`pytest --numprocesses 2 --dist loadgroup`): those that
@@ -37,6 +38,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from tests.forked import nursery  # noqa: F401, a fixture
 from tests.objects import gs, gs_server, s3, s3_server, store_settings  # noqa: F401
 from tests.secure import hadoop, kdc, secure_hdfs, start_hdfs  # noqa: F401, fixtures
 from tests.workers import cluster, drawn_images, one_process  # noqa: F401, fixtures
@@ -58,7 +60,10 @@ pytest.register_assert_rewrite("tests.storage.contract", "tests.storage.at_once"
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups the tests that share a costly fixture, else those of a file."""
+    """Groups the tests that share a costly fixture, else those of a file.
+
+    The largest group comes first, so that no process waits for another at the end.
+    """
     for item in items:
         used = getattr(item, "fixturenames", ())
         groups = [group for name, group in SHARED.items() if name in used]
@@ -66,6 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
         if group == "hdfs":
             item.add_marker(pytest.mark.hdfs)
+    items.sort(key=lambda item: item.get_closest_marker("hdfs") is None)
 
 
 @pytest.fixture(name="wait_until", scope="session")

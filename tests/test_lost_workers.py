@@ -125,16 +125,18 @@ def gaps(said, moments):
 
 
 @pytest.fixture(scope="module")
-def plain_gaps(drawn_images, tmp_path_factory):
-    made = Cluster(tmp_path_factory.mktemp("two"), drawn_images, 2, server=False)
+def plain_gaps(nursery, drawn_images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    made = Cluster(nursery, folder, drawn_images, 2, server=False)
     made.end(made.start_workers())
     return gaps(made.said(0), MOMENTS)
 
 
 @pytest.fixture(scope="module")
-def tuned(drawn_images, model_dir, tmp_path_factory):
+def tuned(nursery, drawn_images, model_dir, tmp_path_factory):
     """What two undisturbed workers leave that fine-tune, and how long it took."""
     made = Cluster(
+        nursery,
         tmp_path_factory.mktemp("tuned"),
         drawn_images,
         2,

@@ -109,7 +109,7 @@ def test_parts_of_examples_are_all_of_them_in_order():
 
 @pytest.mark.soak
 def test_thirty_thousand_images_and_a_lost_worker_leave_what_one_process_leaves(
-    labelled_folder, model_dir, tmp_path, wait_until
+    nursery, labelled_folder, model_dir, tmp_path, wait_until
 ):
     """10 MB of pictures, 120 MB of features: more than any other test has."""
     count = 15_000
@@ -120,7 +120,7 @@ def test_thirty_thousand_images_and_a_lost_worker_leave_what_one_process_leaves(
         "flip_left_right": False,
     }
     jobs = [
-        Cluster(tmp_path / name, image_dir, workers, server=False, **flags)
+        Cluster(nursery, tmp_path / name, image_dir, workers, server=False, **flags)
         for name, workers in (("alone", 1), ("two", 2))
     ]
     try:

@@ -12,8 +12,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +46,7 @@ class Cluster:
     """Tasks on loopback that run one job in a folder.
 
     Args:
+      nursery: what starts them.
       folder: of all the job leaves; made if absent.
       image_dir: the pictures.
       workers: how many, the chief included.
@@ -58,8 +57,9 @@ class Cluster:
     """
 
     def __init__(
-        self, folder, image_dir, workers, ps=0, server=True, before="", **more
+        self, nursery, folder, image_dir, workers, ps=0, server=True, before="", **more
     ):
+        self.nursery = nursery
         self.folder, self.workers, self.server = folder, workers, server
         self.ps, self.before = ps, before
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,6 @@ class Cluster:
         task = {"cluster": self.jobs, "task": {"type": job, "index": index}}
         several = len(self.jobs["worker"]) > 1
         environment = {
-            "PYTHONPATH": str(ROOT),
             "BEFORE": self.before,
             "PLACE": json.dumps(place if self.server else None),
             "LOG_DIR": str(self.folder),
@@ -85,12 +84,7 @@ class Cluster:
             **({"TF_CONFIG": json.dumps(task)} if several and not self.server else {}),
         }
         with (self.folder / f"log-{job}-{index}").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", TASK],
-                env={**os.environ, **environment},
-                stdout=log,
-                stderr=log,
-            )
+            process = self.nursery.start(TASK, {**os.environ, **environment}, log)
         self.started.append(process)
         return process
 
@@ -141,19 +135,20 @@ def drawn_images(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def one_process(drawn_images, tmp_path_factory):
-    made = Cluster(tmp_path_factory.mktemp("alone"), drawn_images, 1, server=False)
+def one_process(nursery, drawn_images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    made = Cluster(nursery, folder, drawn_images, 1, server=False)
     made.end(made.start_workers())
     return made.folder
 
 
 @pytest.fixture
-def cluster(tmp_path, drawn_images):
+def cluster(nursery, tmp_path, drawn_images):
     made = []
 
     def make(workers, folder="job", **more):
         place = tmp_path / folder
-        made.append(Cluster(place, drawn_images, workers, **more))
+        made.append(Cluster(nursery, place, drawn_images, workers, **more))
         return made[-1]
 
     yield make

@@ -1,0 +1,150 @@
+"""Tasks that start in milliseconds: forked from a process that has imported TensorFlow.
+
+    test ──> nursery (imports once) ──fork──> ──fork──> the task, a child of the test
+
+A task of the job imports TensorFlow for 3 s, and then works for one. A forked one runs
+the same code in a process of its own, which may be killed and waited for as any other.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+POLL_S = 0.005
+NURSERY = """
+import json, os, socket, sys, traceback
+import poets.fine_tuning.supervise, poets.job, poets.retrain, poets.runtime, poets.sweep
+
+def run(request, log):
+    os.dup2(log, 1), os.dup2(log, 2)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = request["argv"]
+    code = 1
+    try:
+        exec(compile(request["code"], "task", "exec"), {"__name__": "__main__"})
+        code = 0
+    except SystemExit as exit:
+        code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
+
+server = socket.socket(fileno=0)
+while True:
+    data, fds, _, _ = socket.recv_fds(server, 1 << 20, 1)
+    if not data:
+        break
+    if (between := os.fork()) == 0:
+        if (task := os.fork()) == 0:
+            server.close()
+            run(json.loads(data), fds[0])
+        server.send(b"%d" % task)
+        os._exit(0)
+    os.close(fds[0])
+    os.waitpid(between, 0)
+    server.send(b"gone")
+"""
+
+
+class Task:
+    """A running task, with the part of `subprocess.Popen` that tests use."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Returns the exit code, or the negative signal; None while it runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float = 300) -> int:
+        """Returns the exit code once it has ended."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"task {self.pid}", timeout)
+            time.sleep(POLL_S)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kills it, unless it has ended."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """A process that has imported what tasks need, and forks them."""
+
+    def __init__(self) -> None:
+        self._socket, served = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with served:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", NURSERY], stdin=served, cwd=ROOT
+            )
+
+    def start(
+        self,
+        code: str,
+        environment: Mapping[str, str],
+        log: BinaryIO,
+        argv: tuple[str, ...] = (),
+    ) -> Task:
+        """Runs code in a new process, as `python -c` does.
+
+        Args:
+          code: Python.
+          environment: all its variables.
+          log: where what it prints goes.
+          argv: its arguments.
+        """
+        request = {"code": code, "argv": ["-c", *argv], "environment": {**environment}}
+        with _adopting_orphans():
+            data = json.dumps(request).encode()
+            socket.send_fds(self._socket, [data], [log.fileno()])
+            task = int(self._socket.recv(100))
+            assert self._socket.recv(100) == b"gone"  # its parent: it is ours now
+        return Task(task)
+
+    def close(self) -> None:
+        """Ends it; the tasks go on."""
+        self._socket.close()
+        self._process.wait(300)
+
+
+@contextlib.contextmanager
+def _adopting_orphans() -> Iterator[None]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    running = Nursery()
+    yield running
+    running.close()
