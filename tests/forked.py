@@ -63,10 +63,14 @@ while True:
 
 
 class Task:
-    """A running task, with the part of `subprocess.Popen` that tests use."""
+    """A running task, with the part of `subprocess.Popen` that tests use.
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
+    Attributes:
+      log: the file with what it prints.
+    """
+
+    def __init__(self, pid: int, log: Path) -> None:
+        self.pid, self.log = pid, log
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -127,7 +131,7 @@ class Nursery:
             socket.send_fds(self._socket, [data], [log.fileno()])
             task = int(self._socket.recv(100))
             assert self._socket.recv(100) == b"gone"  # its parent: it is ours now
-        return Task(task)
+        return Task(task, Path(log.name))
 
     def close(self) -> None:
         """Ends it; the tasks go on."""

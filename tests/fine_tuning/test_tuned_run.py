@@ -92,8 +92,8 @@ def test_only_the_last_layers_and_the_head_change(plain, tuned):
         f"{inside}_pointwise/BatchNorm/batchnorm/sub",
         "MobilenetV1/Logits/Conv2d_1c_1x1/weights",
         "MobilenetV1/Logits/Conv2d_1c_1x1/biases",
-        "final_training_ops/weights",
-        "final_training_ops/biases",
+        "final_training_ops/weights/final_weights",
+        "final_training_ops/biases/final_biases",
     }
 
 

@@ -1,9 +1,9 @@
 """Real workers with real children: the same result from any number, after any kill."""
 
+import itertools
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -21,7 +21,6 @@ from tests.retraining import children_of, is_running, logged
 from tests.seeds import seeds
 
 WORKER = Path(__file__).with_name("worker.py")
-ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 300
 
 
@@ -33,28 +32,27 @@ def shared(path, **more):
     return folder, key
 
 
-def start(folder, key, steps, worker=0, workers=1, every_s=1000.0):
-    return subprocess.Popen(
-        [
-            *(sys.executable, str(WORKER), folder.url, key),
-            *map(str, (steps, worker, workers, every_s)),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def start(nursery, tmp_path_factory):
+    """Starts a worker in a folder that it may share."""
+    logs = tmp_path_factory.mktemp("logs")
+    numbers = itertools.count()
+
+    def run(folder, key, steps, worker=0, workers=1, every_s=1000.0):
+        words = (folder.url, key, *map(str, (steps, worker, workers, every_s)))
+        with (logs / str(next(numbers))).open("wb") as log:
+            return nursery.start(WORKER.read_text(), os.environ, log, words)
+
+    return run
 
 
 def finish(*workers):
     for worker in workers:
-        _, errors = worker.communicate(timeout=TIMEOUT_S)
-        assert worker.returncode == 0, errors
+        assert worker.wait(TIMEOUT_S) == 0, worker.log.read_text()
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(start, tmp_path_factory):
     """The state after 12 steps of 8, made by one worker that nobody disturbed."""
     folder, key = shared(tmp_path_factory.mktemp("alone"))
     finish(start(folder, key, 12))
@@ -67,7 +65,7 @@ def assert_same(found, expected, atol=0.0):
         assert np.allclose(found[name], value, rtol=0, atol=atol), name
 
 
-def test_two_workers_are_one_with_twice_the_batch(alone, tmp_path):
+def test_two_workers_are_one_with_twice_the_batch(start, alone, tmp_path):
     """8 examples a step, of which each worker takes 4."""
     folder, key = shared(tmp_path)
     workers = [start(folder, key, 12, worker, 2) for worker in range(2)]
@@ -77,7 +75,9 @@ def test_two_workers_are_one_with_twice_the_batch(alone, tmp_path):
 
 
 @pytest.mark.parametrize("seed", seeds(3, always=[1]))
-def test_a_killed_child_goes_on_from_its_checkpoint(alone, tmp_path, seed, wait_until):
+def test_a_killed_child_goes_on_from_its_checkpoint(
+    start, alone, tmp_path, seed, wait_until
+):
     folder, key = shared(tmp_path)
     after = random.Random(seed).randint(1, 11)
     worker = start(folder, key, 12, every_s=0)
@@ -89,38 +89,45 @@ def test_a_killed_child_goes_on_from_its_checkpoint(alone, tmp_path, seed, wait_
 
 
 def test_a_killed_worker_takes_its_child_with_it_and_goes_on(
-    alone, tmp_path, wait_until
+    start, alone, tmp_path, wait_until
 ):
     folder, key = shared(tmp_path)
     worker = start(folder, key, 12, every_s=0)
     wait_until(lambda: folder.newest_step(key) >= 3, TIMEOUT_S, poll_s=0.001)
     children = children_of(worker.pid)
     worker.kill()
-    worker.communicate(timeout=TIMEOUT_S)
+    worker.wait(TIMEOUT_S)
     wait_until(lambda: not any(map(is_running, children)))
     finish(start(folder, key, 12))
     assert_same(folder.read_checkpoint(key, 12), alone)
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def two(start, tmp_path_factory):
     """The state after 300 steps, made by two workers that nobody disturbed."""
     folder, key = shared(tmp_path_factory.mktemp("two"), steps=300)
     finish(*(start(folder, key, 300, worker, 2) for worker in range(2)))
     return folder.read_checkpoint(key, 300)
 
 
-@pytest.mark.parametrize("lost", [0, 1])
-@pytest.mark.parametrize("part", ["child", "worker"])
+@pytest.mark.parametrize(
+    ("part", "lost"),
+    [
+        ("child", 0),
+        ("worker", 1),
+        pytest.param("child", 1, marks=pytest.mark.soak),
+        pytest.param("worker", 0, marks=pytest.mark.soak),
+    ],
+)
 def test_a_lost_one_of_two_is_restarted_and_both_go_on(
-    two, tmp_path, wait_until, lost, part
+    start, two, tmp_path, wait_until, lost, part
 ):
     folder, key = shared(tmp_path, steps=300)
     workers = [start(folder, key, 300, worker, 2, 0) for worker in range(2)]
     wait_until(lambda: folder.newest_step(key) >= 5, TIMEOUT_S, poll_s=0.001)
     if part == "worker":
         workers[lost].kill()
-        workers[lost].communicate(timeout=TIMEOUT_S)
+        workers[lost].wait(TIMEOUT_S)
         workers[lost] = start(folder, key, 300, lost, 2, 0)
     else:
         for child in children_of(workers[lost].pid):
@@ -152,7 +159,7 @@ def test_a_child_that_hangs_is_ended_and_another_goes_on(
     assert any("a process said nothing for 4 s" in line for line in lines)
 
 
-def test_a_finished_one_is_not_made_again(tmp_path, monkeypatch):
+def test_a_finished_one_is_not_made_again(start, tmp_path, monkeypatch):
     folder, key = shared(tmp_path)
     finish(start(folder, key, 12))
     monkeypatch.setattr(supervise, "_Tuner", None)
