@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,16 +25,19 @@ ROOT = Path(__file__).parents[1]
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 POLL_S = 0.005
 NURSERY = """
-import json, os, socket, sys, traceback
-import poets.fine_tuning.supervise, poets.job, poets.retrain, poets.runtime, poets.sweep
+import contextlib, json, os, socket, sys, traceback
+import poets.fine_tuning.supervise, poets.cli, poets.job, poets.retrain, poets.runtime, poets.sweep
 
-def run(request, log):
-    os.dup2(log, 1), os.dup2(log, 2)
+def run(request, out, log):
+    os.dup2(out, 1), os.dup2(log, 2)
     os.environ.clear()
     os.environ.update(request["environment"])
+    sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.argv = request["argv"]
     code = 1
     try:
+        with contextlib.suppress(ImportError):
+            import sitecustomize  # as python does
         exec(compile(request["code"], "task", "exec"), {"__name__": "__main__"})
         code = 0
     except SystemExit as exit:
@@ -47,16 +50,16 @@ def run(request, log):
 
 server = socket.socket(fileno=0)
 while True:
-    data, fds, _, _ = socket.recv_fds(server, 1 << 20, 1)
+    data, fds, _, _ = socket.recv_fds(server, 1 << 20, 2)
     if not data:
         break
     if (between := os.fork()) == 0:
         if (task := os.fork()) == 0:
             server.close()
-            run(json.loads(data), fds[0])
+            run(json.loads(data), *fds)
         server.send(b"%d" % task)
         os._exit(0)
-    os.close(fds[0])
+    os.close(fds[0]), os.close(fds[1])
     os.waitpid(between, 0)
     server.send(b"gone")
 """
@@ -115,20 +118,23 @@ class Nursery:
         code: str,
         environment: Mapping[str, str],
         log: BinaryIO,
-        argv: tuple[str, ...] = (),
+        argv: Sequence[str] = (),
+        out: BinaryIO | None = None,
     ) -> Task:
         """Runs code in a new process, as `python -c` does.
 
         Args:
           code: Python.
           environment: all its variables.
-          log: where what it prints goes.
+          log: where its output goes, both streams.
           argv: its arguments.
+          out: where its standard output goes instead.
         """
         request = {"code": code, "argv": ["-c", *argv], "environment": {**environment}}
         with _adopting_orphans():
             data = json.dumps(request).encode()
-            socket.send_fds(self._socket, [data], [log.fileno()])
+            files = [(out or log).fileno(), log.fileno()]
+            socket.send_fds(self._socket, [data], files)
             task = int(self._socket.recv(100))
             assert self._socket.recv(100) == b"gone"  # its parent: it is ours now
         return Task(task, Path(log.name))

@@ -73,7 +73,9 @@ def nobody_listens(url):
         return client.connect_ex(("127.0.0.1", port)) != 0
 
 
-@pytest.mark.parametrize("kind", ["volumes", "local", "s3"])
+@pytest.mark.parametrize(
+    "kind", ["volumes", pytest.param("local", marks=pytest.mark.soak), "s3"]
+)
 def test_tensorboard_shows_a_run_and_is_stopped_with_it(
     kind, tmp_path, lines, told, request
 ):

@@ -506,7 +506,14 @@ def test_a_killed_datanode_is_passed_over(secure_hdfs, folder_url):
     assert {a.replication for a in filesystem.handler.attributes(path).values()} == {3}
 
 
-@pytest.mark.parametrize("protection", ["authentication", "integrity", "privacy"])
+@pytest.mark.parametrize(
+    "protection",
+    [
+        pytest.param("authentication", marks=pytest.mark.soak),
+        pytest.param("integrity", marks=pytest.mark.soak),
+        "privacy",
+    ],
+)
 def test_every_protection_works(start_hdfs, as_user, protection):
     hdfs = start_hdfs(protection=protection)
     as_user("tensorflow", hdfs)

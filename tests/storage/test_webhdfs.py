@@ -97,6 +97,7 @@ class TestWebHdfs(WebContract):
         return secure_hdfs.webhdfs_url
 
 
+@pytest.mark.soak
 class TestSWebHdfs(WebContract):
     """`swebhdfs://`, the same with TLS."""
 
@@ -126,6 +127,13 @@ class TestHttpFs(WebContract):
                     data = read_bytes(*open_storage(url))
                     assert data == content("graph", data[0])
                     seen.add(data[0])
+
+
+def test_files_come_and_go_through_tls(secure_hdfs, make_folder):
+    url = join(make_folder(secure_hdfs.swebhdfs_url), "graph")
+    for data in (b"first", b"second" * 100_000):
+        write_atomically(url, data)
+        assert read_url(url) == data
 
 
 def test_the_configuration_names_the_web_interface(secure_hdfs, web_url):
@@ -195,6 +203,7 @@ def test_cold_threads_sign_in_at_once(secure_hdfs, web_url):
             assert set(pool.map(look, range(32))) == {pyarrow.fs.FileType.Directory}
 
 
+@pytest.mark.soak
 def test_32_threads_read_400_files(web_url):
     filesystem, root = open_storage(web_url)
     written = {f"{root}/{i:03}.jpg": bytes([i % 251]) * (10 * i) for i in range(400)}

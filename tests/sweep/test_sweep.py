@@ -25,14 +25,20 @@ pytest_plugins = ["tests.far"]
     ("grid", "flags"),
     [
         (("learning_rate=0.001,0.1", "train_batch_size=5,36"), {}),
-        (("seed=0,4", "class_weights=none,balanced"), {"validation_batch_size": 7}),
-        (
+        pytest.param(
+            ("seed=0,4", "class_weights=none,balanced"),
+            {"validation_batch_size": 7},
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
             ("how_many_training_steps=20,60", "patience=0,2"),
             {"eval_step_interval": 3, "how_many_training_steps": None},
+            marks=pytest.mark.soak,
         ),
-        (
+        pytest.param(
             ("flip_left_right=false,true", "random_brightness=0,20"),
             {"augmentations": 2, "how_many_training_steps": 30},
+            marks=pytest.mark.soak,
         ),
     ],
 )
@@ -60,7 +66,9 @@ def test_each_combination_is_bit_for_bit_the_single_run(
                 assert published.read_bytes() == (folder / name).read_bytes()
 
 
-@pytest.mark.parametrize("names", ["96,128", "128,96"])
+@pytest.mark.parametrize(
+    "names", ["96,128", pytest.param("128,96", marks=pytest.mark.soak)]
+)
 def test_the_best_backbone_may_be_any_of_them(sweep, single, tmp_path, names):
     """Its features are not those in memory at the end, in one of the two orders."""
     backbones = [f"scattering_{name}" for name in names.split(",")]

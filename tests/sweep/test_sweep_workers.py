@@ -7,12 +7,10 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 
 import pytest
 
-from tests.command import ROOT
 from tests.retraining import flags_for
 from tests.sweep.swept import OUTPUTS, sweep_json_of, values_of
 
@@ -25,7 +23,8 @@ pytest_plugins = ["tests.far"]
 class Team:
     """The tasks of one sweep, below a folder."""
 
-    def __init__(self, folder, image_dir, store, grid=GRID, workers=2):
+    def __init__(self, nursery, folder, image_dir, store, grid=GRID, workers=2):
+        self.nursery = nursery
         self.folder, self.workers = folder, workers
         self.out = folder / "out"
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,12 +46,12 @@ class Team:
         told = {"TF_CONFIG": json.dumps(place)} if self.workers > 1 else {}
         log = self.folder / f"log-{job}-{index}"
         with log.open("ab") as err, log.with_name(f"out-{index}").open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "poets", "sweep", *words],
-                cwd=ROOT,
-                env={**os.environ, **path, **told, **(environment or {})},
-                stdout=out,
-                stderr=err,
+            process = self.nursery.start(
+                "from poets.cli import main; main()",
+                {**os.environ, **path, **told, **(environment or {})},
+                err,
+                ["sweep", *words],
+                out,
             )
         self.started.append(process)
         return process
@@ -81,19 +80,20 @@ class Team:
 
 
 @pytest.fixture(scope="module")
-def alone(image_dir, store, tmp_path_factory):
+def alone(nursery, image_dir, store, tmp_path_factory):
     """What one process leaves of the same sweep."""
-    made = Team(tmp_path_factory.mktemp("alone"), image_dir, store, workers=1)
+    folder = tmp_path_factory.mktemp("alone")
+    made = Team(nursery, folder, image_dir, store, workers=1)
     made.end(made.start(0))
     return made
 
 
 @pytest.fixture
-def team(tmp_path, image_dir, store):
+def team(nursery, tmp_path, image_dir, store):
     made = []
 
     def make(folder="team", **more):
-        made.append(Team(tmp_path / folder, image_dir, store, **more))
+        made.append(Team(nursery, tmp_path / folder, image_dir, store, **more))
         return made[-1]
 
     yield make
