@@ -26,7 +26,7 @@ PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 POLL_S = 0.005
 NURSERY = """
 import contextlib, json, os, socket, sys, traceback
-import poets.fine_tuning.supervise, poets.cli, poets.job, poets.retrain, poets.runtime, poets.sweep
+import poets.cli, poets.fine_tuning.supervise, poets.job, poets.retrain, poets.sweep
 
 def run(request, out, log):
     os.dup2(out, 1), os.dup2(log, 2)
