@@ -30,7 +30,7 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -58,8 +58,10 @@ SHARED = {  # a fixture that costs seconds -> the group of tests that share it
 pytest.register_assert_rewrite("tests.storage.contract", "tests.storage.at_once")
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before -m selects, and before xdist reads the groups
+def pytest_collection_modifyitems(
+    items: list[pytest.Item],
+) -> Generator[None, None, None]:
     """Groups the tests that share a costly fixture, else those of a file.
 
     The largest group comes first, so that no process waits for another at the end.
@@ -72,6 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if group == "hdfs":
             item.add_marker(pytest.mark.hdfs)
     items.sort(key=lambda item: item.get_closest_marker("hdfs") is None)
+    return (yield)
 
 
 @pytest.fixture(name="wait_until", scope="session")
