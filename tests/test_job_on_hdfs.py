@@ -360,6 +360,7 @@ def test_a_file_too_long_for_an_image_is_refused_by_its_listed_size(
     }
 
 
+@pytest.mark.soak  # tests/storage has it without a whole job
 def test_a_namenode_restarted_in_the_pass_is_waited_for(
     hdfs, start, folder, fetch, local_many, tensorflow, wait_until
 ):
@@ -400,6 +401,7 @@ def test_a_namenode_that_stays_away_ends_the_job_and_a_rerun_goes_on(
     check_same(fetch(), local_many)
 
 
+@pytest.mark.soak  # tests/storage has it without a whole job
 def test_a_killed_datanode_costs_nothing(
     hdfs, start, folder, fetch, local_many, tensorflow, wait_until
 ):
@@ -416,6 +418,7 @@ def test_a_killed_datanode_costs_nothing(
     check_same(found, local_many)
 
 
+@pytest.mark.soak  # tests/storage has it without a whole job
 def test_of_two_jobs_at_once_one_wins_and_the_other_says_so(start, fetch):
     ends = [
         task.end()
@@ -433,6 +436,7 @@ def test_of_two_jobs_at_once_one_wins_and_the_other_says_so(start, fetch):
     assert metrics["exports"]["retrained_graph.pb"]["sha256"] == graph
 
 
+@pytest.mark.soak  # tests/storage has it without a whole job
 def test_a_job_killed_while_it_publishes_leaves_whole_files(
     start, fetch, local, wait_until
 ):

@@ -153,6 +153,7 @@ def test_the_results_are_shown_and_used(s3_server, bucket, finished):
     assert labelled.stdout.startswith("daisy (score = 0.")
 
 
+@pytest.mark.soak  # tests/storage has it without a whole job
 def test_of_two_jobs_at_once_one_wins(s3_server, job_url, bucket, tmp_path):
     def run(name):
         shared = f"service.shared_filesystem=s3://{bucket}/both"
