@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 POLL_S = 0.005
 NURSERY = """
-import contextlib, json, os, socket, sys, traceback
+import atexit, contextlib, json, os, socket, sys, tempfile, traceback
 import poets.cli, poets.fine_tuning.supervise, poets.job, poets.retrain, poets.sweep
 
 def run(request, out, log):
@@ -34,6 +34,7 @@ def run(request, out, log):
     os.environ.update(request["environment"])
     sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.argv = request["argv"]
+    tempfile.tempdir = None  # TMPDIR is another one now
     code = 1
     try:
         with contextlib.suppress(ImportError):
@@ -41,10 +42,14 @@ def run(request, out, log):
         exec(compile(request["code"], "task", "exec"), {"__name__": "__main__"})
         code = 0
     except SystemExit as exit:
-        code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        code = exit.code or 0
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
     except BaseException:
         traceback.print_exc()
     finally:
+        atexit._run_exitfuncs()  # removes temporary files, as the end of python does
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(code)
 

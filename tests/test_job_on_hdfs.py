@@ -13,8 +13,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -33,7 +31,7 @@ from poets.preflight import preflight
 from poets.retrain import retrain
 from poets.storage import open_storage
 from poets.storage.publish import write_atomically
-from tests import retraining
+from tests import forked, retraining
 from tests.command import OURS
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +85,7 @@ class Task:
       log: what it prints.
     """
 
-    process: subprocess.Popen
+    process: forked.Task
     log: Path
 
     def said(self):
@@ -155,7 +153,7 @@ def folder(hdfs, request):
 
 
 @pytest.fixture
-def start(hdfs, folder, tmp_path):
+def start(nursery, hdfs, folder, tmp_path):
     """Returns a function that starts the hook as the task of DC/OS does."""
     started = []
 
@@ -185,12 +183,8 @@ def start(hdfs, folder, tmp_path):
         text = json.dumps(given or context(**more))
         log = sandbox / "stderr"
         with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-c", HOOK, f"hdfs://default{folder}", text],
-                env=kept | task,
-                stdout=file,
-                stderr=file,
-            )
+            words = [f"hdfs://default{folder}", text]
+            process = nursery.start(HOOK, kept | task, file, words)
         started.append(Task(process, log))
         return started[-1]
 
