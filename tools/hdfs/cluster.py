@@ -23,7 +23,13 @@ from tools.hdfs.configuration import (
     core_site,
     datanode_arguments,
 )
-from tools.hdfs.daemons import Daemon, is_listening, wait_until
+from tools.hdfs.daemons import (
+    STOP_TIMEOUT_S,
+    Daemon,
+    is_free,
+    is_listening,
+    wait_until,
+)
 from tools.kdc.local import LocalKdc
 from tools.packages import find_program
 
@@ -130,8 +136,17 @@ class SecureHdfs:
             self.wait_until_ready(timeout_s)
 
     def stop_namenode(self) -> None:
-        """Stops the NameNode as its administrator does."""
+        """Stops the NameNode as its administrator does; its ports are free then.
+
+        The system lets a process go before the last of its threads, and its sockets.
+        """
         self.namenode.stop()
+        ports = [
+            port
+            for name, port in self.settings.ports.items()
+            if name.startswith("namenode.")
+        ]
+        wait_until(lambda: all(map(is_free, ports)), STOP_TIMEOUT_S)
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Waits until the NameNode is out of safe mode and a probe works.
