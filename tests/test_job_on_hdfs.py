@@ -472,14 +472,14 @@ def test_two_workers_leave_what_one_leaves_though_one_is_killed(
 
 
 def test_a_job_outlives_its_tickets(hdfs, start, fetch, folder, tensorflow, wait_until):
-    """Tickets last 20 s. In the pass the NameNode goes, and is back after 65 s."""
+    """Tickets last 20 s. In the pass the NameNode goes, and is back after 30 s."""
     hdfs.kdc.kadmin("modprinc", "-maxlife", "20seconds", "tensorflow@LOCAL")
     try:
-        task = start(flip_left_right=True, augmentations=400, processes=1)
+        task = start(flip_left_right=True, augmentations=120, processes=1)
         wait_until(has_parts(hdfs, folder, 3), timeout_s=300)
         hdfs.stop_namenode()
         stopped = time.monotonic()
-        wait_until(lambda: time.monotonic() - stopped > 65, timeout_s=300, poll_s=0.5)
+        wait_until(lambda: time.monotonic() - stopped > 30, timeout_s=300, poll_s=0.5)
         assert task.process.poll() is None, task.said()
         hdfs.start_namenode()
         code, said = task.end()

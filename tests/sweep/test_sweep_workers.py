@@ -14,7 +14,7 @@ import pytest
 from tests.retraining import flags_for
 from tests.sweep.swept import OUTPUTS, sweep_json_of, values_of
 
-STEPS = "how_many_training_steps=" + ",".join(str(2500 + n) for n in range(10))
+STEPS = "how_many_training_steps=" + ",".join(str(400 + n) for n in range(10))
 GRID = ("flip_left_right=false,true", STEPS)  # as many chunks as combinations
 TOTAL = 20
 pytest_plugins = ["tests.far"]
@@ -209,7 +209,7 @@ def test_a_chief_that_is_started_again_goes_on_from_what_is_kept(
 
 
 def test_workers_may_share_any_storage(team, alone, far, wait_until):
-    fewer = ("flip_left_right=true", "how_many_training_steps=2500,2501,2502,2503")
+    fewer = ("flip_left_right=true", "how_many_training_steps=400,401,402,403")
     made = team(grid=fewer)
     made.flags["output_dir"] = far.url(made.out)
     made.flags["bottleneck_dir"] = far.url(made.folder / "store")
@@ -224,7 +224,7 @@ def test_workers_may_share_any_storage(team, alone, far, wait_until):
 
 
 def test_two_sweeps_on_one_store_do_not_meet(team, alone):
-    fewer = ("flip_left_right=false,true", "how_many_training_steps=2500,2501,2502")
+    fewer = ("flip_left_right=false,true", "how_many_training_steps=400,401,402")
     made, other = team(), team("other", grid=fewer)
     made.end(*(each.start(index) for each in (made, other) for index in (1, 0)))
     check_same(made, alone)
