@@ -1,4 +1,4 @@
-"""Two workers of one process each against one, and what a killed worker costs.
+"""Two workers of one process each against one; what a killed or slow worker costs.
 
 Two cores are not twice one: they share memory, caches and clock. So the limit is
 measured, too: two jobs of one worker, which have nothing in common, at the same time.
@@ -8,12 +8,15 @@ store. Measured is the bottleneck pass by the chief's own clock, import of Tenso
 and training left out.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,26 +34,36 @@ SHARE = {SMALL: 1.0, FULL: 0.3}
 STEPS = 20
 POLL_S = 0.01
 
+SLOW = 0.2
+"""Of a core, for the worker that is slow."""
+
+TURN_S = 0.1
+"""In which the slow one runs for SLOW of the time, and stands still for the rest."""
+
+SLOW_GOAL = 0.95
+"""Of what 1 + SLOW workers do."""
+
 
 def workers(bench: Bench) -> Iterator[Row]:
-    """Images a second with 1 and 2 workers, and seconds with 1 of 2 killed."""
+    """Images a second with 1 and 2 workers, with 1 of 2 killed, and with 1 of 2 slow."""
     for case in SHARE:
         yield from _workers(bench, case)
 
 
 def _workers(bench: Bench, case: Case) -> Iterator[Row]:
     name = bench.inputs(case).name
-    one, two, killed, apart = [], [], [], []
+    one, two, killed, apart, slow = [], [], [], [], []
     for _ in range(bench.sizes.repeats):
         one.append(_pass(bench, case, 1))
         two.append(_pass(bench, case, 2))
         killed.append(_pass(bench, case, 2, kills=True))
+        slow.append(_pass(bench, case, 2, slows=True))
         with ThreadPoolExecutor(2) as threads:
             apart += threads.map(lambda job: _pass(bench, case, 1, job), ("a", "b"))
     images = killed[0][1]
-    one_s, two_s, killed_s, apart_s = (
+    one_s, two_s, killed_s, apart_s, slow_s = (
         statistics.median(seconds for seconds, _ in runs)
-        for runs in (one, two, killed, apart)
+        for runs in (one, two, killed, apart, slow)
     )
     times = one_s / two_s
     yield Row(f"1 worker of 1 process, {name}", "images/s", images / one_s)
@@ -66,10 +79,24 @@ def _workers(bench: Bench, case: Case) -> Iterator[Row]:
     yield Row("  1 of 2 killed half-way: the pass", "s", killed_s)
     # Half of the work by two, the other half by one.
     yield Row("  time lost by it", "s", killed_s - (one_s + two_s) / 2)
+    ideal_s = one_s / (1 + SLOW)
+    yield Row(
+        f"  1 of 2 has {SLOW:g} of a core",
+        "images/s",
+        images / slow_s,
+        limit=images / ideal_s,
+        goal=f"{SLOW_GOAL:.0%} of {1 + SLOW:g} x one worker",
+        reached=ideal_s >= SLOW_GOAL * slow_s,
+    )
 
 
 def _pass(
-    bench: Bench, case: Case, count: int, job: str = "", kills: bool = False
+    bench: Bench,
+    case: Case,
+    count: int,
+    job: str = "",
+    kills: bool = False,
+    slows: bool = False,
 ) -> tuple[float, int]:
     """Returns the seconds of a cold bottleneck pass, and the number of images."""
     found = bench.inputs(case)
@@ -85,6 +112,8 @@ def _pass(
         if kills:
             _kill_half_way(started[1], place / "bottlenecks")
             del started[1]
+        if slows:
+            threading.Thread(target=_slow_down, args=started[1:]).start()
         for process in started:
             if process.wait(TIMEOUT_S):
                 raise RunError(f"a worker ended with {process.returncode}, see {place}")
@@ -113,7 +142,17 @@ def _start(
             env={**os.environ, "TF_CONFIG": json.dumps(cluster)},
             stdout=log,
             stderr=log,
+            start_new_session=True,  # a group of its own, which can be stopped
         )
+
+
+def _slow_down(process: "subprocess.Popen[bytes]") -> None:
+    """Lets a worker and its processes run for SLOW of the time, until it has ended."""
+    while process.poll() is None:
+        for number, share in ((signal.SIGSTOP, 1 - SLOW), (signal.SIGCONT, SLOW)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            time.sleep(share * TURN_S)
 
 
 def _kill_half_way(process: "subprocess.Popen[bytes]", store: Path) -> None:
