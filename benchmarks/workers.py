@@ -170,6 +170,6 @@ def _kill_half_way(process: "subprocess.Popen[bytes]", store: Path) -> None:
 
 
 def _chunks(plan: Path) -> int:
-    from poets.bottlenecks.plan import Plan
+    from poets.workers.plan import WorkPlan
 
-    return len(Plan.read(str(plan)))
+    return len(WorkPlan.read(str(plan)))

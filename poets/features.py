@@ -15,10 +15,9 @@ import numpy as np
 from poets.backbones import Backbone, load_backbone
 from poets.backbones.graph import parse_graph
 from poets.bottlenecks.compute import Extraction, compute_bottlenecks
-from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.matrix import empty_matrix
 from poets.bottlenecks.models import EngineModel, engine_model
-from poets.bottlenecks.pool import Pool
+from poets.bottlenecks.pool import Workers
 from poets.bottlenecks.process import Spec
 from poets.bottlenecks.store import store_url
 from poets.config import RetrainConfig
@@ -82,7 +81,7 @@ def features_of(
     dataset: Dataset,
     backbone: Backbone,
     model: EngineModel,
-    pool: Pool | Crew,
+    workers: Workers,
 ) -> Features:
     """Returns the bottlenecks of all images, and who trains and who tests.
 
@@ -102,7 +101,7 @@ def features_of(
         dataset.images,
         spec,
         backbone.bottleneck_size,
-        pool,
+        workers,
         verify=config.verify_bottlenecks,
     )
     _report_extraction(dataset, extraction)
@@ -121,7 +120,7 @@ def features_of(
 
 
 def training_examples(
-    config: RetrainConfig, features: Features, pool: Pool | Crew
+    config: RetrainConfig, features: Features, workers: Workers
 ) -> Examples:
     """Returns the training images and, if asked for, their distorted copies.
 
@@ -136,7 +135,7 @@ def training_examples(
     images = features.dataset.images.take(rows)
     copies = range(config.augmentations)
     size = every.bottlenecks.shape[1]
-    extraction = compute_bottlenecks(images, spec, size, pool, copies)
+    extraction = compute_bottlenecks(images, spec, size, workers, copies)
     logger.info("%d bottlenecks of distorted copies created.", extraction.computed)
     copied = np.repeat(rows[extraction.kept], len(copies))
     count = len(every)

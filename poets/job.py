@@ -16,9 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from poets.bottlenecks.crew import Crew
-from poets.bottlenecks.follower import Activity, Call, Follower
-from poets.bottlenecks.pool import Pool
+from poets.bottlenecks.pool import Pool, Workers
 from poets.cluster import ALONE, Cluster, cluster_of
 from poets.config import RetrainConfig
 from poets.dataset import Dataset
@@ -27,6 +25,8 @@ from poets.fine_tuning import ACTIVITY
 from poets.flags import config_from_args
 from poets.machine import room_for_processes
 from poets.preflight import check_shared, check_worker, preflight
+from poets.workers.chief import Chief
+from poets.workers.worker import Activity, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -66,17 +66,14 @@ class Job(Generic[T]):
       config: the flags.
       lead: does it all by the labelled images and the processes, and imports
         TensorFlow only then; the chief's part.
-      activities: returns what else the chief may ask another worker for, by name, see
-        `Follower`.
+      activities: what else the chief may ask another worker for, by name.
       details: what makes it another job than one of the same flags, see `job_url`.
-      written: flag -> URL of the folders, besides the store, to which all write.
     """
 
     config: RetrainConfig
-    lead: Callable[[Dataset, Pool | Crew], T]
-    activities: Callable[[Cluster, Pool], Mapping[str, Activity]]
+    lead: Callable[[Dataset, Workers], T]
+    activities: Mapping[str, Activity] = field(default_factory=dict)
     details: str = ""
-    written: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def processes(self) -> int:
@@ -90,7 +87,7 @@ def run_as(cluster: Cluster, config: RetrainConfig) -> None:
     Raises:
       PoetsError: if the job cannot be done.
     """
-    run_job(cluster, _retraining(config))
+    run_job(cluster, _retraining(config, cluster))
 
 
 def run_job(cluster: Cluster, job: Job[T]) -> T | None:
@@ -106,7 +103,7 @@ def run_job(cluster: Cluster, job: Job[T]) -> T | None:
     if not cluster.is_worker:
         logger.info("%s: the workers do all the work of this job", cluster.name)
         return None
-    check_shared(job.config, cluster, written=job.written)
+    check_shared(job.config, cluster)
     os.environ.update(job.config.environment)  # before any thread or child is started
     if cluster.num_workers == 1:
         return _run_alone(job)
@@ -118,18 +115,17 @@ def run_job(cluster: Cluster, job: Job[T]) -> T | None:
 
 def _lead(job: Job[T], cluster: Cluster) -> T:
     """Runs the job with the help of other workers, or without it if none comes."""
-    with Crew(cluster, job.config, job.details) as crew:
+    with Chief(cluster, job.config, job.details) as chief:
         dataset = preflight(job.config)
-        crew.gather(job.processes)
-        return job.lead(dataset, crew)
+        chief.gather(job.processes)
+        return job.lead(dataset, chief)
 
 
 def _follow(job: Job[T], cluster: Cluster) -> None:
     """Works with the chief until the job is done."""
-    check_worker(job.config, list(job.written.values()))
+    check_worker(job.config)
     with Pool(job.processes) as pool:
-        activities = job.activities(cluster, pool)
-        Follower(cluster, job.config, pool, activities, job.details).follow()
+        Worker(cluster, job.config, pool, job.activities, job.details).follow()
 
 
 def _run_alone(job: Job[T]) -> T:
@@ -152,21 +148,18 @@ def run(config: RetrainConfig) -> None:
     run_as(ALONE, config)
 
 
-def _retraining(config: RetrainConfig) -> Job[None]:
-    def lead(dataset: Dataset, pool: Pool | Crew) -> None:
+def _retraining(config: RetrainConfig, cluster: Cluster) -> Job[None]:
+    def lead(dataset: Dataset, workers: Workers) -> None:
         from poets.retrain import retrain
 
-        retrain(config, dataset, pool)
+        retrain(config, dataset, workers)
 
-    def activities(cluster: Cluster, pool: Pool) -> Mapping[str, Activity]:
-        def fine_tune(call: Call) -> None:
-            from poets.fine_tuning.tune import take_part  # TensorFlow, if asked for
+    def fine_tune(ended: Callable[[], bool]) -> None:
+        from poets.fine_tuning.tune import take_part  # TensorFlow, if asked for
 
-            take_part(config, cluster, call.over)
+        take_part(config, cluster, ended)
 
-        return {ACTIVITY: fine_tune}
-
-    return Job(config, lead, activities)
+    return Job(config, lead, {ACTIVITY: fine_tune})
 
 
 def config_from_context(context: Any, log_dir: str | None) -> RetrainConfig:

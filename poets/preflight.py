@@ -74,7 +74,6 @@ def check_shared(
     config: RetrainConfig,
     cluster: Cluster,
     environ: Mapping[str, str] = os.environ,
-    written: Mapping[str, str] | None = None,
 ) -> None:
     """Checks that several workers can share their work, as far as can be told here.
 
@@ -82,7 +81,6 @@ def check_shared(
       config: the flags.
       cluster: which worker this is.
       environ: may name a sandbox.
-      written: flag -> URL of the other folders that all of them write to.
 
     Raises:
       ConfigError: if a folder that all of them need is one that each has for itself.
@@ -90,8 +88,8 @@ def check_shared(
     if cluster.num_workers == 1:
         return
     problems = []
-    needed = {flag: getattr(config, flag) for flag in ("bottleneck_dir", "image_dir")}
-    for flag, url in (needed | dict(written or {})).items():
+    for flag in ("bottleneck_dir", "image_dir"):
+        url = getattr(config, flag)
         if scheme_of(url) not in ("", "file"):
             continue
         path = os.path.realpath(open_storage(url)[1])
@@ -117,18 +115,14 @@ def check_shared(
         )
 
 
-def check_worker(config: RetrainConfig, written: Sequence[str] = ()) -> None:
+def check_worker(config: RetrainConfig) -> None:
     """Checks what a worker needs that is not the chief.
-
-    Args:
-      config: the flags.
-      written: URLs of the folders that it writes to besides the store.
 
     Raises:
       ConfigError: if a URL is wrong.
       StorageError: if a storage cannot be reached, or the store not be written.
     """
-    folders = [config.bottleneck_dir, *written]
+    folders = [config.bottleneck_dir]
     far = checkups([config.image_dir], folders)
     far = [checkup for checkup in far if checkup.storage]
     whom = _log_in(far)
@@ -136,8 +130,7 @@ def check_worker(config: RetrainConfig, written: Sequence[str] = ()) -> None:
     with deadline(TIMEOUT_S):
         problems = [str(error) for error in try_writing(folders)]
     if problems:
-        what = "bottlenecks and results" if written else "bottlenecks"
-        raise StorageError(together(f"cannot write {what}{whom}", problems))
+        raise StorageError(together(f"cannot write bottlenecks{whom}", problems))
 
 
 def _is_below(path: str, folder: str) -> bool:

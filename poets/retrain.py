@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from poets.backbones import Backbone
-from poets.bottlenecks.crew import Crew
-from poets.bottlenecks.pool import Pool
+from poets.bottlenecks.pool import Workers
 from poets.config import RetrainConfig
 from poets.dataset import Dataset
 from poets.errors import StorageError
@@ -73,13 +72,13 @@ class Durations(dict[str, float]):
             self["total"] = now - self._started
 
 
-def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool | Crew) -> None:
+def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
     """Runs the whole job and publishes its results.
 
     Args:
       config: the flags.
       dataset: the labelled images, as `preflight` found them.
-      pool: the processes that compute bottlenecks, here or of all workers.
+      workers: the processes that compute bottlenecks, here or of all workers.
 
     Raises:
       PoetsError: if it cannot be done; earlier results are unchanged then.
@@ -91,8 +90,8 @@ def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool | Crew) -> None:
             backbone, model = load_checked(config, work_dir)
             cut = plan(config, backbone, len(dataset.images))
         with durations.phase("bottlenecks"):
-            features = features_of(config, dataset, backbone, model, pool)
-            train = training_examples(config, features, pool)
+            features = features_of(config, dataset, backbone, model, workers)
+            train = training_examples(config, features, workers)
         with durations.phase("training"), Summaries(config.summaries_dir) as summaries:
             head, steps = train_head(
                 train,
@@ -106,7 +105,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, pool: Pool | Crew) -> None:
         if cut:
             with durations.phase("fine_tuning"):
                 features, head, note = fine_tune(
-                    config, cut, features, train, head, pool, work_dir
+                    config, cut, features, train, head, workers, work_dir
                 )
             notes.append(note)
         publish(config, features, head, steps, claim, work_dir, durations, notes)

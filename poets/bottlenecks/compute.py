@@ -1,6 +1,6 @@
 """Bottlenecks of a list of images: from the store, or computed and stored.
 
-extraction = compute_bottlenecks(images, spec, size, pool)
+extraction = compute_bottlenecks(images, spec, size, workers)
 extraction.matrix        float32 [N, D], one row an image that could be read
 """
 
@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.index import NONE, Index
-from poets.bottlenecks.pool import Chunk, Pool
+from poets.bottlenecks.pool import Chunk, Workers
 from poets.bottlenecks.process import PLAIN, Spec, Task
 from poets.bottlenecks.store import CorruptPartError, Store
 from poets.dataset import Images
@@ -54,7 +53,7 @@ def compute_bottlenecks(
     images: Images,
     spec: Spec,
     bottleneck_size: int,
-    pool: Pool | Crew,
+    workers: Workers,
     copies: Sequence[int] = (PLAIN,),
     verify: bool = False,
 ) -> Extraction:
@@ -64,7 +63,7 @@ def compute_bottlenecks(
       images: N images.
       spec: how they are computed; `known_content` is set here.
       bottleneck_size: D.
-      pool: the processes, or those of all workers.
+      workers: the processes, or those of all workers.
       copies: numbers of the distorted copies wanted, or PLAIN for the image itself.
       verify: read every image and compare it with the store.
 
@@ -80,7 +79,7 @@ def compute_bottlenecks(
     for _ in range(ATTEMPTS):
         index = store.read_index()
         # What another worker could not read or store is left to this one.
-        for processes in (pool, pool.alone):
+        for processes in (workers, workers.alone):
             rows = np.stack([index.fresh(images, variant) for variant in variants])
             tasks = _tasks(images, rows, copies, index, unread, verify)
             verify = False
@@ -91,7 +90,7 @@ def compute_bottlenecks(
             with track(total, "bottlenecks") as advance:
                 chunks = _chunks(tasks, processes.processes)
                 first = store.next_number()
-                unread.update(processes.run(spec, chunks, advance, first))
+                unread.update(processes.compute(spec, chunks, advance, first))
             computed += total
             index = store.read_index()
         try:

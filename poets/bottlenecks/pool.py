@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from poets.bottlenecks.process import Spec, Task
 from poets.bottlenecks.store import part_stem
 from poets.child import Child, ChildDiedError
-from poets.cluster import ALONE
+from poets.cluster import ALONE, Cluster
 from poets.errors import PoetsError
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,34 @@ class Work(Protocol):
 
     def done(self, part: Part) -> None:
         """Takes note of a part that is wholly done."""
+
+
+class Workers(Protocol):
+    """Who computes bottlenecks: this machine's processes, or those of all tasks."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The tasks that share the work, and which of them this is."""
+
+    @property
+    def processes(self) -> int:
+        """How many processes compute, in all tasks."""
+
+    @property
+    def alone(self) -> "Workers":
+        """This machine's processes."""
+
+    def joined_in(self, activity: str) -> contextlib.AbstractContextManager[None]:
+        """Has the other tasks take part in something else, while the body runs."""
+
+    def compute(
+        self,
+        spec: Spec,
+        chunks: Sequence[Chunk],
+        advance: Callable[[int], None],
+        first_number: int = 0,
+    ) -> list[tuple[str, str]]:
+        """Has all chunks computed, see `Pool.compute`."""
 
 
 IN_HAND = 2
@@ -105,15 +133,15 @@ class Extractor(Child):
 
 
 class Pool:
-    """Processes that load while the caller does other things, and then compute.
+    """This machine's processes: they load while the caller does other things.
 
     with Pool(2) as pool:
         ...                                   # the processes import meanwhile
-        unread = pool.run(spec, chunks, advance)
+        unread = pool.compute(spec, chunks, advance)
     """
 
     cluster = ALONE
-    """The workers that these are the processes of."""
+    """There is no other task."""
 
     def __init__(self, processes: int) -> None:
         """Starts `processes` processes, 1 or more."""
@@ -132,11 +160,11 @@ class Pool:
         """The processes of this machine."""
         return self
 
-    def together(self, activity: str) -> contextlib.AbstractContextManager[None]:
-        """Asks the other workers, of whom there are none, to take part in it."""
+    def joined_in(self, activity: str) -> contextlib.AbstractContextManager[None]:
+        """Has the other tasks, of which there are none, take part in it."""
         return contextlib.nullcontext()
 
-    def run(
+    def compute(
         self,
         spec: Spec,
         chunks: Sequence[Chunk],
@@ -157,7 +185,7 @@ class Pool:
         return self.work_off(spec, _Chunks(chunks, advance, first_number))
 
     def work_off(self, spec: Spec, work: Work) -> list[tuple[str, str]]:
-        """Computes until there is no work and returns what was not read, as `run`.
+        """Computes until there is no work and returns what was not read, as `compute`.
 
         Raises:
           PoetsError: if a process does not start, or the store cannot be written.

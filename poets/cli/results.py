@@ -5,9 +5,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from poets.bottlenecks import status
 from poets.report.listing import Entry, format_listing, list_folder
 from poets.report.summary import format_results, read_results
+from poets.workers.progress import read_progress
 
 
 def add_parser(
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.json and entries:
         print(format_listing(entries), end="\n\n")
     results = read_results(entries)
-    running = status.read(args.url)
+    running = read_progress(args.url)
     if args.json:
         data = {"url": args.url, "listing": [_data(entry) for entry in entries]}
         data["running"] = running

@@ -7,12 +7,9 @@ On Kubernetes TF_CONFIG says which of the sweep's tasks this is.
 """
 
 import argparse
-from collections.abc import Mapping
 
-from poets.bottlenecks.crew import Crew
-from poets.bottlenecks.follower import Activity
-from poets.bottlenecks.pool import Pool
-from poets.cluster import Cluster, cluster_of
+from poets.bottlenecks.pool import Workers
+from poets.cluster import cluster_of
 from poets.dataset import Dataset
 from poets.flags import add_flags
 from poets.job import Job, log_to_stderr, run_job
@@ -71,17 +68,12 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _job(sweep: Sweep) -> Job[dict[str, Result]]:
-    def lead(dataset: Dataset, pool: Pool | Crew) -> dict[str, Result]:
+    def lead(dataset: Dataset, workers: Workers) -> dict[str, Result]:
         from poets.sweep.run import run_sweep  # TensorFlow, while the processes load
 
-        return run_sweep(sweep, dataset, pool)
+        return run_sweep(sweep, dataset, workers)
 
-    def take_part(cluster: Cluster, pool: Pool) -> Mapping[str, Activity]:
-        from poets.sweep.run import activities
-
-        return activities(sweep, pool)
-
-    return Job(sweep.base, lead, take_part, sweep.details, sweep.written)
+    return Job(sweep.base, lead, details=sweep.details)
 
 
 def _told(sweep: Sweep, results: dict[str, Result]) -> str:

@@ -16,9 +16,8 @@ import numpy as np
 
 from poets.backbones import Backbone
 from poets.bottlenecks.compute import compute_bottlenecks
-from poets.bottlenecks.crew import Crew
 from poets.bottlenecks.models import engine_model
-from poets.bottlenecks.pool import Pool
+from poets.bottlenecks.pool import Workers
 from poets.bottlenecks.store import store_url
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
@@ -72,7 +71,7 @@ def fine_tune(
     features: Features,
     train: Examples,
     head: Head,
-    pool: Pool | Crew,
+    workers: Workers,
     work_dir: str,
 ) -> tuple[Features, Head, str]:
     """Trains the last layers of a backbone together with its head; the chief's part.
@@ -83,7 +82,7 @@ def fine_tune(
       features: of the whole network.
       train: what the head was trained on.
       head: the trained head.
-      pool: computes what the store lacks; its workers call `take_part`.
+      workers: compute what the store lacks; other tasks call `take_part`.
       work_dir: local folder that lives as long as the run.
 
     Returns:
@@ -94,8 +93,8 @@ def fine_tune(
       PoetsError: if it cannot be done. When the job is run again it goes on from its
         last checkpoint.
     """
-    at_cut = _at_cut(config, cut, features, pool, work_dir)
-    examples = training_examples(config, at_cut, pool)
+    at_cut = _at_cut(config, cut, features, workers, work_dir)
+    examples = training_examples(config, at_cut, workers)
     standard = _standard(train)
     validation = at_cut.of_split(VALIDATION)
     inputs = Inputs(
@@ -107,11 +106,11 @@ def fine_tune(
         trained=len(examples),
         label_weights=weights_of_labels(examples, len(head.biases), config),
         steps=config.fine_tune_steps,
-        batch_size=config.fine_tune_batch_size * pool.cluster.num_workers,
+        batch_size=config.fine_tune_batch_size * workers.cluster.num_workers,
         learning_rate=config.fine_tune_learning_rate,
         seed=config.seed,
     )
-    values = _train(config, inputs, pool)
+    values = _train(config, inputs, workers)
     constants = {name: values[name] for name in cut.tail.constants}
     bottlenecks = cut.tail.run(at_cut.every.bottlenecks, constants)
     tuned = replace(
@@ -156,7 +155,7 @@ def _at_cut(
     config: RetrainConfig,
     cut: Cut,
     features: Features,
-    pool: Pool | Crew,
+    workers: Workers,
     work_dir: str,
 ) -> Features:
     """Returns the features that the same images have before the last layers."""
@@ -171,7 +170,7 @@ def _at_cut(
         model_path=model.path,
     )
     images = features.dataset.images
-    extraction = compute_bottlenecks(images, spec, trunk.bottleneck_size, pool)
+    extraction = compute_bottlenecks(images, spec, trunk.bottleneck_size, workers)
     logger.info("%d pictures computed up to the last layers", extraction.computed)
     if extraction.skipped:
         path, why = extraction.skipped[0]
@@ -186,7 +185,7 @@ def _at_cut(
 
 
 def _train(
-    config: RetrainConfig, inputs: Inputs, pool: Pool | Crew
+    config: RetrainConfig, inputs: Inputs, workers: Workers
 ) -> dict[str, np.ndarray]:
     """Returns the averaged values after the last step, by name."""
     folder, key = folder_for(config), inputs.key()
@@ -195,8 +194,8 @@ def _train(
         logger.info("fine-tuning: %d of %d steps were made before", step, inputs.steps)
     if step < inputs.steps:
         folder.write_inputs(inputs, key)
-        with pool.together(ACTIVITY):
-            Supervisor(folder, pool.cluster).lead(key, inputs.steps)
+        with workers.joined_in(ACTIVITY):
+            Supervisor(folder, workers.cluster).lead(key, inputs.steps)
     state = folder.read_checkpoint(key, inputs.steps)
     folder.keep_result(key)
     return averaged(state, inputs.steps)

@@ -90,11 +90,6 @@ class Sweep:
         text = json.dumps([self.output_dir, *(run.name for run in self.runs)])
         return hashlib.sha256(text.encode()).hexdigest()
 
-    @property
-    def written(self) -> dict[str, str]:
-        """The folders to which all workers write: flag -> URL."""
-        return {"output_dir": self.output_dir, "summaries_dir": self.base.summaries_dir}
-
 
 def plan_sweep(
     args: Mapping[str, object],

@@ -1,20 +1,16 @@
 """The sweep: each backbone's combinations, then the best of all published.
 
-    chief    bottlenecks ─> heads ─> runs/NAME.json ─> tables, the best published
-               │ shared      │ shared     ▲
-    others     └─────────────┴────────────┘
+    bottlenecks ─> heads ─> runs/NAME.json ─> tables, the best published
 
-A worker alone is a chief without others.
+Several workers share the bottlenecks. The chief trains all heads: 1,000 of them take it
+less than two minutes.
 """
 
-import functools
 import logging
 from collections.abc import Mapping
 
-from poets.bottlenecks.crew import Crew
-from poets.bottlenecks.follower import Activity
-from poets.bottlenecks.pool import Pool
-from poets.dataset import Dataset, find_images
+from poets.bottlenecks.pool import Workers
+from poets.dataset import Dataset
 from poets.errors import ModelError, together
 from poets.retrain import temporary_folder
 from poets.storage import folder_of, join
@@ -24,19 +20,18 @@ from poets.sweep.plan import Sweep
 from poets.sweep.plot import can_plot, sweep_png
 from poets.sweep.report import best_of, sweep_csv, sweep_json
 from poets.sweep.results import Result
-from poets.sweep.sharing import HEADS
-from poets.sweep.workshop import Workshop
+from poets.sweep.runner import SweepRunner
 
 logger = logging.getLogger(__name__)
 
 
-def run_sweep(sweep: Sweep, dataset: Dataset, pool: Pool | Crew) -> dict[str, Result]:
-    """Trains all combinations and publishes the best; the chief's part.
+def run_sweep(sweep: Sweep, dataset: Dataset, workers: Workers) -> dict[str, Result]:
+    """Trains all combinations and publishes the best.
 
     Args:
       sweep: what is to be done.
       dataset: the labelled images, as `preflight` found them.
-      pool: the processes that compute bottlenecks, here or of all workers.
+      workers: the processes that compute bottlenecks, here or of all workers.
 
     Returns:
       Name -> result of every run.
@@ -48,35 +43,19 @@ def run_sweep(sweep: Sweep, dataset: Dataset, pool: Pool | Crew) -> dict[str, Re
     check_writable(join(sweep.output_dir, "runs"))
     claim = Claim(folder_of(sweep.base.output_graph))
     with temporary_folder() as work_dir:
-        workshop = Workshop(sweep, dataset, pool, work_dir)
-        results = workshop.finish(sweep.runs)
+        runner = SweepRunner(sweep, dataset, workers, work_dir)
+        results = runner.finish(sweep.runs)
         _write_tables(sweep, results)
         best = best_of(sweep, results)
         if best is None:
             reasons = dict.fromkeys(result.failure for result in results.values())
             raise ModelError(together("no combination could be trained", [*reasons]))
-        metrics = workshop.publish(best, len(results), claim)
+        metrics = runner.publish(best, len(results), claim)
     test = metrics["accuracy"]["test"]
     write_atomically(
         join(sweep.output_dir, "sweep.json"), sweep_json(sweep, results, test)
     )
     return results
-
-
-def activities(sweep: Sweep, pool: Pool) -> dict[str, Activity]:
-    """Returns what the chief of a sweep may ask another worker for.
-
-    Args:
-      sweep: the same as the chief's.
-      pool: this worker's processes.
-    """
-
-    @functools.cache
-    def workshop(work_dir: str) -> Workshop:
-        dataset = find_images(sweep.base.image_dir, sweep.base.split)
-        return Workshop(sweep, dataset, pool, work_dir)
-
-    return {HEADS: lambda call: workshop(call.work_dir).take_part(call)}
 
 
 def _write_tables(sweep: Sweep, results: Mapping[str, Result]) -> None:

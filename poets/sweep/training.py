@@ -7,14 +7,12 @@
                                                     computation each
 
 A head is bit for bit what `poets retrain` makes of the same flags (see
-`poets.head.steps`), so it does not matter which ones share a chunk, nor which worker
-trains it.
+`poets.head.steps`), so it does not matter which ones share a chunk.
 """
 
 import contextlib
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -36,10 +34,6 @@ from poets.sweep.results import Result
 
 MAX_TOGETHER = 32
 """Heads in a chunk: more make the computation longer to compile, and hardly faster."""
-
-LEAST_STEPS = 10_000
-"""Of all heads of a chunk together, where workers share them: about a second's work. In
-less there is more to compile than to train."""
 
 WEIGHTS_BYTES = 2**25
 """Of the weights of a chunk; training takes some eight times as much."""
@@ -94,26 +88,12 @@ def of_same_images(runs: Sequence[Run]) -> list[list[Run]]:
     return _grouped(runs, _copies_key)
 
 
-def chunks_of(
-    runs: Sequence[Run], features: Features, num_workers: int
-) -> list[list[Run]]:
-    """Returns those of the same training images in chunks that are trained together.
-
-    Args:
-      runs: the combinations.
-      features: of their backbone.
-      num_workers: who are to have something to do, if there is enough for them.
-    """
-    most = _chunk_size(features)
+def chunks_of(runs: Sequence[Run], features: Features) -> list[list[Run]]:
+    """Returns those of the same training images in chunks that are trained together."""
+    size = _chunk_size(features)
     chunks = []
     for scheduled in _grouped(runs, lambda run: schedule_of(run.config)):
         together = sorted(scheduled, key=lambda run: stream_of(run.config))
-        size = most
-        if num_workers > 1:
-            steps = together[0].config.how_many_training_steps
-            least = min(most, math.ceil(LEAST_STEPS / steps))
-            turns = math.ceil(len(together) / (most * num_workers))
-            size = max(least, math.ceil(len(together) / (turns * num_workers)))
         chunks += [together[i : i + size] for i in range(0, len(together), size)]
     return chunks
 

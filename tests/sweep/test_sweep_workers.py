@@ -1,6 +1,7 @@
-"""A sweep by several workers, each a process, that TF_CONFIG tells of each other.
+"""A sweep by several workers, each a process with a TF_CONFIG.
 
-What they leave is what one process leaves, whoever is killed when.
+They share the bottlenecks, and the chief trains the heads. What they leave is what one
+process leaves, whoever is killed when.
 """
 
 import json
@@ -14,21 +15,19 @@ import pytest
 from tests.retraining import flags_for
 from tests.sweep.swept import OUTPUTS, sweep_json_of, values_of
 
-STEPS = "how_many_training_steps=" + ",".join(str(400 + n) for n in range(10))
-GRID = ("flip_left_right=false,true", STEPS)  # as many chunks as combinations
-TOTAL = 20
-pytest_plugins = ["tests.far"]
+GRID = ("flip_left_right=false,true", "how_many_training_steps=40,41,42")
+TOTAL = 6
 
 
 class Team:
     """The tasks of one sweep, below a folder."""
 
-    def __init__(self, nursery, folder, image_dir, store, grid=GRID, workers=2):
+    def __init__(self, nursery, folder, image_dir, grid=GRID, workers=2):
         self.nursery = nursery
         self.folder, self.workers = folder, workers
         self.out = folder / "out"
         folder.mkdir(parents=True, exist_ok=True)
-        flags = flags_for(folder, image_dir, processes=1, bottleneck_dir=str(store))
+        flags = flags_for(folder, image_dir, processes=1)
         for name in (*OUTPUTS, "how_many_training_steps"):
             del flags[name]
         self.flags = {"chief_timeout_s": 300, "output_dir": str(self.out)}
@@ -36,7 +35,7 @@ class Team:
         self.grid = grid
         self.started = []
 
-    def start(self, index, job="worker", environment=None):
+    def start(self, index, job="worker"):
         words = [f"--{name}={value}" for name, value in self.flags.items()]
         words += [f"--grid={text}" for text in self.grid]
         addresses = [f"127.0.0.1:{1001 + n}" for n in range(self.workers)]
@@ -48,7 +47,7 @@ class Team:
         with log.open("ab") as err, log.with_name(f"out-{index}").open("wb") as out:
             process = self.nursery.start(
                 "from poets.cli import main; main()",
-                {**os.environ, **path, **told, **(environment or {})},
+                {**os.environ, **path, **told},
                 err,
                 ["sweep", *words],
                 out,
@@ -80,20 +79,20 @@ class Team:
 
 
 @pytest.fixture(scope="module")
-def alone(nursery, image_dir, store, tmp_path_factory):
+def alone(nursery, image_dir, tmp_path_factory):
     """What one process leaves of the same sweep."""
     folder = tmp_path_factory.mktemp("alone")
-    made = Team(nursery, folder, image_dir, store, workers=1)
+    made = Team(nursery, folder, image_dir, workers=1)
     made.end(made.start(0))
     return made
 
 
 @pytest.fixture
-def team(nursery, tmp_path, image_dir, store):
+def team(nursery, tmp_path, image_dir):
     made = []
 
     def make(folder="team", **more):
-        made.append(Team(nursery, tmp_path / folder, image_dir, store, **more))
+        made.append(Team(nursery, tmp_path / folder, image_dir, **more))
         return made[-1]
 
     yield make
@@ -150,88 +149,44 @@ def begin(team, wait_until, chief=0):
     return team.start(chief), worker
 
 
-def test_two_workers_leave_what_one_leaves_and_train_each_head_once(
+def test_two_workers_leave_what_one_leaves_and_the_chief_trains_each_head(
     team, alone, wait_until
 ):
     made = team()
     made.end(*begin(made, wait_until))
     check_same(made, alone)
-    counts = [len(made.trained(index)) for index in range(2)]
-    assert sum(counts) == TOTAL
-    assert set(made.trained(0)).isdisjoint(made.trained(1))
-    assert min(counts) > 0, counts
+    assert len(made.trained(0)) == TOTAL
+    assert made.trained(1) == []
+    assert "bottlenecks computed" in made.said(1)
     assert "worker:1: the job is done" in made.said(1)
     assert made.told(1) == ""
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
-def test_what_a_worker_leaves_that_is_gone_or_hangs_is_trained_by_the_chief(
-    team, alone, wait_until, sent
-):
-    made = team()
-    chief, worker = begin(made, wait_until)
-    wait_until(lambda: made.trained(1), timeout_s=300, poll_s=0.005)
-    worker.send_signal(sent)
-    made.end(chief)
-    check_same(made, alone)
-    assert set(made.trained(0)) | set(made.trained(1)) == set(alone.trained(0))
-    if sent == signal.SIGSTOP:
-        worker.send_signal(signal.SIGCONT)
-        made.end(worker)
-        assert runs_of(made.out) == runs_of(alone.out)
-
-
-def test_a_worker_that_is_started_again_goes_on(team, alone, wait_until):
-    made = team()
-    chief, worker = begin(made, wait_until)
-    wait_until(lambda: made.trained(1), timeout_s=300, poll_s=0.005)
-    worker.kill()
-    worker.wait(300)
-    made.end(made.start(1), chief)
-    check_same(made, alone)
-
-
-def test_a_chief_that_is_started_again_goes_on_from_what_is_kept(
+def test_who_is_killed_and_started_again_goes_on_from_what_is_kept(
     team, alone, wait_until
 ):
     made = team()
     chief, worker = begin(made, wait_until)
-    wait_until(lambda: made.trained(0) and made.trained(1), timeout_s=300, poll_s=0.005)
-    chief.kill()
-    chief.wait(300)
-    kept = {path: path.stat().st_mtime_ns for path in made.out.glob("runs/image-*")}
-    assert 0 < len(kept) <= TOTAL
-    made.end(made.start(0), worker)
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    found = re.search(r"(\d+) combinations are finished already", made.said(0))
-    assert int(found[1]) >= len(kept)
-    check_same(made, alone)
-
-
-def test_workers_may_share_any_storage(team, alone, far, wait_until):
-    fewer = ("flip_left_right=true", "how_many_training_steps=400,401,402,403")
-    made = team(grid=fewer)
-    made.flags["output_dir"] = far.url(made.out)
-    made.flags["bottleneck_dir"] = far.url(made.folder / "store")
-    far.wait(0.005)
+    wait_until(lambda: len(made.trained(0)) >= 3, timeout_s=300)
+    for process in (chief, worker):
+        process.kill()
+        process.wait(300)
+    before = len(runs_of(made.out))
+    assert 0 < before < TOTAL
     made.end(*begin(made, wait_until))
-    assert sorted(made.trained(0) + made.trained(1)) == sorted(
-        name.removesuffix(".json") for name in runs_of(made.out)
-    )
-    assert runs_of(made.out).items() <= runs_of(alone.out).items()
-    assert len(runs_of(made.out)) == 4
-    assert (made.out / "best" / "retrained_graph.pb").exists()
+    check_same(made, alone)
+    assert len(made.trained(0)) <= TOTAL + 3
 
 
 def test_two_sweeps_on_one_store_do_not_meet(team, alone):
-    fewer = ("flip_left_right=false,true", "how_many_training_steps=400,401,402")
+    fewer = ("flip_left_right=false", "how_many_training_steps=40,41")
     made, other = team(), team("other", grid=fewer)
+    other.flags["bottleneck_dir"] = made.flags["bottleneck_dir"]
     made.end(*(each.start(index) for each in (made, other) for index in (1, 0)))
     check_same(made, alone)
-    names = other.trained(0) + other.trained(1)
     ours, theirs = runs_of(other.out), runs_of(alone.out)
-    assert sorted(f"{name}.json" for name in names) == sorted(ours)
-    assert len(ours) == 6
+    assert sorted(f"{name}.json" for name in other.trained(0)) == sorted(ours)
+    assert len(ours) == 2
     assert ours.items() <= theirs.items()
 
 
@@ -250,13 +205,3 @@ def test_a_task_that_is_no_worker_does_nothing(team):
     made.end(made.start(0, job="ps"))
     assert "ps:0: the workers do all the work of this job" in made.said(0, "ps")
     assert not made.out.exists()
-
-
-def test_results_that_each_task_would_have_for_itself_are_refused(team):
-    made = team()
-    made.flags["output_dir"] = str(made.folder / "sandbox" / "out")
-    box = {"MESOS_SANDBOX": str(made.folder / "sandbox")}
-    assert made.start(0, environment=box).wait(300) == 2
-    assert "2 workers need folders that all of them share" in made.said(0)
-    assert "--output_dir=" in made.said(0)
-    assert "is in the sandbox, which each task has for itself" in made.said(0)

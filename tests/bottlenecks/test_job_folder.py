@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from poets.bottlenecks.crew import Crew
-from poets.bottlenecks.rendezvous import Board, job_url
 from poets.cluster import Cluster
 from poets.errors import ConfigError
 from poets.flags import config_from_args
+from poets.workers.chief import Chief
+from poets.workers.folder import JobFolder, Watch, job_url
 
 
 def config(**flags):
@@ -32,10 +32,10 @@ def test_jobs_with_other_flags_have_folders_of_their_own(flags):
 
 
 def test_what_is_not_there_says_nothing(tmp_path):
-    board = Board(str(tmp_path / "job"))
-    assert board.read("chief.json") == {}
-    board.post("chief.json", {"beat": 1})
-    assert board.read("chief.json") == {"beat": 1}
+    folder = JobFolder(str(tmp_path / "job"))
+    assert folder.read("chief.json") == {}
+    folder.write("chief.json", {"beat": 1})
+    assert folder.read("chief.json") == {"beat": 1}
 
 
 @pytest.mark.parametrize("state", ["done", "working", "failed"])
@@ -43,26 +43,26 @@ def test_a_chief_that_cannot_start_says_so_whatever_an_earlier_one_left(
     tmp_path, state
 ):
     mine = config(bottleneck_dir=str(tmp_path / "b"), output_graph=str(tmp_path / "o"))
-    board = Board(job_url(mine, 2))
-    board.post("chief.json", {"attempt": "earlier", "state": state, "beat": 7})
-    with pytest.raises(ConfigError), Crew(Cluster(num_workers=2), mine):
+    folder = JobFolder(job_url(mine, 2))
+    folder.write("chief.json", {"attempt": "earlier", "state": state, "beat": 7})
+    with pytest.raises(ConfigError), Chief(Cluster(num_workers=2), mine):
         raise ConfigError("no images")
-    told = board.read("chief.json")
+    told = folder.read("chief.json")
     assert (told["state"], told["reason"]) == ("failed", "no images")
     assert told["exit_code"] == 2
     assert told["attempt"] != "earlier"
 
 
 def test_old_files_and_dead_jobs_are_removed_and_living_ones_kept(tmp_path):
-    board = Board(str(tmp_path / "mine"))
+    folder = JobFolder(str(tmp_path / "mine"))
     for name in ("chief.json", "plan-old.parquet", "worker-9.json"):
-        board.post(name, {})
+        folder.write(name, {})
     (tmp_path / "mine" / ".chief.json.0123456789ab.part").write_text("in the making")
     for name, age_days in (("dead", 2), ("living", 0)):
-        Board(str(tmp_path / name)).post("chief.json", {})
+        JobFolder(str(tmp_path / name)).write("chief.json", {})
         seconds = time.time() - age_days * 86400
         os.utime(tmp_path / name / "chief.json", (seconds, seconds))
-    board.clear(lambda name: name == "chief.json")
+    folder.clear(lambda name: name == "chief.json")
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert left == [
         "living",
@@ -71,3 +71,12 @@ def test_old_files_and_dead_jobs_are_removed_and_living_ones_kept(tmp_path):
         "mine/.chief.json.0123456789ab.part",
         "mine/chief.json",
     ]
+
+
+def test_a_watch_counts_changes_and_not_its_first_sight():
+    watch = Watch()
+    watch.see({"beat": 1})
+    watch.see({"beat": 1})
+    assert watch.changes == 0
+    assert watch.see({"beat": 2}) == 0
+    assert watch.changes == 1

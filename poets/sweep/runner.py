@@ -1,10 +1,8 @@
 """Where combinations become results: features, heads, a file of each, an export.
 
-    runs of one backbone ─> features ─> of the same training images ─> chunks
-                                                                         │
-    runs/NAME.json <── trained here, or by the workers of a crew <───────┘
-
-The chief and the other workers have one each; only the chief's publishes.
+runs of one backbone ─> features ─> of the same training images ─> chunks
+                                                                     │
+runs/NAME.json <──────────────── trained <───────────────────────────┘
 """
 
 import logging
@@ -12,9 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from poets.bottlenecks.crew import Crew
-from poets.bottlenecks.follower import Call
-from poets.bottlenecks.pool import Pool
+from poets.bottlenecks.pool import Workers
 from poets.dataset import Dataset
 from poets.errors import ModelError, PoetsError
 from poets.features import (
@@ -23,12 +19,12 @@ from poets.features import (
     load_checked,
     training_examples,
 )
+from poets.head.examples import Examples
 from poets.progress import track
 from poets.retrain import Durations, publish
 from poets.storage.claim import Claim
 from poets.sweep.plan import Run, Sweep
 from poets.sweep.results import Result, keep, kept
-from poets.sweep.sharing import HeadPlan, Train, follow, lead
 from poets.sweep.training import (
     Trained,
     chunks_of,
@@ -41,13 +37,13 @@ from poets.sweep.training import (
 logger = logging.getLogger(__name__)
 
 
-class Workshop:
+class SweepRunner:
     """Trains combinations, with the features of one backbone at a time in memory."""
 
     def __init__(
-        self, sweep: Sweep, dataset: Dataset, pool: Pool | Crew, work_dir: str
+        self, sweep: Sweep, dataset: Dataset, workers: Workers, work_dir: str
     ) -> None:
-        self._sweep, self._dataset, self._pool = sweep, dataset, pool
+        self._sweep, self._dataset, self._workers = sweep, dataset, workers
         self._work_dir = work_dir
         self._durations = Durations()
         self._places = {run.name: place for place, run in enumerate(sweep.runs)}
@@ -98,76 +94,25 @@ class Workshop:
         missing = [run for run in runs if run.name not in done]
         with self._durations.phase("training"):
             for same in of_same_images(missing):  # each lets its copies go
-                yield from self._finish_same(same, features, data)
+                examples = training_examples(same[0].config, features, self._workers)
+                for chunk in chunks_of(same, features):
+                    yield self._train(chunk, examples, features, data)
 
-    def _finish_same(
-        self, runs: list[Run], features: Features, data: str
-    ) -> Iterator[list[Result]]:
-        """Yields the results of runs of the same training images."""
-        train = self._trainer(runs, features, data)
-        chunks = chunks_of(runs, features, self._pool.cluster.num_workers)
-        if isinstance(self._pool, Crew) and len(chunks) > 1:
-            own: set[str] = set()
-            for results in lead(self._pool, data, chunks, train):
-                own |= {result.name for result in results}
-                yield results
-            others = [run for run in runs if run.name not in own]
-            found = kept(self._sweep.output_dir, (run.name for run in others))
-            theirs = _valid(found, others, features, data)
-            yield theirs
-            there = {result.name for result in theirs}
-            if lost := [run for run in others if run.name not in there]:
-                logger.warning(
-                    "%d combinations that other workers trained have no file in %r: "
-                    "they are trained again; see whether it is one folder for all",
-                    *(len(lost), self._sweep.output_dir),
-                )
-            chunks = chunks_of(lost, features, 1)
-        for chunk in chunks:
-            yield train(chunk)
-
-    def _trainer(self, runs: Sequence[Run], features: Features, data: str) -> Train:
-        """Returns what trains some of these runs together and keeps their files."""
-        examples = training_examples(runs[0].config, features, self._pool)
-
-        def train(chunk: Sequence[Run]) -> list[Result]:
-            results = []
-            for trained in train_chunk(chunk, examples, features):
-                key = key_of(trained.run, features, data)
-                result = replace(trained.result, key=key)
-                keep(self._sweep.output_dir, result)
-                _tell(result)
-                results.append(result)
-                self._remember(trained)
-            return results
-
-        return train
-
-    def take_part(self, call: Call) -> None:
-        """Trains what the chief asks for; another worker's part.
-
-        Raises:
-          PoetsError: if this worker cannot train or store, or the chief has failed.
-        """
-        plan = HeadPlan.read(call.member.board, call.which, self._sweep.runs)
-        if plan is None:
-            return
-        runs = plan.runs
-        try:
-            features = self._features_of(runs[0], verify=False)
-        except _BackboneError as error:
-            logger.warning("%d combinations left to others: %s", len(runs), error)
-            return
-        if data_digest(features) != plan.data:
-            logger.warning(
-                "%d combinations left to others: the images in %r were changed",
-                *(len(runs), self._sweep.base.image_dir),
-            )
-            return
-        follow(call, plan, self._trainer(runs, features, plan.data))
+    def _train(
+        self, runs: Sequence[Run], examples: Examples, features: Features, data: str
+    ) -> list[Result]:
+        """Trains some of the same training images together, and keeps their files."""
+        results = []
+        for trained in train_chunk(runs, examples, features):
+            result = replace(trained.result, key=key_of(trained.run, features, data))
+            keep(self._sweep.output_dir, result)
+            _tell(result)
+            results.append(result)
+            self._remember(trained)
+        return results
 
     def publish(self, best: Run, total: int, claim: Claim) -> dict[str, Any]:
-        """Publishes a run's classifier, trained again if it was so by another process.
+        """Publishes a run's classifier, trained again if an earlier process did it.
 
         Returns:
           The content of its `metrics.json`.
@@ -178,7 +123,7 @@ class Workshop:
         features = self._features_of(best)
         trained = self._best
         if trained is None or trained.run is not best:
-            train = training_examples(best.config, features, self._pool)
+            train = training_examples(best.config, features, self._workers)
             (trained,) = train_chunk([best], train, features)
         if trained.head is None:
             raise ModelError(f"{best.name}: {trained.result.failure}")
@@ -197,21 +142,20 @@ class Workshop:
             [note],
         )
 
-    def _features_of(self, run: Run, verify: bool = True) -> Features:
+    def _features_of(self, run: Run) -> Features:
         """Returns the features of a run's backbone; those of another are let go."""
         if self._features is None or self._features_key != run.backbone_key:
             self._features = None
-            config = replace(
-                run.config,
-                verify_bottlenecks=verify and run.config.verify_bottlenecks,
-            )
+            config = run.config
             with self._durations.phase("backbone"):
                 try:
                     loaded = load_checked(config, self._work_dir)
                 except PoetsError as error:
                     raise _BackboneError(str(error)) from error
             with self._durations.phase("bottlenecks"):
-                self._features = features_of(config, self._dataset, *loaded, self._pool)
+                self._features = features_of(
+                    config, self._dataset, *loaded, self._workers
+                )
             self._features_key = run.backbone_key
         return self._features
 

@@ -2,7 +2,7 @@
 
     bottleneck_dir/.jobs/3f9a0c51d2e84b76/      one folder for each set of flags
         chief.json        {"attempt": "9c1f", "state": "working", "plan": ...}
-        worker-1.json     {"process": "77ab", "plan": ..., "hand": [12, 14], ...}
+        worker-1.json     {"process": "77ab", "plan": ..., "computed": 3072, ...}
         plan-9c1f-0.parquet, model-ddb3e9765ec0.tflite
 
 Each file has one writer, appears whole, and carries a beat that its writer counts up.
@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import threading
 import time
 import uuid
@@ -24,8 +25,7 @@ from typing import Any
 import pyarrow.fs
 
 from poets.config import RetrainConfig
-from poets.errors import StorageError
-from poets.storage import join, open_storage, read_url, reason
+from poets.storage import exists, is_local, join, open_storage, read_url
 from poets.storage.parts import sweep
 from poets.storage.publish import write_atomically
 
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 JOBS = ".jobs"
 CHIEF = "chief.json"
+MODEL = "model-"
 BEAT_S = 1.0
 """Between two writings of a file that says how far its writer is."""
 
@@ -60,7 +61,7 @@ def worker_file(index: int) -> str:
     return f"worker-{index}.json"
 
 
-class Board:
+class JobFolder:
     """The files of one job."""
 
     def __init__(self, url: str) -> None:
@@ -70,7 +71,7 @@ class Board:
         """Returns the URL of a file."""
         return join(self.url, name)
 
-    def post(self, name: str, record: Mapping[str, Any]) -> None:
+    def write(self, name: str, record: Mapping[str, Any]) -> None:
         """Writes a file anew.
 
         Raises:
@@ -86,18 +87,39 @@ class Board:
                 return record
         return {}
 
-    def names(self) -> list[str]:
-        """Returns the names of the files.
+    def add_model(self, path: str) -> str:
+        """Puts a local model where all workers find it and returns its name there.
 
         Raises:
-          StorageError: if they cannot be listed.
+          StorageError: if it cannot be written.
         """
-        filesystem, path = open_storage(self.url)
-        try:
-            infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
-        except OSError as error:
-            raise StorageError(f"cannot list {self.url!r}: {reason(error)}") from error
-        return [info.base_name for info in infos]
+        with open(path, "rb") as file:
+            data = file.read()
+        digest = hashlib.sha256(data).hexdigest()[:12]
+        name = f"{MODEL}{digest}{os.path.splitext(path)[1]}"
+        if not exists(self.url_of(name)):
+            write_atomically(self.url_of(name), data)
+        return name
+
+    def fetch_model(self, name: str, work_dir: str) -> str:
+        """Returns the local path of a model that `add_model` named.
+
+        Args:
+          name: of the model.
+          work_dir: where one that is not on this machine is copied to.
+
+        Raises:
+          StorageError: if it cannot be read.
+        """
+        filesystem, path = open_storage(self.url_of(name))
+        if is_local(filesystem):
+            return path
+        staged = os.path.join(work_dir, os.path.basename(name))
+        if not os.path.exists(staged):
+            data = read_url(self.url_of(name))
+            with open(staged, "wb") as file:
+                file.write(data)
+        return staged
 
     def clear(self, keep: Callable[[str], bool]) -> None:
         """Removes what earlier runs left, in this folder and beside it.
@@ -148,8 +170,8 @@ class Watch:
         return now_s - self._changed_s
 
 
-class Heart:
-    """Posts a record again and again until it is stopped.
+class Heartbeat:
+    """Writes a record again and again until it is stopped.
 
     A beat that cannot be written is no reason to stop the work: who watches takes the
     writer for dead, which costs some work that is done twice.

@@ -1,6 +1,6 @@
 """A worker to be killed: computes the bottlenecks of a folder with other workers.
 
-python member.py SETTINGS_JSON INDEX NUM_WORKERS
+python task.py SETTINGS_JSON INDEX NUM_WORKERS
 
 The chief writes what it got to `settings["answer"]`; nothing here imports TensorFlow.
 """
@@ -12,33 +12,35 @@ import sys
 import numpy as np
 
 from poets.bottlenecks.compute import compute_bottlenecks
-from poets.bottlenecks.crew import Crew
-from poets.bottlenecks.follower import Follower
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.process import Spec
 from poets.cluster import Cluster
 from poets.dataset import find_images
 from poets.errors import PoetsError
 from poets.flags import config_from_args
+from poets.workers import division
+from poets.workers.chief import Chief
+from poets.workers.worker import Worker
 
 
 def main(settings, index, num_workers):
     cluster = Cluster("worker", index, index, num_workers)
     config = config_from_args(settings["flags"])
+    division.LATE_S = settings["late_s"]
     if index:
         with Pool(1) as pool:
             grace_s = settings["done_grace_s"]
-            Follower(cluster, config, pool, done_grace_s=grace_s).follow()
+            Worker(cluster, config, pool, done_grace_s=grace_s).follow()
         return
-    with Crew(cluster, config) as crew:
+    with Chief(cluster, config) as chief:
         spec = Spec.from_json(settings["spec"])
         images = find_images(spec.image_dir).images
-        crew.gather(1)
-        plain = compute_bottlenecks(images, spec, settings["size"], crew)
+        chief.gather(1)
+        plain = compute_bottlenecks(images, spec, settings["size"], chief)
         if settings.get("failing"):
             raise PoetsError(settings["failing"])
         some = images.take(np.flatnonzero(np.array(images.folders) == "daisy"))
-        copies = compute_bottlenecks(some, spec, settings["size"], crew, range(2))
+        copies = compute_bottlenecks(some, spec, settings["size"], chief, range(2))
         digests = np.frombuffer(plain.digests.tobytes(), np.uint8)
         with open(settings["answer"], "wb") as file:
             np.savez(file, plain=plain.matrix, copies=copies.matrix, digests=digests)

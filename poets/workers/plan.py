@@ -1,4 +1,4 @@
-"""Work that several workers share: numbered chunks, written once by the chief.
+"""What several workers share: numbered chunks, written once by the chief.
 
     plan-9c1f-0.parquet      chunk 0: daisy/1.jpg, daisy/2.jpg, ...   of worker 0
                              chunk 1: ...                             of worker 1
@@ -6,7 +6,7 @@
 
 It holds all that a worker needs, so that only the chief lists images, reads the index
 of the store and imports TensorFlow. The part of a chunk carries the plan's name and
-the chunk's number: the listing of the store says what is done, whoever did it.
+the chunk's number: the listing of the store says what is done, whoever computed it.
 """
 
 import json
@@ -40,16 +40,14 @@ _ABOUT = b"poets"
 _PART = re.compile(r"part-(?P<number>\d+)-(?P<plan>[0-9a-z]+)(-[0-9a-f]{6})?\.\w+")
 
 
-class Plan:
-    """Numbered chunks; a `Shared` plan.
+class WorkPlan:
+    """Numbered chunks.
 
     Attributes:
       name: no other plan's; letters and digits.
       spec: how they are computed; its model is a name in the job's folder.
       copies: how many bottlenecks each chunk gives.
     """
-
-    unit = "bottlenecks"
 
     def __init__(
         self, name: str, spec: Spec, first_number: int, table: pa.Table
@@ -71,7 +69,7 @@ class Plan:
         spec: Spec,
         first_number: int,
         chunks: Sequence[Chunk],
-    ) -> "Plan":
+    ) -> "WorkPlan":
         """Returns the plan of one or more chunks, none empty.
 
         Args:
@@ -91,7 +89,7 @@ class Plan:
         return cls(name, spec, first_number, table)
 
     @classmethod
-    def read(cls, url: str) -> "Plan":
+    def read(cls, url: str) -> "WorkPlan":
         """Returns the plan in a file.
 
         Raises:
