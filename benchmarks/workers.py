@@ -45,7 +45,7 @@ SLOW_GOAL = 0.95
 
 
 def workers(bench: Bench) -> Iterator[Row]:
-    """Images a second with 1 and 2 workers, with 1 of 2 killed, and with 1 of 2 slow."""
+    """Images a second with 1 and 2 workers, and with 1 of 2 killed or slow."""
     for case in SHARE:
         yield from _workers(bench, case)
 
@@ -170,6 +170,6 @@ def _kill_half_way(process: "subprocess.Popen[bytes]", store: Path) -> None:
 
 
 def _chunks(plan: Path) -> int:
-    from poets.workers.plan import WorkPlan
+    from poets.bottlenecks.plan import WorkPlan
 
     return len(WorkPlan.read(str(plan)))

@@ -67,7 +67,7 @@ class Job(Generic[T]):
       lead: does it all by the labelled images and the processes, and imports
         TensorFlow only then; the chief's part.
       activities: what else the chief may ask another worker for, by name.
-      details: what makes it another job than one of the same flags, see `job_url`.
+      details: what makes it another job than one of the same flags, see `JobFolder.of`.
     """
 
     config: RetrainConfig

@@ -13,9 +13,10 @@ import dataclasses
 import logging
 import threading
 import time
-from collections import Counter
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 
+from poets.bottlenecks.plan import MODEL, WorkPlan, offer_model
 from poets.bottlenecks.pool import Chunk, Pool
 from poets.bottlenecks.process import Spec
 from poets.bottlenecks.store import list_parts, remove_marks
@@ -25,22 +26,16 @@ from poets.errors import PoetsError
 from poets.storage import folder_of
 from poets.storage.calls import deadline
 from poets.workers.division import Division
-from poets.workers.folder import (
-    CHIEF,
-    MODEL,
-    Heartbeat,
-    JobFolder,
-    job_url,
-    new_id,
-    worker_file,
-)
-from poets.workers.plan import WorkPlan
+from poets.workers.folder import CHIEF, JobFolder, heartbeat
 from poets.workers.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 LAST_WORD_S = 10.0
 """For writing how the job ended."""
+
+OF_TASKS = ("chief", "worker-")
+"""Files that outlive the job: a task that is started again reads them."""
 
 
 class Chief:
@@ -60,8 +55,8 @@ class Chief:
         self, cluster: Cluster, config: RetrainConfig, details: str = ""
     ) -> None:
         self.cluster = cluster
-        self.folder = JobFolder(job_url(config, cluster.num_workers, details))
-        self._attempt = new_id()
+        self.folder = JobFolder.of(config, cluster.num_workers, details)
+        self._attempt = uuid.uuid4().hex[:8]
         self._earlier: str | None = None
         self._record: dict[str, object] = {
             "attempt": self._attempt,
@@ -72,7 +67,6 @@ class Chief:
         self._plans = self._beats = 0
         self._superseded = False
         self._lock = threading.Lock()
-        self._heartbeat = Heartbeat(self._beat, "chief's heartbeat")
         self._stack = contextlib.ExitStack()
         self._pool: Pool | None = None
         self._division: Division | None = None
@@ -86,8 +80,7 @@ class Chief:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: object
     ) -> None:
-        with self._stack:  # ends the processes
-            self._heartbeat.stop()
+        self._stack.close()
         if error is not None and not isinstance(error, Exception):
             return
         with contextlib.suppress(PoetsError, OSError), deadline(LAST_WORD_S):
@@ -95,7 +88,7 @@ class Chief:
                 self._earlier = self.folder.read(CHIEF).get("attempt")
             if error is None:
                 self._write(state="done", plan=None)
-                self.folder.clear(self._is_of_a_task)
+                self.folder.clear(OF_TASKS)
             else:
                 self._write(
                     state="failed",
@@ -124,12 +117,10 @@ class Chief:
         """
         self._earlier = self.folder.read(CHIEF).get("attempt")
         self._write()
-        self.folder.clear(
-            lambda name: self._is_of_a_task(name) or name.startswith(MODEL)
-        )
+        self.folder.clear((*OF_TASKS, MODEL))
         logger.info("the workers of this job meet in %s", self.folder.url)
         self._pool = self._stack.enter_context(Pool(processes))
-        self._heartbeat.start()
+        self._stack.enter_context(heartbeat(self._beat))
 
     @contextlib.contextmanager
     def joined_in(self, activity: str) -> Iterator[None]:
@@ -181,7 +172,6 @@ class Chief:
                 "this one stops"
             )
         self._write(plan=None)
-        _count_twins(plan, spec.store_url)
         remove_marks(spec.store_url, plan.name)
         return unread
 
@@ -190,17 +180,13 @@ class Chief:
     ) -> WorkPlan:
         self._plans += 1
         name = f"{self._attempt}x{self._plans}"
-        model = self.folder.add_model(spec.model_path)
+        model = offer_model(self.folder.url, spec.model_path)
         offered = dataclasses.replace(spec, model_path=model)
         plan = WorkPlan.of(name, offered, first_number, chunks)
         file = f"plan-{name}.parquet"
         plan.write(self.folder.url_of(file))
         self._write(plan=file)
         return plan
-
-    def _is_of_a_task(self, name: str) -> bool:
-        """Tells whether a file is the chief's or a worker's, which outlive the job."""
-        return name in (CHIEF, *map(worker_file, range(1, self.cluster.num_workers)))
 
     def _beat(self) -> None:
         self._write()
@@ -218,10 +204,3 @@ class Chief:
             self._beats += 1
             self._record |= changes
             self.folder.write(CHIEF, self._record | {"beat": self._beats})
-
-
-def _count_twins(plan: WorkPlan, store_url: str) -> None:
-    parts = Counter(plan.done(list_parts(store_url)))
-    twice = sum((n - 1) * plan.copies[number] for number, n in parts.items())
-    if twice:
-        logger.info("%d bottlenecks were computed by two workers", twice)

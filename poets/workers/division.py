@@ -17,8 +17,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from poets.bottlenecks.plan import WorkPlan
 from poets.bottlenecks.pool import Part
-from poets.workers.plan import WorkPlan
 
 LOOK_S = 0.1
 """Seconds between two listings while there is work."""
@@ -62,6 +62,8 @@ class Division:
         """Bottlenecks computed here."""
         self.taken_over = 0
         """Chunks of others that were taken here."""
+        self.done_copies = 0
+        """How many bottlenecks are done, whoever computed them."""
         self._me, self._num_workers = me, num_workers
         self._list_parts, self._stopped = list_parts, stopped
         self._advance_all = advance_all
@@ -78,21 +80,10 @@ class Division:
         """Whether every chunk is done, or the plan was given up."""
         return self._over or not self._left
 
-    @property
-    def done_copies(self) -> int:
-        """How many bottlenecks are done, whoever computed them."""
-        with self._lock:
-            left = sum(self.plan.copies[number] for number in self._left)
-        return sum(self.plan.copies) - left
-
     def record(self) -> dict[str, object]:
         """Returns what people see of it, as JSON data."""
-        with self._lock:
-            return {
-                "plan": self.plan.name,
-                "computed": self.computed,
-                "taken_over": self.taken_over,
-            }
+        counts = {"computed": self.computed, "taken_over": self.taken_over}
+        return {"plan": self.plan.name, **counts}
 
     def rounds(self) -> Iterator[None]:
         """Gives a round of taking chunks until all are done, or the plan is given up.
@@ -162,6 +153,7 @@ class Division:
         if number not in self._left:
             return False
         del self._left[number]
+        self.done_copies += self.plan.copies[number]
         self._advance_all(self.plan.copies[number])
         return True
 

@@ -17,7 +17,7 @@ from poets.progress import LINE_EVERY_S
 from poets.storage import exists, join, open_storage, read_url
 from poets.storage.publish import write_atomically
 from poets.workers.division import Division
-from poets.workers.folder import JobFolder, Watch, worker_file
+from poets.workers.folder import WORKER, JobFolder, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Progress:
         self._said_s = now_s
         texts = [_in_words(division.record(), 0)]
         for worker, watch in self._watches.items():
-            record = self._folder.read(worker_file(worker))
+            record = self._folder.read(WORKER.format(worker))
             silent_s = watch.see(record)
             if record and record.get("plan") != division.plan.name:
                 record = {"computed": 0}

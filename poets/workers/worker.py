@@ -15,9 +15,11 @@ import logging
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from poets.bottlenecks.plan import WorkPlan, fetch_model
 from poets.bottlenecks.pool import Pool
 from poets.bottlenecks.store import list_parts
 from poets.cluster import Cluster
@@ -25,16 +27,7 @@ from poets.config import RetrainConfig
 from poets.errors import ConfigError, PoetsError, StorageError
 from poets.progress import log_some
 from poets.workers.division import Division
-from poets.workers.folder import (
-    CHIEF,
-    Heartbeat,
-    JobFolder,
-    Watch,
-    job_url,
-    new_id,
-    worker_file,
-)
-from poets.workers.plan import WorkPlan
+from poets.workers.folder import CHIEF, WORKER, JobFolder, Watch, heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +60,7 @@ class Worker:
       config: the flags, the same as the chief's.
       pool: the processes.
       activities: what the chief may ask for besides plans, by name.
-      details: see `job_url`.
+      details: see `JobFolder.of`.
       done_grace_s: see DONE_GRACE_S.
     """
 
@@ -85,15 +78,15 @@ class Worker:
         self._pool = pool
         self._activities = activities or {}
         self._done_grace_s = done_grace_s
-        self._folder = JobFolder(job_url(config, cluster.num_workers, details))
-        self._file = worker_file(cluster.worker_index)
-        self._process, self._beats, self._lock = new_id(), 0, threading.Lock()
+        self._folder = JobFolder.of(config, cluster.num_workers, details)
+        self._file = WORKER.format(cluster.worker_index)
+        self._process, self._beats = uuid.uuid4().hex[:8], 0
+        self._lock = threading.Lock()
         self._division: Division | None = None
         self._attempt: object = None  # of the chief, seen working; None once it is done
         self._watch = Watch()
         self._chief: dict[str, Any] = {}
-        self._said_s = time.monotonic()
-        self._said_done = False
+        self._said_s = 0.0
         self._pause_s = POLL_S
 
     def follow(self) -> None:
@@ -109,23 +102,19 @@ class Worker:
         self._attempt = self._folder.read(self._file).get("attempt")
         self._see()
         self._write()
-        heartbeat = Heartbeat(self._write, "worker's heartbeat")
-        heartbeat.start()
-        try:
-            with tempfile.TemporaryDirectory(prefix="poets-") as work_dir:
-                while not self._ended():
-                    plan, activity = self._asked()
-                    if activity and activity != ended:
-                        ended = activity if self._take_part(activity) else None
-                    elif plan and plan != finished:
-                        finished = plan if self._work(plan, work_dir) else None
-                    else:
-                        time.sleep(self._pause_s)
+        work_dir = tempfile.TemporaryDirectory(prefix="poets-")
+        with heartbeat(self._write), work_dir:
+            while not self._ended():
+                plan, activity = self._asked()
+                if activity and activity != ended:
+                    ended = activity if self._take_part(activity) else None
+                elif plan and plan != finished:
+                    finished = plan if self._work(plan, work_dir.name) else None
+                else:
+                    time.sleep(self._pause_s)
             self._attempt = None
             with contextlib.suppress(OSError):  # costs DONE_GRACE_S if it comes back
                 self._write()
-        finally:
-            heartbeat.stop()
         logger.info("%s: the job is done", name)
 
     def _write(self) -> None:
@@ -136,17 +125,10 @@ class Worker:
         """
         with self._lock:
             self._beats += 1
-            record = {
-                "process": self._process,
-                "beat": self._beats,
-                "attempt": self._attempt,
-            }
-            if division := self._division:
-                record |= {
-                    "plan": division.plan.name,
-                    "computed": division.computed,
-                    "taken_over": division.taken_over,
-                }
+            record = {"process": self._process, "beat": self._beats}
+            record |= {"attempt": self._attempt}
+            if self._division:
+                record |= self._division.record()
             self._folder.write(self._file, record)
 
     def _follows(self) -> bool:
@@ -178,7 +160,7 @@ class Worker:
         """
         try:
             plan = WorkPlan.read(self._folder.url_of(plan_file))
-            model = self._folder.fetch_model(plan.spec.model_path, work_dir)
+            model = fetch_model(self._folder.url, plan.spec.model_path, work_dir)
         except StorageError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 time.sleep(POLL_S)
@@ -226,25 +208,21 @@ class Worker:
         """Tells whether the job is done.
 
         Raises:
-          ChiefError: if it failed.
+          ChiefError: if it failed, or the chief was not heard of for too long.
         """
         silent_s = self._see()
-        state = self._chief.get("state")
-        if self._follows():
-            if state == "done":
+        state, attempt = self._chief.get("state"), self._chief.get("attempt")
+        waited = silent_s > self._done_grace_s
+        if state == "done":
+            if self._follows() or (attempt is not None and attempt == self._attempt):
                 return True
-            if state == "failed":
-                raise self._failure()
-        elif state == "done":
-            attempt = self._chief.get("attempt")
-            if attempt is not None and attempt == self._attempt:
-                return True
-            if silent_s > self._done_grace_s:
-                logger.info("%s: no other run of it has begun", self._cluster.name)
-                return True
-        elif state == "failed" and silent_s > self._done_grace_s:
+            self._say_that_it_was_done(waited)
+            return waited
+        if state == "failed":
             failure = self._failure()
-            if failure.exit_code == ConfigError.exit_code:  # it is not started again
+            refused = failure.exit_code == ConfigError.exit_code  # not started again
+            late = silent_s > self._config.chief_timeout_s
+            if self._follows() or (waited and refused) or late:
                 raise failure
         self._wait(silent_s)
         return False
@@ -256,26 +234,26 @@ class Worker:
             code if isinstance(code, int) and code > 0 else 1,
         )
 
+    def _say_that_it_was_done(self, waited: bool) -> None:
+        name = self._cluster.name
+        if not self._said_s:
+            self._said_s = time.monotonic()
+            logger.info(
+                "%s: a job with these flags was done before this worker came; waiting "
+                "%.0f s for another run of it to begin",
+                *(name, self._done_grace_s),
+            )
+        if waited:
+            logger.info("%s: no other run of it has begun", name)
+
     def _wait(self, silent_s: float) -> None:
         """Says whom this worker waits for, and for how long it will."""
-        name, timeout_s = self._cluster.name, self._config.chief_timeout_s
-        if self._chief.get("state") == "done":
-            if not self._said_done:
-                self._said_done = True
-                logger.info(
-                    "%s: a job with these flags was done before this worker came; "
-                    "waiting %.0f s for another run of it to begin",
-                    *(name, self._done_grace_s),
-                )
-            return
+        url, timeout_s = self._folder.url, self._config.chief_timeout_s
         if silent_s > timeout_s:
-            if self._chief.get("state") == "failed":
-                raise self._failure()
             raise ChiefError(
-                f"the chief was not heard of for {silent_s:.0f} s in "
-                f"{self._folder.url!r}: see whether it runs, with the same flags, and "
-                "whether --bottleneck_dir is one folder for all workers "
-                "(--chief_timeout_s gives more time)"
+                f"the chief was not heard of for {silent_s:.0f} s in {url!r}: see "
+                "whether it runs, with the same flags, and whether --bottleneck_dir is "
+                "one folder for all workers (--chief_timeout_s gives more time)"
             )
         now_s = time.monotonic()
         if silent_s > SAY_EVERY_S and now_s - self._said_s > SAY_EVERY_S:
@@ -283,5 +261,5 @@ class Worker:
             logger.warning(
                 "%s: waiting for the chief, not heard of for %.0f s in %s; giving up "
                 "after %d s",
-                *(name, silent_s, self._folder.url, timeout_s),
+                *(self._cluster.name, silent_s, url, timeout_s),
             )

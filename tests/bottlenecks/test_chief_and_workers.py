@@ -18,7 +18,7 @@ import pytest
 from poets.bottlenecks.store import Store
 from poets.distortions import Distortions
 from poets.flags import config_from_args
-from poets.workers.folder import JobFolder, job_url
+from poets.workers.folder import JobFolder
 from tests.retraining import children_of, is_running
 from tests.seeds import seeds
 
@@ -98,7 +98,7 @@ class Job:
         return len(index), len(index.table.group_by(["path", "variant"]).aggregate([]))
 
     def job_folder(self):
-        return JobFolder(job_url(config_from_args(self.flags), self.num_workers))
+        return JobFolder.of(config_from_args(self.flags), self.num_workers)
 
     def end(self, processes, codes=None):
         for number, process in enumerate(processes):

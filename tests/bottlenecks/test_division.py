@@ -2,11 +2,11 @@
 
 import pytest
 
+from poets.bottlenecks.plan import WorkPlan
 from poets.bottlenecks.process import PLAIN, Spec, Task
 from poets.errors import StorageError
 from poets.workers import division
 from poets.workers.division import Division
-from poets.workers.plan import WorkPlan
 
 SPEC = Spec("images", "store", "litert", "model.tflite", None, False)
 

@@ -9,7 +9,7 @@ from poets.cluster import Cluster
 from poets.errors import ConfigError
 from poets.flags import config_from_args
 from poets.workers.chief import Chief
-from poets.workers.folder import JobFolder, Watch, job_url
+from poets.workers.folder import JobFolder, Watch
 
 
 def config(**flags):
@@ -20,15 +20,18 @@ def config(**flags):
     "flags", [{"processes": 3}, {"kerberos_keytab": "/k"}, {"chief_timeout_s": 7}]
 )
 def test_flags_of_a_single_task_do_not_part_the_workers(flags):
-    assert job_url(config(**flags), 2) == job_url(config(), 2)
+    assert JobFolder.of(config(**flags), 2).url == JobFolder.of(config(), 2).url
 
 
 @pytest.mark.parametrize("flags", [{"learning_rate": 0.5}, {"output_graph": "/o"}])
 def test_jobs_with_other_flags_have_folders_of_their_own(flags):
-    assert job_url(config(**flags), 2) != job_url(config(), 2)
-    assert job_url(config(), 3) != job_url(config(), 2)
-    assert job_url(config(), 2, "a sweep") != job_url(config(), 2)
-    assert job_url(config(), 2, "a sweep") != job_url(config(), 2, "another")
+    assert JobFolder.of(config(**flags), 2).url != JobFolder.of(config(), 2).url
+    assert JobFolder.of(config(), 3).url != JobFolder.of(config(), 2).url
+    assert JobFolder.of(config(), 2, "a sweep").url != JobFolder.of(config(), 2).url
+    assert (
+        JobFolder.of(config(), 2, "a sweep").url
+        != JobFolder.of(config(), 2, "another").url
+    )
 
 
 def test_what_is_not_there_says_nothing(tmp_path):
@@ -43,7 +46,7 @@ def test_a_chief_that_cannot_start_says_so_whatever_an_earlier_one_left(
     tmp_path, state
 ):
     mine = config(bottleneck_dir=str(tmp_path / "b"), output_graph=str(tmp_path / "o"))
-    folder = JobFolder(job_url(mine, 2))
+    folder = JobFolder.of(mine, 2)
     folder.write("chief.json", {"attempt": "earlier", "state": state, "beat": 7})
     with pytest.raises(ConfigError), Chief(Cluster(num_workers=2), mine):
         raise ConfigError("no images")
@@ -62,7 +65,7 @@ def test_old_files_and_dead_jobs_are_removed_and_living_ones_kept(tmp_path):
         JobFolder(str(tmp_path / name)).write("chief.json", {})
         seconds = time.time() - age_days * 86400
         os.utime(tmp_path / name / "chief.json", (seconds, seconds))
-    folder.clear(lambda name: name == "chief.json")
+    folder.clear(("chief",))
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert left == [
         "living",

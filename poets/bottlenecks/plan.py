@@ -9,7 +9,9 @@ of the store and imports TensorFlow. The part of a chunk carries the plan's name
 the chunk's number: the listing of the store says what is done, whoever computed it.
 """
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,7 +25,7 @@ from poets.bottlenecks.pool import Chunk, Part
 from poets.bottlenecks.process import Spec, Task
 from poets.bottlenecks.store import part_stem
 from poets.errors import StorageError
-from poets.storage import read_url
+from poets.storage import exists, is_local, join, open_storage, read_url
 from poets.storage.publish import write_atomically
 
 SCHEMA = pa.schema(
@@ -36,6 +38,7 @@ SCHEMA = pa.schema(
         "expected": pa.string(),
     }
 )
+MODEL = "model-"
 _ABOUT = b"poets"
 _PART = re.compile(r"part-(?P<number>\d+)-(?P<plan>[0-9a-z]+)(-[0-9a-f]{6})?\.\w+")
 
@@ -150,3 +153,42 @@ class WorkPlan:
                 if 0 <= number < len(self):
                     found.append(number)
         return found
+
+
+def offer_model(folder_url: str, path: str) -> str:
+    """Copies a local model to where all workers find it; returns its name there.
+
+    Raises:
+      StorageError: if it cannot be written.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    digest = hashlib.sha256(data).hexdigest()[:12]
+    name = f"{MODEL}{digest}{os.path.splitext(path)[1]}"
+    url = join(folder_url, name)
+    if not exists(url):
+        write_atomically(url, data)
+    return name
+
+
+def fetch_model(folder_url: str, name: str, work_dir: str) -> str:
+    """Returns the local path of a model that was offered.
+
+    Args:
+      folder_url: where it is.
+      name: as `offer_model` returned it.
+      work_dir: where a model that is not on this machine is copied to.
+
+    Raises:
+      StorageError: if it cannot be read.
+    """
+    url = join(folder_url, name)
+    filesystem, path = open_storage(url)
+    if is_local(filesystem):
+        return path
+    staged = os.path.join(work_dir, os.path.basename(name))
+    if not os.path.exists(staged):
+        data = read_url(url)
+        with open(staged, "wb") as file:
+            file.write(data)
+    return staged
