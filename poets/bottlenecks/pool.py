@@ -190,76 +190,29 @@ class Pool:
         Raises:
           PoetsError: if a process does not start, or the store cannot be written.
         """
-        unread: list[tuple[str, str]] = []
-        failures: list[BaseException] = []
-        stopping = threading.Event()
+        return _Pass(self._children, spec, work).run()
 
-        def compute(slot: int) -> None:
-            """Works off chunks until there are none."""
-            computing: deque[Part] = deque()
-            writing: deque[Part] = deque()
-            while not stopping.is_set():
-                child = self._children[slot]
-                try:
-                    while len(computing) < IN_HAND and (part := work.take()):
-                        child.prepare(spec)
-                        computing.append(part)
-                        child.hand(part)
-                    if not computing and not writing:
-                        return
-                    reply = child.reply()
-                    if "computed" in reply:
-                        writing.append(computing.popleft())
-                    else:
-                        advance(reply["unread"], writing[0].tasks)
-                        work.done(writing.popleft())
-                except ChildDiedError as death:
-                    if stopping.is_set():
-                        return
-                    self._restart(slot, spec, death)
-                    for part in (*writing, *computing):
-                        search(slot, part)
-                        if not stopping.is_set():
-                            work.done(part)
-                    writing.clear()
-                    computing.clear()
 
-        def search(slot: int, part: Part) -> None:
-            """Computes a chunk without the image that kills, if there is one."""
-            if stopping.is_set():
-                return
-            try:
-                self._children[slot].hand(part)
-                self._children[slot].reply()
-                advance(self._children[slot].reply()["unread"], part.tasks)
-            except ChildDiedError as death:
-                if stopping.is_set():
-                    return
-                self._restart(slot, spec, death)
-                if len(part.tasks) == 1:
-                    why = f"the process that decoded it died: {death}"
-                    advance([(part.tasks[0].path, why)], ())
-                    return
-                middle = len(part.tasks) // 2
-                search(slot, part._replace(tasks=part.tasks[:middle]))
-                search(slot, part._replace(tasks=part.tasks[middle:]))
+class _Pass:
+    """The work of all processes until there is none, a thread for each of them.
 
-        def advance(found: Iterable[Sequence[str]], chunk: Chunk) -> None:
-            unread.extend((path, why) for path, why in found)
-            work.advance(sum(len(task.copies) for task in chunk))
+    Args:
+      children: the processes; one that dies is replaced in this list.
+      spec: what they compute.
+      work: the chunks.
+    """
 
-        def work_off(slot: int) -> None:
-            try:
-                compute(slot)
-            except BaseException as error:  # raised again in the caller's thread
-                failures.append(error)
-                stopping.set()
-                for child in self._children:  # what they do is of no use any more
-                    child.kill()
+    def __init__(self, children: list[Extractor], spec: Spec, work: Work) -> None:
+        self._children, self._spec, self._work = children, spec, work
+        self._unread: list[tuple[str, str]] = []
+        self._failures: list[BaseException] = []
+        self._stopping = threading.Event()
 
+    def run(self) -> list[tuple[str, str]]:
+        """Returns what was not read; raises what the first thread raised."""
         threads = [
-            threading.Thread(target=work_off, args=(slot,), daemon=True)
-            for slot in range(self.processes)
+            threading.Thread(target=self._serve, args=(slot,), daemon=True)
+            for slot in range(len(self._children))
         ]
         for thread in threads:
             thread.start()
@@ -267,19 +220,81 @@ class Pool:
             for thread in threads:
                 thread.join()
         finally:
-            stopping.set()
-        if failures:
+            self._stopping.set()
+        if self._failures:
             for slot, child in enumerate(self._children):
                 child.stop()
                 self._children[slot] = Extractor()
-            raise failures[0]
-        return unread
+            raise self._failures[0]
+        return self._unread
 
-    def _restart(self, slot: int, spec: Spec, death: ChildDiedError) -> None:
+    def _serve(self, slot: int) -> None:
+        try:
+            self._compute(slot)
+        except BaseException as error:  # raised again in the caller's thread
+            self._failures.append(error)
+            self._stopping.set()
+            for child in self._children:  # what they compute is lost anyway
+                child.kill()
+
+    def _compute(self, slot: int) -> None:
+        """Has one process compute chunks until there are none."""
+        computing: deque[Part] = deque()
+        writing: deque[Part] = deque()
+        while not self._stopping.is_set():
+            child = self._children[slot]
+            try:
+                while len(computing) < IN_HAND and (part := self._work.take()):
+                    child.prepare(self._spec)
+                    computing.append(part)
+                    child.hand(part)
+                if not computing and not writing:
+                    return
+                reply = child.reply()
+                if "computed" in reply:
+                    writing.append(computing.popleft())
+                else:
+                    self._advance(reply["unread"], writing[0].tasks)
+                    self._work.done(writing.popleft())
+            except ChildDiedError as death:
+                self._restart(slot, death)
+                for part in (*writing, *computing):
+                    self._search(slot, part)
+                    if not self._stopping.is_set():
+                        self._work.done(part)
+                writing.clear()
+                computing.clear()
+
+    def _search(self, slot: int, part: Part) -> None:
+        """Computes a chunk without the image that kills, if there is one."""
+        if self._stopping.is_set():
+            return
+        try:
+            self._children[slot].hand(part)
+            self._children[slot].reply()
+            self._advance(self._children[slot].reply()["unread"], part.tasks)
+        except ChildDiedError as death:
+            self._restart(slot, death)
+            if len(part.tasks) == 1:
+                why = f"the process that decoded it died: {death}"
+                self._advance([(part.tasks[0].path, why)], ())
+                return
+            middle = len(part.tasks) // 2
+            self._search(slot, part._replace(tasks=part.tasks[:middle]))
+            self._search(slot, part._replace(tasks=part.tasks[middle:]))
+
+    def _advance(self, unread: Iterable[Sequence[str]], chunk: Chunk) -> None:
+        self._unread.extend((path, why) for path, why in unread)
+        self._work.advance(sum(len(task.copies) for task in chunk))
+
+    def _restart(self, slot: int, death: ChildDiedError) -> None:
+        """Replaces a process that died, unless all of them are being ended."""
+        if self._stopping.is_set():
+            return
         logger.warning("a process died: %s; its part is tried again", death)
         self._children[slot].stop()
         self._children[slot] = Extractor()
-        self._children[slot].prepare(spec)
+        self._children[slot].prepare(self._spec)
 
 
 class _Chunks:

@@ -64,7 +64,7 @@ def test_every_image_is_computed_once_by_any_number_of_processes(
     done = []
     spec = network.spec(image_dir, tmp_path / "store")
     with Pool(processes) as pool:
-        assert pool.run(spec, chunks_of(images, 7), done.append) == []
+        assert pool.compute(spec, chunks_of(images, 7), done.append) == []
     assert sum(done) == 40
     assert stored(spec, network) == {image.path for image in images}
 
@@ -76,7 +76,7 @@ def test_a_process_killed_in_the_middle_is_replaced(
     others = set(children_of(os.getpid()))
     with Pool(2) as pool:
         first = sorted(set(children_of(os.getpid())) - others)
-        pool.run(
+        pool.compute(
             spec, chunks_of(list(images)[:2], 1), lambda count: None
         )  # both are loaded
         done = []
@@ -86,7 +86,7 @@ def test_a_process_killed_in_the_middle_is_replaced(
                 os.kill(first[0], signal.SIGKILL)
             done.append(count)
 
-        assert pool.run(spec, chunks_of(images, 2), advance) == []
+        assert pool.compute(spec, chunks_of(images, 2), advance) == []
         replaced = set(children_of(os.getpid())) - others - set(first)
     assert sum(done) == 40
     assert stored(spec, network) == {image.path for image in images}
@@ -155,7 +155,7 @@ def test_a_store_that_goes_away_in_the_middle_stops_the_run(
         Pool(1) as pool,
         pytest.raises(PoetsError, match=r"cannot (write|publish) '.*/store/"),
     ):
-        pool.run(spec, chunks_of(images, 5), advance)
+        pool.compute(spec, chunks_of(images, 5), advance)
     assert 1 <= len(list((tmp_path / "kept").glob("part-*"))) < 8
 
 
@@ -182,9 +182,9 @@ def test_a_storage_that_fails_ends_the_run_and_not_the_pool(
     far.fail({"/06.jpg": "ConnectionError"})
     with Pool(2) as pool:
         with pytest.raises(PoetsError, match="cannot read 'far://.*/06.jpg': nobody"):
-            pool.run(spec, chunks_of(images, 5), lambda count: None)
+            pool.compute(spec, chunks_of(images, 5), lambda count: None)
         far.fail({})
-        assert pool.run(spec, chunks_of(images, 5), lambda count: None) == []
+        assert pool.compute(spec, chunks_of(images, 5), lambda count: None) == []
     assert stored(spec, network) == {image.path for image in images}
 
 
@@ -195,4 +195,4 @@ def test_nothing_waits_while_there_is_something_to_compute(
     far.wait(0.1)
     spec = network.spec(far.url(image_dir), far.url(tmp_path / "store"))
     with far.at_once(4), Pool(1) as pool:
-        pool.run(spec, chunks_of(images, 2), lambda count: None)
+        pool.compute(spec, chunks_of(images, 2), lambda count: None)
