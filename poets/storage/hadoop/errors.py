@@ -7,6 +7,7 @@ Java class and ends in a Java stack; this is the one place that looks into it.
 import errno
 import os
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from poets.errors import NotAuthenticatedError
@@ -81,7 +82,7 @@ def translated(
         message = match[2].replace('\\"', '"').partition("\\n")[0]
         return of_server(java_class, message, url, situation)
     if any(word in text for word in _NOT_KNOWN):
-        return _not_known(line, url, situation)
+        return NotAuthenticatedError(errno.EACCES, _not_known(line, situation), url)
     if text.startswith(("DataTransferError", "ChecksumError", "BlocksNotFound")):
         advice = f"{datanode_advice(situation)}; {_LOST_BLOCKS}"
         return ConnectionError(errno.EIO, f"{_shortened(line)}; {advice}", url)
@@ -181,45 +182,7 @@ def closed_advice(situation: Situation) -> str:
     )
 
 
-def of_server(java_class: str, message: str, url: str, situation: Situation) -> OSError:
-    """Returns the built-in for an exception of the server, by its class's last name."""
-    if java_class == "FileNotFoundException":
-        return _not_found(message, url)
-    if java_class == "FileAlreadyExistsException":
-        return _exists(message, url)
-    if "is not a directory" in message or java_class == "ParentNotDirectoryException":
-        return _system(errno.ENOTDIR, url)
-    if java_class in _NOT_KNOWN or "authentication is not enabled" in message:
-        return _not_known(f"{java_class}: {message}", url, situation)
-    if java_class == "AccessControlException":
-        return PermissionError(errno.EACCES, _denied(message, situation), url)
-    if java_class in _NOT_NOW:
-        return ConnectionRefusedError(errno.EAGAIN, _not_now(java_class, message), url)
-    if java_class == "PathIsNotEmptyDirectoryException":
-        return _system(errno.ENOTEMPTY, url)
-    if java_class.endswith("QuotaExceededException"):
-        text = f"{message}; delete something there, or ask for a larger quota"
-        return OSError(errno.EDQUOT, text, url)
-    if java_class in ("BlockMissingException", "CannotObtainBlockLengthException"):
-        return OSError(errno.EIO, f"{_shortened(message)}; {_LOST_BLOCKS}", url)
-    if java_class == "InvalidPathException":
-        text = "HDFS has no such names: ':' and '//' are not allowed; name another path"
-        return OSError(errno.EINVAL, text, url)
-    if "must both be directories" in message:
-        text = "a file and a folder do not take each other's place"
-        return FileExistsError(errno.EEXIST, text, url)
-    if "under source" in message:
-        text = "a folder does not move into itself"
-        return OSError(errno.EINVAL, text, url)
-    if "is not empty" in message:
-        return _system(errno.ENOTEMPTY, url)
-    if "could only be written to" in message:
-        text = f"{_shortened(message)}; {datanode_advice(situation)}"
-        return ConnectionRefusedError(errno.EAGAIN, text, url)
-    return OSError(errno.EIO, f"the server says {java_class}: {message}", url)
-
-
-def _not_now(java_class: str, message: str) -> str:
+def _not_now(java_class: str, message: str, situation: Situation) -> str:
     if "safe mode" in message or java_class == "SafeModeException":
         return (
             "the NameNode is in safe mode: it waits for its DataNodes, or was told to "
@@ -228,7 +191,7 @@ def _not_now(java_class: str, message: str) -> str:
     return f"the NameNode is not ready ({java_class}: {_shortened(message)}); wait"
 
 
-def _denied(message: str, situation: Situation) -> str:
+def _denied(java_class: str, message: str, situation: Situation) -> str:
     match = _DENIED.search(message)
     if not match:
         return f"{_shortened(message)} (we are {situation.who!r}); ask the owner"
@@ -249,23 +212,21 @@ def _may_not_act(situation: Situation) -> str:
     )
 
 
-def _not_known(line: str, url: str, situation: Situation) -> OSError:
+def _not_known(line: str, situation: Situation) -> str:
     if situation.who.acts_for and "impersonate" in line:
-        text = _may_not_act(situation)
-    elif "libgssapi" in line:
-        text = (
+        return _may_not_act(situation)
+    if "libgssapi" in line:
+        return (
             "the library libgssapi_krb5.so.2 is missing; install libgssapi-krb5-2 "
             "(Debian) or krb5-libs (Red Hat)"
         )
-    else:
-        # GSSAPIError(.., number, "No credentials ..: No credentials cache found")
-        quoted = re.findall(r'"([^"]*)"', line)
-        said = quoted[-1] if line.startswith("GSSAPIError") and quoted else line
-        text = (
-            f"{situation.authority} does not take us for {situation.who!r}: "
-            f"{_shortened(said)}; {unknown_advice(situation, said)}"
-        )
-    return NotAuthenticatedError(errno.EACCES, text, url)
+    # GSSAPIError(.., number, "No credentials ..: No credentials cache found")
+    quoted = re.findall(r'"([^"]*)"', line)
+    said = quoted[-1] if line.startswith("GSSAPIError") and quoted else line
+    return (
+        f"{situation.authority} does not take us for {situation.who!r}: "
+        f"{_shortened(said)}; {unknown_advice(situation, said)}"
+    )
 
 
 def unknown_advice(situation: Situation, said: str) -> str:
@@ -286,3 +247,107 @@ def unknown_advice(situation: Situation, said: str) -> str:
 def _shortened(text: str, length: int = 300) -> str:
     text = text.partition("\\n")[0]
     return text if len(text) <= length else text[: length - 3] + "..."
+
+
+class _Answer(NamedTuple):
+    """A kind of exception of a server.
+
+    Attributes:
+      classes: the last names of its Java classes.
+      words: what others of the kind have in their message; "" for none.
+      error: the built-in.
+      number: its errno.
+      text: what it says, made of the Java class, the message and the situation; None
+        for what the system says of the errno.
+    """
+
+    classes: tuple[str, ...]
+    words: str
+    error: type[OSError]
+    number: int
+    text: Callable[[str, str, Situation], str] | None = None
+
+
+_ANSWERS = (  # the first that fits
+    _Answer(
+        ("ParentNotDirectoryException",), "is not a directory", OSError, errno.ENOTDIR
+    ),
+    _Answer(
+        _NOT_KNOWN,
+        "authentication is not enabled",
+        NotAuthenticatedError,
+        errno.EACCES,
+        lambda name, message, here: _not_known(f"{name}: {message}", here),
+    ),
+    _Answer(("AccessControlException",), "", PermissionError, errno.EACCES, _denied),
+    _Answer(_NOT_NOW, "", ConnectionRefusedError, errno.EAGAIN, _not_now),
+    _Answer(
+        ("PathIsNotEmptyDirectoryException",), "is not empty", OSError, errno.ENOTEMPTY
+    ),
+    _Answer(
+        (
+            "NSQuotaExceededException",
+            "DSQuotaExceededException",
+            "QuotaByStorageTypeExceededException",
+            "QuotaExceededException",
+        ),
+        "",
+        OSError,
+        errno.EDQUOT,
+        lambda _, message, __: (
+            f"{message}; delete something there, or ask for a larger quota"
+        ),
+    ),
+    _Answer(
+        ("BlockMissingException", "CannotObtainBlockLengthException"),
+        "",
+        OSError,
+        errno.EIO,
+        lambda _, message, __: f"{_shortened(message)}; {_LOST_BLOCKS}",
+    ),
+    _Answer(
+        ("InvalidPathException",),
+        "",
+        OSError,
+        errno.EINVAL,
+        lambda *_: (
+            "HDFS has no such names: ':' and '//' are not allowed; name another path"
+        ),
+    ),
+    _Answer(
+        (),
+        "must both be directories",
+        FileExistsError,
+        errno.EEXIST,
+        lambda *_: "a file and a folder do not take each other's place",
+    ),
+    _Answer(
+        (),
+        "under source",
+        OSError,
+        errno.EINVAL,
+        lambda *_: "a folder does not move into itself",
+    ),
+    _Answer(
+        (),
+        "could only be written to",
+        ConnectionRefusedError,
+        errno.EAGAIN,
+        lambda _, message, here: f"{_shortened(message)}; {datanode_advice(here)}",
+    ),
+)
+
+
+def of_server(java_class: str, message: str, url: str, situation: Situation) -> OSError:
+    """Returns the built-in for an exception of the server, by its class's last name."""
+    if java_class == "FileNotFoundException":
+        return _not_found(message, url)
+    if java_class == "FileAlreadyExistsException":
+        return _exists(message, url)
+    for kind in _ANSWERS:
+        if java_class in kind.classes or (kind.words and kind.words in message):
+            if kind.text is None:
+                return _system(kind.number, url)
+            text = kind.text(java_class, message, situation)
+            return kind.error(kind.number, text, url)
+    return OSError(errno.EIO, f"the server says {java_class}: {message}", url)
