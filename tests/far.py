@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from itertools import accumulate
 from pathlib import Path
@@ -257,6 +257,11 @@ def far_storage(folder: Path) -> Iterator[Far]:
         for name in ("FAR_LATENCY_S", "FAR_FAULTS", "FAR_LOG", "FAR_SPANS"):
             monkeypatch.delenv(name, raising=False)
         yield Far(folder, monkeypatch)
+
+
+@pytest.fixture(name="far_storage", scope="session")
+def _far_storage() -> Callable[..., contextlib.AbstractContextManager[Far]]:
+    return far_storage
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from poets.flags import config_from_args
 from poets.job import run
 from poets.runtime import tf
 from tests import retraining
-from tests.far import far_storage
 from tests.models import write_mobilenet_archive
 from tests.retraining import snapshot
 
@@ -27,7 +26,6 @@ FLAGS = {
     "intermediate_store_frequency": 25,
     "flip_left_right": True,
     "augmentations": 2,
-    "processes": 2,
     "how_many_training_steps": 60,
 }
 SAME = (  # what a run leaves and does not date
@@ -62,7 +60,7 @@ def local(tmp_path_factory, image_dir, archives):
     """The files of the same job on this machine."""
     folder = tmp_path_factory.mktemp("local")
     shutil.copytree(archives, folder / "models")
-    run_job(str(folder), str(image_dir))
+    run_job(str(folder), str(image_dir), processes=2)
     return folder
 
 
@@ -73,8 +71,11 @@ def scratch(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def on_far(tmp_path_factory, image_dir, archives, scratch):
-    """The files of the same job with all of it on `far`."""
+def on_far(tmp_path_factory, image_dir, archives, scratch, far_storage, local):
+    """The files of the same job with all of it on `far`; it comes after `local`.
+
+    TensorFlow keeps files of its own in the temporary folder of its first run.
+    """
     folder = tmp_path_factory.mktemp("on_far")
     shutil.copytree(archives, folder / "models")
     with (
@@ -83,11 +84,11 @@ def on_far(tmp_path_factory, image_dir, archives, scratch):
     ):
         monkeypatch.setattr("tempfile.tempdir", str(scratch))
         far.wait(0.002)
-        run_job(far.url(folder), far.url(image_dir))
+        run_job(far.url(folder), far.url(image_dir), processes=2)
     return folder
 
 
-def run_job(url, image_url, exports=True):
+def run_job(url, image_url, exports=True, processes=1):
     """Runs a job that has and leaves everything below a URL; returns what it logs."""
     names = {
         "image_dir": image_url,
@@ -99,6 +100,7 @@ def run_job(url, image_url, exports=True):
         "bottleneck_dir": f"{url}/bottlenecks",
         "intermediate_output_graphs_dir": f"{url}/intermediate/",
         "model_dir": f"{url}/models",
+        "processes": processes,
     }
     made = contextlib.nullcontext() if exports else retraining.without_exports()
     with made, retraining.logged() as lines:

@@ -302,10 +302,15 @@ def test_a_corrupt_part_in_the_feature_store_is_a_warning(poets, earlier, caplog
 
 
 LIMITED = """
-import resource, sys
+import contextlib, io, resource, sys
 from poets.cli import run
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-sys.exit(run(sys.argv[2:]))
+_, most = unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+with contextlib.redirect_stderr(io.StringIO()) as said:  # a file would be too short
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), most))
+    code = run(sys.argv[2:])
+    resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+sys.stderr.write(said.getvalue())
+sys.exit(code)
 """
 
 
@@ -327,11 +332,10 @@ def test_files_that_cannot_be_written_whole(
         model_dir=str(tmp_path / "models"),
     )
     words = [str(limit), "retrain", *(f"--{k}={v}" for k, v in flags.items())]
-    os.mkfifo(tmp_path / "log")  # a file would be too short, too
-    reading = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
-    with open(reading) as said, open(tmp_path / "log", "wb") as log:
-        assert nursery.start(LIMITED, os.environ, log, words).wait() == 1
-        err = said.read()
+    with open(tmp_path / "log", "wb") as log:
+        task = nursery.start(LIMITED, os.environ, log, words)
+    assert task.wait() == 1
+    err = task.log.read_text()
     assert "Traceback" not in err
     assert message in err
     assert "file too large" in err.splitlines()[-1]

@@ -104,9 +104,8 @@ def test_tensorflow_waits_until_it_is_needed(tmp_path):
     ids=["folder above", "own folder"],
 )
 def test_the_hook_runs_from_both_job_paths(job_path, file, tmp_path):
-    where = run("import poets; print(poets.__file__)", job_path, tmp_path)
-    assert where.stdout.strip() == str(PACKAGE / file)
-    done = run(f"import poets{HOOK}", job_path, tmp_path)
+    done = run(f"import poets; print(poets.__file__){HOOK}", job_path, tmp_path)
+    assert done.stdout.strip() == str(PACKAGE / file)
     assert done.returncode == 1
     assert SAYS in done.stderr
 
