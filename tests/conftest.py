@@ -45,6 +45,7 @@ from tests.workers import cluster, drawn_images, one_process  # noqa: F401, fixt
 
 ROOT = Path(__file__).parents[1]
 NOBODY = 65534
+LONGEST_ID = 200
 
 SHARED = {  # a fixture that costs seconds -> the group of tests that share it
     "kdc": "hdfs",
@@ -75,6 +76,13 @@ def pytest_collection_modifyitems(
             item.add_marker(pytest.mark.hdfs)
     items.sort(key=lambda item: item.get_closest_marker("hdfs") is None)
     return (yield)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Keeps megabytes of a parameter out of the test's name, which travels a lot."""
+    if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
+        return f"{argname} of {len(val)}"
+    return None
 
 
 @pytest.fixture(name="wait_until", scope="session")

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from itertools import accumulate
 from pathlib import Path
@@ -247,15 +247,25 @@ class Far:
         return found
 
 
-@pytest.fixture
-def far(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Far]:
-    """The scheme `far`, here and in processes started from now on."""
-    folder = tmp_path_factory.mktemp("far")
+@contextlib.contextmanager
+def far_storage(folder: Path) -> Iterator[Far]:
+    """Gives the scheme `far`, here and in processes started in the body."""
     (folder / "sitecustomize.py").write_text(SITE)
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setitem(storage.ADAPTERS, "far", ("tests.far", None))
-    for name in ("FAR_LATENCY_S", "FAR_FAULTS", "FAR_LOG", "FAR_SPANS"):
-        monkeypatch.delenv(name, raising=False)
-    return Far(folder, monkeypatch)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setitem(storage.ADAPTERS, "far", ("tests.far", None))
+        for name in ("FAR_LATENCY_S", "FAR_FAULTS", "FAR_LOG", "FAR_SPANS"):
+            monkeypatch.delenv(name, raising=False)
+        yield Far(folder, monkeypatch)
+
+
+@pytest.fixture(name="far_storage", scope="session")
+def _far_storage() -> Callable[..., contextlib.AbstractContextManager[Far]]:
+    return far_storage
+
+
+@pytest.fixture
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
+    """The scheme `far`, as long as the test runs."""
+    with far_storage(tmp_path_factory.mktemp("far")) as given:
+        yield given

@@ -4,6 +4,7 @@ The storage is `tests.far`, so that it can be slow and can fail, and once S3; fo
 see `tests/test_job_on_hdfs.py`.
 """
 
+import contextlib
 import json
 import shutil
 
@@ -25,7 +26,6 @@ FLAGS = {
     "intermediate_store_frequency": 25,
     "flip_left_right": True,
     "augmentations": 2,
-    "processes": 2,
     "how_many_training_steps": 60,
 }
 SAME = (  # what a run leaves and does not date
@@ -60,11 +60,35 @@ def local(tmp_path_factory, image_dir, archives):
     """The files of the same job on this machine."""
     folder = tmp_path_factory.mktemp("local")
     shutil.copytree(archives, folder / "models")
-    run_job(str(folder), str(image_dir))
+    run_job(str(folder), str(image_dir), processes=2)
     return folder
 
 
-def run_job(url, image_url):
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """The folder for temporary files of `on_far`."""
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def on_far(tmp_path_factory, image_dir, archives, scratch, far_storage, local):
+    """The files of the same job with all of it on `far`; it comes after `local`.
+
+    TensorFlow keeps files of its own in the temporary folder of its first run.
+    """
+    folder = tmp_path_factory.mktemp("on_far")
+    shutil.copytree(archives, folder / "models")
+    with (
+        far_storage(tmp_path_factory.mktemp("far")) as far,
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
+        monkeypatch.setattr("tempfile.tempdir", str(scratch))
+        far.wait(0.002)
+        run_job(far.url(folder), far.url(image_dir), processes=2)
+    return folder
+
+
+def run_job(url, image_url, exports=True, processes=1):
     """Runs a job that has and leaves everything below a URL; returns what it logs."""
     names = {
         "image_dir": image_url,
@@ -76,24 +100,37 @@ def run_job(url, image_url):
         "bottleneck_dir": f"{url}/bottlenecks",
         "intermediate_output_graphs_dir": f"{url}/intermediate/",
         "model_dir": f"{url}/models",
+        "processes": processes,
     }
-    with retraining.logged() as lines:
+    made = contextlib.nullcontext() if exports else retraining.without_exports()
+    with made, retraining.logged() as lines:
         run(config_from_args(FLAGS | names))
     return lines
 
 
 @pytest.fixture
-def results(tmp_path):
+def results(on_far, tmp_path):
+    """A folder with nothing but the backbone, as an earlier run left it."""
     folder = tmp_path / "results"
-    folder.mkdir()
+    shutil.copytree(on_far / "models", folder / "models")
     return folder
 
 
 @pytest.fixture
-def job(far, image_dir, archives, results):
+def results_with_features(on_far, results):
+    """The same folder, with the features of an earlier run."""
+    shutil.copytree(on_far / "bottlenecks", results / "bottlenecks")
+    return results
+
+
+@pytest.fixture
+def job(far, image_dir, results):
     """Returns a function that runs the job, all of it on `far`."""
-    shutil.copytree(archives, results / "models")
-    return lambda: run_job(far.url(results), far.url(image_dir))
+
+    def run(**more):
+        return run_job(far.url(results), far.url(image_dir), **more)
+
+    return run
 
 
 def check_same(found, expected):
@@ -123,18 +160,12 @@ def values_of(folder):
     return found
 
 
-def test_the_whole_job_is_the_same_on_any_storage(
-    job, far, results, local, tmp_path, monkeypatch
-):
-    (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
-    far.wait(0.002)
-    job()
-    check_same(results, local)
-    assert list((results / "models").glob("*.tflite"))
-    assert list((results / "bottlenecks").rglob("part-*.parquet"))
-    assert not [n for n in snapshot(results) if n.endswith((".part", ".aside"))]
-    assert not list((tmp_path / "scratch").iterdir())
+def test_the_whole_job_is_the_same_on_any_storage(on_far, local, scratch):
+    check_same(on_far, local)
+    assert list((on_far / "models").glob("*.tflite"))
+    assert list((on_far / "bottlenecks").rglob("part-*.parquet"))
+    assert not [n for n in snapshot(on_far) if n.endswith((".part", ".aside"))]
+    assert not list(scratch.iterdir())
 
 
 def test_the_whole_job_is_the_same_on_an_object_store(
@@ -158,25 +189,27 @@ def test_the_whole_job_is_the_same_on_an_object_store(
     assert left == []
 
 
-def test_a_second_run_computes_and_converts_nothing(job, far, results, local):
-    job()
+def test_a_second_run_computes_and_converts_nothing(
+    job, far, results_with_features, local
+):
     far.log()
     lines = job()
     assert "0 bottleneck files created." in lines
     assert not [line for line in lines if line.startswith("converting ")]
-    models = [line for line in far.log() if f"{results}/models/" in line]
+    models = [line for line in far.log() if f"{results_with_features}/models/" in line]
     assert not [line for line in models if line.startswith(("write ", "rename "))]
-    check_same(results, local)
+    check_same(results_with_features, local)
 
 
-def test_a_torn_part_is_computed_again(job, results, local):
-    job()
-    part = min((results / "bottlenecks").rglob("part-*.parquet"))
+def test_a_torn_part_is_computed_again(job, results_with_features, local):
+    part = min((results_with_features / "bottlenecks").rglob("part-*.parquet"))
     part.write_bytes(part.read_bytes()[:-30])
-    lines = job()
+    lines = job(exports=False)
     assert any("is damaged" in line for line in lines)
-    assert list((results / "bottlenecks").rglob("*.damaged"))
-    check_same(results, local)
+    assert list((results_with_features / "bottlenecks").rglob("*.damaged"))
+    for name in ("split.csv", "skipped_images.csv", "checkpoint.data-00000-of-00001"):
+        found = (results_with_features / name).read_bytes()
+        assert found == (local / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -190,7 +223,7 @@ def test_an_image_that_cannot_be_had_is_left_out_and_listed(
     job, far, results, fault, reason
 ):
     far.fail({f"/{SOME}": fault})
-    job()
+    job(exports=False)
     skipped = (results / "skipped_images.csv").read_text().splitlines()
     assert f"{SOME},{reason}" in skipped
 
@@ -214,12 +247,13 @@ def test_a_storage_that_fails_ends_the_job(job, far, image_dir, results, fault, 
     assert not (results / "retrained_graph.pb").exists()
 
 
-def test_a_store_that_cannot_be_read_is_not_taken_for_damaged(job, far, results):
-    job()
+def test_a_store_that_cannot_be_read_is_not_taken_for_damaged(
+    job, far, results_with_features
+):
     far.fail({"part-": "TimeoutError"})
     with pytest.raises(StorageError, match="cannot read 'far://.*parquet': no answer"):
         job()
-    assert not list((results / "bottlenecks").rglob("*.damaged"))
+    assert not list((results_with_features / "bottlenecks").rglob("*.damaged"))
 
 
 def test_a_long_file_is_not_read(job, far, results, image_dir):
@@ -228,7 +262,7 @@ def test_a_long_file_is_not_read(job, far, results, image_dir):
         file.truncate(2**30)
     far.log()
     try:
-        job()
+        job(exports=False)
     finally:
         long.unlink()
     assert not [line for line in far.log() if "long.jpg" in line]

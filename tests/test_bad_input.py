@@ -7,19 +7,22 @@ ones would go, and must be what they were.
 import json
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
+from poets.backbones import download
 from poets.cli import run
-from tests.models import write_mobilenet_archive
-from tests.retraining import FOLDERS, flags_for, snapshot, split_of, write_images
+from tests.retraining import (
+    FOLDERS,
+    flags_for,
+    snapshot,
+    split_of,
+    without_exports,
+    write_images,
+)
 
 pytest_plugins = ["tests.finished"]
-ROOT = Path(__file__).parents[1]
 EVENTS = "summaries/train/events.out.tfevents.1.host"
 
 
@@ -217,8 +220,9 @@ def test_a_label_without_training_images(poets, image_dir):
     assert "no training images for 'daisy': the split left none; add images, or" in err
 
 
-def test_a_truncated_model_archive(poets, tmp_path):
-    archive = write_mobilenet_archive(tmp_path / "models")
+def test_a_truncated_model_archive(poets, tmp_path, model_dir):
+    shutil.copytree(model_dir, tmp_path / "models")
+    archive = tmp_path / "models" / "mobilenet_v1_0.25_128_frozen.tgz"
     archive.write_bytes(archive.read_bytes()[:100_000])
     code, err = poets(
         architecture="mobilenet_0.25_128", model_dir=str(tmp_path / "models")
@@ -229,7 +233,8 @@ def test_a_truncated_model_archive(poets, tmp_path):
     assert archive.stat().st_size == 100_000
 
 
-def test_a_model_that_can_be_had_nowhere(poets, tmp_path, closed_port):
+def test_a_model_that_can_be_had_nowhere(poets, tmp_path, closed_port, monkeypatch):
+    monkeypatch.setattr(download, "PAUSE_S", 0.0)
     url = f"http://127.0.0.1:{closed_port}/models"
     code, err = poets(
         architecture="mobilenet_0.25_128", model_dir=str(tmp_path), model_url=url
@@ -263,12 +268,13 @@ def test_an_output_that_is_in_the_way(poets, earlier, flag, name, code):
 
 
 def test_summaries_beside_other_files_are_written_and_those_stay(poets, earlier):
-    code, _ = poets(
-        output_graph=str(earlier / "new" / "graph.pb"),
-        output_labels=str(earlier / "new" / "labels.txt"),
-        saved_model_dir="",
-        replaces=[EVENTS],
-    )
+    with without_exports():
+        code, _ = poets(
+            output_graph=str(earlier / "new" / "graph.pb"),
+            output_labels=str(earlier / "new" / "labels.txt"),
+            saved_model_dir="",
+            replaces=[EVENTS],
+        )
     assert code == 0
     events = list((earlier / "summaries" / "train").glob("events.out.tfevents.*"))
     assert len(events) == 1
@@ -283,21 +289,28 @@ def test_a_corrupt_part_in_the_feature_store_is_a_warning(poets, earlier, caplog
         "checkpoint_path": "",
         "bottleneck_dir": str(earlier.parent / "store"),
     }
-    assert poets(**flags)[0] == 0
+    with without_exports():
+        assert poets(**flags)[0] == 0
     (part, *_) = (earlier.parent / "store").rglob("part-*.parquet")
     data = part.read_bytes()
     part.write_bytes(data[: len(data) // 2])
     shutil.rmtree(earlier / "new")
-    assert poets(**flags)[0] == 0
+    with without_exports():
+        assert poets(**flags)[0] == 0
     assert f"the part {part.name} of the feature store" in caplog.text
     assert part.with_name(f"{part.name}.damaged").exists()
 
 
 LIMITED = """
-import resource, sys
+import contextlib, io, resource, sys
 from poets.cli import run
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-sys.exit(run(sys.argv[2:]))
+_, most = unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+with contextlib.redirect_stderr(io.StringIO()) as said:  # a file would be too short
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), most))
+    code = run(sys.argv[2:])
+    resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+sys.stderr.write(said.getvalue())
+sys.exit(code)
 """
 
 
@@ -306,7 +319,7 @@ sys.exit(run(sys.argv[2:]))
     [(20_000, "cannot write to the temporary folder '"), (2, "cannot write results")],
 )
 def test_files_that_cannot_be_written_whole(
-    finished, tmp_path, earlier, limit, message
+    finished, tmp_path, earlier, nursery, limit, message
 ):
     """As on a full disk: a file may not grow beyond the limit."""
     shutil.copytree(finished.image_dir.parent / "models", tmp_path / "models")
@@ -319,19 +332,13 @@ def test_files_that_cannot_be_written_whole(
         model_dir=str(tmp_path / "models"),
     )
     words = [str(limit), "retrain", *(f"--{k}={v}" for k, v in flags.items())]
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert message in done.stderr
-    assert "file too large" in last
+    with open(tmp_path / "log", "wb") as log:
+        task = nursery.start(LIMITED, os.environ, log, words)
+    assert task.wait() == 1
+    err = task.log.read_text()
+    assert "Traceback" not in err
+    assert message in err
+    assert "file too large" in err.splitlines()[-1]
     assert snapshot(earlier) == before
 
 

@@ -1,8 +1,7 @@
 """Every kind of backbone goes all the way: features, head, exports, checked answers."""
 
 import json
-import subprocess
-import sys
+import os
 
 import numpy as np
 import pytest
@@ -16,9 +15,20 @@ KERAS_EXPORT = """
 import sys
 import keras
 keras.utils.set_random_seed(0)
-model = keras.applications.MobileNetV2(
-    input_shape=(96, 96, 3), alpha=0.35, weights=None, include_top=False, pooling="avg"
-)
+if sys.argv[2] == "MobileNetV2":
+    model = keras.applications.MobileNetV2(
+        (96, 96, 3), alpha=0.35, weights=None, include_top=False, pooling="avg"
+    )
+else:
+    model = keras.Sequential([
+        keras.Input((96, 96, 3)),
+        keras.layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False),
+        keras.layers.BatchNormalization(),
+        keras.layers.ReLU(6.0),
+        keras.layers.DepthwiseConv2D(3, strides=2, padding="same"),
+        keras.layers.Conv2D(32, 1),
+        keras.layers.GlobalAveragePooling2D(),
+    ])
 model.export(sys.argv[1], verbose=False)
 """
 
@@ -68,10 +78,12 @@ def check_names_of_the_hub_generation(folder):
 @pytest.mark.parametrize(
     ("architecture", "input_name", "size_px"),
     [
-        ("mobilenet_0.25_128", "input", 128),
+        # As the next one, less its weights of 8 bits; `test_any_storage.py` runs it.
+        pytest.param("mobilenet_0.25_128", "input", 128, marks=pytest.mark.soak),
         ("mobilenet_0.25_128_quantized", "input", 128),
         ("inception_v3", "Mul", 299),
-        ("scattering_128", "input", 128),
+        # `test_frozen.py` and others look at what scattering_96 leaves.
+        pytest.param("scattering_128", "input", 128, marks=pytest.mark.soak),
     ],
 )
 def test_a_named_architecture(
@@ -83,10 +95,14 @@ def test_a_named_architecture(
     check_exports(tmp_path, input_name, np.zeros((2, size_px, size_px, 3)))
 
 
-def test_a_saved_model_of_keras(images, tmp_path):
-    folder = tmp_path / "mobilenet_v2"
-    command = [sys.executable, "-c", KERAS_EXPORT, folder]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+@pytest.mark.parametrize(
+    "network", ["small", pytest.param("MobileNetV2", marks=pytest.mark.soak)]
+)
+def test_a_saved_model_of_keras(images, tmp_path, nursery, network):
+    folder = tmp_path / "model"
+    with open(tmp_path / "log", "wb") as log:
+        task = nursery.start(KERAS_EXPORT, os.environ, log, [str(folder), network])
+    assert task.wait() == 0, task.log.read_text()
     out = tmp_path / "out"
     flags = {"architecture": None, "tfhub_module": str(folder)}
     retraining.retrain(out, images, **flags)

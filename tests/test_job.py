@@ -136,10 +136,10 @@ def context_for(finished, folder):
 @pytest.mark.parametrize("with_server", [False, True])
 def test_main_runs_the_job_with_and_without_a_server(finished, tmp_path, with_server):
     server = tf.distribute.Server.create_local_server() if with_server else None
-    with logged() as lines:
+    with retraining.without_exports(), logged() as lines:
         main(server, str(tmp_path), context_for(finished, tmp_path))
     assert lines[-1] == "Done"
-    assert (tmp_path / "retrained_graph.pb").is_file()
+    assert (tmp_path / "metrics.json").is_file()
     labels = (tmp_path / "retrained_labels.txt").read_text()
     assert labels == "daisy\nred roses\ntulips\n"
 
@@ -189,8 +189,9 @@ def test_several_workers_without_a_shared_file_system_are_told_so(
 
 def test_the_chief_of_a_cluster_does_the_work(finished, tmp_path):
     server = cluster_server("worker", 0)
-    main(server, str(tmp_path), context_for(finished, tmp_path))
-    assert (tmp_path / "retrained_graph.pb").is_file()
+    with retraining.without_exports():
+        main(server, str(tmp_path), context_for(finished, tmp_path))
+    assert (tmp_path / "metrics.json").is_file()
 
 
 PS = """
@@ -205,21 +206,22 @@ main(tf.distribute.Server(tasks, job_name="ps", task_index=0), None, "not even J
 """
 
 
-def test_a_parameter_server_serves_until_it_is_stopped():
-    with subprocess.Popen(
-        [sys.executable, "-c", PS],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            line = next(line for line in process.stderr if "poets" in line)
-            assert line.endswith("ps:0: serving until the job is stopped\n")
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(0.2)
-        finally:
-            process.kill()
+def test_a_parameter_server_serves_until_it_is_stopped(nursery, tmp_path, wait_until):
+    with open(tmp_path / "log", "wb") as log:
+        task = nursery.start(PS, os.environ, log)
+    line = "ps:0: serving until the job is stopped\n"
+
+    def says_so():
+        assert task.poll() is None, task.log.read_text()
+        return line in task.log.read_text()
+
+    try:
+        wait_until(says_so)
+        with pytest.raises(subprocess.TimeoutExpired):
+            task.wait(0.2)
+    finally:
+        task.kill()
+        task.wait()
 
 
 def test_the_log_has_the_packages_form_where_the_host_set_up_none(tmp_path):

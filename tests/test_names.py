@@ -80,9 +80,8 @@ def test_the_package_is_instant(tmp_path):
     assert not loaded & set(HEAVY)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
+def test_tensorflow_waits_until_it_is_needed(tmp_path):
+    modules = [
         "poets.job",
         "poets.cli.label",
         "poets.cli.logs",
@@ -91,13 +90,12 @@ def test_the_package_is_instant(tmp_path):
         "poets.cli.results",
         "poets.bottlenecks.process",
         "poets.bottlenecks.engine_litert",
-    ],
-)
-def test_tensorflow_waits_until_it_is_needed(module, tmp_path):
-    done = run(
-        f"import sys, {module}\nprint('tensorflow' in sys.modules)", ROOT, tmp_path
-    )
-    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
+    ]
+    lines = [f"import {name}; print('tensorflow' in sys.modules)" for name in modules]
+    done = run("\n".join(["import sys", *lines]), ROOT, tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = dict(zip(modules, done.stdout.split(), strict=True))
+    assert found == dict.fromkeys(modules, "False")
 
 
 @pytest.mark.parametrize(
@@ -106,9 +104,8 @@ def test_tensorflow_waits_until_it_is_needed(module, tmp_path):
     ids=["folder above", "own folder"],
 )
 def test_the_hook_runs_from_both_job_paths(job_path, file, tmp_path):
-    where = run("import poets; print(poets.__file__)", job_path, tmp_path)
-    assert where.stdout.strip() == str(PACKAGE / file)
-    done = run(f"import poets{HOOK}", job_path, tmp_path)
+    done = run(f"import poets; print(poets.__file__){HOOK}", job_path, tmp_path)
+    assert done.stdout.strip() == str(PACKAGE / file)
     assert done.returncode == 1
     assert SAYS in done.stderr
 

@@ -53,7 +53,8 @@ def own(tmp_path_factory) -> Done:
     (image_dir / "testing").mkdir()
     (image_dir / "testing" / "1.jpg").write_bytes(twin.read_bytes())
     out = folder / "out"
-    return Done(image_dir, out, retraining.retrain(out, image_dir, **PERCENTAGES))
+    lines = retraining.retrain(out, image_dir, exports=False, **PERCENTAGES)
+    return Done(image_dir, out, lines)
 
 
 def test_labels_are_those_inside_and_each_image_keeps_its_folders_split(own):
@@ -100,7 +101,11 @@ def test_results_show_whose_split_it_is(own, capsys):
 def test_a_warm_run_has_the_same_split_and_computes_nothing(own, tmp_path):
     store = own.folder / "bottlenecks"
     lines = retraining.retrain(
-        tmp_path, own.image_dir, bottleneck_dir=str(store), **PERCENTAGES
+        tmp_path,
+        own.image_dir,
+        exports=False,
+        bottleneck_dir=str(store),
+        **PERCENTAGES,
     )
     assert "0 bottleneck files created." in lines
     assert Done(own.image_dir, tmp_path, lines).splits == own.splits

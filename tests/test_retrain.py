@@ -161,7 +161,7 @@ def test_a_job_reads_what_is_an_image_and_lists_what_points_to_one(
     (images / "daisy" / "a.jpg.url").write_text("[InternetShortcut]")
     (images / "tulips" / "all").symlink_to("..")
     shutil.copytree(images / "daisy", images / "_temporary" / "0")
-    again(out, images)
+    again(out, images, exports=False)
     metrics = json.loads((out / "metrics.json").read_text())
     rows = table(out / "skipped_images.csv")
     assert [row["path"] for row in rows] == sorted(
@@ -217,36 +217,50 @@ def test_misclassified_test_images_are_listed(finished):
 
 @pytest.mark.parametrize(("size", "shown"), [(4, 4), (-1, 17), (1000, 17)])
 def test_the_final_test_takes_as_many_images_as_asked(again, size, shown):
-    lines = again(test_batch_size=size, saved_model_dir="", how_many_training_steps=1)
+    lines = again(test_batch_size=size, exports=False, how_many_training_steps=1)
     (line,) = [line for line in lines if line.startswith("Final test accuracy")]
     assert line.endswith(f"(N={shown})")
 
 
-def test_a_warm_run_computes_nothing_and_gives_the_same_head(again, finished, tmp_path):
-    lines = again()
+@pytest.fixture(scope="module")
+def warm(finished, tmp_path_factory):
+    """A run on the same images and features that is to leave less; and its log."""
+    folder = tmp_path_factory.mktemp("warm")
+    store = str(finished.folder / "bottlenecks")
+    flags = {"bottleneck_dir": store, "saved_model_dir": "", "checkpoint_path": ""}
+    return folder, retraining.retrain(folder, finished.image_dir, **flags)
+
+
+def test_a_warm_run_computes_nothing_and_gives_the_same_head(warm, finished):
+    folder, lines = warm
     assert "0 bottleneck files created." in lines
     for name in ("retrained_graph.pb", "retrained_labels.txt", "split.csv"):
-        assert (tmp_path / "out" / name).read_bytes() == (
-            finished.folder / name
-        ).read_bytes()
+        assert (folder / name).read_bytes() == (finished.folder / name).read_bytes()
 
 
 def test_features_do_not_hang_on_where_the_images_lie(again, finished, tmp_path):
     """A copy elsewhere, spelt otherwise: same split, no forward pass, same head."""
     shutil.copytree(finished.image_dir, tmp_path / "elsewhere")
-    again(image_dir=tmp_path / "x" / ".." / "elsewhere")
+    again(image_dir=tmp_path / "x" / ".." / "elsewhere", exports=False)
     assert (tmp_path / "out" / "split.csv").read_bytes() == (
         finished.folder / "split.csv"
     ).read_bytes()
 
 
-def test_a_rerun_replaces_every_result_whole(again, tmp_path):
-    out = tmp_path / "out"
-    again()
+@pytest.fixture(scope="module")
+def rerun(finished, tmp_path_factory):
+    """What lay in a folder of results, and what a run with other flags leaves there."""
+    out = tmp_path_factory.mktemp("rerun") / "out"
+    shutil.copytree(finished.folder, out)
     (out / "saved_model" / "1" / "old.txt").write_text("of the first run")
     first = snapshot(out)
-    again(learning_rate=0.5)
-    second = snapshot(out)
+    flags = {"learning_rate": 0.5, "final_tensor_name": "scores"}
+    retraining.retrain(out, finished.image_dir, **flags)
+    return first, snapshot(out)
+
+
+def test_a_rerun_replaces_every_result_whole(rerun):
+    first, second = rerun
     for name in ("retrained_graph.pb", "retrained_graph.tflite", "metrics.json"):
         assert second[name] != first[name]
     assert (
@@ -260,9 +274,8 @@ def test_a_rerun_replaces_every_result_whole(again, tmp_path):
     assert not [name for name in second if name.endswith(".part")]
 
 
-def test_empty_flags_leave_out_what_they_name(again, tmp_path):
-    again(saved_model_dir="", checkpoint_path="")
-    names = {path.name for path in (tmp_path / "out").iterdir()}
+def test_empty_flags_leave_out_what_they_name(warm):
+    names = {path.name for path in warm[0].iterdir()}
     assert "saved_model" not in names
     assert not [name for name in names if name.startswith("checkpoint")]
 
@@ -270,7 +283,7 @@ def test_empty_flags_leave_out_what_they_name(again, tmp_path):
 def test_distorted_copies_train_the_head_and_are_cached(again, tmp_path):
     flags = {"flip_left_right": True, "random_crop": 10, "augmentations": 2}
     flags["bottleneck_dir"] = str(tmp_path / "store")
-    first, second = again(**flags), again(**flags)
+    first, second = (again(exports=False, **flags) for _ in range(2))
     train = json.loads((tmp_path / "out" / "metrics.json").read_text())
     copies = 2 * train["accuracy"]["train"]["n"]
     assert f"{copies} bottlenecks of distorted copies created." in first
@@ -300,15 +313,16 @@ def test_a_final_tensor_name_that_cannot_be_is_refused(again, tmp_path, name, me
     assert not (tmp_path / "out" / "retrained_graph.pb").exists()
 
 
-def test_another_final_tensor_name_is_used_in_all_exports(again, tmp_path):
-    again(final_tensor_name="scores")
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert metrics["model"]["final_tensor_name"] == "scores"
-    assert b"final_result" not in (tmp_path / "out" / "retrained_graph.pb").read_bytes()
+def test_another_final_tensor_name_is_used_in_all_exports(rerun):
+    _, files = rerun
+    assert json.loads(files["metrics.json"])["model"]["final_tensor_name"] == "scores"
+    for name in ("retrained_graph.pb", "saved_model/1/saved_model.pb"):
+        assert b"final_result" not in files[name]
+        assert b"scores" in files[name]
 
 
-def test_more_than_half_unreadable_stops_and_changes_nothing(again, tmp_path):
-    again()
+def test_more_than_half_unreadable_stops_and_changes_nothing(again, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "out")
     before = snapshot(tmp_path / "out")
     images = retraining.write_images(tmp_path / "images")
     for path in sorted(images.rglob("*.jpg"))[: IMAGES // 2 + 1]:
@@ -347,7 +361,7 @@ def test_a_corrupt_part_is_computed_again_and_the_run_goes_on(
     shutil.copytree(finished.folder / "bottlenecks", store)
     (part, *others) = sorted(store.rglob("part-*.parquet"))
     part.write_bytes(part.read_bytes()[:-100])
-    lines = again(bottleneck_dir=str(store))
+    lines = again(bottleneck_dir=str(store), exports=False)
     (warning,) = [line for line in lines if "is damaged" in line]
     assert part.name in warning
     assert "its images are computed again" in warning
@@ -373,7 +387,8 @@ def test_the_real_network_tells_real_flowers(photographs, models, tmp_path):
         tmp_path / "images",
         architecture="mobilenet_0.25_128",
         model_dir=str(tmp_path / "models"),
-        how_many_training_steps=300,
+        how_many_training_steps=150,
+        saved_model_dir="",
     )
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["accuracy"]["test"]["interval_95"][0] > 0.35

@@ -57,7 +57,7 @@ def shadow(monkeypatch, folder, module, code):
     monkeypatch.syspath_prepend(folder)
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("processes", [1, 3])
 def test_every_image_is_computed_once_by_any_number_of_processes(
     network, image_dir, images, tmp_path, processes
 ):
@@ -98,18 +98,20 @@ def test_an_image_that_kills_is_left_out_and_the_others_of_its_part_are_not(
     network, image_dir, images, tmp_path, pictures, monkeypatch, caplog
 ):
     shadow(monkeypatch, tmp_path / "shadow", "simplejpeg", DEADLY_DECODER)
-    for name in ("daisy/06.jpg", "tulips/31.jpg"):
+    names = ("daisy/02.jpg", "daisy/06.jpg")
+    for name in names:
         (image_dir / name).write_bytes(pictures[0] + DEADLY)
     spec = network.spec(image_dir, tmp_path / "store")
+    few = images.take(range(4))  # a process dies for each time that they are halved
     with Pool(2) as pool:
-        found = compute_bottlenecks(images, spec, network.size, pool)
+        found = compute_bottlenecks(few, spec, network.size, pool)
     reasons = dict(found.skipped)
-    assert reasons.keys() == {"daisy/06.jpg", "tulips/31.jpg"}
+    assert reasons.keys() == {*names}
     for why in reasons.values():
         assert why == (
             "the process that decoded it died: SIGSEGV: libjpeg: the sky is falling"
         )
-    assert len(found.kept) == 38
+    assert len(found.kept) == 2
     assert "a process died: SIGSEGV: libjpeg: the sky is falling" in caplog.text
 
 

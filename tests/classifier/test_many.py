@@ -17,7 +17,9 @@ def classifier(finished):
     return load_classifier(str(finished.graph))
 
 
-@pytest.mark.parametrize("head_start_s", [0, 0.02, 60])
+@pytest.mark.parametrize(
+    "head_start_s", [0, pytest.param(0.02, marks=pytest.mark.soak), 60]
+)
 def test_both_ways_agree_bit_for_bit(finished, classifier, tmp_path, head_start_s):
     paths = sorted(str(path) for path in finished.image_dir.rglob("*.*"))
     paths += [str(tmp_path / "absent.jpg"), str(tmp_path), paths[0]]

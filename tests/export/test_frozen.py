@@ -116,7 +116,14 @@ def backbone(request, load):
     return load(request.param)
 
 
-@pytest.fixture(params=ARCHIVES, scope="module")
+@pytest.fixture(
+    params=[
+        # As the quantized one, which has more to do to its weights.
+        pytest.param(name, marks=pytest.mark.soak if name == MOBILENET else [])
+        for name in ARCHIVES
+    ],
+    scope="module",
+)
 def published(request, load):
     """A backbone that the original scripts have, too."""
     return load(request.param)

@@ -3,8 +3,6 @@
 import hashlib
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +69,9 @@ def accuracy(head, of):
     [
         (1, 10, [0]),
         (2, 10, [0, 1]),
-        (10, 10, [0, 9]),
         (11, 10, [0, 10]),
         (25, 10, [0, 10, 20, 24]),
-        (5, 1, [0, 1, 2, 3, 4]),
+        (3, 1, [0, 1, 2]),
         (30, 1000, [0, 29]),
     ],
 )
@@ -111,27 +108,22 @@ def test_an_evaluation_takes_as_many_validation_images_as_asked(size, shown):
 
 
 SCRIPT = """
-import hashlib, sys
-sys.path.insert(0, "")
+import hashlib
 from tests.head.test_training import train
 head = train(how_many_training_steps=40, seed=7)[0]
 print(hashlib.sha256(head.weights.tobytes() + head.biases.tobytes()).hexdigest())
 """
 
 
-def test_one_seed_is_one_head_in_two_processes_and_another_is_not():
+def test_one_seed_is_one_head_in_two_processes_and_another_is_not(nursery, tmp_path):
     head = train(how_many_training_steps=40, seed=7)[0]
     here = hashlib.sha256(head.weights.tobytes() + head.biases.tobytes()).hexdigest()
-    there = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    assert there.stdout.split()[-1] == here
+    with open(tmp_path / "log", "wb") as log, open(tmp_path / "out", "wb") as out:
+        task = nursery.start(
+            SCRIPT, {**os.environ, "PYTHONPATH": str(ROOT)}, log, out=out
+        )
+    assert task.wait() == 0, task.log.read_text()
+    assert (tmp_path / "out").read_text().split()[-1] == here
     other = train(how_many_training_steps=40, seed=8)[0]
     assert not np.array_equal(other.weights, head.weights)
 
@@ -183,15 +175,15 @@ def test_the_second_half_of_the_iterates_is_averaged():
                 eval_step_interval=1000,
                 seed=seed,
             )[0].weights
-            for seed in range(6)
+            for seed in range(4)
         ]
 
     scales = np.logspace(-2, 2, 8)[:, None]
-    short, long = (np.std(heads(steps), axis=0) * scales for steps in (2, 800))
+    short, long = (np.std(heads(steps), axis=0) * scales for steps in (2, 400))
     assert long.mean() < short.mean() / 2
 
 
-@pytest.mark.parametrize("batch", [1, 99, 300, 301, 1000])
+@pytest.mark.parametrize("batch", [1, 99, 300, 301])
 def test_any_batch_size_trains(batch):
     head, steps, _, _ = train(how_many_training_steps=12, train_batch_size=batch)
     assert steps == 12

@@ -1,37 +1,44 @@
 """Fixtures: sweeps and single runs on drawn images."""
 
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 
 from poets.bottlenecks.pool import Pool
 from poets.preflight import preflight
-from poets.sweep.plan import plan_sweep
+from poets.sweep.plan import Sweep, plan_sweep
+from poets.sweep.results import Result
 from poets.sweep.run import run_sweep
+from poets.sweep.workshop import Workshop
 from tests import retraining
 from tests.retraining import flags_for, logged
 from tests.sweep.swept import OUTPUTS
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def image_dir(tmp_path_factory):
     return retraining.write_images(tmp_path_factory.mktemp("data") / "images")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def store(tmp_path_factory):
     """One feature store for all tests but those of the store."""
     return tmp_path_factory.mktemp("store")
 
 
-@pytest.fixture
-def sweep(image_dir, store, tmp_path):
-    """Runs a sweep and returns its plan, its results and what it logged."""
+@pytest.fixture(scope="session")
+def sweep_into(image_dir, store):
+    """Runs a sweep into a folder; returns its plan, its results and what it logged."""
 
-    def run(*grid, out=None, runs="", **flags):
-        base = flags_for(tmp_path, image_dir, bottleneck_dir=str(store))
+    def run(folder, *grid, out=None, runs="", exports=True, **flags):
+        base = flags_for(folder, image_dir, bottleneck_dir=str(store))
         base = {name: base[name] for name in base if name not in OUTPUTS} | flags
-        out = str(out or tmp_path / "out")
+        out = str(out or folder / "out")
         planned = plan_sweep(base, out, grid, runs)
-        with logged() as lines, Pool(1) as pool:
+        made = contextlib.nullcontext() if exports else retraining.without_exports()
+        with made, logged() as lines, Pool(1) as pool:
             results = run_sweep(planned, preflight(planned.base), pool)
         return planned, results, lines
 
@@ -39,12 +46,63 @@ def sweep(image_dir, store, tmp_path):
 
 
 @pytest.fixture
+def sweep(sweep_into, tmp_path):
+    """Runs a sweep below the test's own folder."""
+    return lambda *grid, **given: sweep_into(tmp_path, *grid, **given)
+
+
+@pytest.fixture
+def finish(image_dir, store, tmp_path):
+    """Does of a sweep all but to publish the best; returns the results."""
+
+    def run(*grid, **flags):
+        base = flags_for(tmp_path, image_dir, bottleneck_dir=str(store))
+        base = {name: base[name] for name in base if name not in OUTPUTS} | flags
+        planned = plan_sweep(base, str(tmp_path / "out"), grid, "")
+        with Pool(1) as pool:
+            workshop = Workshop(planned, preflight(planned.base), pool, str(tmp_path))
+            return workshop.finish(planned.runs)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A finished sweep of 4 combinations.
+
+    Attributes:
+      grid: the combinations.
+      flags: what all have in common, of what is no default of `sweep`.
+      planned: the plan.
+      results: name -> result.
+      lines: what it logged.
+      out: its folder.
+    """
+
+    grid: tuple[str, ...]
+    flags: dict[str, object]
+    planned: Sweep
+    results: dict[str, Result]
+    lines: list[str]
+    out: Path
+
+
+@pytest.fixture(scope="session")
+def swept(sweep_into, tmp_path_factory) -> Swept:
+    """A finished sweep; tests look at it, and go on with copies."""
+    folder = tmp_path_factory.mktemp("swept")
+    grid = ("learning_rate=0.001,0.1", "seed=1,2")
+    flags = {"intermediate_store_frequency": 25}
+    return Swept(grid, flags, *sweep_into(folder, *grid, **flags), folder / "out")
+
+
+@pytest.fixture
 def single(image_dir, store, tmp_path):
-    """Runs one combination by itself and returns its folder."""
+    """Runs one combination by itself, without a SavedModel; returns its folder."""
 
     def run(name, **flags):
         folder = tmp_path / f"single-{name}"
-        flags = {"bottleneck_dir": str(store), **flags}
+        flags = {"bottleneck_dir": str(store), "saved_model_dir": "", **flags}
         retraining.retrain(folder, image_dir, **flags)
         return folder
 

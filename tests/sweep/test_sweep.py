@@ -4,10 +4,13 @@ import csv
 import io
 import json
 import os
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from poets.backbones import download
 from poets.errors import ModelError
 from poets.evaluate import Accuracy
 from poets.sweep import run as sweep_run
@@ -15,7 +18,7 @@ from poets.sweep import training
 from poets.sweep.plan import plan_sweep
 from poets.sweep.report import best_of, sweep_csv, sweep_text, ties
 from poets.sweep.results import Result, in_order
-from tests.retraining import snapshot
+from tests.retraining import logged, snapshot
 from tests.sweep.swept import sweep_json_of, values_of
 
 pytest_plugins = ["tests.far"]
@@ -24,7 +27,15 @@ pytest_plugins = ["tests.far"]
 @pytest.mark.parametrize(
     ("grid", "flags"),
     [
-        (("learning_rate=0.001,0.1", "train_batch_size=5,36"), {}),
+        (
+            ("architecture=scattering_96,scattering_128", "learning_rate=0.001,0.1"),
+            {"architecture": None},
+        ),
+        pytest.param(
+            ("learning_rate=0.001,0.1", "train_batch_size=5,36"),
+            {},
+            marks=pytest.mark.soak,
+        ),
         pytest.param(
             ("seed=0,4", "class_weights=none,balanced"),
             {"validation_batch_size": 7},
@@ -45,10 +56,21 @@ pytest_plugins = ["tests.far"]
 def test_each_combination_is_bit_for_bit_the_single_run(
     sweep, single, tmp_path, grid, flags
 ):
+    """Of two backbones: the best one, and one that has no flag in common with it."""
     planned, results, _ = sweep(*grid, **flags)
     best = best_of(planned, results)
-    for run in planned.runs:
-        folder = single(run.name, **{**flags, **run.chosen})
+    compared = planned.runs
+    if "architecture" in flags:
+        # Its features are not those in memory at the end.
+        assert best.chosen["architecture"] == "scattering_96"
+        names = "learning_rate", "architecture"
+        compared = [best] + [
+            run
+            for run in planned.runs
+            if all(run.chosen[name] != best.chosen[name] for name in names)
+        ]
+    for run in compared:
+        folder = single(run.name, exports=run is best, **{**flags, **run.chosen})
         metrics = json.loads((folder / "metrics.json").read_text())
         result = results[run.name]
         for split, found in (
@@ -66,9 +88,8 @@ def test_each_combination_is_bit_for_bit_the_single_run(
                 assert published.read_bytes() == (folder / name).read_bytes()
 
 
-@pytest.mark.parametrize(
-    "names", ["96,128", pytest.param("128,96", marks=pytest.mark.soak)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("names", ["96,128", "128,96"])
 def test_the_best_backbone_may_be_any_of_them(sweep, single, tmp_path, names):
     """Its features are not those in memory at the end, in one of the two orders."""
     backbones = [f"scattering_{name}" for name in names.split(",")]
@@ -84,14 +105,18 @@ def test_the_best_backbone_may_be_any_of_them(sweep, single, tmp_path, names):
     assert metrics["model"]["backbone"] == best.chosen["architecture"]
 
 
-def test_it_leaves_what_it_promises_and_the_test_figure_once(sweep, tmp_path):
-    planned, results, lines = sweep("learning_rate=0.001,0.1", "seed=1,2")
-    out = tmp_path / "out"
+def test_it_leaves_what_it_promises_and_the_test_figure_once(swept):
+    planned, out = swept.planned, swept.out
     names = [run.name for run in planned.runs]
     found = {name for name in snapshot(out) if not name.startswith("training_summ")}
     assert found == {
         *("sweep.csv", "sweep.json", "sweep.png"),
         *(f"runs/{name}.json" for name in names),
+        *(
+            f"intermediate/{name}/intermediate_{step}.pb"
+            for name in names
+            for step in (25, 50)
+        ),
         *(
             f"best/{name}"
             for name in (
@@ -103,7 +128,7 @@ def test_it_leaves_what_it_promises_and_the_test_figure_once(sweep, tmp_path):
         ),
     }
     told = json.loads((out / "sweep.json").read_text())
-    best = best_of(planned, results)
+    best = best_of(planned, swept.results)
     metrics = json.loads((out / "best" / "metrics.json").read_text())
     assert told["best"] == {
         "name": best.name,
@@ -111,9 +136,8 @@ def test_it_leaves_what_it_promises_and_the_test_figure_once(sweep, tmp_path):
         "test": metrics["accuracy"]["test"],
     }
     assert metrics["notes"][0].startswith(f"{best.name}, chosen of 4 combinations")
-    assert [line for line in lines if "Final test accuracy" in line] != []
-    assert sum("Final test accuracy" in line for line in lines) == 1
-    rest = [name for name in found if not name.startswith("best/")]
+    assert sum("Final test accuracy" in line for line in swept.lines) == 1
+    rest = [name for name in found if not name.startswith(("best/", "intermediate/"))]
     for name in set(rest) - {"sweep.json", "sweep.png"}:
         assert "test" not in (out / name).read_text()
     for run in told["runs"]:
@@ -130,8 +154,8 @@ def test_features_are_computed_once_for_all_combinations(sweep, tmp_path):
     _, _, lines = sweep(
         "learning_rate=0.01,0.1",
         "random_crop=0,10",
-        "patience=0,5",
         bottleneck_dir=str(tmp_path / "own"),
+        exports=False,
         augmentations=1,
     )
     computed = [line for line in lines if line.endswith("bottleneck files created.")]
@@ -140,7 +164,7 @@ def test_features_are_computed_once_for_all_combinations(sweep, tmp_path):
 
 
 def test_one_that_diverges_is_listed_and_the_others_go_on(sweep, tmp_path):
-    planned, results, _ = sweep("learning_rate=1e6,0.1,0.01", "seed=1,2")
+    planned, results, _ = sweep("learning_rate=1e6,0.1", "seed=1,2")
     failed = [name for name, result in results.items() if result.failure]
     assert failed == [f"image-retraining-lr1000000.0-seed-{seed}" for seed in (1, 2)]
     assert results[failed[0]].failure.endswith("lower --learning_rate=1e+06")
@@ -160,11 +184,13 @@ def test_when_all_diverge_it_says_so_and_leaves_the_table(sweep, tmp_path):
 
 
 def test_a_backbone_that_cannot_be_had_fails_alone_and_is_tried_again(
-    sweep, closed_port, tmp_path
+    sweep, closed_port, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(download, "PAUSE_S", 0.0)
     planned, results, _ = sweep(
         "architecture=mobilenet_0.25_128,scattering_96",
         architecture=None,
+        exports=False,
         model_url=f"http://127.0.0.1:{closed_port}",
     )
     first, second = (results[run.name] for run in planned.runs)
@@ -174,34 +200,44 @@ def test_a_backbone_that_cannot_be_had_fails_alone_and_is_tried_again(
     assert kept == [f"{second.name}.json"]
 
 
-def test_everything_may_be_on_any_storage(sweep, far, image_dir, tmp_path):
+def test_everything_may_be_on_any_storage(sweep, swept, far, image_dir, tmp_path):
+    """Half of it is finished already, and the rest comes out as it does here."""
     runs = tmp_path / "runs.jsonl"
-    runs.write_text('{"learning_rate": 0.1}\n{"learning_rate": 0.01}\n')
-    (tmp_path / "far").mkdir()
+    runs.write_text("".join(f"{json.dumps(r.chosen)}\n" for r in swept.planned.runs))
+    names = [run.name for run in swept.planned.runs]
+    out = tmp_path / "far" / "out"
+    for name in names[::2]:
+        folder = f"training_summaries/{name}"
+        shutil.copytree(swept.out / folder, out / folder)
+        (out / "runs").mkdir(exist_ok=True)
+        shutil.copy(swept.out / "runs" / f"{name}.json", out / "runs")
     url = far.url(tmp_path / "far")
-    flags = {"bottleneck_dir": f"{url}/store", "how_many_training_steps": 20}
-    here = sweep(runs=str(runs), how_many_training_steps=20)[1]
-    planned, results, _ = sweep(
-        runs=far.url(runs), out=f"{url}/out", image_dir=far.url(image_dir), **flags
+    flags = {"bottleneck_dir": f"{url}/store", "image_dir": far.url(image_dir)}
+    planned, results, lines = sweep(
+        runs=far.url(runs), out=f"{url}/out", **flags, **swept.flags
     )
-    assert {n: r.validation for n, r in results.items()} == {
-        n: r.validation for n, r in here.items()
-    }
-    one, other = snapshot(tmp_path / "far" / "out"), snapshot(tmp_path / "out")
-    plain = [n for n in other if not n.startswith("training_summaries")]
-    assert {n for n in one if not n.startswith("training_summaries")} == set(plain)
-    assert one["best/retrained_graph.pb"] == other["best/retrained_graph.pb"]
-    name = planned.runs[0].name
-    assert values_of(tmp_path / "far" / "out" / "training_summaries" / name)
-    _, again, lines = sweep(
-        runs=far.url(runs), out=f"{url}/out", image_dir=far.url(image_dir), **flags
-    )
+    assert [run.name for run in planned.runs] == names
     assert "2 combinations are finished already" in lines
-    assert again == results
+    for name in names:
+        same = replace(results[name], seconds=swept.results[name].seconds)
+        assert same == swept.results[name]
+        summaries = (
+            folder / "training_summaries" / name for folder in (out, swept.out)
+        )
+        assert len({tuple(values_of(folder)) for folder in summaries}) == 1
+    one, other = snapshot(out), snapshot(swept.out)
+    assert one["best/retrained_graph.pb"] == other["best/retrained_graph.pb"]
+    # Not of what was finished before, but for the best, which is trained again.
+    trained = {*names[1::2], best_of(planned, results).name}
+    made = [f"intermediate/{name}" for name in trained]
+    plain = ("best/", "runs/", "sweep.", *made)
+    assert {name for name in one if not name.startswith("training_summaries")} == {
+        name for name in other if name.startswith(plain)
+    }
 
 
-def test_heads_are_trained_a_bounded_number_at_a_time(sweep, monkeypatch):
-    monkeypatch.setattr(training, "MAX_TOGETHER", 8)
+def test_heads_are_trained_a_bounded_number_at_a_time(finish, monkeypatch):
+    monkeypatch.setattr(training, "MAX_TOGETHER", 3)
     sizes = []
     train_many = training.train_many
     monkeypatch.setattr(
@@ -209,10 +245,9 @@ def test_heads_are_trained_a_bounded_number_at_a_time(sweep, monkeypatch):
         "train_many",
         lambda *given: sizes.append(len(given[-1])) or train_many(*given),
     )
-    seeds = ",".join(map(str, range(21)))
-    _, results, _ = sweep(f"seed={seeds}", how_many_training_steps=3)
-    assert sizes == [8, 8, 5]
-    assert len(results) == 21
+    results = finish("seed=0,1,2,3,4,5,6,7", how_many_training_steps=3)
+    assert sizes == [3, 3, 2]
+    assert len(results) == 8
 
 
 @pytest.mark.parametrize(
@@ -261,21 +296,13 @@ def test_the_order_is_that_of_validation_alone_and_equals_stay_as_given(tmp_path
     assert sweep_csv(planned, results).decode().splitlines()[1].startswith(names[1])
 
 
-def test_without_matplotlib_there_is_all_but_the_picture(sweep, monkeypatch, tmp_path):
+def test_without_matplotlib_there_is_all_but_the_picture(swept, monkeypatch, tmp_path):
     monkeypatch.setattr(sweep_run, "can_plot", lambda: False)
-    _, _, lines = sweep("seed=1,2", how_many_training_steps=2)
+    with logged() as lines:
+        sweep_run._write_tables(
+            replace(swept.planned, output_dir=str(tmp_path)), swept.results
+        )
     assert (
         "no sweep.png: matplotlib is not installed; pip install 'poets[plot]'" in lines
     )
-    assert not (tmp_path / "out" / "sweep.png").exists()
-    assert (tmp_path / "out" / "sweep.csv").exists()
-
-
-def test_intermediate_graphs_are_those_of_each_run(sweep, tmp_path):
-    planned, *_ = sweep("seed=1,2", intermediate_store_frequency=25)
-    for run in planned.runs:
-        folder = tmp_path / "out" / "intermediate" / run.name
-        assert sorted(os.listdir(folder)) == [
-            "intermediate_25.pb",
-            "intermediate_50.pb",
-        ]
+    assert sorted(os.listdir(tmp_path)) == ["sweep.csv", "sweep.json"]

@@ -2,102 +2,116 @@
 
 import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from poets.cli import run as cli
 from poets.sweep import training
 from poets.sweep.report import best_of
 from tests import retraining
-from tests.command import ROOT
 from tests.retraining import flags_for, snapshot
 from tests.sweep.swept import OUTPUTS, values_of
 
 
-def test_what_is_finished_is_not_trained_again(sweep, monkeypatch, tmp_path):
-    grid = ("learning_rate=0.01,0.1", "seed=1,2")
-    _, first, _ = sweep(*grid)
-    before = snapshot(tmp_path / "out")
-    trained = []
+@pytest.fixture
+def out(swept, tmp_path):
+    """A copy of a finished sweep, with which `sweep` goes on."""
+    return shutil.copytree(swept.out, tmp_path / "out")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """How many heads have been trained together, each time that some were."""
+    counts = []
     train_many = training.train_many
     monkeypatch.setattr(
         training,
         "train_many",
-        lambda *given: trained.append(len(given[-1])) or train_many(*given),
+        lambda *given: counts.append(len(given[-1])) or train_many(*given),
     )
-    planned, second, lines = sweep(*grid)
-    assert second == first
+    return counts
+
+
+def test_what_is_finished_is_not_trained_again(sweep, swept, out, trained):
+    _, results, lines = sweep(*swept.grid, **swept.flags)
+    assert results == swept.results
     assert "4 combinations are finished already" in lines
     assert trained == [1]  # the best one's head, which is not kept
-    after = snapshot(tmp_path / "out")
+    after, before = snapshot(out), snapshot(swept.out)
     for name in ("best/retrained_graph.pb", "sweep.csv"):
         assert after[name] == before[name]
-    trained.clear()
-    _, third, _ = sweep("learning_rate=0.01,0.1,0.2", "seed=1,2")
-    assert trained[0] == 2
-    assert third.items() >= first.items()
 
 
-@pytest.mark.parametrize("change", ["flags", "images", "file"])
+def test_what_is_new_or_has_no_readable_result_is_trained(sweep, swept, out, trained):
+    name = next(iter(swept.results))
+    (out / "runs" / f"{name}.json").write_text('{"key": 3}')
+    grid = ("learning_rate=0.001,0.1,0.2", "seed=1,2")
+    _, results, lines = sweep(*grid, exports=False, **swept.flags)
+    assert "3 combinations are finished already" in lines
+    assert any("is no result of a sweep: it is made again" in line for line in lines)
+    assert trained[0] == 3
+    again = replace(results[name], seconds=swept.results[name].seconds)
+    assert again == swept.results[name]
+    assert (results | {name: again}).items() >= swept.results.items()
+
+
+@pytest.mark.usefixtures("out")
+@pytest.mark.parametrize("change", ["flags", "images"])
 def test_what_is_of_other_flags_or_images_is_trained_again(
-    sweep, image_dir, tmp_path, change
+    finish, swept, image_dir, trained, change
 ):
-    _, first, _ = sweep("learning_rate=0.01,0.1")
     flags = {"train_batch_size": 7} if change == "flags" else {}
     added = image_dir / "daisy" / "added.jpg"
-    name = next(iter(first))
     if change == "images":
         added.write_bytes(retraining.jpeg(np.random.default_rng(77), 1))
-    if change == "file":
-        (tmp_path / "out" / "runs" / f"{name}.json").write_text('{"key": 3}')
     try:
-        _, second, lines = sweep("learning_rate=0.01,0.1", **flags)
+        results = finish(*swept.grid, **{**swept.flags, **flags})
     finally:
         added.unlink(missing_ok=True)
-    done = [line for line in lines if line.endswith("are finished already")]
-    assert done == (["1 combinations are finished already"] * (change == "file"))
-    same = change == "file"
-    assert (second[name].key == first[name].key) is same
-    if same:
-        assert any("is no result of a sweep: it is made again" in it for it in lines)
+    assert results.keys() == swept.results.keys()
+    assert trained == [4]
+    for name, result in results.items():
+        assert result.key != swept.results[name].key
 
 
 def test_a_sweep_that_is_killed_goes_on_where_it_stopped(
-    sweep, image_dir, store, tmp_path, wait_until
+    sweep, nursery, image_dir, store, tmp_path, wait_until, capsys, caplog
 ):
-    steps = ",".join(str(400 + n) for n in range(12))  # each a chunk of its own
+    steps = ",".join(str(40 + n) for n in range(4))  # each a chunk of its own
     grid = [f"how_many_training_steps={steps}"]
     flags = flags_for(tmp_path, image_dir, bottleneck_dir=str(store))
     for name in (*OUTPUTS, "how_many_training_steps"):
         del flags[name]
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "poets", "sweep", f"--output_dir={killed}"]
-    command += [f"--{name}={value}" for name, value in flags.items()]
-    command += [f"--grid={text}" for text in grid]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    words = ["sweep", f"--output_dir={killed}"]
+    words += [f"--{name}={value}" for name, value in flags.items()]
+    words += [f"--grid={text}" for text in grid]
+    with open(tmp_path / "log", "wb") as log:
+        code = "import sys; from poets.cli import run; sys.exit(run(sys.argv[1:]))"
+        task = nursery.start(code, os.environ, log, words)
     runs = killed / "runs"
 
-    def some_are_finished():
-        assert process.poll() is None
-        return runs.exists() and len(list(runs.glob("image-*.json"))) >= 3
+    def one_is_finished():
+        assert task.poll() is None, task.log.read_text()
+        return list(runs.glob("image-*.json"))
 
     try:
-        wait_until(some_are_finished, timeout_s=300)
+        wait_until(one_is_finished)
     finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait(300)
+        task.send_signal(signal.SIGKILL)
+        task.wait()
     kept = {path: path.stat().st_mtime_ns for path in runs.glob("image-*.json")}
-    assert 3 <= len(kept) < 12
+    assert 1 <= len(kept) < 4
     assert not (killed / "best" / "retrained_graph.pb").exists()
-    again = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
-    )
-    assert f"{len(kept)} combinations are finished already" in again.stderr
+    caplog.clear()
+    assert cli(words) == 0
+    assert f"{len(kept)} combinations are finished already" in caplog.text
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    lines = again.stdout.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["how_many_training_steps", "validation"]
     assert lines[1].startswith("*")
     planned, whole, _ = sweep(*grid, how_many_training_steps=None)
