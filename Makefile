@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --retries 10
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
+# Compiled once, and not by each of a thousand processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup test-setup demo demo-hdfs test soak check bench docs \
 	zip clean
 
