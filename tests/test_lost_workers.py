@@ -129,11 +129,8 @@ def gaps(said, moments):
 
 
 @pytest.fixture(scope="module")
-def plain_gaps(nursery, drawn_images, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    made = Cluster(nursery, folder, drawn_images, 2, server=False)
-    made.end(made.start_workers())
-    return gaps(made.said(0), MOMENTS)
+def plain_gaps(two_processes):
+    return gaps(two_processes.said(0), MOMENTS)
 
 
 @pytest.fixture(scope="module")
