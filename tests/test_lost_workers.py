@@ -30,14 +30,15 @@ MOMENTS = (
 )
 TUNING_MOMENTS = (
     "pictures computed up to the last layers",
-    "fine-tuning step 6:",
-    "fine-tuning step 30:",
+    "fine-tuning step 4:",
+    "fine-tuning step 20:",
     "were fine-tuned in",
 )
 
 TUNING = {
     "architecture": "mobilenet_0.25_128",
-    "fine_tune_steps": 60,
+    "augmentations": 1,
+    "fine_tune_steps": 40,
     "fine_tune_layers": 2,
     "fine_tune_batch_size": 8,
 }

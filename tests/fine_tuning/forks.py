@@ -15,11 +15,13 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 from poets import child
 from poets.fine_tuning import process
+from poets.fine_tuning.steps import STEP
 from tests.forked import Task, _adopting_orphans
 from tests.retraining import children_of
 
@@ -37,11 +39,15 @@ def tuners_of(pid: int) -> list[int]:
     return found
 
 
-def fork_children() -> None:
+def fork_children(hold: Path | None = None) -> None:
     """Has this task fork its children of fine-tuning; others start as ever.
 
-    What was changed in this process before, for a test, is changed in them, too.
+    Args:
+      hold: while this file is there, the first worker's child waits after as many
+        steps as it says, with its checkpoint just written.
     """
+    if hold is not None:
+        process._Checkpoints = _holding(hold)
     if not Path("/proc/self/fd/0").exists():
         os.open(os.devnull, os.O_RDONLY)  # becomes 0, which a socket must not be
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -56,6 +62,17 @@ def fork_children() -> None:
         return _Forked(ours, options["stderr"], options["env"])
 
     child.subprocess = SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE)
+
+
+def _holding(hold):
+    class Checkpoints(process._Checkpoints):
+        def after(self, steps, last):
+            super().after(steps, last)
+            if hold.exists() and steps.state()[STEP] == int(hold.read_text()):
+                while hold.exists():
+                    time.sleep(0.01)
+
+    return Checkpoints
 
 
 class _Forked(Task):

@@ -8,34 +8,20 @@ a file FOLDER/hold, its child waits after as many steps as the file says.
 
 import logging
 import sys
-import time
 from pathlib import Path
 
 from poets.cluster import Cluster
 from poets.errors import PoetsError
-from poets.fine_tuning import process, supervise
+from poets.fine_tuning import supervise
 from poets.fine_tuning.files import Folder
-from poets.fine_tuning.steps import STEP
 from tests.fine_tuning.forks import fork_children
-
-
-class Checkpoints(process._Checkpoints):
-    """Lets a test find a child at a known step, with its checkpoint just written."""
-
-    def after(self, steps, last):
-        super().after(steps, last)
-        if hold.exists() and steps.state()[STEP] == int(hold.read_text()):
-            while hold.exists():
-                time.sleep(0.01)
-
 
 if __name__ == "__main__":
     folder, key, steps, worker, workers, every_s, silent_s = sys.argv[1:]
     hold, ended = Path(folder) / "hold", Path(folder) / "ended"
-    process._Checkpoints = Checkpoints
     supervise.POLL_S, supervise.LOOK_EVERY_S = 0.02, 0.1
     supervise.SILENT_S = float(silent_s)
-    fork_children()
+    fork_children(hold)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     cluster = Cluster(
         "worker", int(worker), int(worker), int(workers), host="127.0.0.1"
