@@ -182,26 +182,43 @@ def is_victim(task, victims):
     return "all" in victims or name in victims
 
 
-def tour(victims, moments):
-    """Returns a kill for each phase of one job, in their order."""
-    rng = random.Random(f"a tour of {moments[0]}")
-    return [
-        Kill(victims[number % len(victims)], moment, rng.random())
-        for number, moment in enumerate(moments)
-    ]
+def tour(kills):
+    """Returns the kills of one job at seeded moments of its phases, in their order."""
+    rng = random.Random(str(kills))
+    return [Kill(victims, moment, rng.random()) for moment, victims in kills]
 
 
 @pytest.mark.parametrize(
-    ("victims", "ps"),
-    [([["chief"]], 0), (VICTIMS, 1)],
-    ids=["the chief", "each in turn"],
+    ("kills", "ps"),
+    [
+        pytest.param(
+            [
+                (MOMENTS[0], ["worker"]),
+                (MOMENTS[1], ["chief"]),
+                (MOMENTS[1], ["worker"]),
+                (MOMENTS[2], ["chief", "ps"]),
+                (MOMENTS[3], ["chief", "worker"]),
+                (MOMENTS[4], ["all"]),
+                (MOMENTS[5], ["chief"]),
+                (MOMENTS[6], ["chief"]),
+                (MOMENTS[7], ["worker", "ps"]),
+            ],
+            1,
+            id="all of them",
+        ),
+        pytest.param(
+            [(moment, ["chief"]) for moment in MOMENTS],
+            0,
+            id="the chief",
+            marks=pytest.mark.soak,
+        ),
+    ],
 )
 def test_a_kill_in_each_phase_of_a_job_changes_nothing(
-    cluster, one_process, plain_gaps, wait_until, victims, ps
+    cluster, one_process, plain_gaps, wait_until, kills, ps
 ):
     made = cluster(2, ps=ps, server=bool(ps), before=BEFORE)
-    kills = tour(victims, MOMENTS)
-    disturb(made, made.start_all(), kills, plain_gaps, wait_until)
+    disturb(made, made.start_all(), tour(kills), plain_gaps, wait_until)
     check_same(made.folder, one_process)
 
 
@@ -224,7 +241,8 @@ def test_a_kill_in_each_phase_of_fine_tuning_ends_in_the_same_bits(
     made = cluster(
         2, server=False, before=TUNING_BEFORE, model_dir=str(model_dir), **TUNING
     )
-    kills = tour([["chief"], ["worker"], ["all"]], TUNING_MOMENTS)
+    victims = [["chief"], ["worker"], ["all"], ["chief"]]
+    kills = tour(list(zip(TUNING_MOMENTS, victims, strict=True)))
     disturb(made, made.start_all(), kills, seconds, wait_until)
     check_same(made.folder, folder)
 
@@ -291,11 +309,19 @@ def test_a_worker_killed_before_it_hears_that_all_is_done_ends_well(
 @pytest.mark.parametrize(
     ("moment", "flags", "how"),
     [
-        ("bottlenecks of distorted copies created", {}, "full"),
-        ("Final test accuracy", {}, "read-only"),
-        ("pictures computed up to the last layers", TUNING, "full"),
+        pytest.param(
+            *("bottlenecks of distorted copies created", {}, "full"),
+            id="head, full",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            *("Final test accuracy", {}, "read-only"), id="publication, read-only"
+        ),
+        pytest.param(
+            *("pictures computed up to the last layers", TUNING, "full"),
+            id="fine-tuning, full",
+        ),
     ],
-    ids=["head, full", "publication, read-only", "fine-tuning, full"],
 )
 def test_a_storage_that_takes_no_more_ends_all_and_a_rerun_goes_on(
     cluster, small_disk, one_process, tuned, model_dir, wait_until, moment, flags, how
