@@ -102,6 +102,7 @@ class _Sampler:
         self.tree_mb = self.main_mb = self.own_mb = self.children_mb = 0.0
 
     def __enter__(self) -> "_Sampler":
+        self._sample_once()  # the thread may start after a short command has ended
         self._thread.start()
         return self
 
@@ -110,15 +111,16 @@ class _Sampler:
         self._thread.join()
 
     def _sample(self) -> None:
-        while True:
-            main, own = resident_mb(self._pid)
-            children = sum(resident_mb(pid)[0] for pid in descendants(self._pid))
-            self.main_mb = max(self.main_mb, main)
-            self.own_mb = max(self.own_mb, own)
-            self.children_mb = max(self.children_mb, children)
-            self.tree_mb = max(self.tree_mb, main + children)
-            if self._done.wait(SAMPLE_S):
-                return
+        while not self._done.wait(SAMPLE_S):
+            self._sample_once()
+
+    def _sample_once(self) -> None:
+        main, own = resident_mb(self._pid)
+        children = sum(resident_mb(pid)[0] for pid in descendants(self._pid))
+        self.main_mb = max(self.main_mb, main)
+        self.own_mb = max(self.own_mb, own)
+        self.children_mb = max(self.children_mb, children)
+        self.tree_mb = max(self.tree_mb, main + children)
 
 
 def descendants(pid: int) -> list[int]:

@@ -41,7 +41,12 @@ import simplejpeg
 from tests.forked import nursery  # noqa: F401, a fixture
 from tests.objects import gs, gs_server, s3, s3_server, store_settings  # noqa: F401
 from tests.secure import hadoop, kdc, secure_hdfs, start_hdfs  # noqa: F401, fixtures
-from tests.workers import cluster, drawn_images, one_process  # noqa: F401, fixtures
+from tests.workers import (  # noqa: F401, fixtures
+    cluster,
+    drawn_images,
+    one_process,
+    two_processes,
+)
 
 ROOT = Path(__file__).parents[1]
 NOBODY = 65534

@@ -1,7 +1,8 @@
 """The whole job when tasks of it are lost: killed at any moment, or out of disk.
 
-A scheduler starts a lost task again. Whoever it was, whenever, and even twice: what the
-job leaves is what an undisturbed one leaves, byte for byte. 17 seeds make 21 kills.
+A scheduler starts a lost task again. Whoever it was, whenever, and even often: what the
+job leaves is what an undisturbed one leaves, byte for byte. Tours go through a job with
+a kill in each of its phases; 17 seeds make 21 more kills in as many jobs.
 """
 
 import random
@@ -29,14 +30,15 @@ MOMENTS = (
 )
 TUNING_MOMENTS = (
     "pictures computed up to the last layers",
-    "fine-tuning step 12:",
-    "fine-tuning step 60:",
+    "fine-tuning step 4:",
+    "fine-tuning step 20:",
     "were fine-tuned in",
 )
 
 TUNING = {
     "architecture": "mobilenet_0.25_128",
-    "fine_tune_steps": 120,
+    "augmentations": 1,
+    "fine_tune_steps": 40,
     "fine_tune_layers": 2,
     "fine_tune_batch_size": 8,
 }
@@ -49,10 +51,13 @@ claim.STALE_S = 1.0
 from poets.bottlenecks.follower import Follower
 Follower.__init__.__defaults__ = (None, 5.0)
 """
-# Checkpoints come often.
+# Checkpoints and looks come often.
 TUNING_BEFORE = f"""{BEFORE}
-from poets.fine_tuning.supervise import Supervisor
-Supervisor.__init__.__defaults__ = (0.3,)
+from poets.fine_tuning import supervise
+from tests.fine_tuning.forks import fork_children
+supervise.POLL_S, supervise.LOOK_EVERY_S = 0.02, 0.1
+supervise.Supervisor.__init__.__defaults__ = (0.05,)
+fork_children()
 """
 # The chief dies when all is published and nobody has been told.
 SPEECHLESS = f"""{BEFORE}
@@ -125,11 +130,8 @@ def gaps(said, moments):
 
 
 @pytest.fixture(scope="module")
-def plain_gaps(nursery, drawn_images, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    made = Cluster(nursery, folder, drawn_images, 2, server=False)
-    made.end(made.start_workers())
-    return gaps(made.said(0), MOMENTS)
+def plain_gaps(two_processes):
+    return gaps(two_processes.said(0), MOMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +182,47 @@ def is_victim(task, victims):
     return "all" in victims or name in victims
 
 
-@pytest.mark.parametrize("seed", points(13, MOMENTS, always=(1, 3, 4, 5)))
+def tour(kills):
+    """Returns the kills of one job at seeded moments of its phases, in their order."""
+    rng = random.Random(str(kills))
+    return [Kill(victims, moment, rng.random()) for moment, victims in kills]
+
+
+@pytest.mark.parametrize(
+    ("kills", "ps"),
+    [
+        pytest.param(
+            [
+                (MOMENTS[0], ["worker"]),
+                (MOMENTS[1], ["chief"]),
+                (MOMENTS[1], ["worker"]),
+                (MOMENTS[2], ["chief", "ps"]),
+                (MOMENTS[3], ["chief", "worker"]),
+                (MOMENTS[4], ["all"]),
+                (MOMENTS[5], ["chief"]),
+                (MOMENTS[6], ["chief"]),
+                (MOMENTS[7], ["worker", "ps"]),
+            ],
+            1,
+            id="all of them",
+        ),
+        pytest.param(
+            [(moment, ["chief"]) for moment in MOMENTS],
+            0,
+            id="the chief",
+            marks=pytest.mark.soak,
+        ),
+    ],
+)
+def test_a_kill_in_each_phase_of_a_job_changes_nothing(
+    cluster, one_process, plain_gaps, wait_until, kills, ps
+):
+    made = cluster(2, ps=ps, server=bool(ps), before=BEFORE)
+    disturb(made, made.start_all(), tour(kills), plain_gaps, wait_until)
+    check_same(made.folder, one_process)
+
+
+@pytest.mark.parametrize("seed", points(13, MOMENTS, always=()))
 def test_whoever_is_killed_whenever_the_result_is_the_same(
     cluster, one_process, plain_gaps, wait_until, seed
 ):
@@ -192,7 +234,20 @@ def test_whoever_is_killed_whenever_the_result_is_the_same(
     check_same(made.folder, one_process)
 
 
-@pytest.mark.parametrize("seed", points(4, TUNING_MOMENTS, always=(2, 3)))
+def test_a_kill_in_each_phase_of_fine_tuning_ends_in_the_same_bits(
+    cluster, tuned, model_dir, wait_until
+):
+    folder, seconds = tuned
+    made = cluster(
+        2, server=False, before=TUNING_BEFORE, model_dir=str(model_dir), **TUNING
+    )
+    victims = [["chief"], ["worker"], ["all"], ["chief"]]
+    kills = tour(list(zip(TUNING_MOMENTS, victims, strict=True)))
+    disturb(made, made.start_all(), kills, seconds, wait_until)
+    check_same(made.folder, folder)
+
+
+@pytest.mark.parametrize("seed", points(4, TUNING_MOMENTS, always=()))
 def test_whoever_is_killed_fine_tuning_ends_in_the_same_bits(
     cluster, tuned, model_dir, wait_until, seed
 ):
@@ -254,11 +309,19 @@ def test_a_worker_killed_before_it_hears_that_all_is_done_ends_well(
 @pytest.mark.parametrize(
     ("moment", "flags", "how"),
     [
-        ("bottlenecks of distorted copies created", {}, "full"),
-        ("Final test accuracy", {}, "read-only"),
-        ("pictures computed up to the last layers", TUNING, "full"),
+        pytest.param(
+            *("bottlenecks of distorted copies created", {}, "full"),
+            id="head, full",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            *("Final test accuracy", {}, "read-only"), id="publication, read-only"
+        ),
+        pytest.param(
+            *("pictures computed up to the last layers", TUNING, "full"),
+            id="fine-tuning, full",
+        ),
     ],
-    ids=["head, full", "publication, read-only", "fine-tuning, full"],
 )
 def test_a_storage_that_takes_no_more_ends_all_and_a_rerun_goes_on(
     cluster, small_disk, one_process, tuned, model_dir, wait_until, moment, flags, how

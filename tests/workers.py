@@ -6,6 +6,7 @@ it says goes to a file. The job is small: 63 drawn pictures, each distorted four
     cluster(2, ps=1)     a fixture that makes a `Cluster` and stops what is left of it
     drawn_images         its pictures
     one_process          the folder that one process leaves
+    two_processes        the `Cluster` of two that nobody disturbed, with TF_CONFIG
 """
 
 import json
@@ -140,6 +141,14 @@ def one_process(nursery, drawn_images, tmp_path_factory):
     made = Cluster(nursery, folder, drawn_images, 1, server=False)
     made.end(made.start_workers())
     return made.folder
+
+
+@pytest.fixture(scope="session")
+def two_processes(nursery, drawn_images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    made = Cluster(nursery, folder, drawn_images, 2, server=False)
+    made.end(made.start_workers())
+    return made
 
 
 @pytest.fixture

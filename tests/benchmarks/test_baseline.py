@@ -2,8 +2,7 @@
 
 import json
 import logging
-import subprocess
-import sys
+import os
 import tarfile
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from benchmarks import baseline
 from benchmarks.accuracy import read_bottlenecks
 from tests.models import write_mobilenet_archive
 
-PROJECT = Path(__file__).resolve().parents[2]
 SIZE_PX = 128
-TIMEOUT_S = 300
 v1 = tf.compat.v1
 
 
@@ -56,23 +53,20 @@ def image_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(
-    tmp_path_factory: pytest.TempPathFactory, image_dir: Path, graph: Path
+    tmp_path_factory: pytest.TempPathFactory, image_dir: Path, graph: Path, nursery
 ) -> tuple[dict, Path, str]:
     """What a run of 20 steps printed, its folder and its log."""
     work = tmp_path_factory.mktemp("work")
-    process = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks.baseline", "--steps=20"),
-            *(f"--image_dir={image_dir}", f"--graph={graph}"),
-            *(f"--image_size_px={SIZE_PX}", f"--work={work}"),
-        ],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout), work, process.stderr
+    code = "from benchmarks.baseline import main; main()"
+    argv = [
+        *("--steps=20", f"--image_dir={image_dir}", f"--graph={graph}"),
+        *(f"--image_size_px={SIZE_PX}", f"--work={work}"),
+    ]
+    place = tmp_path_factory.mktemp("told")
+    with (place / "log").open("wb") as log, (place / "out").open("wb") as out:
+        task = nursery.start(code, os.environ, log, argv, out)
+    assert task.wait() == 0, task.log.read_text()
+    return json.loads((place / "out").read_text()), work, task.log.read_text()
 
 
 def test_baseline_learns_what_is_easy(trained: tuple[dict, Path, str]):

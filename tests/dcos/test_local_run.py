@@ -1,7 +1,7 @@
 """The local scheduler: real processes, and real TensorFlow servers where they matter.
 
 A job that ends or waits while it is imported never reaches TensorFlow, which keeps
-the tests of starting and stopping fast.
+the tests of starting and stopping fast; tasks that reach it are forked.
 """
 
 import json
@@ -18,6 +18,7 @@ import pytest
 from poets.dcos.processes import TaskProcess
 from poets.dcos.run import open_work_dir, reserved_ports, run
 from poets.errors import ConfigError
+from tests.dcos.forks import forked_tasks  # noqa: F401, a fixture
 from tests.dcos.local import (
     DEADLINE_S,
     alive,
@@ -81,6 +82,7 @@ def main(server, log_dir, context):
 """
 
 
+@pytest.mark.usefixtures("forked_tasks")
 def test_a_whole_cluster_runs_and_ends_with_its_workers(tmp_path, lines):
     context = {
         "args": {"--note": 'it\'s "é" 花 \r\n {{shared_filesystem}} <<x>> \\ $HOME'},
@@ -110,14 +112,27 @@ def test_a_whole_cluster_runs_and_ends_with_its_workers(tmp_path, lines):
         assert one["module"] == str(sandbox / "repo-master/job.py")
         assert one["shadowed"] == []
         assert (sandbox / "stdout").read_text() == f"out of worker-{index}\n"
-        assert (sandbox / "stderr").read_text().endswith(f"log of worker-{index}\n")
     assert len({one["target"] for one in said}) == 2
     assert ("worker-1", "stdout", "out of worker-1") in lines
-    logged = [text for _, stream, text in lines if text.endswith("log of worker-0")]
-    assert logged
-    assert "|tensorflow|INFO]: log of worker-0" in logged[0]
 
 
+def test_a_task_imports_tensorflow_itself_and_shows_what_is_logged_there(
+    tmp_path, lines
+):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    options = options_of(
+        job_zip(tmp_path, {"job.py": SPEAKING}), shared_filesystem=str(shared)
+    )
+    assert run(options, work_dir(tmp_path), lines).succeeded, lines
+    stderr = [text for _, stream, text in lines if stream == "stderr"]
+    assert "|task|INFO]: worker-0-node is grpc://" in stderr[0]
+    assert stderr[-1].endswith("|tensorflow|INFO]: log of worker-0")
+    kept = (tmp_path / "run/worker-0/stderr").read_text()
+    assert kept == "".join(f"{text}\n" for text in stderr)
+
+
+@pytest.mark.usefixtures("forked_tasks")
 def test_a_failing_worker_ends_the_run_with_its_reason(tmp_path, lines):
     options = options_of(
         job_zip(tmp_path, {"job.py": FAILING}),

@@ -1,6 +1,6 @@
 """The job itself in many tasks: `poets dcos run` of an options file, from the zip.
 
-Real tasks with real TensorFlow servers, a folder as their shared file system.
+Forked tasks with real TensorFlow servers, a folder as their shared file system.
 """
 
 import json
@@ -13,6 +13,7 @@ import pytest
 
 from poets.cli import run as run_verb
 from tests import retraining
+from tests.dcos.forks import forked_tasks  # noqa: F401, a fixture
 from tests.workers import check_same
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,6 @@ def dcos_run(job_zip, drawn_images, tmp_path_factory):
             image_dir,
             processes=1,
             flip_left_right=True,
-            augmentations=20,
         )
         options = {
             "service": {
@@ -69,19 +69,17 @@ def dcos_run(job_zip, drawn_images, tmp_path_factory):
     return start
 
 
+@pytest.mark.usefixtures("forked_tasks")
 def test_many_tasks_of_which_two_are_killed_leave_what_one_leaves(
-    dcos_run, capsys, caplog
+    dcos_run, one_process, capsys, caplog
 ):
     caplog.set_level("INFO", "poets.dcos")
-    code, alone = dcos_run(worker=1, parameter_server=0, gpu_worker=0)
-    assert code == 0, capsys.readouterr().err
-    capsys.readouterr()
-    kills = ["--kill", "worker-1@3s", "--kill", "worker-0@3.5s", "--max_restarts", "0"]
+    kills = ["--kill", "worker-1@0.5s", "--kill", "worker-0@1s", "--max_restarts", "0"]
     code, shared = dcos_run(*kills, worker=2, parameter_server=1, gpu_worker=1)
     shown = capsys.readouterr()
     assert code == 0, shown.err
     assert shown.out == PLAN
-    check_same(shared, alone)
+    check_same(shared, one_process)
     for task in ("worker-0", "worker-1"):
         assert f"{task}:[node] (PENDING): was killed by --kill" in caplog.text
         assert f"{task}:[node] (STARTING): restart" in caplog.text
@@ -92,6 +90,7 @@ def test_many_tasks_of_which_two_are_killed_leave_what_one_leaves(
     assert all(re.match(r"[a-z]+-.*\d +[|>] ", line) for line in lines)
 
 
+@pytest.mark.usefixtures("forked_tasks")
 def test_the_users_mistake_is_told_by_every_task_and_by_the_plan(
     dcos_run, capsys, tmp_path
 ):

@@ -19,6 +19,7 @@ from poets.dcos.tasks import (
     Task,
 )
 from poets.errors import ConfigError, PoetsError
+from tests.dcos.forks import forked_tasks  # noqa: F401, a fixture
 from tests.dcos.local import job_zip, options_of, work_dir
 
 TASKS = [
@@ -314,6 +315,7 @@ def test_a_task_that_cannot_be_started_stops_those_that_were(tmp_path, lines, to
     assert {step.status for step in supervisor.steps.values()} == {PENDING}
 
 
+@pytest.mark.usefixtures("forked_tasks")
 def test_a_parameter_server_that_is_killed_serves_again(tmp_path, lines, told):
     shared = tmp_path / "shared"
     shared.mkdir()

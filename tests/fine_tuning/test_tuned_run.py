@@ -1,12 +1,11 @@
-"""A whole job: without fine-tuning as ever, with it exported as it was trained."""
+"""A whole job: without fine-tuning as ever, with it exported as it was trained.
+
+One job runs here and starts its child as ever; in the others children are forked.
+"""
 
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +17,12 @@ from poets.fine_tuning import tune
 from poets.flags import FIELDS, config_from_args
 from poets.runtime import tf, v1
 from tests import retraining
+from tests.fine_tuning.forks import tuners_of
 from tests.models import write_inception_archive
-from tests.retraining import children_of
+from tests.workers import Cluster
 
-ROOT = Path(__file__).parents[2]
 MOBILENET = {"architecture": "mobilenet_0.25_128", "saved_model_dir": ""}
+FEW = {"fine_tune_steps": 2, "fine_tune_batch_size": 4}
 TUNED = {
     "architecture": "mobilenet_0.25_128",
     "fine_tune_steps": 12,
@@ -35,31 +35,72 @@ def images(tmp_path_factory):
     return retraining.write_images(tmp_path_factory.mktemp("tuned") / "images")
 
 
+FORKING = """
+import os
+from pathlib import Path
+from poets.fine_tuning import supervise
+from tests.fine_tuning.forks import fork_children
+supervise.POLL_S, supervise.LOOK_EVERY_S = 0.02, 0.1
+supervise.Supervisor.__init__.__defaults__ = (0.0,)
+fork_children(Path(os.environ["LOG_DIR"], "hold"))
+"""
+
+
 @pytest.fixture(scope="module")
-def run(images, model_dir, tmp_path_factory):
-    """Runs the job on one feature store; returns its log lines and metrics."""
-    store = tmp_path_factory.mktemp("store")
+def more(model_dir, tmp_path_factory):
+    """Flags of every job: one feature store, and no distortions."""
+    store = str(tmp_path_factory.mktemp("store"))
+    return {
+        "bottleneck_dir": store,
+        "model_dir": str(model_dir),
+        "flip_left_right": False,
+    }
+
+
+@pytest.fixture
+def job(nursery, images, more):
+    """Makes a job of so many workers, which are killed at the end of the test."""
+    made = []
+
+    def make(out, workers=1, **flags):
+        flags = {**more, **flags}
+        made.append(
+            Cluster(
+                nursery, out, images, workers, server=False, before=FORKING, **flags
+            )
+        )
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+@pytest.fixture
+def run(job):
+    """Runs the job; returns its log and metrics."""
 
     def start(out, **flags):
-        flags = {"bottleneck_dir": str(store), "model_dir": str(model_dir), **flags}
-        lines = retraining.retrain(out, images, **flags)
-        return lines, json.loads((out / "metrics.json").read_text())
+        made = job(out, **flags)
+        made.end(made.start_workers())
+        return made.said(0), json.loads((out / "metrics.json").read_text())
 
     return start
 
 
 @pytest.fixture(scope="module")
-def plain(run, tmp_path_factory):
+def plain(images, more, tmp_path_factory):
     out = tmp_path_factory.mktemp("plain")
-    run(out, **MOBILENET)
+    retraining.retrain(out, images, **more, **MOBILENET)
     return out
 
 
 @pytest.fixture(scope="module")
-def tuned(run, tmp_path_factory):
+def tuned(images, more, tmp_path_factory):
     out = tmp_path_factory.mktemp("fine_tuned")
-    lines, metrics = run(out, **TUNED, saved_model_dir=str(out / "saved_model"))
-    return out, lines, metrics
+    flags = {**more, **TUNED, "saved_model_dir": str(out / "saved_model")}
+    lines = retraining.retrain(out, images, **flags)
+    return out, lines, json.loads((out / "metrics.json").read_text())
 
 
 def constants(path):
@@ -127,32 +168,31 @@ def test_metrics_say_what_was_done(tuned, plain):
 
 
 def test_a_second_run_finds_all_of_it_done(run, tuned, tmp_path):
-    lines, _ = run(tmp_path, **TUNED, saved_model_dir=str(tuned[0] / "saved_model"))
-    assert "0 pictures computed up to the last layers" in lines
+    said, _ = run(tmp_path, **TUNED, saved_model_dir=str(tuned[0] / "saved_model"))
+    assert "0 pictures computed up to the last layers" in said
 
 
 @pytest.mark.parametrize(
     ("flags", "layers"),
     [
-        ({"flip_left_right": True, "augmentations": 1}, 3),
-        ({"class_weights": "balanced"}, 1),
+        ({"flip_left_right": True, "augmentations": 1, "class_weights": "balanced"}, 1),
         ({"seed": 3}, 28),
     ],
 )
 def test_it_goes_with_what_the_head_is_trained_with(run, tmp_path, flags, layers):
-    small = {"fine_tune_steps": 2, "fine_tune_batch_size": 4}
-    _, metrics = run(tmp_path, **MOBILENET, **small, fine_tune_layers=layers, **flags)
+    flags = {**MOBILENET, **FEW, **flags}
+    _, metrics = run(tmp_path, **flags, fine_tune_layers=layers)
     assert f"the last {layers} layers" in metrics["notes"][0]
 
 
 def test_inception_of_2015_is_fine_tuned(run, tmp_path):
     write_inception_archive(tmp_path)
-    flags = {**TUNED, "architecture": "inception_v3", "model_dir": str(tmp_path)}
+    flags = {**FEW, "architecture": "inception_v3", "model_dir": str(tmp_path)}
     _, metrics = run(tmp_path / "out", **flags, fine_tune_layers=2)
     assert metrics["exports"]["retrained_graph.pb"]["max_score_difference"] < 1e-3
 
 
-def test_a_saved_model_is_fine_tuned(run, tmp_path):
+def test_a_saved_model_is_fine_tuned(run, images, more, tmp_path):
     class Network(tf.Module):
         def __init__(self):
             super().__init__()
@@ -174,70 +214,39 @@ def test_a_saved_model_is_fine_tuned(run, tmp_path):
     network = Network()
     handle = str(tmp_path / "network")
     tf.saved_model.save(network, handle, {"serving_default": network.call})
-    flags = {**TUNED, "architecture": None, "tfhub_module": handle}
+    flags = {**FEW, "architecture": None, "tfhub_module": handle}
     _, metrics = run(tmp_path / "out", **flags, fine_tune_layers=1)
     assert metrics["notes"][0].startswith(f"the last 1 layers of {handle}")
+    refused = {**more, **flags, "fine_tune_layers": 3}
     with pytest.raises(ConfigError, match="--fine_tune_layers=3: .* has 2 layers with"):
-        run(tmp_path / "out", **flags, fine_tune_layers=3)
+        retraining.retrain(tmp_path / "out", images, **refused)
 
 
-def test_a_killed_job_goes_on_and_ends_in_the_same(
-    images, model_dir, tmp_path, wait_until
-):
-    flags = retraining.flags_for(tmp_path / "out", images, **TUNED)
-    flags |= {
-        "model_dir": str(model_dir),
-        "fine_tune_steps": 200,
-        "saved_model_dir": "",
-    }
-    words = [f"--{flag}={value}" for flag, value in flags.items()]
-    command = [sys.executable, "-m", "poets", "retrain", *words]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as job:
-        for line in job.stderr:
-            if "fine-tuning step 40" in line:
-                break
-        children = children_of(job.pid)
-        job.kill()
-    assert not (tmp_path / "out" / "retrained_graph.pb").exists()
-    wait_until(lambda: not any(map(retraining.is_running, children)))
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    again = {k: flags[k] for k in ("model_dir", "saved_model_dir", "fine_tune_steps")}
-    retraining.retrain(tmp_path / "whole", images, **{**TUNED, **again})
+def test_a_killed_job_goes_on_and_ends_in_the_same(job, tuned, tmp_path, wait_until):
+    out = tmp_path / "out"
+    store = tmp_path / "store"
+    made = job(out, **TUNED, bottleneck_dir=str(store))
+    (out / "hold").write_text("5")
+    (killed,) = made.start_workers()
+    wait_until(lambda: list(store.glob("fine_tuning-*/checkpoint-*-5.npz")), 300)
+    children = tuners_of(killed.pid)
+    assert children
+    killed.kill()
+    killed.wait()
+    assert not (out / "retrained_graph.pb").exists()
+    wait_until(lambda: not any(map(retraining.is_running, children)), 300)
+    (out / "hold").unlink()
+    made.end(made.start_workers())
+    assert "fine-tuning: 5 of 12 steps were made before" in made.said(0)
     for name in ("retrained_graph.pb", "split.csv"):
-        found = (tmp_path / "out" / name).read_bytes()
-        assert found == (tmp_path / "whole" / name).read_bytes()
+        assert (out / name).read_bytes() == (tuned[0] / name).read_bytes()
 
 
-def test_a_job_of_two_workers_is_one_with_twice_the_batch(
-    run, tuned, images, model_dir, tmp_path
-):
+def test_a_job_of_two_workers_is_one_with_twice_the_batch(job, tuned, tmp_path):
     """10 pictures a step on each of two workers, against 20 on one."""
-    flags = retraining.flags_for(tmp_path / "out", images, **TUNED)
-    flags |= {"model_dir": str(model_dir), "fine_tune_batch_size": 10}
-    flags |= {"bottleneck_dir": str(tmp_path / "store"), "saved_model_dir": ""}
-    flags |= {"processes": 1}
-    words = [f"--{name}={value}" for name, value in flags.items()]
-    workers = []
-    for worker in range(2):
-        place = {
-            "cluster": {"worker": ["localhost:1", "localhost:2"]},
-            "task": {"type": "worker", "index": worker},
-        }
-        environment = {"PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(place)}
-        workers.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "poets", "retrain", *words],
-                env={**os.environ, **environment},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    for worker in workers:
-        _, errors = worker.communicate(timeout=300)
-        assert worker.returncode == 0, errors
+    half = {"fine_tune_batch_size": 10, "bottleneck_dir": str(tmp_path / "store")}
+    made = job(tmp_path / "out", 2, **{**TUNED, **half}, saved_model_dir="")
+    made.end(made.start_workers())
     expected = constants(tuned[0] / "retrained_graph.pb")
     found = constants(tmp_path / "out" / "retrained_graph.pb")
     assert found.keys() == expected.keys()
@@ -267,17 +276,13 @@ def test_what_cannot_be_trained_is_refused_with_the_flags(architecture, why):
     )
 
 
-def test_too_many_layers_are_refused_before_the_work(run, tmp_path):
+def test_too_many_layers_are_refused_before_the_work(images, more, tmp_path):
+    flags = {**more, **TUNED, "bottleneck_dir": str(tmp_path / "store")}
     with pytest.raises(
         ConfigError,
         match="--fine_tune_layers=29: mobilenet_0.25_128 has 28 layers with weights",
     ):
-        run(
-            tmp_path,
-            **TUNED,
-            fine_tune_layers=29,
-            bottleneck_dir=str(tmp_path / "store"),
-        )
+        retraining.retrain(tmp_path, images, **flags, fine_tune_layers=29)
     assert not list((tmp_path / "store").rglob("*.parquet"))
 
 

@@ -3,9 +3,9 @@
 import itertools
 import os
 import random
+import re
 import signal
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,13 @@ from poets.fine_tuning import supervise
 from poets.fine_tuning.files import Folder
 from poets.fine_tuning.supervise import Supervisor
 from tests.fine_tuning import network
-from tests.retraining import children_of, is_running, logged
+from tests.fine_tuning.forks import tuners_of
+from tests.retraining import is_running
 from tests.seeds import seeds
 
 WORKER = Path(__file__).with_name("worker.py")
 TIMEOUT_S = 300
+STEPS = 12
 
 
 def shared(path, **more):
@@ -38,10 +40,11 @@ def start(nursery, tmp_path_factory):
     logs = tmp_path_factory.mktemp("logs")
     numbers = itertools.count()
 
-    def run(folder, key, steps, worker=0, workers=1, every_s=1000.0):
-        words = (folder.url, key, *map(str, (steps, worker, workers, every_s)))
+    def run(folder, key, worker=0, workers=1, every_s=1000.0, silent_s=TIMEOUT_S):
+        words = (folder.url, key, STEPS, worker, workers, every_s, silent_s)
         with (logs / str(next(numbers))).open("wb") as log:
-            return nursery.start(WORKER.read_text(), os.environ, log, words)
+            code = WORKER.read_text()
+            return nursery.start(code, os.environ, log, list(map(str, words)))
 
     return run
 
@@ -55,8 +58,16 @@ def finish(*workers):
 def alone(start, tmp_path_factory):
     """The state after 12 steps of 8, made by one worker that nobody disturbed."""
     folder, key = shared(tmp_path_factory.mktemp("alone"))
-    finish(start(folder, key, 12))
-    return folder.read_checkpoint(key, 12)
+    finish(start(folder, key))
+    return folder.read_checkpoint(key, STEPS)
+
+
+@pytest.fixture(scope="module")
+def two(start, tmp_path_factory):
+    """The same, made by two workers that nobody disturbed, and its folder."""
+    folder, key = shared(tmp_path_factory.mktemp("two"))
+    finish(*(start(folder, key, worker, 2) for worker in range(2)))
+    return folder.read_checkpoint(key, STEPS), Path(folder.url)
 
 
 def assert_same(found, expected, atol=0.0):
@@ -65,13 +76,25 @@ def assert_same(found, expected, atol=0.0):
         assert np.allclose(found[name], value, rtol=0, atol=atol), name
 
 
-def test_two_workers_are_one_with_twice_the_batch(start, alone, tmp_path):
+def hold_after(tmp_path, steps):
+    """Has the first worker's child wait after so many steps, until it is released."""
+    hold = tmp_path / "hold"
+    hold.write_text(str(steps))
+    return hold
+
+
+def kill_children(worker):
+    children = tuners_of(worker.pid)
+    assert children
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_two_workers_are_one_with_twice_the_batch(alone, two):
     """8 examples a step, of which each worker takes 4."""
-    folder, key = shared(tmp_path)
-    workers = [start(folder, key, 12, worker, 2) for worker in range(2)]
-    finish(*workers)
-    assert_same(folder.read_checkpoint(key, 12), alone, atol=1e-5)
-    assert not list(tmp_path.glob("reg-1.json"))
+    found, folder = two
+    assert_same(found, alone, atol=1e-5)
+    assert not list(folder.glob("reg-1.json"))
 
 
 @pytest.mark.parametrize("seed", seeds(3, always=[1]))
@@ -79,35 +102,32 @@ def test_a_killed_child_goes_on_from_its_checkpoint(
     start, alone, tmp_path, seed, wait_until
 ):
     folder, key = shared(tmp_path)
-    after = random.Random(seed).randint(1, 11)
-    worker = start(folder, key, 12, every_s=0)
-    wait_until(lambda: folder.newest_step(key) >= after, TIMEOUT_S, poll_s=0.001)
-    for child in children_of(worker.pid):
-        os.kill(child, signal.SIGKILL)
+    after = random.Random(seed).randint(1, STEPS - 1)
+    hold = hold_after(tmp_path, after)
+    worker = start(folder, key, every_s=0)
+    wait_until(lambda: folder.newest_step(key) == after, TIMEOUT_S)
+    kill_children(worker)
+    hold.unlink()
     finish(worker)
-    assert_same(folder.read_checkpoint(key, 12), alone)
+    assert f"fine-tuning goes on from step {after}: a process" in worker.log.read_text()
+    assert_same(folder.read_checkpoint(key, STEPS), alone)
 
 
 def test_a_killed_worker_takes_its_child_with_it_and_goes_on(
     start, alone, tmp_path, wait_until
 ):
     folder, key = shared(tmp_path)
-    worker = start(folder, key, 12, every_s=0)
-    wait_until(lambda: folder.newest_step(key) >= 3, TIMEOUT_S, poll_s=0.001)
-    children = children_of(worker.pid)
+    hold = hold_after(tmp_path, 3)
+    worker = start(folder, key, every_s=0)
+    wait_until(lambda: folder.newest_step(key) == 3, TIMEOUT_S)
+    children = tuners_of(worker.pid)
+    assert children
     worker.kill()
     worker.wait(TIMEOUT_S)
-    wait_until(lambda: not any(map(is_running, children)))
-    finish(start(folder, key, 12))
-    assert_same(folder.read_checkpoint(key, 12), alone)
-
-
-@pytest.fixture(scope="module")
-def two(start, tmp_path_factory):
-    """The state after 300 steps, made by two workers that nobody disturbed."""
-    folder, key = shared(tmp_path_factory.mktemp("two"), steps=300)
-    finish(*(start(folder, key, 300, worker, 2) for worker in range(2)))
-    return folder.read_checkpoint(key, 300)
+    wait_until(lambda: not any(map(is_running, children)), TIMEOUT_S)
+    hold.unlink()
+    finish(start(folder, key))
+    assert_same(folder.read_checkpoint(key, STEPS), alone)
 
 
 @pytest.mark.parametrize(
@@ -122,49 +142,44 @@ def two(start, tmp_path_factory):
 def test_a_lost_one_of_two_is_restarted_and_both_go_on(
     start, two, tmp_path, wait_until, lost, part
 ):
-    folder, key = shared(tmp_path, steps=300)
-    workers = [start(folder, key, 300, worker, 2, 0) for worker in range(2)]
-    wait_until(lambda: folder.newest_step(key) >= 5, TIMEOUT_S, poll_s=0.001)
+    """It is lost when one has made 5 steps and the other waits for it in the next."""
+    folder, key = shared(tmp_path)
+    hold = hold_after(tmp_path, 5)
+    workers = [start(folder, key, worker, 2, 0) for worker in range(2)]
+    wait_until(lambda: folder.newest_step(key) == 5, TIMEOUT_S)
     if part == "worker":
         workers[lost].kill()
         workers[lost].wait(TIMEOUT_S)
-        workers[lost] = start(folder, key, 300, lost, 2, 0)
+        workers[lost] = start(folder, key, lost, 2, 0)
     else:
-        for child in children_of(workers[lost].pid):
-            os.kill(child, signal.SIGKILL)
+        kill_children(workers[lost])
+    hold.unlink()
     finish(*workers)
     assert folder.read_json("generation.json")["number"] > 1
-    assert_same(folder.read_checkpoint(key, 300), two)
+    assert_same(folder.read_checkpoint(key, STEPS), two[0])
 
 
 def test_a_child_that_hangs_is_ended_and_another_goes_on(
-    tmp_path, wait_until, monkeypatch
+    start, alone, tmp_path, wait_until
 ):
-    monkeypatch.setattr(supervise, "SILENT_S", 4.0)
-    folder, key = shared(tmp_path, steps=600)
-
-    others = set(children_of(os.getpid()))
-
-    def stop():
-        wait_until(lambda: folder.newest_step(key) >= 3, TIMEOUT_S, poll_s=0.001)
-        for child in set(children_of(os.getpid())) - others:
-            os.kill(child, signal.SIGSTOP)
-
-    stopping = threading.Thread(target=stop, daemon=True)
-    stopping.start()
-    with logged() as lines:
-        Supervisor(folder, Cluster(), checkpoint_every_s=0).lead(key, 600)
-    stopping.join(TIMEOUT_S)
-    assert folder.newest_step(key) == 600
-    assert any("a process said nothing for 4 s" in line for line in lines)
+    folder, key = shared(tmp_path)
+    hold = hold_after(tmp_path, 3)
+    worker = start(folder, key, every_s=0, silent_s=2.0)
+    wait_until(lambda: folder.newest_step(key) == 3, TIMEOUT_S)
+    for child in tuners_of(worker.pid):
+        os.kill(child, signal.SIGSTOP)
+    hold.unlink()
+    finish(worker)
+    assert_same(folder.read_checkpoint(key, STEPS), alone)
+    assert "step 3: a process said nothing for 2 s" in worker.log.read_text()
 
 
 def test_a_finished_one_is_not_made_again(start, tmp_path, monkeypatch):
     folder, key = shared(tmp_path)
-    finish(start(folder, key, 12))
+    finish(start(folder, key))
     monkeypatch.setattr(supervise, "_Tuner", None)
-    Supervisor(folder, Cluster()).lead(key, 12)
-    assert folder.newest_step(key) == 12
+    Supervisor(folder, Cluster()).lead(key, STEPS)
+    assert folder.newest_step(key) == STEPS
 
 
 def test_a_worker_that_does_not_come_is_named(tmp_path, monkeypatch):
@@ -175,7 +190,7 @@ def test_a_worker_that_does_not_come_is_named(tmp_path, monkeypatch):
         match=r"fine-tuning waits for worker 1, worker 2 of 3 workers, which did not "
         r"come to '.*' within 0.5 s; see their logs, or run with fewer workers",
     ):
-        Supervisor(folder, Cluster(num_workers=3)).lead(key, 12)
+        Supervisor(folder, Cluster(num_workers=3)).lead(key, STEPS)
 
 
 def test_no_progress_ends_with_what_ended_the_child(tmp_path, monkeypatch):
@@ -187,26 +202,28 @@ def test_no_progress_ends_with_what_ended_the_child(tmp_path, monkeypatch):
         match=r"fine-tuning was started 2 times from step 0 and did not get on, last: "
         r"a process ended by exit code 1; look for what ends its processes",
     ):
-        Supervisor(folder, Cluster()).lead(key, 12)
+        Supervisor(folder, Cluster()).lead(key, STEPS)
 
 
-def test_a_loss_that_is_not_finite_is_told_at_once(tmp_path):
+def test_a_loss_that_is_not_finite_is_told_at_once(start, tmp_path):
     folder, key = shared(tmp_path, learning_rate=1e38)
-    with pytest.raises(
-        PoetsError,
-        match=r"no finite cross entropy at step \d: nan; lower --fine_tune_learn",
-    ):
-        Supervisor(folder, Cluster()).lead(key, 12)
+    worker = start(folder, key)
+    assert worker.wait(TIMEOUT_S) == 1
+    assert re.search(
+        r"no finite cross entropy at step \d: nan; lower --fine_tune_learn",
+        worker.log.read_text(),
+    )
 
 
-def test_a_disk_that_is_full_is_told_at_once(small_disk):
+def test_a_disk_that_is_full_is_told_at_once(start, small_disk):
     folder, key = shared(small_disk / "shared")
     left = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     with (small_disk / "filler").open("wb") as filler:
         filler.write(bytes(left - 8192))
-    with pytest.raises(
-        PoetsError,
-        match=r"cannot write '.*checkpoint-\w+-\d+.npz': no space left on device",
-    ):
-        Supervisor(folder, Cluster(), checkpoint_every_s=0).lead(key, 12)
+    worker = start(folder, key, every_s=0)
+    assert worker.wait(TIMEOUT_S) == 1
+    assert re.search(
+        r"cannot write '.*checkpoint-\w+-\d+.npz': no space left on device",
+        worker.log.read_text(),
+    )
     assert folder.newest_step(key) == 0

@@ -8,14 +8,20 @@ are there too.
 """
 
 import copy
+import functools
 import json
 import os
 import re
 from pathlib import Path
 
 import jsonschema
-import kubernetes_validate
+import kubernetes_validate.utils
 import yaml
+
+# It reads megabytes of definitions for each object; they stay the same.
+kubernetes_validate.utils.schema_contents = functools.lru_cache(
+    kubernetes_validate.utils.schema_contents
+)
 
 VERSIONS = ("1.28", "1.32", "1.37")
 REPLICA_TYPES = ("PS", "Worker", "Chief", "Master", "Evaluator")

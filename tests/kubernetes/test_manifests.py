@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -344,25 +342,23 @@ def test_what_kubernetes_has_no_counterpart_for_is_named():
 
 
 def test_the_image_retrains_with_the_arguments_that_are_printed(
-    labelled_folder, tmp_path
+    labelled_folder, tmp_path, nursery
 ):
     labelled_folder(tmp_path, {"daisy": 25, "rose": 25})
     options = options_of(
         [f"service.shared_filesystem={tmp_path}"],
-        [f"image_dir={tmp_path}/images", "architecture=scattering_96", "processes=1"],
+        [
+            f"image_dir={tmp_path}/images",
+            "architecture=scattering_96",
+            "how_many_training_steps=60",
+            "processes=1",
+        ],
     )
     (job,) = items_of(options, storage=f"hostpath:{tmp_path}")
-    container = worker_of(job)
-    program = ROOT / "deploy" / "kubernetes" / "retrain.py"
-    done = subprocess.run(
-        [sys.executable, str(program), *container["args"]],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    program = (ROOT / "deploy" / "kubernetes" / "retrain.py").read_text("utf-8")
+    variables = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    with (tmp_path / "log").open("wb") as log:
+        pod = nursery.start(program, variables, log, worker_of(job)["args"])
+    assert pod.wait() == 0, pod.log.read_text()
     assert (tmp_path / "retrained_labels.txt").read_text() == "daisy\nrose\n"
     assert (tmp_path / "retrained_graph.pb").stat().st_size > 1000

@@ -7,8 +7,6 @@ differ: the containers' folders are below a test's, their hosts are this one.
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -80,24 +78,21 @@ def pods_of(printed):
 class Node:
     """Runs pods; what they write is below a folder."""
 
-    def __init__(self, folder, hosts):
-        self.folder, self.hosts = folder, hosts
+    def __init__(self, nursery, folder, hosts):
+        self.nursery, self.folder, self.hosts = nursery, folder, hosts
         self.started = []
 
     def run(self, pod):
         """Starts a pod's entry point, what it says is kept."""
         args, variables = pod
         given = {name: self._here(text) for name, text in variables.items()}
-        log = self.folder / f"log-{len(self.started)}"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, str(ENTRY_POINT), *map(self._here, args)],
-                env={**os.environ, "PYTHONPATH": str(ROOT), **given},
-                stdout=file,
-                stderr=file,
+        args = list(map(self._here, args))
+        with (self.folder / f"log-{len(self.started)}").open("wb") as log:
+            process = self.nursery.start(
+                ENTRY_POINT.read_text(), {**os.environ, **given}, log, args
             )
-        self.started.append((process, log))
-        return process, log
+        self.started.append(process)
+        return process
 
     def _here(self, text):
         for host in self.hosts:
@@ -106,43 +101,23 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path):
+def node(nursery, tmp_path):
     nodes = []
 
     def make(hosts):
         folder = tmp_path / "results"
         folder.mkdir()
-        nodes.append(Node(folder, hosts))
+        nodes.append(Node(nursery, folder, hosts))
         return nodes[-1]
 
     yield make
     for each in nodes:
-        for process, _ in each.started:
-            process.kill()
-            process.wait()
+        for pod in each.started:
+            pod.kill()
+            pod.wait()
 
 
-def end(pods):
-    for process, log in pods:
-        assert process.wait(300) == 0, log.read_text()
-
-
-def test_the_pods_of_a_printed_job_do_it_together(options, node, one_process):
-    printed = manifests(options(2), Target("job", "hostpath:/srv/poets"))
-    pods, hosts = pods_of(printed)
-    one = node(hosts)
-    end([one.run(pod) for pod in pods])
-    check_same(one.folder, one_process)
-    said = [log.read_text() for _, log in one.started]
-    assert (
-        said[0]
-        .rstrip()
-        .endswith(f"Save final result to : {one.folder}/retrained_graph.pb")
-    )
-    assert "worker:1: the job is done" in said[1]
-
-
-def test_an_evicted_pod_is_replaced_and_all_succeed(
+def test_the_pods_of_a_printed_job_do_it_together_though_one_is_evicted(
     options, node, one_process, wait_until
 ):
     """Exit code 137 of a kill is none of those that fail the Job."""
@@ -152,12 +127,17 @@ def test_an_evicted_pod_is_replaced_and_all_succeed(
     assert 128 + signal.SIGKILL not in rule["onExitCodes"]["values"]
     pods, hosts = pods_of(printed)
     one = node(hosts)
-    (chief, log), other = [one.run(pod) for pod in pods]
-    wait_until(lambda: "bottleneck files created" in log.read_text(), 60)
+    chief, other = [one.run(pod) for pod in pods]
+    wait_until(lambda: "bottleneck files created" in chief.log.read_text(), 300)
     chief.kill()
-    chief.wait(300)
-    end([one.run(pods[0]), other])
+    chief.wait()
+    chief = one.run(pods[0])
+    for pod in (chief, other):
+        assert pod.wait() == 0, pod.log.read_text()
     check_same(one.folder, one_process)
+    last = f"Save final result to : {one.folder}/retrained_graph.pb"
+    assert chief.log.read_text().rstrip().endswith(last)
+    assert "worker:1: the job is done" in other.log.read_text()
 
 
 def test_a_mistake_ends_every_pod_with_a_code_that_fails_the_job(
@@ -169,13 +149,13 @@ def test_a_mistake_ends_every_pod_with_a_code_that_fails_the_job(
     )
     pods, hosts = pods_of(printed)
     one = node(hosts)
-    worker, said = one.run(pods[1])
-    wait_until(lambda: "waiting for the chief" in said.read_text(), 60)
-    chief, log = one.run(pods[0])
-    codes = [process.wait(300) for process in (chief, worker)]
-    assert codes == [2, 2], said.read_text()
-    assert "poets retrain: Image directory " in log.read_text()
-    assert "poets retrain: the chief failed: Image directory " in said.read_text()
+    worker = one.run(pods[1])
+    wait_until(lambda: "waiting for the chief" in worker.log.read_text(), 300)
+    chief = one.run(pods[0])
+    assert [pod.wait() for pod in (chief, worker)] == [2, 2], worker.log.read_text()
+    said = [pod.log.read_text() for pod in (chief, worker)]
+    assert "poets retrain: Image directory " in said[0]
+    assert "poets retrain: the chief failed: Image directory " in said[1]
 
 
 def test_workers_that_would_not_share_their_work_are_refused(options):
