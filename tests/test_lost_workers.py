@@ -48,8 +48,8 @@ VICTIMS = (["worker"], ["chief"], ["ps"], ["chief", "worker"], ["all"])
 BEFORE = """
 from poets.storage import claim
 claim.STALE_S = 1.0
-from poets.bottlenecks.follower import Follower
-Follower.__init__.__defaults__ = (None, 5.0)
+from poets.workers.worker import Worker
+Worker.__init__.__defaults__ = (None, "", 5.0)
 """
 # Checkpoints and looks come often.
 TUNING_BEFORE = f"""{BEFORE}

@@ -5,8 +5,10 @@ import pytest
 from poets.bottlenecks.plan import WorkPlan
 from poets.bottlenecks.process import PLAIN, Spec, Task
 from poets.errors import StorageError
-from poets.workers import division
+from poets.workers import division, folder, progress
 from poets.workers.division import Division
+from poets.workers.folder import JobFolder
+from poets.workers.progress import Progress, read_progress
 
 SPEC = Spec("images", "store", "litert", "model.tflite", None, False)
 
@@ -220,3 +222,26 @@ def test_a_file_that_is_no_plan_is_named(tmp_path):
     (tmp_path / "plan.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(StorageError, match=r"plan.parquet' is no plan of this version"):
         WorkPlan.read(str(tmp_path / "plan.parquet"))
+
+
+def test_progress_names_who_was_not_heard_of_and_who_is_silent(
+    tmp_path, clock, monkeypatch
+):
+    for module in (folder, progress):
+        monkeypatch.setattr(module, "time", clock)
+    mine = Division(plan_of(8), 0, 4, list)
+    shown = Progress(JobFolder(str(tmp_path)), 4, str(tmp_path))
+    for worker, plan in ((1, mine.plan.name), (2, "another")):
+        record = {"plan": plan, "computed": 7, "taken_over": 1}
+        shown._folder.write(f"worker-{worker}.json", record)
+    mine.advance(5)
+    texts = []
+    for _ in range(2):
+        clock.now_s += 12.0
+        shown.report(mine)
+        texts.append(read_progress(str(tmp_path))["workers"])
+    assert texts == [
+        "0: 5, 1: 7 with 1 chunk of others, 2: 0, 3: not heard of",
+        "0: 5, 1: 7 with 1 chunk of others, silent for 12 s, 2: 0, silent for 12 s, "
+        "3: not heard of",
+    ]

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from poets.sweep.workshop import Workshop
 
 from poets.bottlenecks.pool import Pool
 from poets.preflight import preflight
 from poets.sweep.plan import Sweep, plan_sweep
 from poets.sweep.results import Result
 from poets.sweep.run import run_sweep
-from poets.sweep.workshop import Workshop
 from tests import retraining
 from tests.retraining import flags_for, logged
 from tests.sweep.swept import OUTPUTS
