@@ -40,13 +40,21 @@ import simplejpeg
 
 from tests.forked import nursery  # noqa: F401, a fixture
 from tests.objects import gs, gs_server, s3, s3_server, store_settings  # noqa: F401
-from tests.secure import hadoop, kdc, secure_hdfs, start_hdfs  # noqa: F401, fixtures
+from tests.secure import (  # noqa: F401, fixtures
+    hadoop,
+    kdc,
+    private_hdfs,
+    secure_hdfs,
+    start_hdfs,
+)
 from tests.workers import cluster, drawn_images, one_process  # noqa: F401, fixtures
 
 ROOT = Path(__file__).parents[1]
 NOBODY = 65534
 
 SHARED = {  # a fixture that costs seconds -> the group of tests that share it
+    "own_hdfs": "own hdfs",
+    "private_hdfs": "own hdfs",
     "kdc": "hdfs",
     "hadoop": "hdfs",
     "s3_server": "stores",
