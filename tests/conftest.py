@@ -40,7 +40,13 @@ import simplejpeg
 
 from tests.forked import nursery  # noqa: F401, a fixture
 from tests.objects import gs, gs_server, s3, s3_server, store_settings  # noqa: F401
-from tests.secure import hadoop, kdc, secure_hdfs, start_hdfs  # noqa: F401, fixtures
+from tests.secure import (  # noqa: F401, fixtures
+    hadoop,
+    kdc,
+    private_hdfs,
+    secure_hdfs,
+    start_hdfs,
+)
 from tests.workers import (  # noqa: F401, fixtures
     cluster,
     drawn_images,
@@ -53,6 +59,8 @@ NOBODY = 65534
 LONGEST_ID = 200
 
 SHARED = {  # a fixture that costs seconds -> the group of tests that share it
+    "own_hdfs": "own hdfs",
+    "private_hdfs": "own hdfs",
     "kdc": "hdfs",
     "hadoop": "hdfs",
     "s3_server": "stores",
@@ -77,7 +85,7 @@ def pytest_collection_modifyitems(
         groups = [group for name, group in SHARED.items() if name in used]
         group = [*groups, str(item.path)][0]
         item.add_marker(pytest.mark.xdist_group(group))
-        if group == "hdfs":
+        if group in ("hdfs", "own hdfs"):
             item.add_marker(pytest.mark.hdfs)
     items.sort(key=lambda item: item.get_closest_marker("hdfs") is None)
     return (yield)

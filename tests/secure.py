@@ -2,7 +2,8 @@
 
     kdc            a KDC, once a session
     secure_hdfs    an HDFS with everything: 2 DataNodes, TLS, HttpFS; once a session
-    start_hdfs     another one of a test's own: start_hdfs(protection="privacy")
+    private_hdfs   another one, small, with protection "privacy"; once a session
+    start_hdfs     one of a test's own: start_hdfs(protection="integrity")
 
 Nothing starts before a test asks. All folders are temporary; Hadoop's jars are those of
 `tools/hdfs/hdfs.py`, in `.cache/hadoop`. Whoever stops a daemon of `secure_hdfs` starts
@@ -10,7 +11,10 @@ it again before the test ends.
 """
 
 import importlib.util
+import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -26,6 +30,21 @@ from tools.kdc.local import LocalKdc
 from tools.packages import missing_packages
 
 DFS_TIMEOUT_S = 60
+CHANGE = """
+import json, sys
+from hdfs_native import Client, WriteOptions
+url, conf, principal, keytab, acts = sys.argv[1:]
+client = Client(url, {}, conf, kerberos_principal=principal, kerberos_keytab=keytab)
+
+def create(path, size):
+    writer = client.create(path, WriteOptions(overwrite=True, replication=1))
+    for start in range(0, size, 1 << 22):
+        writer.write(bytes(min(1 << 22, size - start)))
+    writer.close()
+
+for name, *arguments in json.loads(acts):
+    (create if name == "create" else getattr(client, name))(*arguments)
+"""
 
 
 class Kdc(LocalKdc):
@@ -114,6 +133,25 @@ class Hdfs:
             timeout_s=DFS_TIMEOUT_S,
         )
 
+    def change(self, *acts: tuple[object, ...]) -> None:
+        """Does several things as the superuser, faster than `dfs`.
+
+        Args:
+          acts: a method of hdfs_native's client and its arguments each, as
+            `("set_permission", "/a", 0o700)`; or "create", a path and a size.
+        """
+        settings = self.cluster.settings
+        login = [settings.principal("hdfs"), str(settings.keytab)]
+        subprocess.run(
+            [
+                *(sys.executable, "-c", CHANGE),
+                *(self.url, str(self.conf_dir), *login, json.dumps(acts)),
+            ],
+            env=dict(self.cluster.environment),
+            check=True,
+            timeout=300,
+        )
+
     def stop_namenode(self) -> None:
         """Stops the NameNode; its port is free then."""
         self.cluster.stop_namenode()
@@ -133,6 +171,19 @@ class Hdfs:
     def start_all(self) -> None:
         """Starts what does not run, the KDC included, and waits until it works."""
         self.cluster.start()
+
+
+def conf_with_namenode(hdfs: Hdfs, port: int, folder: Path) -> dict[str, str]:
+    """Copies the client configuration to a folder, with the NameNode at another port.
+
+    Returns:
+      the variables by which programs use it.
+    """
+    shutil.copytree(hdfs.conf_dir, folder)
+    for path in folder.glob("*-site.xml"):
+        text = path.read_text()
+        path.write_text(text.replace(hdfs.url[len("hdfs://") :], f"localhost:{port}"))
+    return {"POETS_HADOOP_CONF": str(folder)}
 
 
 @pytest.fixture(scope="session")
@@ -170,6 +221,19 @@ def secure_hdfs(
     running = _started(folder, wanted, hadoop, kdc)
     try:
         running.cluster.make_folder("/user/tensorflow", "tensorflow:tensorflow")
+        yield running
+    finally:
+        running.cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def private_hdfs(
+    hadoop: str, kdc: Kdc, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Hdfs]:
+    """An HDFS with one DataNode, that encrypts all data."""
+    wanted = {"protection": "privacy"}
+    running = _started(tmp_path_factory.mktemp("hdfs"), wanted, hadoop, kdc)
+    try:
         yield running
     finally:
         running.cluster.stop()

@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[1]
 LABELS = {"daisy": 30, "käse 花 #1?": 30, "roses": 30}
 
 
+RETRAIN = "from poets.cli import main; main()"
+
+
 def poets(s3_server, *words):
     """Returns what a command of ours did, with the store in its environment."""
     return subprocess.run(
@@ -67,6 +70,7 @@ def run_job(s3_server, job_url, bucket, sandbox, *settings):
         *("--set", f"service.shared_filesystem=s3://{bucket}/test_run"),
         *("--arg", f"image_dir=s3://{bucket}/flowers"),
         *("--arg", "saved_model_dir=<<shared_filesystem>>/saved_model/1"),
+        *("--arg", "how_many_training_steps=100"),
         *settings,
     )
 
@@ -129,12 +133,18 @@ def test_no_secret_is_in_what_was_printed_or_written(s3_server, finished):
 
 
 def test_a_second_run_computes_no_picture_again(
-    s3_server, job_url, bucket, finished, tmp_path
+    s3_server, nursery, bucket, finished, tmp_path
 ):
-    done = run_job(s3_server, job_url, bucket, tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    assert "0 bottleneck files created." in done.stderr
     _, before = finished
+    flags = json.loads(before["metrics.json"])["flags"]
+    words = [f"--{name}={value}" for name, value in flags.items()]
+    with (tmp_path / "log").open("wb") as log:
+        variables = {**os.environ, **s3_server.environment}
+        task = nursery.start(RETRAIN, variables, log, ["retrain", *words])
+    code = task.wait()
+    said = task.log.read_text()
+    assert code == 0, said
+    assert "0 bottleneck files created." in said
     after = objects_of(s3_server, bucket, "test_run/")
     assert after["metrics.json"] != before["metrics.json"]
     assert after["retrained_graph.pb"] == before["retrained_graph.pb"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.doctor.told import INPUT, OUTPUT, assert_failed, steps_of
+from tests.secure import conf_with_namenode
 from tools.hdfs.daemons import is_listening
 from tools.hdfs.shell import DFS_ADMIN, run_hadoop
 
@@ -119,15 +120,18 @@ def test_no_right_to_write(doctor, hdfs):
 
 def test_a_label_folder_that_cannot_be_listed(doctor, hdfs, environment):
     folder = "/tensorflow_input_data/seen_by_the_doctor"
-    hdfs.dfs("-mkdir", "-p", f"{folder}/rose/deep", f"{folder}/_temporary")
-    hdfs.dfs("-chmod", "700", f"{folder}/_temporary", f"{folder}/rose/deep")
+    hdfs.change(
+        ("mkdirs", f"{folder}/rose", 0o755, True),
+        ("mkdirs", f"{folder}/rose/deep", 0o700, True),
+        ("mkdirs", f"{folder}/_temporary", 0o700, True),
+    )
     assert_failed(
         doctor(environment, f"hdfs://default{folder}"),
         "list",
         f"cannot list 'hdfs://default{folder}/rose/deep'",
         f"'tensorflow' may not list '{folder}/rose/deep'",
     )
-    hdfs.dfs("-chmod", "755", f"{folder}/rose/deep")
+    hdfs.change(("set_permission", f"{folder}/rose/deep", 0o755))
     ended = doctor(environment, "--json", f"hdfs://default{folder}")
     (listing,) = [s for s in json.loads(ended.out)["steps"] if s["name"] == "list"]
     assert listing["details"] == ["passed over, as by the job: '_temporary'"]
@@ -237,13 +241,10 @@ def test_a_principal_that_hdfs_does_not_know(doctor, hdfs):
     )
 
 
-def test_a_namenode_that_is_down(doctor, hdfs, environment):
-    hdfs.stop_namenode()
-    try:
-        ended = doctor(environment)
-    finally:
-        hdfs.start_namenode()
-    address = hdfs.url.removeprefix("hdfs://")
+def test_a_namenode_that_is_down(doctor, hdfs, environment, closed_port, tmp_path):
+    conf = conf_with_namenode(hdfs, closed_port, tmp_path / "conf")
+    ended = doctor(environment | conf)
+    address = f"localhost:{closed_port}"
     assert_failed(
         ended,
         "port",
@@ -349,7 +350,8 @@ def test_a_port_on_which_nobody_listens(doctor, environment, closed_port):
 
 
 def test_the_port_of_the_web_interface(doctor, hdfs, environment):
-    ended = doctor(environment, hdfs.webhdfs_url.replace("webhdfs", "hdfs") + "/x")
+    url = hdfs.webhdfs_url.replace("webhdfs", "hdfs") + "/x"
+    ended = doctor(environment, url, "--timeout_s=2")
     assert_failed(ended, "NameNode", "port 8020 as a rule; 9870 is the web's")
 
 

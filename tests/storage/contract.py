@@ -267,7 +267,7 @@ class StorageContract(AtOnceContract):
         assert not exists(join(folder_url, "deep", "er"))
 
     def test_32_threads_read(self, folder_url):
-        names = [f"{i:02}.jpg" for i in range(64)]
+        names = [f"{i:02}.jpg" for i in range(32)]
         with ThreadPoolExecutor(8) as pool:
             urls = [join(folder_url, name) for name in names]
             written = [name.encode() * 1000 for name in names]

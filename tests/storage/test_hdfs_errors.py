@@ -143,6 +143,14 @@ DENIED = (
             ),
         ),
         (
+            rpc(
+                "java.io.IOException",
+                "DestHost:destPort localhost:8020 , LocalHost:localPort dn/10.0.0.2:0. "
+                "Failed on local exception: java.io.IOException: Connection reset",
+            ),
+            *(ConnectionError, errno.EAGAIN, "; see whether that server is up"),
+        ),
+        (
             RuntimeError('DataTransferError("All DataNodes failed: [DatanodeInfo")'),
             *(ConnectionError, errno.EIO, 'DataTransferError("All DataNodes failed'),
         ),

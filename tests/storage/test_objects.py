@@ -17,6 +17,7 @@ import requests
 from poets.errors import NotAuthenticatedError, StorageError
 from poets.storage import exists, join, kind_of, open_storage, read_bytes, read_url
 from poets.storage.publish import Publication, check_writable, write_atomically
+from tests.storage.at_once import AtOnceInSoak
 from tests.storage.contract import StorageContract, model, names_below
 
 __all__ = ["model"]  # a fixture of the contract
@@ -46,7 +47,7 @@ class TestS3(StorageContract):
         return read
 
 
-class TestGs(StorageContract):
+class TestGs(AtOnceInSoak, StorageContract):
     """A bucket of Google's, as gcp-storage-emulator has it."""
 
     renames_exclusively = False

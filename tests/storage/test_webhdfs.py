@@ -15,8 +15,9 @@ import pytest
 from poets.errors import NotAuthenticatedError, StorageError
 from poets.kerberos import login
 from poets.storage import exists, join, open_storage, read_bytes, read_url
+from poets.storage.calls import deadline
 from poets.storage.publish import check_writable, write_atomically
-from tests.storage.at_once import publisher
+from tests.storage.at_once import AtOnceInSoak, publisher
 from tests.storage.contract import StorageContract, model, names_below
 from tests.storage.publisher import content
 
@@ -106,7 +107,7 @@ class TestSWebHdfs(WebContract):
         return secure_hdfs.swebhdfs_url
 
 
-class TestHttpFs(WebContract):
+class TestHttpFs(AtOnceInSoak, WebContract):
     """HttpFS, which gives and takes the data itself."""
 
     keeps_folders = False
@@ -187,10 +188,11 @@ def test_a_writer_that_fails_leaves_no_file(secure_hdfs, make_folder, root):
     assert names_below(url) == []
 
 
-def test_cold_threads_sign_in_at_once(secure_hdfs, web_url):
+@pytest.mark.parametrize("times", [5, pytest.param(40, marks=pytest.mark.soak)])
+def test_cold_threads_sign_in_at_once(secure_hdfs, web_url, times):
     """Of a shared GSS context, threads would make failures and crashes."""
     path = web_url.removeprefix(secure_hdfs.webhdfs_url)
-    for _ in range(20):
+    for _ in range(times):
         login.close()  # no ticket, no cookie, no connection
         filesystem, _ = open_storage(web_url)
         barrier = threading.Barrier(32)
@@ -284,7 +286,7 @@ def test_what_is_forbidden_is_not_taken_for_missing(
     url = make_folder(getattr(secure_hdfs, root))
     write_atomically(join(url, "graph"), b"x")
     filesystem, path = open_storage(url)
-    secure_hdfs.dfs("-chmod", "700", path, user="tensorflow")
+    secure_hdfs.change(("set_permission", path, 0o700))
     as_user("alice")
     filesystem, _ = open_storage(url)
     long = bytes(8 << 20)  # the refusal comes while it is sent
@@ -318,21 +320,34 @@ def test_tls_where_there_is_none_is_told(secure_hdfs, as_user):
         exists(f"s{secure_hdfs.webhdfs_url}/tensorflow")
 
 
-def test_a_name_node_that_comes_back_is_waited_for(secure_hdfs, web_url, monkeypatch):
-    write_atomically(join(web_url, "graph"), b"x")
-    secure_hdfs.stop_namenode()
-    try:
-        monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "1")
-        with pytest.raises(StorageError, match="nobody answers at .*tried ") as caught:
-            read_url(join(web_url, "graph"))
-        assert isinstance(caught.value.__cause__, ConnectionRefusedError)
-        monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "120")
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(read_url, join(web_url, "graph"))
+def test_a_restarted_namenode_is_waited_for(secure_hdfs, web_url):
+    """By the web and by RPC; and it has its address and its files again."""
+    path = web_url.removeprefix(secure_hdfs.webhdfs_url)
+    urls = [f"{web_url}/graph", f"{secure_hdfs.url}{path}/graph"]
+    write_atomically(urls[0], b"x")
+    restarted = threading.Event()
+
+    def read_on(url: str) -> None:
+        filesystem, path = open_storage(url)
+        while not restarted.is_set():
+            assert read_bytes(filesystem, path) == b"x"
+        assert read_bytes(filesystem, path) == b"x"
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read_on, urls[1]) for _ in range(4)]
+        try:
+            secure_hdfs.stop_namenode()
+            told = ("nobody answers at .*tried ", "nobody listens at .*tried ")
+            for url, text in zip(urls, told, strict=True):
+                with deadline(1), pytest.raises(StorageError, match=text) as caught:
+                    read_url(url)
+                assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+            readers.append(pool.submit(read_on, urls[0]))
+        finally:
             secure_hdfs.start_namenode()
-            assert waiting.result(120) == b"x"
-    finally:
-        secure_hdfs.start_all()
+            restarted.set()
+        for reader in readers:
+            reader.result(timeout=300)
 
 
 def test_a_folder_may_be_checked_by_the_preflight(web_url):

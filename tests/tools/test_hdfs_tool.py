@@ -17,11 +17,13 @@ import pytest
 
 from tools import packages
 from tools.hdfs import folder as folders
+from tools.hdfs.archive import archive_of
 from tools.hdfs.cluster import SecureHdfs
 from tools.hdfs.daemons import command_line
+from tools.packages import find_program
 
 TOOL = Path(__file__).parents[2] / "tools" / "hdfs" / "hdfs.py"
-FILES = 1000
+FILES = 300
 TIMEOUT_S = 300
 
 ENTRY = re.compile(
@@ -66,7 +68,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def started(
+def own_hdfs(
     hadoop: str,
     require: Callable[[str, object], None],
     tmp_path_factory: pytest.TempPathFactory,
@@ -91,9 +93,9 @@ def started(
 
 
 @pytest.fixture(scope="module")
-def folder(started: tuple[Path, list[subprocess.CompletedProcess[str]]]) -> Path:
+def folder(own_hdfs: tuple[Path, list[subprocess.CompletedProcess[str]]]) -> Path:
     """The folder of an HDFS that runs."""
-    return started[0]
+    return own_hdfs[0]
 
 
 def cluster(folder: Path) -> SecureHdfs:
@@ -104,9 +106,9 @@ def cluster(folder: Path) -> SecureHdfs:
 
 
 def test_two_up_at_once_start_one_hdfs(
-    started: tuple[Path, list[subprocess.CompletedProcess[str]]],
+    own_hdfs: tuple[Path, list[subprocess.CompletedProcess[str]]],
 ) -> None:
-    folder, said = started
+    folder, said = own_hdfs
     assert [done.returncode for done in said] == [0, 0], [done.stderr for done in said]
     starts = sorted(done.stdout.splitlines()[0] for done in said)
     hdfs = cluster(folder)
@@ -117,13 +119,13 @@ def test_two_up_at_once_start_one_hdfs(
 
 
 def test_up_puts_each_file_whole_and_once(
-    started: tuple[Path, list[subprocess.CompletedProcess[str]]], photos: Path
+    own_hdfs: tuple[Path, list[subprocess.CompletedProcess[str]]], photos: Path
 ) -> None:
-    folder, said = started
+    folder, said = own_hdfs
     puts = sorted(done.stdout.splitlines()[1] for done in said)
-    assert puts[0] == f"/data/photos holds the 1,000 files of {photos} already"
+    assert puts[0] == f"/data/photos holds the 300 files of {photos} already"
     assert re.fullmatch(
-        r"put 1,000 files, 0\.\d MB, to /data/photos in \d+\.\d s \([\d,]+ files/s\)",
+        r"put 300 files, 0\.\d MB, to /data/photos in \d+\.\d s \([\d,]+ files/s\)",
         puts[1],
     )
     local = sorted(path for path in photos.rglob("*") if path.is_file())
@@ -132,14 +134,16 @@ def test_up_puts_each_file_whole_and_once(
     assert (
         hashlib.sha256(done.stdout.encode()).digest() == hashlib.sha256(ours).digest()
     )
-    entries = listing(folder, "--", "-ls", "/data/photos/*/*")
-    assert {path.removeprefix("/data/photos/") for path in entries} == {
-        path.relative_to(photos).as_posix() for path in local
+    entries = listing(folder, "--", "-ls", "-R", "/data")
+    files = {
+        path.removeprefix("/data/photos/"): row["mode"]
+        for path, row in entries.items()
+        if row["size"] != "0" or path.endswith(".jpg")
     }
-    assert {row["mode"] for row in entries.values()} == {"-rw-r--r--"}
-    assert not [
-        path for path in listing(folder, "--", "-ls", "/data") if "part" in path
-    ]
+    assert files == {
+        path.relative_to(photos).as_posix(): "-rw-r--r--" for path in local
+    }
+    assert not [path for path in entries if "part" in path]
 
 
 def test_put_refuses_a_folder_that_holds_something_else(
@@ -148,7 +152,7 @@ def test_put_refuses_a_folder_that_holds_something_else(
     (tmp_path / "one.jpg").write_bytes(b"one")
     done = run("up", folder, "--put", f"{tmp_path}=/data/photos")
     assert done.returncode == 1
-    assert f"cannot put '{tmp_path}' to '/data/photos': it holds 1,000" in done.stderr
+    assert f"cannot put '{tmp_path}' to '/data/photos': it holds 300" in done.stderr
     assert "not 1 of 3; remove it with `shell DIR -- -rm -r" in done.stderr
 
 
@@ -319,7 +323,9 @@ def test_wrong_puts_are_found_before_any_work(tmp_path: Path) -> None:
     assert not new.exists()
 
 
-def test_down_keeps_ports_files_and_logs(folder: Path) -> None:
+def test_down_keeps_ports_files_and_logs(
+    folder: Path, hadoop: str, wait_until: Callable[..., None]
+) -> None:
     before = cluster(folder)
     pids = [daemon.pid for daemon in before.daemons]
     done = run("down", folder)
@@ -334,9 +340,14 @@ def test_down_keeps_ports_files_and_logs(folder: Path) -> None:
     assert done.returncode == 1
     assert "namenode     not running" in done.stdout
     log = before.namenode.log.read_text()
+    archive = archive_of(hadoop, find_program("java") or "").with_suffix(".jsa")
+    wait_until(archive.exists)  # the first `up` has it made
     done = run("up", folder)
     assert done.returncode == 0, done.stderr
-    assert cluster(folder).settings == before.settings
+    after = cluster(folder)
+    assert after.settings == before.settings
+    for daemon in (after.namenode, *after.datanodes):
+        assert str(archive) in Path(f"/proc/{daemon.pid}/maps").read_text()
     assert before.namenode.log.read_text().startswith(log)
     done = run("shell", folder, "--", "-count", "/data/photos")
-    assert done.stdout.split() == ["3", "1000", done.stdout.split()[2], "/data/photos"]
+    assert done.stdout.split() == ["3", "300", done.stdout.split()[2], "/data/photos"]

@@ -2,31 +2,17 @@
 
 import os
 import re
-import socket
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from tests.secure import Hdfs
+from tests.secure import Hdfs, Kdc
+from tools.hdfs import folder as folders
+from tools.hdfs.cluster import SecureHdfs
 from tools.hdfs.configuration import HdfsError, hdfs_site
 from tools.hdfs.daemons import command_line
-
-
-def test_a_restarted_namenode_has_its_port_and_its_files(
-    secure_hdfs: Hdfs, wait_until: Callable[..., None]
-) -> None:
-    address = urlsplit(secure_hdfs.url)
-    secure_hdfs.dfs("-touchz", "/before")
-    secure_hdfs.stop_namenode()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((address.hostname, address.port), 5)
-    secure_hdfs.start_namenode()
-    assert secure_hdfs.dfs("-test", "-e", "/before").returncode == 0
-    report = secure_hdfs.dfs("-rm", "-skipTrash", "/before")
-    assert report.stdout.strip() == "Deleted /before"
 
 
 @pytest.mark.parametrize(
@@ -58,20 +44,33 @@ def test_datanodes_and_the_gateway_ask_for_kerberos(secure_hdfs: Hdfs) -> None:
         assert answer.status_code == 401, url
 
 
-@pytest.mark.parametrize("protection", ["authentication", "integrity", "privacy"])
-def test_each_protection_carries_files_both_ways(
-    start_hdfs: Callable[..., Hdfs], tmp_path: Path, protection: str
+def test_authentication_carries_files_both_ways(
+    secure_hdfs: Hdfs, tmp_path: Path
 ) -> None:
-    hdfs = start_hdfs(protection=protection)
+    _carries_files(secure_hdfs, "authentication", tmp_path)
+
+
+@pytest.mark.soak  # between the weakest and the strongest
+def test_integrity_carries_files_both_ways(
+    start_hdfs: Callable[..., Hdfs], tmp_path: Path
+) -> None:
+    _carries_files(start_hdfs(protection="integrity"), "integrity", tmp_path)
+
+
+def test_privacy_carries_files_both_ways(private_hdfs: Hdfs, tmp_path: Path) -> None:
+    _carries_files(private_hdfs, "privacy", tmp_path)
+
+
+def _carries_files(hdfs: Hdfs, protection: str, folder: Path) -> None:
     assert (
         hdfs_site(hdfs.cluster.settings)["dfs.data.transfer.protection"] == protection
     )
     data = os.urandom(300_000)
-    (tmp_path / "there").write_bytes(data)
-    assert hdfs.cluster.put(tmp_path, "/put").startswith("put 1 files")
-    done = hdfs.dfs("-get", "/put/there", str(tmp_path / "back"))
+    (folder / "there").write_bytes(data)
+    assert hdfs.cluster.put(folder, "/put").startswith("put 1 files")
+    done = hdfs.dfs("-get", "/put/there", str(folder / "back"))
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "back").read_bytes() == data
+    assert (folder / "back").read_bytes() == data
 
 
 def test_everything_listens_on_loopback_alone(secure_hdfs: Hdfs) -> None:
@@ -118,14 +117,14 @@ def test_nobody_else_can_read_the_secrets(secure_hdfs: Hdfs) -> None:
 
 
 def test_a_namenode_that_dies_is_told_with_the_end_of_its_log(
-    start_hdfs: Callable[..., Hdfs],
+    hadoop: str, kdc: Kdc, tmp_path: Path
 ) -> None:
-    hdfs = start_hdfs()
-    hdfs.stop_namenode()
-    version = hdfs.cluster.folder / "namenode" / "current" / "VERSION"
+    cluster = SecureHdfs(tmp_path, folders.make(tmp_path, {}, kdc.directory), hadoop)
+    version = tmp_path / "namenode" / "current" / "VERSION"
+    version.parent.mkdir(parents=True)
     version.write_text("layoutVersion=broken\n")
     with pytest.raises(HdfsError) as error:
-        hdfs.start_namenode()
+        cluster.start_namenode()
     assert str(error.value).startswith("namenode ended by itself; the log '")
-    assert f"{hdfs.cluster.namenode.log}" in str(error.value)
+    assert f"{cluster.namenode.log}" in str(error.value)
     assert "Exception" in str(error.value)

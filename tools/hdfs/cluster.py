@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tools.hdfs import archive
 from tools.hdfs.configuration import (
     HdfsError,
     Settings,
@@ -77,6 +78,8 @@ class SecureHdfs:
         self.conf_dir = self.folder / "client"
         self.config_uri = f"http://127.0.0.1:{settings.ports['endpoints']}/v1/endpoints"
         self._class_path = class_path
+        self._java = find_program("java") or "java"
+        self._archive = archive.archive_of(class_path, self._java)
         self.namenode = self._jvm("namenode", NAMENODE)
         self.datanodes = [
             self._jvm(
@@ -119,6 +122,8 @@ class SecureHdfs:
         if self.httpfs:
             self.httpfs.start()
         self.wait_until_ready(deadline - time.monotonic())
+        lists = (self.folder / "tmp").glob("*.classes")
+        archive.make(self._archive, [self._java, *JVM], lists, self._class_path)
 
     def stop(self) -> list[str]:
         """Stops all daemons, not the KDC; returns the names of those that ran."""
@@ -257,7 +262,11 @@ class SecureHdfs:
         part.rename(image)
 
     def java(
-        self, main_class: str, *arguments: str, conf_dir: Path | None = None
+        self,
+        main_class: str,
+        *arguments: str,
+        conf_dir: Path | None = None,
+        listed: Path | None = None,
     ) -> list[str]:
         """Returns the command line of a Java program of Hadoop, for this HDFS.
 
@@ -265,22 +274,25 @@ class SecureHdfs:
           main_class: the program.
           arguments: its own.
           conf_dir: its configuration; default: that of the daemons.
+          listed: where it may list its classes, see archive.py.
         """
         return [
-            find_program("java") or "java",
+            self._java,
             f"-Xmx{HEAP_MB}m",
             *JVM,
+            *archive.flags(self._archive, listed),
             f"-Djava.security.krb5.conf={self.kdc.krb5_conf}",
             "-Djava.net.preferIPv4Stack=true",
             f"-Dhadoop.log.dir={self.folder / 'log'}",
-            "-cp",
-            f"{conf_dir or self.folder / 'conf'}:{self._class_path}",
+            "-cp",  # the jars first, as in the archive of their classes
+            f"{self._class_path}:{conf_dir or self.folder / 'conf'}",
             main_class,
             *arguments,
         ]
 
     def _jvm(self, name: str, main_class: str, *arguments: str) -> Daemon:
-        command = self.java(main_class, *arguments)
+        listed = self.folder / "tmp" / f"{name}.classes"
+        command = self.java(main_class, *arguments, listed=listed)
         own = [f"-Dpoets.pid.file={Daemon.MARK}"]
         if name == "httpfs":
             for kind, folder in (("home", "."), ("config", "conf"), ("log", "log")):

@@ -335,6 +335,13 @@ _ANSWERS = (  # the first that fits
         errno.EAGAIN,
         lambda _, message, here: f"{_shortened(message)}; {datanode_advice(here)}",
     ),
+    _Answer(  # a server that lost its own connection to another one, as a DataNode's
+        (),
+        "DestHost:destPort",
+        ConnectionError,
+        errno.EAGAIN,
+        lambda _, message, __: f"{_shortened(message)}; see whether that server is up",
+    ),
 )
 
 
