@@ -148,7 +148,7 @@ DENIED = (
                 "DestHost:destPort localhost:8020 , LocalHost:localPort dn/10.0.0.2:0. "
                 "Failed on local exception: java.io.IOException: Connection reset",
             ),
-            *(ConnectionError, errno.EAGAIN, "; see whether that server is up"),
+            *(ConnectionError, errno.EAGAIN, "DestHost:destPort localhost:8020"),
         ),
         (
             RuntimeError('DataTransferError("All DataNodes failed: [DatanodeInfo")'),
