@@ -18,19 +18,19 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.inputs import linked, photographs
-from poets.bottlenecks.engines import load_engine
-from poets.bottlenecks.pool import Chunk
-from poets.bottlenecks.process import Spec, Task
-from poets.bottlenecks.store import Row, Store, part_stem
+from poets.data.images import decode, resize
+from poets.features.engines import load_engine
+from poets.features.pool import Chunk
+from poets.features.process import Spec, Task
+from poets.features.store import Row, Store, part_stem
 from poets.flags import add_flags, config_from_args
-from poets.images import decode, resize
 from poets.job import log_to_stderr
 from poets.preflight import preflight
 from poets.retrain import retrain
 
 
 class MadeUp:
-    """Stands in for `poets.bottlenecks.pool.Pool`.
+    """Stands in for `poets.features.pool.Pool`.
 
     Args:
       sources: the folder of the photographs, one folder per label.

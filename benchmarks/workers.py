@@ -170,6 +170,6 @@ def _kill_half_way(process: "subprocess.Popen[bytes]", store: Path) -> None:
 
 
 def _chunks(plan: Path) -> int:
-    from poets.bottlenecks.plan import WorkPlan
+    from poets.features.plan import WorkPlan
 
     return len(WorkPlan.read(str(plan)))

@@ -16,15 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from poets.bottlenecks.pool import Pool, Workers
 from poets.cluster import ALONE, Cluster, cluster_of
 from poets.config import RetrainConfig
-from poets.dataset import Dataset
+from poets.data.dataset import Dataset
 from poets.errors import ConfigError
+from poets.features.pool import Pool, Workers
 from poets.fine_tuning import ACTIVITY
 from poets.flags import config_from_args
-from poets.machine import room_for_processes
 from poets.preflight import check_shared, check_worker, preflight
+from poets.system.machine import room_for_processes
 from poets.workers.chief import Chief
 from poets.workers.worker import Activity, Worker
 

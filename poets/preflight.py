@@ -16,7 +16,8 @@ import pyarrow.fs
 
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
-from poets.dataset import Dataset, find_images
+from poets.data.dataset import Dataset, find_images
+from poets.data.split import check_split, split_images
 from poets.doctor import TIMEOUT_S, Checkup, StepError
 from poets.doctor.checklist import checkups, first_steps
 from poets.doctor.diagnosis import take
@@ -24,7 +25,6 @@ from poets.doctor.security import log_in
 from poets.doctor.steps_kerberos import check_lifetime
 from poets.doctor.steps_storage import try_reading, try_writing
 from poets.errors import ConfigError, PoetsError, StorageError, together
-from poets.split import check_split, split_images
 from poets.storage import exists, folder_of, join, kind_of, open_storage, scheme_of
 from poets.storage.calls import deadline
 

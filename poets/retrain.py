@@ -16,30 +16,26 @@ from typing import Any
 
 import numpy as np
 
-from poets.backbones import Backbone
-from poets.bottlenecks.pool import Workers
+from poets.backbones import Backbone, load_backbone
 from poets.config import RetrainConfig
-from poets.dataset import Dataset
+from poets.data.dataset import Dataset
+from poets.data.images import orientation
+from poets.data.split import TEST, VALIDATION
 from poets.errors import StorageError
-from poets.evaluate import accuracy_of
-from poets.export.frozen import frozen_graph
+from poets.export.frozen import check_final_tensor_name, frozen_graph
 from poets.export.results import Export, build_exports
 from poets.export.verify import MAX_CHECKED, Samples
-from poets.features import (
-    Features,
-    features_of,
-    load_checked,
-    training_examples,
-)
+from poets.features.features import Features, features_of, training_examples
+from poets.features.models import engine_model
+from poets.features.pool import Workers
 from poets.fine_tuning.tune import fine_tune, plan
 from poets.head import Head
 from poets.head.checkpoint import add_checkpoint
+from poets.head.evaluate import accuracy_of
 from poets.head.summaries import Summaries
 from poets.head.training import train_head
-from poets.images import orientation
 from poets.report.metrics import Answers, metrics_of
 from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
-from poets.split import TEST, VALIDATION
 from poets.storage import folder_of, join, open_storage, reason
 from poets.storage.claim import Claim
 from poets.storage.publish import Publication, write_atomically
@@ -87,7 +83,9 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
     claim = Claim(folder_of(config.output_graph))
     with temporary_folder() as work_dir:
         with durations.phase("backbone"):
-            backbone, model = load_checked(config, work_dir)
+            backbone = load_backbone(config)
+            check_final_tensor_name(config.final_tensor_name, backbone)
+            model = engine_model(config, backbone, work_dir)
             cut = plan(config, backbone, len(dataset.images))
         with durations.phase("bottlenecks"):
             features = features_of(config, dataset, backbone, model, workers)

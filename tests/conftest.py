@@ -11,8 +11,9 @@ Each part is a fixture, so that no test imports this file:
     model_dir                                holds a random MobileNet 0.25/128
     s3, gs                                   object stores, see tests/objects.py
     kdc, secure_hdfs                         the real ones, see tests/secure
-    cluster                                  the job in several, see tests/workers
+    cluster                                  the job in several, see tests/tasks
     nursery                                  starts tasks fast, see tests/forked
+    network, pictures                        for engines, see tests/networks
     photographs, models                      the real ones, skipped where absent
 
 Tests run in several processes (`pytest --numprocesses 2 --dist loadgroup`): those that
@@ -39,6 +40,7 @@ import pytest
 import simplejpeg
 
 from tests.forked import nursery  # noqa: F401, a fixture
+from tests.networks import network, pictures  # noqa: F401, fixtures
 from tests.objects import gs, gs_server, s3, s3_server, store_settings  # noqa: F401
 from tests.secure import (  # noqa: F401, fixtures
     hadoop,
@@ -47,7 +49,7 @@ from tests.secure import (  # noqa: F401, fixtures
     secure_hdfs,
     start_hdfs,
 )
-from tests.workers import (  # noqa: F401, fixtures
+from tests.tasks import (  # noqa: F401, fixtures
     cluster,
     drawn_images,
     one_process,

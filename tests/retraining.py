@@ -15,9 +15,9 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+from poets.data.split import SPLITS, percentage_of
 from poets.flags import config_from_args
 from poets.job import run
-from poets.split import SPLITS, percentage_of
 
 FOLDERS = ("Red Roses", "daisy", "tulips")
 PER_SPLIT = {"train": 12, "validation": 4, "test": 5}

@@ -13,7 +13,7 @@ import pytest
 from poets.errors import PoetsError, StorageError
 from poets.flags import config_from_args
 from poets.job import run
-from poets.runtime import tf
+from poets.system.runtime import tf
 from tests import retraining
 from tests.models import write_mobilenet_archive
 from tests.retraining import snapshot

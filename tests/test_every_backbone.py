@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from poets.classifier import load_classifier
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 from tests import retraining
 from tests.models import write_inception_archive, write_mobilenet_archive
 

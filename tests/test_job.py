@@ -11,7 +11,7 @@ import pytest
 
 from poets.errors import ConfigError, PoetsError
 from poets.job import config_from_context, main
-from poets.runtime import tf
+from poets.system.runtime import tf
 from tests import retraining
 from tests.retraining import logged
 
@@ -196,7 +196,7 @@ def test_the_chief_of_a_cluster_does_the_work(finished, tmp_path):
 
 PS = """
 import socket
-from poets.runtime import tf
+from poets.system.runtime import tf
 from poets.job import main
 with socket.socket() as bound:
     bound.bind(("127.0.0.1", 0))

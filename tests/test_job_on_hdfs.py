@@ -23,10 +23,10 @@ import numpy as np
 import pyarrow.fs
 import pytest
 
-from poets.bottlenecks.pool import Pool
 from poets.cli import run as run_verb
+from poets.data.images import MAX_BYTES
+from poets.features.pool import Pool
 from poets.flags import config_from_args
-from poets.images import MAX_BYTES
 from poets.job import run
 from poets.preflight import preflight
 from poets.retrain import retrain

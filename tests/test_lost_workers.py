@@ -16,7 +16,7 @@ from datetime import datetime
 import pytest
 
 from tests.seeds import seeds
-from tests.workers import Cluster, check_same
+from tests.tasks import Cluster, check_same
 
 MOMENTS = (
     "Looking for images",

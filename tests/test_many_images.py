@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from poets.bottlenecks.compute import compute_bottlenecks
-from poets.bottlenecks.process import Spec
-from poets.bottlenecks.store import Row, Store
 from poets.config import RetrainConfig
-from poets.dataset import find_images
+from poets.data.dataset import find_images
+from poets.data.split import check_split, split_images
+from poets.features.compute import compute_bottlenecks
+from poets.features.process import Spec
+from poets.features.store import Row, Store
 from poets.head import PART, Head
 from poets.head.examples import Examples
-from poets.split import check_split, split_images
-from tests.workers import Cluster, check_same
+from tests.tasks import Cluster, check_same
 
 COUNT, LABELS, SIZE, PART_ROWS = 4000, 4, 8, 256
 PEAK_BYTES = 1000

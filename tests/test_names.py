@@ -88,8 +88,8 @@ def test_tensorflow_waits_until_it_is_needed(tmp_path):
         "poets.cli.retrain",
         "poets.cli.dcos",
         "poets.cli.results",
-        "poets.bottlenecks.process",
-        "poets.bottlenecks.engine_litert",
+        "poets.features.process",
+        "poets.features.engine_litert",
     ]
     lines = [f"import {name}; print('tensorflow' in sys.modules)" for name in modules]
     done = run("\n".join(["import sys", *lines]), ROOT, tmp_path)

@@ -34,7 +34,7 @@ def hdfs(secure_hdfs: Hdfs, tmp_path_factory: pytest.TempPathFactory) -> Hdfs:
 
 LIST = """
 import logging, sys
-from poets.dataset import find_images
+from poets.data.dataset import find_images
 logging.basicConfig()
 print(find_images(sys.argv[1]).folders)
 """

@@ -10,8 +10,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from poets.bottlenecks.store import Store
 from poets.errors import ConfigError, DatasetError, PoetsError
+from poets.features.store import Store
 from tests import retraining
 from tests.retraining import FOLDERS, IMAGES, PER_SPLIT, snapshot
 

@@ -10,7 +10,7 @@ import re
 import pytest
 
 from poets.cli import run as run_verb
-from tests.workers import check_same
+from tests.tasks import check_same
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class Backbone:
     def digest(self) -> str:
         """SHA-256 over all that decides what a picture's bottleneck is."""
         spec = f"{self.input_name} {self.bottleneck_name} {self.image_size_px} "
-        spec += f"{self.mean} {self.std} decode-1 "  # decode-1: see poets.images
+        spec += f"{self.mean} {self.std} decode-1 "  # decode-1: see poets.data.images
         return hashlib.sha256(spec.encode() + self.graph).hexdigest()
 
 

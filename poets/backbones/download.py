@@ -20,9 +20,9 @@ from collections.abc import Iterator
 import requests
 
 from poets.errors import ModelError, StorageError
-from poets.progress import track
 from poets.storage import exists, is_local, open_storage, read_url, reason
 from poets.storage.publish import write_atomically
+from poets.system.progress import track
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 from poets.backbones import Backbone
 from poets.backbones.old_ops import modernise
 from poets.errors import ModelError
-from poets.quiet import quiet_stderr
-from poets.runtime import tf, v1
+from poets.system.quiet import quiet_stderr
+from poets.system.runtime import tf, v1
 
 PIXELS_NAME, OUTPUT_NAME = "pixels", "output"
 """Input and output of the graphs that engines and `.tflite` files are made of."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 
 BATCH_NORM = "BatchNormWithGlobalNormalization"
 

@@ -23,10 +23,10 @@ from poets.backbones.graph import bottleneck_size
 from poets.backbones.old_ops import modernise
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, ModelError
-from poets.runtime import tf, v1
 from poets.storage import exists, is_local, join, kind_of, open_storage, scheme_of
 from poets.storage.publish import Publication
 from poets.storage.reading import stage_folder
+from poets.system.runtime import tf, v1
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ import numpy as np
 from poets.backbones import Backbone
 from poets.config import RetrainConfig
 from poets.errors import ConfigError
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 
 INPUT_NAME = "input"
 BOTTLENECK_NAME = "Scattering/features"

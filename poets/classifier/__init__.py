@@ -1,6 +1,6 @@
 """A trained classifier as it is served: image bytes in, scores by label out.
 
-    --model results/retrained_graph.pb      its labels are found by poets.labels
+    --model results/retrained_graph.pb          its labels are found by `labels`
     --model flowers.tflite                  with its labels inside, or found likewise
     --model hdfs://default/run/saved_model/1    a SavedModel folder, on any storage
 
@@ -24,10 +24,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow.fs
 
-from poets.bottlenecks.engines import Normalization
-from poets.errors import ConfigError, ModelError
-from poets.images import ImageError, decode, resize
-from poets.labels import (
+from poets.classifier.labels import (
     digest_of,
     labels_of,
     names_in,
@@ -35,6 +32,9 @@ from poets.labels import (
     read_labels,
     run_beside,
 )
+from poets.data.images import ImageError, decode, resize
+from poets.errors import ConfigError, ModelError
+from poets.features.engines import Normalization
 from poets.storage import exists, is_local, join, kind_of, open_storage, read_url
 from poets.storage.reading import stage_folder
 
@@ -117,7 +117,7 @@ def load_classifier(
     Args:
       model: URL of `*.pb`, `*.tflite` or a SavedModel folder.
       labels: URL of the labels file; None takes those inside a `.tflite` or a
-        SavedModel, else those of the model's run, as `poets.labels` finds them.
+        SavedModel, else those of the model's run, as `labels` finds them.
       normalization: how to feed a `.tflite`; None asks the file.
 
     Raises:

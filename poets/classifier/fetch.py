@@ -4,7 +4,7 @@ import time
 
 import requests
 
-from poets.images import MAX_BYTES, ImageError
+from poets.data.images import MAX_BYTES, ImageError
 
 TIMEOUT_S = (10, 30)  # to connect, between two pieces
 TOTAL_S = 120

@@ -11,11 +11,11 @@ The first that says it counts:
 
 import numpy as np
 
-from poets.bottlenecks.engine_litert import LiteRT, connect
-from poets.bottlenecks.engines import Normalization
 from poets.classifier import INPUTS
 from poets.classifier.tflite_metadata import read_normalization
 from poets.errors import ModelError
+from poets.features.engine_litert import LiteRT, connect
+from poets.features.engines import Normalization
 
 BY_NAME = {
     "pixels": Normalization([0.0], [1.0]),  # of our own exports

@@ -15,15 +15,15 @@ from types import MappingProxyType
 
 import numpy as np
 
-from poets.bottlenecks.compute import compute_bottlenecks
-from poets.bottlenecks.pool import Pool
-from poets.bottlenecks.process import Spec, too_long
 from poets.classifier import Classifier, LiteRTClassifier
-from poets.dataset import Image, Images
-from poets.images import ImageError
-from poets.machine import room_for_processes
+from poets.data.dataset import Image, Images
+from poets.data.images import ImageError
+from poets.features.compute import compute_bottlenecks
+from poets.features.pool import Pool
+from poets.features.process import Spec, too_long
 from poets.storage import is_local, open_storage, reason
 from poets.storage.reading import raise_outage, read_files
+from poets.system.machine import room_for_processes
 
 FEW = 32
 """So few images are done before another process could have started."""

@@ -23,8 +23,8 @@ from flatbuffers import Builder
 from flatbuffers.number_types import Int8Flags, UOffsetTFlags
 from flatbuffers.table import Table
 
-from poets.bottlenecks.engines import Normalization
 from poets.errors import ModelError
+from poets.features.engines import Normalization
 
 FIELDS = {  # table -> its fields in the order of the schema, up to the last one used
     "Model": ("version", "operator_codes", "subgraphs", "description", "buffers",

@@ -9,9 +9,9 @@ import PIL.Image
 
 from poets.backbones.graph import parse_graph
 from poets.classifier import INPUTS, check_labels
+from poets.data.images import ImageError, decode, is_plain, resize
 from poets.errors import ModelError
-from poets.images import ImageError, decode, is_plain, resize
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 
 CONTENTS = "DecodeJpeg/contents"
 

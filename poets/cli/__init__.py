@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from poets import __version__
-from poets.command_line import Parser
+from poets.cli.parser import Parser
 from poets.errors import PoetsError
 from poets.kerberos import login
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow.fs
 
-from poets.bottlenecks.engines import Normalization
 from poets.classifier import Classifier, load_classifier
 from poets.classifier.fetch import fetch_image
 from poets.classifier.many import classify_files
+from poets.data.image_listing import ImageFiles
+from poets.data.images import ImageError
 from poets.errors import ConfigError, StorageError
-from poets.image_files.listing import ImageFiles
-from poets.images import ImageError
+from poets.features.engines import Normalization
 from poets.storage import join, open_storage, reason, scheme_of
 from poets.storage.reading import IN_FLIGHT
 

@@ -19,7 +19,6 @@ from typing import Any, BinaryIO
 import pyarrow.fs
 
 from poets.errors import ConfigError, StorageError, together
-from poets.progress import track
 from poets.report.curve import (
     finite_points,
     glyphs_for,
@@ -30,6 +29,7 @@ from poets.report.curve import (
 from poets.report.worker_log import MAX_STEPS, Run, Step, WorkerLog, read_log
 from poets.storage import is_local, kind_of, open_storage, reason
 from poets.storage.publish import check_writable, write_atomically
+from poets.system.progress import track
 
 MAX_ROWS = 20  # steps in a table, with the best and the last one beside them
 MAX_PROBLEMS = 20  # kinds of warnings and errors in a list

@@ -8,9 +8,9 @@ On Kubernetes TF_CONFIG says which of the sweep's tasks this is.
 
 import argparse
 
-from poets.bottlenecks.pool import Workers
 from poets.cluster import cluster_of
-from poets.dataset import Dataset
+from poets.data.dataset import Dataset
+from poets.features.pool import Workers
 from poets.flags import add_flags
 from poets.job import Job, log_to_stderr, run_job
 from poets.storage import join

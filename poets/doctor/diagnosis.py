@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable, Iterator
 
-from poets.deadline import run_with_deadline
 from poets.doctor import (
     FAILED,
     LEFT_OUT,
@@ -19,6 +18,7 @@ from poets.doctor import (
 from poets.doctor.security import principal_of
 from poets.errors import PoetsError
 from poets.storage.calls import deadline
+from poets.system.deadline import run_with_deadline
 
 GRACE_S = 0.5
 """What a step gets to tell itself that its time is up; it knows what it waited for."""

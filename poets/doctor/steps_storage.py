@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow.fs
 from pyarrow.fs import FileInfo, FileSelector, FileType
 
+from poets.data.image_files import is_listed, passed_over
+from poets.data.image_listing import some
 from poets.doctor import Checkup, Finding, Step, StepError
 from poets.errors import PoetsError, StorageError
-from poets.image_files import is_listed, passed_over
-from poets.image_files.listing import some
 from poets.storage import folder_of, join, open_storage, scheme_of
 from poets.storage.calls import allowed_s, shorten
 from poets.storage.publish import check_writable

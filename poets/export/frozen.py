@@ -11,15 +11,22 @@ the old ones are written, the newer ones left out.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from poets.backbones import Backbone
-from poets.backbones.graph import add_backbone, scale
+from poets.backbones.graph import add_backbone, parse_graph, scale
+from poets.errors import ConfigError
 from poets.head import Head
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 
 CONTENTS_NAME = "DecodeJpeg/contents"
+
+NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+"""Of a TensorFlow operation (tensorflow/core/framework/node_def_util.cc)."""
 
 OLD_ATTRIBUTES = {
     "Tdim", "Tidx", "Tmultiples", "Tpaddings", "Tperm", "Tshape", "adj_x", "adj_y",
@@ -41,10 +48,30 @@ def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> byte
     return without_defaults(graph.as_graph_def()).SerializeToString(deterministic=True)
 
 
+def check_final_tensor_name(name: str, backbone: Backbone) -> None:
+    """Checks a name before the work that leads to a graph with it.
+
+    Raises:
+      ConfigError: if it is no name of an operation, or the backbone has one of it.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f"--final_tensor_name={name!r} is no name of a TensorFlow operation; use "
+            "letters, digits and _ . - /"
+        )
+    trial = Head(np.zeros((backbone.bottleneck_size, 2), "f4"), np.zeros(2, "f4"))
+    graph = parse_graph(frozen_graph(backbone, trial, name), backbone.name)
+    if graph.node[-1].name != name:  # TensorFlow has added "_1" to it
+        raise ConfigError(
+            f"--final_tensor_name={name!r}: the graph of {backbone.name} has an "
+            "operation of that name; choose another"
+        )
+
+
 def decode_and_resize(contents: Any, size_px: int) -> Any:
     """Returns float32 [1, S, S, 3] in 0..255 of scalar JPEG or PNG bytes.
 
-    As `poets.images` does it, but for EXIF orientation, which TensorFlow ignores.
+    As `poets.data.images` does it, but for EXIF orientation, which TensorFlow ignores.
     """
     pixels = tf.image.decode_jpeg(
         contents, channels=3, dct_method="INTEGER_ACCURATE", name="DecodeJpeg"

@@ -14,11 +14,11 @@ from poets.backbones.graph import (
     pixel_placeholder,
     scale,
 )
-from poets.bottlenecks.engines import Normalization
 from poets.classifier.tflite_metadata import add_metadata
 from poets.export.frozen import add_classifier
+from poets.features.engines import Normalization
 from poets.head import Head
-from poets.runtime import tf
+from poets.system.runtime import tf
 
 RAW = Normalization([0], [1])
 """Pixels are fed as they are."""

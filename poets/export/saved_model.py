@@ -23,7 +23,7 @@ from poets.export.frozen import (
     decode_and_resize,
 )
 from poets.head import Head
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 
 METHOD = "tensorflow/serving/predict"
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from poets.backbones import Backbone
-from poets.bottlenecks.engine_litert import connect
 from poets.classifier.with_tensorflow import FrozenGraphClassifier, SavedModelClassifier
+from poets.data.images import decode, is_plain, resize
 from poets.errors import ModelError
-from poets.images import decode, is_plain, resize
-from poets.runtime import tf
+from poets.features.engine_litert import connect
+from poets.system.runtime import tf
 
 MAX_CHECKED = 64
 """Images scored by each export in a batch."""

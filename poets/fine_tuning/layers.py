@@ -25,7 +25,7 @@ import numpy as np
 from poets.backbones import Backbone
 from poets.backbones.graph import parse_graph
 from poets.errors import ConfigError, ModelError
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 
 KERNEL_OPS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
 FEATURES_NAME = "fine_tuning/features"

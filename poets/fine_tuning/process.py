@@ -27,7 +27,7 @@ import numpy as np
 from poets.errors import ModelError, PoetsError
 from poets.fine_tuning.files import Folder, Inputs
 from poets.fine_tuning.steps import STEP, Steps, rows_of_step
-from poets.runtime import tf
+from poets.system.runtime import tf
 
 LOST_CLUSTER = 75
 """Exit code, EX_TEMPFAIL of sysexits.h: to be tried again."""

@@ -23,7 +23,7 @@ import numpy as np
 from poets.fine_tuning.layers import Tail
 from poets.head import Head
 from poets.head.steps import WEIGHT_DECAY
-from poets.runtime import tf
+from poets.system.runtime import tf
 
 DECAY_1, DECAY_2 = 0.9, 0.999
 """Of Adam's two moments, as its authors give them."""

@@ -24,10 +24,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from poets.child import Child, ChildDiedError
 from poets.cluster import VARIABLE, Cluster
 from poets.errors import PoetsError
 from poets.fine_tuning.files import GENERATION, Folder
+from poets.system.child import Child, ChildDiedError
 
 logger = logging.getLogger(__name__)
 

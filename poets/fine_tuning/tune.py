@@ -15,25 +15,25 @@ from dataclasses import replace
 import numpy as np
 
 from poets.backbones import Backbone
-from poets.bottlenecks.compute import compute_bottlenecks
-from poets.bottlenecks.models import engine_model
-from poets.bottlenecks.pool import Workers
-from poets.bottlenecks.store import store_url
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
+from poets.data.split import VALIDATION
 from poets.errors import ConfigError, StorageError
-from poets.evaluate import Accuracy, accuracy_of
-from poets.features import Features, training_examples
+from poets.features.compute import compute_bottlenecks
+from poets.features.features import Features, training_examples
+from poets.features.models import engine_model
+from poets.features.pool import Workers
+from poets.features.store import store_url
 from poets.fine_tuning import ACTIVITY
 from poets.fine_tuning.files import Inputs, folder_for
 from poets.fine_tuning.layers import Cut, cut_before_last, with_constants
 from poets.fine_tuning.steps import Standard, averaged
 from poets.fine_tuning.supervise import Supervisor
 from poets.head import Head
+from poets.head.evaluate import Accuracy, accuracy_of
 from poets.head.examples import Examples
 from poets.head.steps import SMALLEST_SPREAD, weights_of_labels
-from poets.machine import CHIEF_BYTES, memory_bytes
-from poets.split import VALIDATION
+from poets.system.machine import CHIEF_BYTES, memory_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import os
 import tempfile
 
 from poets.head import Head
-from poets.runtime import tf
 from poets.storage.publish import Publication
+from poets.system.runtime import tf
 
 
 def add_checkpoint(

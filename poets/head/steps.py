@@ -28,7 +28,7 @@ import numpy as np
 from poets.config import RetrainConfig
 from poets.head import Head
 from poets.head.examples import Examples
-from poets.runtime import tf
+from poets.system.runtime import tf
 
 WEIGHT_DECAY = 0.1
 SMALLEST_SPREAD = 1e-6

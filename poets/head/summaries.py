@@ -18,9 +18,9 @@ import time
 import pyarrow.fs
 
 from poets.errors import StorageError
-from poets.runtime import tf, v1
 from poets.storage import is_local, open_storage, reason
 from poets.storage.mirror import Mirror
+from poets.system.runtime import tf, v1
 
 RUNS = ("train", "validation")
 EVENTS = "events.out.tfevents."

@@ -12,12 +12,12 @@ import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
-from poets.deadline import run_with_deadline
 from poets.errors import KerberosError
 from poets.kerberos.causes import explained, kdcs_text
 from poets.kerberos.keytab import keys_of
 from poets.kerberos.krb5_conf import realms
 from poets.kerberos.session import Krb5Error, Session, Ticket, load_library
+from poets.system.deadline import run_with_deadline
 
 __all__ = ["Credentials", "Ticket", "check_conf", "get_service_ticket", "get_tgt"]
 

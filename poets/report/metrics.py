@@ -14,10 +14,10 @@ import numpy as np
 from poets import __version__
 from poets.backbones import Backbone
 from poets.config import RetrainConfig
-from poets.dataset import Dataset
-from poets.duplicates import Duplicates
-from poets.evaluate import accuracy_of, confusion_of, per_label
-from poets.split import SPLITS, TEST
+from poets.data.dataset import Dataset
+from poets.data.duplicates import Duplicates
+from poets.data.split import SPLITS, TEST
+from poets.head.evaluate import accuracy_of, confusion_of, per_label
 
 PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pyarrow", "pillow", "simplejpeg")
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from poets.evaluate import Accuracy
+from poets.head.evaluate import Accuracy
 
 MAX_STEPS = 4096  # steps kept of a run unless all are asked for; retrain logs 400
 MAX_RUNS = 64  # the latest runs of a log

@@ -28,8 +28,8 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
-from poets.deadline import run_with_deadline
 from poets.errors import ConfigError
+from poets.system.deadline import run_with_deadline
 
 TIMEOUT_VARIABLE = "POETS_STORAGE_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 120.0

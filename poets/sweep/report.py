@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from poets import __version__
-from poets.evaluate import Accuracy
+from poets.head.evaluate import Accuracy
 from poets.sweep.plan import Run, Sweep
 from poets.sweep.results import Result, in_order
 

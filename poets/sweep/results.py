@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow.fs
 
 from poets.errors import StorageError
-from poets.evaluate import Accuracy
+from poets.head.evaluate import Accuracy
 from poets.storage import exists, join, open_storage, reason
 from poets.storage.publish import write_atomically
 from poets.storage.reading import raise_outage, read_files

@@ -9,9 +9,9 @@ less than two minutes.
 import logging
 from collections.abc import Mapping
 
-from poets.bottlenecks.pool import Workers
-from poets.dataset import Dataset
+from poets.data.dataset import Dataset
 from poets.errors import ModelError, together
+from poets.features.pool import Workers
 from poets.retrain import temporary_folder
 from poets.storage import folder_of, join
 from poets.storage.claim import Claim

@@ -10,17 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from poets.bottlenecks.pool import Workers
-from poets.dataset import Dataset
+from poets.backbones import load_backbone
+from poets.data.dataset import Dataset
 from poets.errors import ModelError, PoetsError
-from poets.features import (
-    Features,
-    features_of,
-    load_checked,
-    training_examples,
-)
+from poets.export.frozen import check_final_tensor_name
+from poets.features.features import Features, features_of, training_examples
+from poets.features.models import engine_model
+from poets.features.pool import Workers
 from poets.head.examples import Examples
-from poets.progress import track
 from poets.retrain import Durations, publish
 from poets.storage.claim import Claim
 from poets.sweep.plan import Run, Sweep
@@ -33,6 +30,7 @@ from poets.sweep.training import (
     of_same_images,
     train_chunk,
 )
+from poets.system.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -149,12 +147,14 @@ class SweepRunner:
             config = run.config
             with self._durations.phase("backbone"):
                 try:
-                    loaded = load_checked(config, self._work_dir)
+                    backbone = load_backbone(config)
+                    check_final_tensor_name(config.final_tensor_name, backbone)
+                    model = engine_model(config, backbone, self._work_dir)
                 except PoetsError as error:
                     raise _BackboneError(str(error)) from error
             with self._durations.phase("bottlenecks"):
                 self._features = features_of(
-                    config, self._dataset, *loaded, self._workers
+                    config, self._dataset, backbone, model, self._workers
                 )
             self._features_key = run.backbone_key
         return self._features

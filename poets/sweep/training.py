@@ -20,15 +20,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from poets import __version__
-from poets.distortions import Distortions
-from poets.evaluate import accuracy_of
-from poets.features import Features
+from poets.data.distortions import Distortions
+from poets.data.split import TRAIN, VALIDATION
+from poets.features.features import Features
 from poets.head import Head
+from poets.head.evaluate import accuracy_of
 from poets.head.examples import Examples
 from poets.head.many import Outcome, Plan, schedule_of, stream_of, train_many
 from poets.head.summaries import Summaries
 from poets.retrain import store_intermediate
-from poets.split import TRAIN, VALIDATION
 from poets.sweep.plan import VARY, Run
 from poets.sweep.results import Result
 

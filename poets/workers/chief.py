@@ -16,13 +16,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 
-from poets.bottlenecks.plan import MODEL, WorkPlan, offer_model
-from poets.bottlenecks.pool import Chunk, Pool
-from poets.bottlenecks.process import Spec
-from poets.bottlenecks.store import list_parts, remove_marks
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
 from poets.errors import PoetsError
+from poets.features.plan import MODEL, WorkPlan, offer_model
+from poets.features.pool import Chunk, Pool
+from poets.features.process import Spec
+from poets.features.store import list_parts, remove_marks
 from poets.storage import folder_of
 from poets.storage.calls import deadline
 from poets.workers.division import Division

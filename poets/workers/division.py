@@ -17,8 +17,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from poets.bottlenecks.plan import WorkPlan
-from poets.bottlenecks.pool import Part
+from poets.features.plan import WorkPlan
+from poets.features.pool import Part
 
 LOOK_S = 0.1
 """Seconds between two listings while there is work."""

@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from poets.progress import LINE_EVERY_S
 from poets.storage import exists, join, open_storage, read_url
 from poets.storage.publish import write_atomically
+from poets.system.progress import LINE_EVERY_S
 from poets.workers.division import Division
 from poets.workers.folder import WORKER, JobFolder, Watch
 

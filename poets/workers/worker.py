@@ -19,13 +19,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from poets.bottlenecks.plan import WorkPlan, fetch_model
-from poets.bottlenecks.pool import Pool
-from poets.bottlenecks.store import list_parts
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, PoetsError, StorageError
-from poets.progress import log_some
+from poets.features.plan import WorkPlan, fetch_model
+from poets.features.pool import Pool
+from poets.features.store import list_parts
+from poets.system.progress import log_some
 from poets.workers.division import Division
 from poets.workers.folder import CHIEF, WORKER, JobFolder, Watch, heartbeat
 

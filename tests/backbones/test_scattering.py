@@ -10,10 +10,10 @@ import pytest
 from poets.backbones import graph as surgery
 from poets.backbones import load_backbone
 from poets.backbones import scattering as net
-from poets.bottlenecks.engines import load_engine
 from poets.config import RetrainConfig
 from poets.errors import ConfigError
-from poets.runtime import v1
+from poets.features.engines import load_engine
+from poets.system.runtime import v1
 
 # Of the operations TensorFlow 1.5 has, those that LiteRT has as builtin ones, too.
 TENSORFLOW_1_5 = (

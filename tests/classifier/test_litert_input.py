@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from poets.backbones.graph import PIXELS_NAME
-from poets.bottlenecks.engines import Normalization
 from poets.classifier import LiteRTClassifier, load_classifier
 from poets.classifier.litert_input import BY_NAME
 from poets.classifier.many import FEW, classify_files
 from poets.classifier.tflite_metadata import add_metadata
 from poets.cli import run
+from poets.data.images import decode, resize
 from poets.errors import ConfigError, ModelError
-from poets.images import decode, resize
-from poets.runtime import tf, v1
+from poets.features.engines import Normalization
+from poets.system.runtime import tf, v1
 from tests import retraining
 
 pytest_plugins = ["tests.finished"]

@@ -8,9 +8,9 @@ import pytest
 
 from poets.classifier import LiteRTClassifier, load_classifier
 from poets.classifier.with_tensorflow import FrozenGraphClassifier, SavedModelClassifier
+from poets.data.images import ImageError
 from poets.errors import ModelError
-from poets.images import ImageError
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 from tests import retraining
 
 pytest_plugins = ["tests.finished", "tests.far"]

@@ -7,7 +7,7 @@ import pytest
 
 from poets.classifier import load_classifier
 from poets.classifier.many import FEW, classify_files
-from poets.images import ImageError
+from poets.data.images import ImageError
 
 pytest_plugins = ["tests.finished"]
 

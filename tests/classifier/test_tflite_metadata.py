@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from poets.bottlenecks.engines import Normalization
 from poets.classifier import load_classifier
 from poets.classifier.tflite_metadata import (
     ENTRY_NAME,
@@ -19,7 +18,8 @@ from poets.classifier.tflite_metadata import (
     read_normalization,
 )
 from poets.errors import ModelError
-from poets.runtime import tf, v1
+from poets.features.engines import Normalization
+from poets.system.runtime import tf, v1
 
 pytest_plugins = ["tests.finished", "tests.far"]
 

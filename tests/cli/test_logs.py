@@ -171,7 +171,7 @@ def test_a_log_is_read_from_a_storage_far_away(log, far, capsys):
 def test_a_long_log_shows_how_far_it_is_read(log, far, monkeypatch, caplog):
     monkeypatch.setattr("poets.cli.logs.TRACKED_BYTES", 1)
     monkeypatch.setattr("poets.cli.logs.PIECE_BYTES", 100)
-    monkeypatch.setattr("poets.progress.LINE_EVERY_S", 0)
+    monkeypatch.setattr("poets.system.progress.LINE_EVERY_S", 0)
     with caplog.at_level("INFO"):
         assert run(far.url(log)) == 0
     assert f"reading {far.url(log)}: " in caplog.text

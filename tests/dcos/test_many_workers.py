@@ -14,7 +14,7 @@ import pytest
 from poets.cli import run as run_verb
 from tests import retraining
 from tests.dcos.forks import forked_tasks  # noqa: F401, a fixture
-from tests.workers import check_same
+from tests.tasks import check_same
 
 ROOT = Path(__file__).parents[2]
 PLAN = """\

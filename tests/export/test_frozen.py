@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from poets.backbones import load_backbone
-from poets.bottlenecks.engine_litert import connect
+from poets.data.images import decode, is_plain, resize
 from poets.export.frozen import frozen_graph
+from poets.features.engine_litert import connect
 from poets.flags import config_from_args
 from poets.head import Head
-from poets.images import decode, is_plain, resize
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 from tests import retraining
 from tests.models import write_inception_archive
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from poets.classifier import load_classifier
-from poets.images import decode, resize
+from poets.data.images import decode, resize
 
 pytest_plugins = ["tests.finished"]
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from poets.backbones import load_backbone
+from poets.data.images import is_plain
 from poets.errors import StorageError
 from poets.export.saved_model import write_saved_model
 from poets.flags import config_from_args
 from poets.head import Head
-from poets.images import is_plain
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 from tests.export.test_frozen import OPS_OF_1_5
 
 pytest_plugins = ["tests.finished"]

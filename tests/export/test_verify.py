@@ -8,15 +8,15 @@ import pytest
 
 from poets.backbones import load_backbone
 from poets.backbones.graph import pixel_graph
-from poets.bottlenecks.engine_litert import connect
-from poets.bottlenecks.engines import load_engine
+from poets.data.images import decode, resize
 from poets.errors import ModelError
 from poets.export import results
 from poets.export.results import build_exports
 from poets.export.verify import Samples, check_frozen_graph
+from poets.features.engine_litert import connect
+from poets.features.engines import load_engine
 from poets.flags import config_from_args
 from poets.head import Head
-from poets.images import decode, resize
 from tests import retraining
 
 pytest_plugins = ["tests.finished"]

@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from poets import child
 from poets.fine_tuning import process
 from poets.fine_tuning.steps import STEP
+from poets.system import child
 from tests.forked import Task, _adopting_orphans
 from tests.retraining import children_of
 
@@ -76,7 +76,7 @@ def _holding(hold):
 
 
 class _Forked(Task):
-    """The part of `subprocess.Popen` that `poets.child` uses."""
+    """The part of `subprocess.Popen` that `poets.system.child` uses."""
 
     def __init__(self, brood, stderr, env):
         read, write = os.pipe()

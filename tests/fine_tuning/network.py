@@ -7,7 +7,7 @@ from poets.fine_tuning.files import Inputs
 from poets.fine_tuning.layers import cut_before_last
 from poets.fine_tuning.steps import Standard
 from poets.head import Head
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 
 SIZE_PX, LABELS, DIMENSIONS = 8, 3, 6
 

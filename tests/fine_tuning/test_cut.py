@@ -9,7 +9,7 @@ from poets.backbones import load_backbone
 from poets.errors import ConfigError, ModelError
 from poets.fine_tuning.layers import cut_before_last, with_constants
 from poets.flags import config_from_args
-from poets.runtime import v1
+from poets.system.runtime import v1
 from tests.fine_tuning import network
 
 

@@ -15,11 +15,11 @@ from poets.classifier import load_classifier
 from poets.errors import ConfigError
 from poets.fine_tuning import tune
 from poets.flags import FIELDS, config_from_args
-from poets.runtime import tf, v1
+from poets.system.runtime import tf, v1
 from tests import retraining
 from tests.fine_tuning.forks import tuners_of
 from tests.models import write_inception_archive
-from tests.workers import Cluster
+from tests.tasks import Cluster
 
 MOBILENET = {"architecture": "mobilenet_0.25_128", "saved_model_dir": ""}
 FEW = {"fine_tune_steps": 2, "fine_tune_batch_size": 4}

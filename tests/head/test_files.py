@@ -9,8 +9,8 @@ from poets.errors import StorageError
 from poets.head import Head
 from poets.head.checkpoint import add_checkpoint
 from poets.head.summaries import Summaries
-from poets.runtime import tf
 from poets.storage.publish import Publication
+from poets.system.runtime import tf
 
 pytest_plugins = ["tests.far"]
 

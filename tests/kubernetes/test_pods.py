@@ -16,7 +16,7 @@ from poets.errors import ConfigError
 from poets.kubernetes.manifests import Target, manifests
 from tests import retraining
 from tests.kubernetes.schemas import pod_specs
-from tests.workers import check_same
+from tests.tasks import check_same
 
 ROOT = Path(__file__).parents[2]
 ENTRY_POINT = ROOT / "deploy" / "kubernetes" / "retrain.py"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from poets.sweep.workshop import Workshop
 
-from poets.bottlenecks.pool import Pool
+from poets.features.pool import Pool
 from poets.preflight import preflight
 from poets.sweep.plan import Sweep, plan_sweep
 from poets.sweep.results import Result

@@ -2,7 +2,7 @@
 
 import json
 
-from poets.runtime import tf
+from poets.system.runtime import tf
 
 OUTPUTS = (
     *("output_graph", "output_labels", "saved_model_dir", "checkpoint_path"),

@@ -12,7 +12,7 @@ import pytest
 
 from poets.backbones import download
 from poets.errors import ModelError
-from poets.evaluate import Accuracy
+from poets.head.evaluate import Accuracy
 from poets.sweep import run as sweep_run
 from poets.sweep import training
 from poets.sweep.plan import plan_sweep

@@ -1,8 +1,0 @@
-"""The costly half: one forward pass of the backbone per image, kept for ever.
-
-    images ─> what the store lacks ─> chunks ─> processes ─> Parquet parts ─> matrix
-              (store)                 (pool)    (process)    (store)
-
-The chief plans; each process reads, decodes, resizes, computes and writes its own
-parts to the store. No pixel and no bottleneck goes through the chief.
-"""

@@ -1,0 +1,7 @@
+"""What is learnt from: labelled folders, their pictures, and the split of these.
+
+image_dir ─> image_listing ─> dataset ─> split ─> distorted copies
+             (image_files)    (layout)            (distortions)
+             which files      which folders
+             are pictures     are labels
+"""

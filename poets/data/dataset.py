@@ -1,0 +1,305 @@
+"""Labelled folders as a list of images.
+
+    image_dir/                 one folder per label, or per split (`poets.data.layout`)
+        daisy/100080576.jpg
+        Red Roses/2016/a.PNG   nested folders count for "Red Roses"
+
+Nothing here reads a pixel or imports TensorFlow: names, lengths and times come from
+one recursive listing, and every worker makes the same list of them. A storage far away
+lists its folders side by side; a million files take some seconds. Which files are
+images is `poets.data.image_files`' to say.
+"""
+
+import logging
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs
+
+from poets.data.image_files import IMAGE_SUFFIXES
+from poets.data.image_listing import ImageFiles
+from poets.data.layout import Layout, Place, clean_label, layout_of, place_of
+from poets.data.suggestions import folder_below, what_is_there
+from poets.errors import DatasetError, together
+from poets.storage import kind_of
+from poets.storage.tree import Entry
+from poets.system.progress import log_some
+
+logger = logging.getLogger(__name__)
+
+FEW_IMAGES = 20
+
+
+class Image(NamedTuple):
+    """One image file.
+
+    Attributes:
+      path: relative to `image_dir`, with "/"; the first part is the label's folder, or
+        the split's.
+      folder: the label's folder, in its own spelling.
+      length: bytes.
+      mtime_ns: modification time, nanoseconds since 1970, 0 if the storage has none.
+    """
+
+    path: str
+    folder: str
+    length: int
+    mtime_ns: int
+
+
+class Images:
+    """Many images, as columns: 30 bytes each and their paths, a tenth of the objects.
+
+    Attributes:
+      paths: large_string [N].
+      lengths: int64 [N].
+      mtimes_ns: int64 [N].
+    """
+
+    def __init__(
+        self, paths: pa.Array, folders: pa.Array, lengths: pa.Array, mtimes_ns: pa.Array
+    ) -> None:
+        self._columns = (paths, folders, lengths, mtimes_ns)
+        self.paths = paths
+        self.lengths: np.ndarray = lengths.to_numpy()
+        self.mtimes_ns: np.ndarray = mtimes_ns.to_numpy()
+
+    @classmethod
+    def of(cls, images: Iterable[Image]) -> "Images":
+        """Returns images one by one as columns.
+
+        Raises:
+          UnicodeEncodeError: if a path is not UTF-8.
+        """
+        paths: list[str] = []
+        folders: list[str] = []
+        numbers: dict[str, int] = {}
+        codes, lengths, mtimes_ns = array("i"), array("q"), array("q")
+        for path, folder, length, mtime_ns in images:
+            paths.append(path)
+            if folder not in numbers:
+                numbers[folder] = len(folders)
+                folders.append(folder)
+            codes.append(numbers[folder])
+            lengths.append(length)
+            mtimes_ns.append(mtime_ns)
+        return cls(
+            pa.array(paths, pa.large_string()),
+            pa.DictionaryArray.from_arrays(
+                np.array(codes, np.int32), pa.array(folders, pa.string())
+            ),
+            pa.array(np.array(lengths, np.int64)),
+            pa.array(np.array(mtimes_ns, np.int64)),
+        )
+
+    @property
+    def folders(self) -> list[str]:
+        """The label's folder of each."""
+        column = self._columns[1]
+        names = column.dictionary.to_pylist()
+        return [names[code] for code in column.indices.to_pylist()]
+
+    def take(self, rows: np.ndarray) -> "Images":
+        """Returns some of the images, by their numbers."""
+        return Images(*(column.take(pa.array(rows)) for column in self._columns))
+
+    def sorted(self) -> "Images":
+        """Returns the images by path, in the order of code points."""
+        return self.take(pc.array_sort_indices(self.paths))
+
+    def smallest(self) -> str:
+        """Returns the path of the shortest image with something in it."""
+        return self[
+            int(np.where(self.lengths > 0, self.lengths, 1 << 62).argmin())
+        ].path
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Image:
+        return Image(*(column[row].as_py() for column in self._columns))
+
+    def __iter__(self) -> Iterator[Image]:
+        for start in range(0, len(self), 4096):
+            some = [column.slice(start, 4096).to_pylist() for column in self._columns]
+            yield from map(Image, *some)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Images) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The images below a folder, by label.
+
+    Attributes:
+      image_dir: as the user gave it.
+      folders: the labels' own spelling, in the order of the labels.
+      labels: the labels as `retrained_labels.txt` has them, sorted.
+      images: sorted by path.
+      splits: first folder of an image's path -> its split, if the user made the split;
+        else empty.
+      notes: sentences for the user on how the folders were read.
+      skipped: (path, reason) of files that were passed over though they could be meant
+        as pictures, by path.
+    """
+
+    image_dir: str
+    folders: tuple[str, ...]
+    labels: tuple[str, ...]
+    images: Images
+    splits: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+def find_images(image_dir: str, split: str = "auto") -> Dataset:
+    """Returns the labelled images below a folder.
+
+    Args:
+      image_dir: in any storage.
+      split: the flag; it decides whether folders are splits.
+
+    Raises:
+      DatasetError: if the folder is missing or cannot be listed, if fewer than two
+        labels have images, if two folders clean up to one label, or if a label is in
+        the user's own split and not among its training images.
+      StorageError: if the storage does not answer.
+    """
+    kind = kind_of(image_dir)
+    if kind == pyarrow.fs.FileType.NotFound:
+        raise DatasetError(
+            f"Image directory {image_dir!r} not found; give --image_dir a folder with "
+            "one folder of images per label"
+        )
+    if kind != pyarrow.fs.FileType.Directory:
+        raise DatasetError(
+            f"--image_dir={image_dir!r} is a file; give the folder that has one folder "
+            "of images per label"
+        )
+    folders: set[str] = set()
+    files = ImageFiles(image_dir)
+    images = Images.of(_images_among(files, folders)).sorted()
+    files.report("skipped_images.csv")
+    counts = _count_places(images)
+    layout = layout_of(counts, split, image_dir)
+    if layout.decision:
+        logger.info("%s", layout.decision)
+    for warning in layout.warnings:
+        logger.warning("%s", warning)
+    if layout.splits:
+        images = _relabelled(images, layout.labels)
+        empty = folders - {first for first, _ in counts}
+        folders = empty | set(layout.labels.values())
+    _check_labels(files, sorted(folders), images, layout)
+    return _label(files, images, layout)
+
+
+def _count_places(images: Images) -> Counter[Place]:
+    counts: Counter[Place] = Counter()
+    for start in range(0, len(images), 4096):
+        counts.update(map(place_of, images.paths.slice(start, 4096).to_pylist()))
+    return counts
+
+
+def _relabelled(images: Images, labels: Mapping[Place, str]) -> Images:
+    """Returns the images that have a label, with its folder inside the split's."""
+    return Images.of(
+        image._replace(folder=label)
+        for image in images
+        if (label := labels.get(place_of(image.path)))
+    )
+
+
+def _images_among(entries: Iterable[Entry], folders: set[str]) -> Iterator[Image]:
+    """Yields the images; adds the folders that could be labels to `folders`."""
+    for path, kind, length, mtime_ns, _ in entries:
+        folder, separator, _ = path.partition("/")
+        if kind is pyarrow.fs.FileType.Directory:
+            folders.update([] if separator else [folder])
+        elif separator:
+            yield Image(path, folder, length, mtime_ns)
+
+
+def _check_labels(
+    files: ImageFiles, folders: list[str], images: Images, layout: Layout
+) -> None:
+    """Reports labels with few images, and raises DatasetError for fewer than two."""
+    image_dir = files.url
+    counts = Counter(images.folders)
+    _report_folders(folders, counts)
+    if not counts:
+        raise DatasetError(
+            f"No valid folders of images found at {image_dir!r}: found "
+            f"{what_is_there(files, folders)}; each label needs a folder with "
+            f"{', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)} files"
+        )
+    if files.at_top:
+        logger.warning(
+            "%d images beside the folders have no label and are passed over; move each "
+            "into the folder of its label",
+            files.at_top,
+        )
+    if len(counts) == 1:
+        cure = folder_below(image_dir, images.paths.to_pylist())
+        if layout.splits:
+            cure = ", or give --split=hash to take the folders as labels"
+        raise DatasetError(
+            f"Only one valid folder of images found at {image_dir!r} - multiple "
+            f"classes are needed for classification: found {next(iter(counts))!r}; "
+            f"add a folder of images for another label{cure}"
+        )
+
+
+def _label(files: ImageFiles, images: Images, layout: Layout) -> Dataset:
+    by_label: dict[str, list[str]] = {}
+    for folder in sorted(set(images.folders)):
+        by_label.setdefault(clean_label(folder), []).append(folder)
+    collisions = [
+        f"{' and '.join(map(repr, found))} both become {label!r}"
+        for label, found in by_label.items()
+        if len(found) > 1
+    ]
+    if collisions:
+        raise DatasetError(
+            together("two folders are one label", collisions)
+            + "; rename or merge the folders"
+        )
+    labels = sorted(by_label)
+    return Dataset(
+        image_dir=files.url,
+        folders=tuple(by_label[label][0] for label in labels),
+        labels=tuple(labels),
+        images=images,
+        splits=layout.splits,
+        notes=(*filter(None, [layout.decision]), *layout.warnings),
+        skipped=tuple(sorted(files.skipped)),
+    )
+
+
+def _report_folders(folders: Sequence[str], counts: Mapping[str, int]) -> None:
+    """Logs what the original logs of each folder, at most 20 lines of a kind."""
+    looking = [f"Looking for images in '{folder}'" for folder in folders]
+    log_some(logger.info, looking, "more folders")
+    empty = [f for f in folders if not counts[f]]
+    log_some(
+        logger.warning,
+        [f"No files found in '{folder}': it is no label" for folder in empty],
+        "more folders have no images and are no labels",
+    )
+    few = [
+        f"WARNING: Folder has less than {FEW_IMAGES} images, which may cause issues. "
+        f"'{folder}' has {counts[folder]}"
+        for folder in folders
+        if 0 < counts[folder] < FEW_IMAGES
+    ]
+    more = f"more folders have less than {FEW_IMAGES} images: see metrics.json"
+    log_some(logger.warning, few, more)

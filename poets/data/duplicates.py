@@ -1,0 +1,96 @@
+"""Pictures that are in the dataset more than once, and where that matters.
+
+The same picture under two labels teaches nothing; one that trains and tests flatters
+the accuracy. The split by hash keeps a content together; a user's own split may not.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from poets.data.dataset import Dataset
+from poets.data.split import TEST, TRAIN, VALIDATION, same_content
+from poets.system.progress import log_some
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What the contents of N images say.
+
+    Attributes:
+      count: images whose content an earlier one has.
+      across_labels: folders of labels -> how many contents are in all of them, the
+        most frequent first.
+      in_train: "validation", "test" -> its images whose content trains, too.
+    """
+
+    count: int
+    across_labels: Mapping[tuple[str, ...], int]
+    in_train: Mapping[str, int]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Returns what `metrics.json` says of contents under several labels."""
+        return [
+            {"folders": list(folders), "contents": count}
+            for folders, count in self.across_labels.items()
+        ]
+
+
+def find_duplicates(
+    dataset: Dataset, splits: np.ndarray, digests: np.ndarray
+) -> Duplicates:
+    """Returns the duplicates among the images of a dataset.
+
+    Args:
+      dataset: N images.
+      splits: the split of each.
+      digests: the content digest of each, bytes [N].
+    """
+    folders = np.array(dataset.images.folders, object)
+    count, across, in_train = 0, Counter[tuple[str, ...]](), Counter[str]()
+    for twins in same_content(digests):
+        count += len(twins) - 1
+        if len(labels := set(folders[twins])) > 1:
+            across[tuple(sorted(labels))] += 1
+        uses = splits[twins].tolist()
+        if TRAIN in uses:
+            in_train.update(uses)
+    return Duplicates(
+        count,
+        dict(across.most_common()),
+        {split: in_train[split] for split in (VALIDATION, TEST)},
+    )
+
+
+def report_duplicates(
+    duplicates: Duplicates, splits: np.ndarray, own_split: bool
+) -> list[str]:
+    """Logs what is suspicious, and returns sentences for `metrics.json`.
+
+    Args:
+      duplicates: what was found.
+      splits: the split of each image.
+      own_split: whether the user made the split, so that it stays as it is.
+    """
+    lines = [
+        f"{count} pictures are in {' and '.join(folders)} with the same content"
+        for folders, count in duplicates.across_labels.items()
+    ]
+    others = "more groups of labels have pictures of the same content: see metrics.json"
+    log_some(logger.warning, lines, others)
+    notes = [
+        f"{count} of {int((splits == split).sum())} {split} images are training "
+        f"images, too: the {split} accuracy is too high; remove them from one of the "
+        "folders"
+        for split, count in duplicates.in_train.items()
+        if count and own_split
+    ]
+    for note in notes:
+        logger.warning("%s", note)
+    return notes

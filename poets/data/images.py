@@ -1,0 +1,190 @@
+"""Image bytes as pixels, the same everywhere.
+
+    bytes ──> decode: uint8 [H, W, 3], upright ──> resize: float32 [S, S, 3], 0..255
+
+JPEG goes through libjpeg-turbo with the accurate DCT, which gives bit for bit what
+TensorFlow's `decode_jpeg(dct_method="INTEGER_ACCURATE")` in the exported graph gives;
+what it does not take (CMYK, damaged but readable) and the other formats go through
+Pillow. `resize` is the bilinear interpolation of TensorFlow 1.x (corner at 0, no
+antialiasing), which the exported graphs and the clients of old graphs use.
+"""
+
+import io
+
+import cv2
+import numpy as np
+import PIL.Image
+import simplejpeg
+
+from poets.data.image_files import pointer_in
+
+MAX_BYTES = 256 * 2**20
+"""A longer file is no photograph; it is refused before it is read."""
+
+MAX_PIXELS = 100_000_000
+"""A larger picture is taken for a decompression bomb (300 MB of pixels)."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+ORIENTATION = 0x0112  # EXIF tag 274, values 1 to 8 (CIPA DC-008, section 4.6.4)
+
+PIL.Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is checked here, and without a warning
+
+
+class ImageError(ValueError):
+    """The bytes are no image that can be used; the message is the reason alone."""
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Returns the upright picture in image bytes.
+
+    Alpha is dropped and 16 bits become the upper 8, as TensorFlow's decoders do; the
+    first frame of an animation counts.
+
+    Args:
+      data: JPEG, PNG, WebP, BMP or GIF.
+
+    Returns:
+      uint8 [H, W, 3], RGB.
+
+    Raises:
+      ImageError: if the bytes are not such an image, are damaged or too large.
+    """
+    if not data:
+        raise ImageError("empty file")
+    pixels = _decode_jpeg(data) if data[:2] == b"\xff\xd8" else None
+    if pixels is None:
+        pixels = _decode_any(data)
+    return _upright(pixels, orientation(data))
+
+
+def orientation(data: bytes) -> int:
+    """Returns the EXIF orientation of image bytes, 1 (upright) to 8."""
+    if not _has_exif(data):
+        return 1
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - broken EXIF is no reason to lose the picture
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _has_exif(data: bytes) -> bool:
+    """Returns whether there may be EXIF data; in 2 us, where Pillow takes 100."""
+    if data[:2] != b"\xff\xd8":
+        return b"eXIf" in data or b"EXIF" in data  # the chunks of PNG and of WebP
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+        if data[at + 4 : at + 8] == b"Exif":
+            return True
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # a segment
+    return False
+
+
+def is_plain(data: bytes) -> bool:
+    """Returns whether TensorFlow's decoder sees these bytes as `decode` does.
+
+    So it is with upright JPEGs that libjpeg-turbo takes and with 8-bit PNGs.
+    """
+    if orientation(data) != 1:
+        return False
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return data[24:25] == b"\x08"  # IHDR: bit depth
+    try:
+        return data[:2] == b"\xff\xd8" and _decode_jpeg(data) is not None
+    except ImageError:
+        return False
+
+
+def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
+    """Returns a picture at the size a backbone reads.
+
+    Args:
+      pixels: uint8 [H, W, 3].
+      size_px: S.
+
+    Returns:
+      [S, S, 3] in 0..255: float32, or `pixels` itself if it has that size.
+    """
+    height, width = pixels.shape[:2]
+    if height == width == size_px:
+        return pixels
+    return sample(pixels, size_px, width / size_px, height / size_px, 0, 0)
+
+
+def sample(
+    pixels: np.ndarray, size_px: int, step_x: float, step_y: float, x: float, y: float
+) -> np.ndarray:
+    """Returns the pixels at a grid of points, interpolated bilinearly.
+
+    Args:
+      pixels: uint8 [H, W, 3].
+      size_px: points a side, S.
+      step_x: columns from one point to the next; `step_y` rows.
+      x: column of the first point; `y` its row.
+
+    Returns:
+      float32 [S, S, 3] in 0..255.
+    """
+    return cv2.warpAffine(
+        pixels.astype(np.float32),
+        np.array([[step_x, 0, x], [0, step_y, y]], np.float64),
+        (size_px, size_px),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+        hint=cv2.ALGO_HINT_ACCURATE,  # the default rounds positions to 1/32 pixel
+    )
+
+
+def _decode_jpeg(data: bytes) -> np.ndarray | None:
+    try:
+        height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
+        _check_pixels(width, height)
+        if color_space in ("CMYK", "YCCK"):
+            return None
+        return simplejpeg.decode_jpeg(data)
+    except ImageError:
+        raise
+    except ValueError:
+        return None
+
+
+def _decode_any(data: bytes) -> np.ndarray:
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_pixels(*image.size)
+            if image.mode.startswith("I"):  # 16-bit grayscale
+                high = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+                return np.repeat(high[:, :, None], 3, axis=2)
+            image.info.pop("transparency", None)  # Pillow warns before dropping it
+            return np.asarray(image.convert("RGB"))
+    except ImageError:
+        raise
+    except PIL.UnidentifiedImageError:
+        why = pointer_in(data) or f"not a {', '.join(FORMATS)} image"
+        if data.count(0) == len(data):
+            why += ": only zeros, as in a cloud drive's placeholder or a failed copy"
+        raise ImageError(why) from None
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many kinds
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"cannot be decoded: {text[:200]}") from error
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{width} x {height} pixels are more than {MAX_PIXELS:,}: refused as a "
+            "decompression bomb"
+        )
+
+
+def _upright(pixels: np.ndarray, value: int) -> np.ndarray:
+    if value == 1:
+        return pixels
+    if value >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if value in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if value in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,162 @@
+"""Which images train, which validate, which test.
+
+The split depends on the label's folder and the path below it, never on where the data
+lies: the same images get the same split on HDFS, here, and with "./" in front. Images
+that must not be told apart stay together: those whose names differ only after
+`_nohash_`, and those with the same content.
+
+A split that the user made by folders stays as it is (`poets.data.layout`). What it
+lacks is taken from its training images, by the label's folder and the path below it,
+too.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from poets.config import RetrainConfig
+from poets.data.dataset import Dataset
+from poets.errors import DatasetError, listed
+
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+
+MAX_HASH = 2**27 - 1
+"""`MAX_NUM_IMAGES_PER_CLASS` of the original retrain.py."""
+
+
+def percentage_of(key: str, split_seed: int = 0) -> float:
+    """Returns where a key falls, 0 to 100, by the original's SHA-1 formula."""
+    salted = f"{split_seed}:{key}" if split_seed else key
+    digest = hashlib.sha1(salted.encode(), usedforsecurity=False).hexdigest()
+    return int(digest, 16) % (MAX_HASH + 1) * (100.0 / MAX_HASH)
+
+
+def split_images(
+    dataset: Dataset, digests: np.ndarray | None, config: RetrainConfig
+) -> list[str]:
+    """Returns "train", "validation" or "test" for every image.
+
+    Args:
+      dataset: N images, and the split of their folders if the user made it.
+      digests: the content digest of each, bytes [N]; None if they are not known: each
+        image is taken for unlike the others then.
+      config: for the two percentages and `split_seed`.
+    """
+    paths = dataset.images.paths.to_pylist()
+    own = dataset.splits
+    if not own:
+        return _carve(paths, digests, config, SPLITS)
+    splits = [own[path.partition("/")[0]] for path in paths]
+    rows = [row for row, split in enumerate(splits) if split == TRAIN]
+    carved = _carve(
+        [paths[row].partition("/")[2] for row in rows],
+        None if digests is None else digests[rows],
+        config,
+        [TRAIN, *(split for split in SPLITS if split not in own.values())],
+    )
+    for row, split in zip(rows, carved, strict=True):
+        splits[row] = split
+    return splits
+
+
+def _carve(
+    paths: Sequence[str],
+    digests: np.ndarray | None,
+    config: RetrainConfig,
+    wanted: Sequence[str],
+) -> list[str]:
+    """Returns the split of each path; what would go to one not wanted trains."""
+    splits = []
+    for key in _group_keys(paths, digests):
+        percentage = percentage_of(key, config.split_seed)
+        if percentage < config.validation_percentage:
+            split = VALIDATION
+        elif percentage < config.validation_percentage + config.testing_percentage:
+            split = TEST
+        else:
+            split = TRAIN
+        splits.append(split if split in wanted else TRAIN)
+    return splits
+
+
+def same_content(digests: np.ndarray) -> list[np.ndarray]:
+    """Returns the images of each content that several have, the first ones first.
+
+    Args:
+      digests: the content digest of each image, bytes [N].
+    """
+    order = np.argsort(digests, kind="stable")
+    ordered = digests[order]
+    as_before = np.zeros(len(order) + 1, bool)
+    as_before[1:-1] = ordered[1:] == ordered[:-1]
+    several = as_before[:-1] | as_before[1:]
+    firsts = np.flatnonzero(~as_before[:-1][several])
+    groups = np.split(order[several], firsts[1:]) if len(firsts) else []
+    return sorted(groups, key=lambda images: images[0])
+
+
+def _group_keys(paths: Sequence[str], digests: np.ndarray | None) -> list[str]:
+    """Returns for each image the least name of all images tied to it.
+
+    Ties go through names and contents alike, so groups are the connected components
+    (union by least name, with path halving).
+    """
+    names = [
+        re.sub(r"_nohash_.*$", "", path) if "_nohash_" in path else path
+        for path in paths
+    ]
+    if digests is None:
+        return names
+    above: dict[str, str] = {}  # a name -> a lesser one that it is tied to
+
+    def root(name: str) -> str:
+        while name in above:
+            if (higher := above[name]) in above:
+                above[name] = above[higher]
+            name = higher
+        return name
+
+    for twins in same_content(digests):
+        for one, other in zip(twins, twins[1:], strict=False):
+            least, greatest = sorted((root(names[one]), root(names[other])))
+            if least != greatest:
+                above[greatest] = least
+    return [root(name) for name in names] if above else names
+
+
+def check_split(dataset: Dataset, splits: Sequence[str]) -> list[str]:
+    """Returns sentences about labels that a split lacks.
+
+    Args:
+      dataset: its images are those the splits are of.
+      splits: the split of each image.
+
+    Raises:
+      DatasetError: if a label has nothing to train on, or a split is empty.
+    """
+    counts = Counter(zip(dataset.images.folders, splits, strict=True))
+    untrained = [folder for folder in dataset.folders if not counts[folder, TRAIN]]
+    if untrained:
+        raise DatasetError(
+            f"no training images for {listed(untrained)}: the split left "
+            "none; add images, or lower --testing_percentage and "
+            "--validation_percentage"
+        )
+    thin = []
+    own = set(dataset.splits.values())
+    for split, flag in ((VALIDATION, "validation"), (TEST, "testing")):
+        empty = [folder for folder in dataset.folders if not counts[folder, split]]
+        if len(empty) == len(dataset.folders):
+            cure = "" if split in own else f", or raise --{flag}_percentage"
+            raise DatasetError(
+                f"the {split} split of {len(splits)} images is empty; add images{cure}"
+            )
+        if empty:
+            why = (
+                "its folder has none" if split in own else "too few for a share of them"
+            )
+            thin.append(f"no {split} images for {listed(empty)}: {why}")
+    return thin

@@ -1,0 +1,75 @@
+"""What runs the backbone: LiteRT on CPUs, TensorFlow where LiteRT cannot.
+
+Both take pixels in 0..255, scaled inside, and give the same features to 1e-4. An
+engine belongs to one process and one thread.
+"""
+
+import importlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+ADAPTERS = {  # --engine -> module with connect(model_path)
+    "litert": "poets.features.engine_litert",
+    "tensorflow": "poets.features.engine_tensorflow",
+}
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How a network that does not scale inside is fed: (pixel - mean) / std.
+
+    Attributes:
+      mean: one value in units of pixels, 0..255, or one each for R, G and B.
+      std: as many, none 0.
+
+    Raises:
+      ValueError: if they are something else.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __post_init__(self) -> None:
+        sizes = len(self.mean), len(self.std)
+        if sizes not in ((1, 1), (3, 3)):
+            raise ValueError("mean and std have {} and {} values".format(*sizes))
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or not all(self.std):
+            raise ValueError(f"mean {self.mean} or std {self.std} is not finite, or 0")
+
+
+class Engine(Protocol):
+    """A loaded network.
+
+    Attributes:
+      image_size_px: S.
+      output_size: D.
+      batch_size: how many images it likes at once.
+    """
+
+    image_size_px: int
+    output_size: int
+    batch_size: int
+
+    def run(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns float32 [N, D] for N images, each [S, S, 3] in 0..255."""
+
+
+def load_engine(
+    name: str, model_path: str, normalization: Normalization | None = None
+) -> Engine:
+    """Returns an engine with the model in a local file.
+
+    Args:
+      name: "litert" (a .tflite file) or "tensorflow" (a frozen graph whose input is
+        `pixels` and whose output is `output`).
+      model_path: local file.
+      normalization: of a .tflite file that does not scale its pixels.
+    """
+    engine = importlib.import_module(ADAPTERS[name]).connect(model_path)
+    if normalization:
+        engine.normalize(normalization)
+    return engine

@@ -1,0 +1,146 @@
+"""What heads of one backbone are trained and scored on.
+
+backbone ─> bottlenecks of all images ─> split ─> bottlenecks of distorted copies
+
+The backbone is the same for many heads, and so are its bottlenecks: a sweep asks for
+them once, and for distorted copies as often as they are distorted otherwise.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from poets.backbones import Backbone
+from poets.config import RetrainConfig
+from poets.data.dataset import Dataset
+from poets.data.distortions import Distortions
+from poets.data.duplicates import Duplicates, find_duplicates, report_duplicates
+from poets.data.split import TRAIN, check_split, split_images
+from poets.errors import DatasetError
+from poets.features.compute import Extraction, compute_bottlenecks
+from poets.features.matrix import empty_matrix
+from poets.features.models import EngineModel
+from poets.features.pool import Workers
+from poets.features.process import Spec
+from poets.features.store import store_url
+from poets.head.examples import Examples
+from poets.storage import scheme_of
+from poets.system.progress import log_some
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What heads of one backbone are trained and scored on.
+
+    Attributes:
+      backbone: the network.
+      spec: how bottlenecks are computed.
+      extraction: what became of the images that were listed.
+      dataset: its images are the N that are used.
+      splits: the split of each.
+      duplicates: images of the same content among them.
+      every: their bottlenecks and labels.
+    """
+
+    backbone: Backbone
+    spec: Spec
+    extraction: Extraction
+    dataset: Dataset
+    splits: np.ndarray
+    duplicates: Duplicates
+    every: Examples
+
+    def of_split(self, split: str) -> Examples:
+        """Returns the examples of one split."""
+        return self.every.choose(np.flatnonzero(self.splits == split))
+
+
+def features_of(
+    config: RetrainConfig,
+    dataset: Dataset,
+    backbone: Backbone,
+    model: EngineModel,
+    workers: Workers,
+) -> Features:
+    """Returns the bottlenecks of all images, and who trains and who tests.
+
+    Raises:
+      PoetsError: if they cannot be had, or cannot train a classifier.
+    """
+    spec = Spec(
+        image_dir=config.image_dir,
+        store_url=store_url(config.bottleneck_dir, backbone.name, backbone.digest),
+        engine=model.engine,
+        model_path=model.path,
+        distortions=Distortions.of(config) if config.distorts else None,
+        known_content=False,
+        witness=dataset.images.smallest() if scheme_of(config.image_dir) else "",
+    )
+    extraction = compute_bottlenecks(
+        dataset.images,
+        spec,
+        backbone.bottleneck_size,
+        workers,
+        verify=config.verify_bottlenecks,
+    )
+    _report_extraction(dataset, extraction)
+    used = replace(dataset, images=dataset.images.take(extraction.kept))
+    splits = np.array(split_images(used, extraction.digests, config))
+    check_split(used, splits.tolist())
+    duplicates = find_duplicates(used, splits, extraction.digests)
+    notes = report_duplicates(duplicates, splits, bool(used.splits))
+    used = replace(used, notes=(*used.notes, *notes))
+    index_of = {folder: index for index, folder in enumerate(used.folders)}
+    label_indices = np.array(
+        [index_of[folder] for folder in used.images.folders], np.int32
+    )
+    every = Examples(extraction.matrix, label_indices)
+    return Features(backbone, spec, extraction, used, splits, duplicates, every)
+
+
+def training_examples(
+    config: RetrainConfig, features: Features, workers: Workers
+) -> Examples:
+    """Returns the training images and, if asked for, their distorted copies.
+
+    Raises:
+      PoetsError: if the copies' bottlenecks cannot be had.
+    """
+    rows = np.flatnonzero(features.splits == TRAIN)
+    every = features.every
+    if not config.distorts:
+        return every.choose(rows)
+    spec = replace(features.spec, distortions=Distortions.of(config))
+    images = features.dataset.images.take(rows)
+    copies = range(config.augmentations)
+    size = every.bottlenecks.shape[1]
+    extraction = compute_bottlenecks(images, spec, size, workers, copies)
+    logger.info("%d bottlenecks of distorted copies created.", extraction.computed)
+    copied = np.repeat(rows[extraction.kept], len(copies))
+    count = len(every)
+    matrix = empty_matrix(count + len(copied), size)
+    matrix[:count], matrix[count:] = every.bottlenecks, extraction.matrix
+    return Examples(
+        matrix,
+        np.concatenate([every.label_indices, every.label_indices[copied]]),
+        np.concatenate([rows, np.arange(count, count + len(copied))]),
+    )
+
+
+def _report_extraction(dataset: Dataset, extraction: Extraction) -> None:
+    logger.info("%d bottleneck files created.", extraction.computed)
+    log_some(
+        logger.warning,
+        [f"skipped {path}: {why}" for path, why in extraction.skipped],
+        "more images skipped: see skipped_images.csv",
+    )
+    if len(extraction.skipped) * 2 > len(dataset.images):
+        path, why = extraction.skipped[0]
+        raise DatasetError(
+            f"{len(extraction.skipped)} of {len(dataset.images)} images in "
+            f"{dataset.image_dir!r} cannot be used, first {path!r}: {why}; more than "
+            "half is no dataset: mend the files"
+        )

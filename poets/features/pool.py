@@ -1,0 +1,319 @@
+"""Processes that compute chunks, one a core, and what to do when one dies.
+
+A child has its next chunk while it computes one, so that it can read ahead, and goes on
+while parts are written. One that dies takes at most these chunks with it; they are
+tried one by one, and that in which it dies again is halved until the image that kills
+is alone, and that one is left out.
+"""
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from poets.cluster import ALONE, Cluster
+from poets.errors import PoetsError
+from poets.features.process import Spec, Task
+from poets.features.store import part_stem
+from poets.system.child import Child, ChildDiedError
+
+logger = logging.getLogger(__name__)
+
+Chunk = Sequence[Task]
+
+
+class Part(NamedTuple):
+    """A chunk and where it goes.
+
+    Attributes:
+      stem: what the name of the part begins with, see `store.part_stem`.
+      tasks: the chunk.
+      number: of the chunk in its plan.
+      marks: whether the store tells of a part without a row, too.
+    """
+
+    stem: str
+    tasks: Chunk
+    number: int = 0
+    marks: bool = False
+
+
+class Work(Protocol):
+    """Parts to compute. Its methods are called from any thread of a pool."""
+
+    def take(self) -> Part | None:
+        """Returns the next part, None if there is none now."""
+
+    def advance(self, count: int) -> None:
+        """Takes note of `count` copies done."""
+
+    def done(self, part: Part) -> None:
+        """Takes note of a part that is wholly done."""
+
+
+class Workers(Protocol):
+    """Who computes bottlenecks: this machine's processes, or those of all tasks."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The tasks that share the work, and which of them this is."""
+
+    @property
+    def processes(self) -> int:
+        """How many processes compute, in all tasks."""
+
+    @property
+    def alone(self) -> "Workers":
+        """This machine's processes."""
+
+    def joined_in(self, activity: str) -> contextlib.AbstractContextManager[None]:
+        """Has the other tasks take part in something else, while the body runs."""
+
+    def compute(
+        self,
+        spec: Spec,
+        chunks: Sequence[Chunk],
+        advance: Callable[[int], None],
+        first_number: int = 0,
+    ) -> list[tuple[str, str]]:
+        """Has all chunks computed, see `Pool.compute`."""
+
+
+IN_HAND = 2
+"""Chunks that a process has to compute: one is computed, one is read ahead."""
+
+
+class Extractor(Child):
+    """A process that computes chunks; it is loading when this returns."""
+
+    def __init__(self) -> None:
+        super().__init__("poets.features.process", {"OMP_NUM_THREADS": "1"})
+        self._spec: Spec | None = None
+
+    def prepare(self, spec: Spec) -> None:
+        """Loads what a spec names, unless it is loaded.
+
+        Raises:
+          PoetsError: if it does not load.
+        """
+        if spec == self._spec:
+            return
+        try:
+            self.send({"spec": spec.to_json()})
+            self.reply()
+        except ChildDiedError as death:
+            raise PoetsError(
+                f"a process that computes bottlenecks does not start: {death}"
+            ) from death
+        self._spec = spec
+
+    def hand(self, part: Part) -> None:
+        """Hands a chunk over; there may be others that are not yet done.
+
+        Raises:
+          ChildDiedError: if the process has ended.
+        """
+        self.send({"part": part.stem, "marks": part.marks, "tasks": part.tasks})
+
+    def reply(self) -> dict[str, Any]:
+        """Waits for the next reply, see `poets.features.process`.
+
+        Raises:
+          ChildDiedError: if the process ended instead.
+          PoetsError: if it cannot go on.
+        """
+        reply = self.receive()
+        if "failed" in reply:
+            raise PoetsError(reply["failed"])
+        return reply
+
+
+class Pool:
+    """This machine's processes: they load while the caller does other things.
+
+    with Pool(2) as pool:
+        ...                                   # the processes import meanwhile
+        unread = pool.compute(spec, chunks, advance)
+    """
+
+    cluster = ALONE
+    """There is no other task."""
+
+    def __init__(self, processes: int) -> None:
+        """Starts `processes` processes, 1 or more."""
+        self.processes = processes
+        self._children = [Extractor() for _ in range(processes)]
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for child in self._children:
+            child.stop()
+
+    @property
+    def alone(self) -> "Pool":
+        """The processes of this machine."""
+        return self
+
+    def joined_in(self, activity: str) -> contextlib.AbstractContextManager[None]:
+        """Has the other tasks, of which there are none, take part in it."""
+        return contextlib.nullcontext()
+
+    def compute(
+        self,
+        spec: Spec,
+        chunks: Sequence[Chunk],
+        advance: Callable[[int], None],
+        first_number: int = 0,
+    ) -> list[tuple[str, str]]:
+        """Has all chunks computed and returns (path, reason) of what was not read.
+
+        Args:
+          spec: what the processes compute.
+          chunks: the work; each becomes one part of the store.
+          advance: is called with the number of copies done, from any thread.
+          first_number: that of the first part, see `Store.next_number`.
+
+        Raises:
+          PoetsError: if a process does not start, or the store cannot be written.
+        """
+        return self.work_off(spec, _Chunks(chunks, advance, first_number))
+
+    def work_off(self, spec: Spec, work: Work) -> list[tuple[str, str]]:
+        """Computes until there is no work and returns what was not read, as `compute`.
+
+        Raises:
+          PoetsError: if a process does not start, or the store cannot be written.
+        """
+        return _Pass(self._children, spec, work).run()
+
+
+class _Pass:
+    """The work of all processes until there is none, a thread for each of them.
+
+    Args:
+      children: the processes; one that dies is replaced in this list.
+      spec: what they compute.
+      work: the chunks.
+    """
+
+    def __init__(self, children: list[Extractor], spec: Spec, work: Work) -> None:
+        self._children, self._spec, self._work = children, spec, work
+        self._unread: list[tuple[str, str]] = []
+        self._failures: list[BaseException] = []
+        self._stopping = threading.Event()
+
+    def run(self) -> list[tuple[str, str]]:
+        """Returns what was not read; raises what the first thread raised."""
+        threads = [
+            threading.Thread(target=self._serve, args=(slot,), daemon=True)
+            for slot in range(len(self._children))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        finally:
+            self._stopping.set()
+        if self._failures:
+            for slot, child in enumerate(self._children):
+                child.stop()
+                self._children[slot] = Extractor()
+            raise self._failures[0]
+        return self._unread
+
+    def _serve(self, slot: int) -> None:
+        try:
+            self._compute(slot)
+        except BaseException as error:  # raised again in the caller's thread
+            self._failures.append(error)
+            self._stopping.set()
+            for child in self._children:  # what they compute is lost anyway
+                child.kill()
+
+    def _compute(self, slot: int) -> None:
+        """Has one process compute chunks until there are none."""
+        computing: deque[Part] = deque()
+        writing: deque[Part] = deque()
+        while not self._stopping.is_set():
+            child = self._children[slot]
+            try:
+                while len(computing) < IN_HAND and (part := self._work.take()):
+                    child.prepare(self._spec)
+                    computing.append(part)
+                    child.hand(part)
+                if not computing and not writing:
+                    return
+                reply = child.reply()
+                if "computed" in reply:
+                    writing.append(computing.popleft())
+                else:
+                    self._advance(reply["unread"], writing[0].tasks)
+                    self._work.done(writing.popleft())
+            except ChildDiedError as death:
+                self._restart(slot, death)
+                for part in (*writing, *computing):
+                    self._search(slot, part)
+                    if not self._stopping.is_set():
+                        self._work.done(part)
+                writing.clear()
+                computing.clear()
+
+    def _search(self, slot: int, part: Part) -> None:
+        """Computes a chunk without the image that kills, if there is one."""
+        if self._stopping.is_set():
+            return
+        try:
+            self._children[slot].hand(part)
+            self._children[slot].reply()
+            self._advance(self._children[slot].reply()["unread"], part.tasks)
+        except ChildDiedError as death:
+            self._restart(slot, death)
+            if len(part.tasks) == 1:
+                why = f"the process that decoded it died: {death}"
+                self._advance([(part.tasks[0].path, why)], ())
+                return
+            middle = len(part.tasks) // 2
+            self._search(slot, part._replace(tasks=part.tasks[:middle]))
+            self._search(slot, part._replace(tasks=part.tasks[middle:]))
+
+    def _advance(self, unread: Iterable[Sequence[str]], chunk: Chunk) -> None:
+        self._unread.extend((path, why) for path, why in unread)
+        self._work.advance(sum(len(task.copies) for task in chunk))
+
+    def _restart(self, slot: int, death: ChildDiedError) -> None:
+        """Replaces a process that died, unless all of them are being ended."""
+        if self._stopping.is_set():
+            return
+        logger.warning("a process died: %s; its part is tried again", death)
+        self._children[slot].stop()
+        self._children[slot] = Extractor()
+        self._children[slot].prepare(self._spec)
+
+
+class _Chunks:
+    """Chunks one after the other; see `Work`."""
+
+    def __init__(
+        self, chunks: Sequence[Chunk], advance: Callable[[int], None], first: int
+    ) -> None:
+        first = first or time.time_ns()
+        self._parts: queue.SimpleQueue[Part] = queue.SimpleQueue()
+        for number, chunk in enumerate(chunks):
+            self._parts.put(Part(part_stem(first + number), chunk, number))
+        self.advance = advance
+
+    def take(self) -> Part | None:
+        try:
+            return self._parts.get_nowait()
+        except queue.Empty:
+            return None
+
+    def done(self, part: Part) -> None:
+        pass

@@ -1,0 +1,348 @@
+"""One process that computes bottlenecks: `python -m poets.features.process`.
+
+    stdin   {"spec": {"image_dir": ..., "store_url": ..., ...}}
+    stdout  {}                                                  it is loaded
+    stdin   {"part": "part-0176...", "marks": false,
+             "tasks": [["daisy/1.jpg", 2061, 17953..., [-1], null], ...]}
+    stdin   {"tasks": ...}                              before the first is computed
+    stdout  {"computed": 256}                           its part is being written
+    stdout  {"rows": 256, "unread": [["daisy/2.jpg", "permission denied"]]}
+            or {"failed": "cannot write ..."}           it is of no use any more
+    ...     until stdin ends
+
+A chunk becomes one part of the store. No storage is waited for while there is something
+to compute:
+
+    take      lines ──> chunks, and has their images read ahead
+    serve     chunks ──> rows; this thread alone runs the engine
+    write     rows ──> parts of the store; several at once where that takes long
+    answer    parts ──> replies, in order
+
+No TensorFlow is imported where LiteRT serves.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import json
+import os
+import posixpath
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, TextIO
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from poets.data.distortions import Distortions
+from poets.data.images import MAX_BYTES, ImageError, decode, resize
+from poets.errors import PoetsError
+from poets.features.engines import ADAPTERS, Engine, Normalization, load_engine
+from poets.features.index import CONTENT_KEYS, NONE, Index
+from poets.features.store import CorruptPartError, Row, Store
+from poets.storage import is_local, join, open_storage, reason
+from poets.storage.reading import Reads, raise_outage, require_readable
+
+PLAIN = -1
+"""The number of the image itself among its copies."""
+
+MAX_WRITES = 8
+"""Parts that are written at once: HDFS may take half a second to close a file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What a process computes.
+
+    Attributes:
+      image_dir: the images' paths are relative to it.
+      store_url: the store's folder.
+      engine: a name in `poets.features.engines.ADAPTERS`.
+      model_path: the engine's model, a local file.
+      distortions: what copies are made with; None if there are only plain images.
+      known_content: whether the store may hold images under other names.
+      witness: path of an image that could be read before the work, "" if none was.
+      normalization: of a model that does not scale its pixels.
+    """
+
+    image_dir: str
+    store_url: str
+    engine: str
+    model_path: str
+    distortions: Distortions | None
+    known_content: bool
+    witness: str = ""
+    normalization: Normalization | None = None
+
+    def to_json(self) -> str:
+        """Returns the line that `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, line: str) -> "Spec":
+        """Returns the spec in a line of JSON."""
+        values = json.loads(line)
+        if values["distortions"]:
+            values["distortions"] = Distortions(**values["distortions"])
+        if given := values.get("normalization"):
+            values["normalization"] = Normalization(**given)
+        return cls(**values)
+
+
+class Task(NamedTuple):
+    """One image to read.
+
+    Attributes:
+      path: relative to `image_dir`.
+      length: bytes, as listed.
+      mtime_ns: as listed.
+      copies: which distorted copies to compute; PLAIN is the image itself.
+      expected: hex SHA-256 that the store has for it, when it is only verified.
+    """
+
+    path: str
+    length: int
+    mtime_ns: int
+    copies: Sequence[int]
+    expected: str | None
+
+
+def too_long(length: int) -> ImageError | None:
+    """Returns why a file of so many bytes is not read, or None."""
+    if length <= MAX_BYTES:
+        return None
+    return ImageError(f"{length} bytes are more than {MAX_BYTES}: not read")
+
+
+class Chunk(NamedTuple):
+    """What became of the tasks of one request: rows to store, and what was not read."""
+
+    rows: list[Row]
+    unread: list[tuple[str, str]]
+
+
+class Worker:
+    """Computes the tasks of one spec."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._engine: Engine = load_engine(
+            spec.engine, spec.model_path, spec.normalization
+        )
+        size = self._engine.output_size
+        self._store = Store(spec.store_url, size, CONTENT_KEYS)
+        self._filesystem, self._root = open_storage(spec.image_dir)
+        self._reads = Reads(self._filesystem)
+        self._witness = spec.witness  # later the last image that could be read
+        here = is_local(open_storage(spec.store_url)[0])
+        self._writers = ThreadPoolExecutor(1 if here else MAX_WRITES)
+        self._index = self._store.read_index() if spec.known_content else Index({})
+
+    def expect(self, tasks: Iterable[Task]) -> None:
+        """Has images read ahead; they are computed next, in this order."""
+        self._add(tasks, self._reads)
+
+    def compute(self, tasks: Sequence[Task]) -> Chunk:
+        """Returns the rows of tasks that were expected.
+
+        Raises:
+          StorageError: if the storage of the images fails, and not one of them.
+        """
+        reads = self._reads
+        while True:
+            try:
+                return self._compute(tasks, reads)
+            except CorruptPartError:  # what was to be reused is gone
+                self._index = self._store.read_index()
+                reads = Reads(self._filesystem)
+                self._add(tasks, reads)
+
+    def write(self, chunk: Chunk, part: str, marks: bool) -> "Future[Chunk]":
+        """Has a part written; the result is what is in it, or a StorageError.
+
+        Args:
+          chunk: what is in it.
+          part: what its name begins with.
+          marks: whether the store tells of a part without a row, too.
+        """
+
+        def write() -> Chunk:
+            if chunk.rows:
+                self._store.write_part(chunk.rows, part)
+            elif marks:
+                self._store.write_mark(part)
+            return chunk
+
+        return self._writers.submit(write)
+
+    def close(self) -> None:
+        """Ends what reads ahead, and what writes."""
+        self._reads.close()
+        self._writers.shutdown()
+
+    def _add(self, tasks: Iterable[Task], reads: Reads) -> None:
+        for task in tasks:
+            if not too_long(task.length):
+                reads.add(posixpath.join(self._root, task.path), task.length)
+
+    def _compute(self, tasks: Sequence[Task], reads: Reads) -> Chunk:
+        rows: list[Row] = []
+        known: list[tuple[int, int]] = []
+        waiting: list[tuple[int, np.ndarray]] = []
+        unread: list[tuple[str, str]] = []
+        for task in tasks:
+            try:
+                data = self._take(task, reads)
+            except ImageError as error:
+                rows.append(self._row(task, PLAIN, bytes(32), str(error)))
+                continue
+            except OSError as error:
+                raise_outage(error, join(self._spec.image_dir, task.path))
+                unread.append((task.path, reason(error)))
+                continue
+            self._witness = task.path
+            digest = hashlib.sha256(data).digest()
+            if digest.hex() == task.expected:
+                continue
+            pixels = None
+            for copy in task.copies:
+                place = self._index.with_content(digest, self._variant(copy))
+                if place != NONE:
+                    known.append((len(rows), place))
+                    rows.append(self._row(task, copy, digest))
+                    continue
+                try:
+                    pixels = decode(data) if pixels is None else pixels
+                except ImageError as error:
+                    rows.append(self._row(task, copy, digest, str(error)))
+                    break
+                waiting.append((len(rows), self._picture(pixels, digest, copy)))
+                rows.append(self._row(task, copy, digest))
+                if len(waiting) == self._engine.batch_size:
+                    self._run(rows, waiting)
+        self._run(rows, waiting)
+        if unread:
+            require_readable(self._spec.image_dir, self._witness)
+        places = np.array([place for _, place in known], np.int64)
+        stored = self._store.read_bottlenecks(self._index, places)
+        for (index, _), bottleneck in zip(known, stored, strict=True):
+            rows[index] = rows[index]._replace(bottleneck=bottleneck)
+        return Chunk(rows, unread)
+
+    def _take(self, task: Task, reads: Reads) -> bytes:
+        if why := too_long(task.length):
+            raise why
+        return reads.take()
+
+    def _variant(self, copy: int) -> str:
+        distortions = self._spec.distortions
+        return distortions.variant(copy) if distortions and copy != PLAIN else ""
+
+    def _picture(self, pixels: np.ndarray, digest: bytes, copy: int) -> np.ndarray:
+        size_px = self._engine.image_size_px
+        if self._spec.distortions and copy != PLAIN:
+            return self._spec.distortions.distort(pixels, size_px, digest, copy)
+        return resize(pixels, size_px)
+
+    def _row(
+        self, task: Task, copy: int, digest: bytes, error: str | None = None
+    ) -> Row:
+        variant = self._variant(copy)
+        return Row(task.path, variant, task.length, task.mtime_ns, digest, error, None)
+
+    def _run(self, rows: list[Row], waiting: list[tuple[int, np.ndarray]]) -> None:
+        """Fills in the bottlenecks of the pictures that wait, and empties the list."""
+        if not waiting:
+            return
+        outputs = self._engine.run([picture for _, picture in waiting])
+        for (index, _), bottleneck in zip(waiting, outputs, strict=True):
+            rows[index] = rows[index]._replace(bottleneck=bottleneck)
+        waiting.clear()
+
+
+class Server:
+    """Answers specs and chunks."""
+
+    def __init__(self, replies: TextIO) -> None:
+        self._replies = replies
+        self._replying = threading.Lock()
+        self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._parts: queue.Queue[Future[Chunk] | None] = queue.Queue(MAX_WRITES)
+        self._worker: Worker | None = None
+
+    def serve(self, lines: Iterable[str]) -> None:
+        """Answers until `lines` end."""
+        threading.Thread(target=self._take, args=(lines,), daemon=True).start()
+        answering = threading.Thread(target=self._answer, daemon=True)
+        answering.start()
+        while request := self._requests.get():
+            try:
+                if "spec" in request:
+                    self._load(Spec.from_json(request["spec"]))
+                elif self._worker:
+                    chunk = self._worker.compute(request["tasks"])
+                    self._reply({"computed": len(chunk.rows)})
+                    part = self._worker.write(chunk, request["part"], request["marks"])
+                    self._parts.put(part)
+            except PoetsError as error:
+                self._reply({"failed": str(error)})
+        self._parts.put(None)
+        answering.join()
+
+    def _take(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            request = json.loads(line)
+            if "tasks" in request and self._worker:
+                request["tasks"] = [Task(*fields) for fields in request["tasks"]]
+                self._worker.expect(request["tasks"])
+            self._requests.put(request)
+        self._requests.put(None)
+
+    def _answer(self) -> None:
+        while part := self._parts.get():
+            try:
+                chunk = part.result()
+                self._reply({"rows": len(chunk.rows), "unread": chunk.unread})
+            except PoetsError as error:
+                self._reply({"failed": str(error)})
+
+    def _load(self, spec: Spec) -> None:
+        if self._worker:
+            self._worker.close()
+        self._worker = Worker(spec)
+        self._reply({})
+
+    def _reply(self, reply: dict[str, object]) -> None:
+        with self._replying:
+            print(json.dumps(reply), file=self._replies, flush=True)
+
+
+def _end(args: threading.ExceptHookArgs) -> None:
+    """Ends the process when one of its threads does; the chief sees why on stderr."""
+    if not issubclass(args.exc_type, BrokenPipeError):  # the chief is gone
+        threading.__excepthook__(args)
+    os._exit(1)
+
+
+def main() -> None:
+    """Serves on stdin and stdout; what libraries print goes to stderr."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the chief ends us, a part is whole
+    cv2.setNumThreads(1)
+    pa.set_cpu_count(1)
+    with contextlib.suppress(ImportError):  # told when a spec asks for it
+        importlib.import_module(ADAPTERS["litert"])  # while the chief does other things
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
+        os.dup2(2, 1)
+        threading.excepthook = _end
+        with contextlib.suppress(BrokenPipeError):  # the chief is gone
+            Server(replies).serve(sys.stdin)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The machine under the job: processes, memory, deadlines, progress, TensorFlow."""

@@ -1,0 +1,394 @@
+"""Labelled folders: what is an image of which label, and what is refused."""
+
+import os
+
+import numpy as np
+import pytest
+
+from poets.data.dataset import IMAGE_SUFFIXES, Image, Images, find_images
+from poets.data.layout import clean_label
+from poets.errors import DatasetError, StorageError
+
+pytest_plugins = ["tests.far"]
+JPEG = b"\xff\xd8\xff\xe0"
+
+SPLIT = {"test": "test", "train": "train", "valid": "validation"}
+
+
+@pytest.fixture
+def image_dir(tmp_path):
+    return tmp_path / "flowers"
+
+
+def fill(image_dir, *paths, data=b"x"):
+    """Writes files that look like images by their names."""
+    for path in paths:
+        target = image_dir / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def paths_of(image_dir):
+    return [image.path for image in find_images(str(image_dir)).images]
+
+
+def refusal(image_dir):
+    with pytest.raises(DatasetError) as caught:
+        find_images(str(image_dir))
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_images_are_sorted_and_know_their_folder_length_and_time(image_dir):
+    fill(image_dir, "b/2.jpg", "b/10.jpg", "a/1.jpg", data=b"12345")
+    os.utime(image_dir / "a" / "1.jpg", ns=(1, 1_700_000_000_123_456_789))
+    dataset = find_images(str(image_dir))
+    assert [image.path for image in dataset.images] == [
+        "a/1.jpg",
+        "b/10.jpg",
+        "b/2.jpg",
+    ]
+    assert dataset.images[0] == ("a/1.jpg", "a", 5, 1_700_000_000_123_456_789)
+    assert dataset.image_dir == str(image_dir)
+    assert dataset.labels == dataset.folders == ("a", "b")
+
+
+def test_images_come_out_of_their_columns_as_they_went_in():
+    rows = [
+        Image("b/ü.jpg", "b", 5, 1_700_000_000_123_456_789),
+        Image("a/😀.jpg", "a", 2**40, 0),
+        Image("a/ﬀ.jpg", "a", 0, 1),
+    ]
+    images = Images.of(rows)
+    assert list(images) == [images[row] for row in range(3)] == rows
+    assert list(images.sorted()) == sorted(rows)
+    assert images.folders == ["b", "a", "a"]
+    assert list(images.take(np.array([2, 0]))) == [rows[2], rows[0]]
+    assert images == Images.of(iter(images))
+    assert images != Images.of(rows[:2])
+    assert len(Images.of([])) == 0
+    assert list(Images.of([]).sorted()) == Images.of([]).folders == []
+
+
+@pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".JPG", ".JPEG", ".Png", ".WebP"])
+def test_all_image_suffixes_count(image_dir, suffix):
+    fill(image_dir, f"a/1{suffix}", "b/1.jpg")
+    assert paths_of(image_dir) == [f"a/1{suffix}", "b/1.jpg"]
+
+
+def test_nested_folders_count_for_the_label_above(image_dir):
+    fill(image_dir, "Red Roses/2016/May/1.jpg", "Red Roses/2.jpg", "b/b/1.jpg")
+    dataset = find_images(str(image_dir))
+    assert {image.path: image.folder for image in dataset.images} == {
+        "Red Roses/2.jpg": "Red Roses",
+        "Red Roses/2016/May/1.jpg": "Red Roses",
+        "b/b/1.jpg": "b",
+    }
+
+
+def test_hidden_and_other_files_are_passed_over(image_dir, caplog):
+    caplog.set_level("INFO")
+    fill(image_dir, "a/1.jpg", "b/1.jpg", "top.jpg", "a/notes.txt", "a/jpg", "a/1.jpg~")
+    fill(image_dir, "a/.hidden.jpg", ".git/1.jpg", "b/.thumbs/1.jpg", ".DS_Store")
+    assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
+    assert "Looking for images in 'a'" in caplog.messages
+    assert "1 files are not images and passed over: .txt, in 'a'" in caplog.messages
+    (hidden,) = [line for line in caplog.messages if ".git" in line or ".DS" in line]
+    assert hidden.startswith(
+        "passed over '.DS_Store', '.git', '.hidden.jpg', 'b/.thumbs': names that begin "
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["it's", "a b", "käse", "花", "a#b?c", "100%", "a\\b", 'a"b', "a\nb", "[x]*", "-x"],
+)
+def test_any_name_is_a_label(tmp_path, name):
+    image_dir = tmp_path / name
+    fill(image_dir, f"{name}/{name}.jpg", "zzz/1.jpg")
+    dataset = find_images(str(image_dir))
+    assert f"{name}/{name}.jpg" in [image.path for image in dataset.images]
+    assert set(dataset.folders) == {name, "zzz"}
+
+
+@pytest.mark.parametrize("tail", ["", "/", "//", "/."])
+def test_the_spelling_of_the_folder_changes_nothing(image_dir, tail, monkeypatch):
+    fill(image_dir, "a/1.jpg", "b/1.jpg")
+    expected = find_images(str(image_dir)).images
+    monkeypatch.chdir(image_dir.parent)
+    assert find_images(f"{image_dir}{tail}").images == expected
+    assert find_images(f"./{image_dir.name}{tail}").images == expected
+    assert find_images(f"file://{image_dir}{tail}").images == expected
+
+
+def test_links_to_folders_and_files_count(image_dir, tmp_path):
+    fill(tmp_path / "elsewhere", "1.jpg", "2.jpg")
+    fill(image_dir, "b/1.jpg")
+    (image_dir / "a").symlink_to(tmp_path / "elsewhere")
+    (image_dir / "b" / "2.jpg").symlink_to(tmp_path / "elsewhere" / "2.jpg")
+    assert paths_of(image_dir) == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"]
+
+
+def test_what_is_no_file_is_passed_over(image_dir):
+    fill(image_dir, "a/1.jpg", "b/1.jpg", "b/folder.jpg/notes.txt")
+    os.mkfifo(image_dir / "a" / "pipe.jpg")  # opening it would wait for ever
+    (image_dir / "b" / "2.jpg").symlink_to("nowhere.jpg")
+    assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
+
+
+def test_a_name_that_is_not_utf8_is_passed_over_and_told(image_dir, caplog):
+    fill(image_dir, "a/1.jpg", "b/1.jpg")
+    (image_dir / os.fsdecode(b"a/caf\xe9.jpg")).write_bytes(b"x")
+    assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
+    assert (
+        f"1 names are not UTF-8 and passed over, '{image_dir}/a/caf\\xe9.jpg' for one; "
+        "rename them"
+    ) in caplog.messages
+
+
+def test_a_folder_without_images_is_no_label(image_dir, caplog):
+    fill(image_dir, "a/1.jpg", "b/1.jpg", "c/notes.txt", "d/deep/notes.txt")
+    assert find_images(str(image_dir)).folders == ("a", "b")
+    for folder in ("c", "d"):
+        assert f"No files found in '{folder}': it is no label" in caplog.messages
+
+
+@pytest.mark.parametrize(("count", "warns"), [(19, True), (20, False)])
+def test_few_images_are_warned_about_in_the_originals_words(
+    image_dir, caplog, count, warns
+):
+    fill(image_dir, *(f"{label}/{i}.jpg" for label in "ab" for i in range(count)))
+    find_images(str(image_dir))
+    text = "WARNING: Folder has less than 20 images, which may cause issues. 'a' has 19"
+    assert (text in caplog.messages) is warns
+
+
+@pytest.mark.parametrize(
+    ("folder", "label"),
+    [
+        ("daisy", "daisy"),
+        ("Red Roses", "red roses"),
+        ("Red__Roses-2", "red roses 2"),
+        ("_a", " a"),
+        ("a!", "a "),
+        ("Käse", "k se"),
+        ("花", "花"),
+        ("Ж  Я", "ж я"),
+        ("!!!", "!!!"),
+    ],
+)
+def test_labels_are_cleaned_as_in_the_original(folder, label):
+    assert clean_label(folder) == label
+
+
+def test_labels_are_sorted_and_folders_follow_them(image_dir):
+    fill(image_dir, "Zebra/1.jpg", "apple/1.jpg", "(b/1.jpg")
+    dataset = find_images(str(image_dir))
+    assert dataset.labels == (" b", "apple", "zebra")
+    assert dataset.folders == ("(b", "apple", "Zebra")
+
+
+def test_folders_that_become_one_label_are_refused_by_name(image_dir):
+    fill(
+        image_dir, "Red Roses/1.jpg", "red_roses/1.jpg", "b/1.jpg", "B/1.jpg", "c/1.jpg"
+    )
+    assert refusal(image_dir) == (
+        "two folders are one label: 2 problems\n"
+        "  - 'B' and 'b' both become 'b'\n"
+        "  - 'Red Roses' and 'red_roses' both become 'red roses'; rename or merge the "
+        "folders"
+    )
+
+
+def test_a_folder_without_images_collides_with_none(image_dir):
+    fill(image_dir, "Roses/notes.txt", "roses/1.jpg", "b/1.jpg")
+    assert find_images(str(image_dir)).labels == ("b", "roses")
+
+
+def test_a_missing_folder_is_told(image_dir):
+    assert refusal(image_dir) == (
+        f"Image directory {str(image_dir)!r} not found; give --image_dir a folder with "
+        "one folder of images per label"
+    )
+
+
+def test_a_file_is_no_folder(image_dir):
+    image_dir.write_bytes(b"")
+    assert refusal(image_dir) == (
+        f"--image_dir={str(image_dir)!r} is a file; give the folder that has one "
+        "folder of images per label"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ([], "0 folders and no image"),
+        (["1.jpg"], "0 folders and 1 images at the top"),
+        (
+            ["a/notes.txt", "b/notes.txt", "b/1.tiff"],
+            "2 folders and no image, other files: 2 .txt, 1 .tiff, 1 files skipped, "
+            "'b/1.tiff' for one: not an image by its first bytes",
+        ),
+        (["_a/1.jpg", "_b/1.jpg"], "0 folders and no image, hidden: '_a', '_b'"),
+        (
+            ["1.jpg", "2.jpg", "labels.csv"],
+            "0 folders and 2 images at the top, other files: 1 .csv; labels in a .csv "
+            "file are not read: move each image into a folder named after its label",
+        ),
+    ],
+)
+def test_where_no_folder_has_images_what_is_there_is_counted(image_dir, files, found):
+    image_dir.mkdir()
+    fill(image_dir, *files)
+    assert refusal(image_dir) == (
+        f"No valid folders of images found at {str(image_dir)!r}: found {found}; each "
+        "label needs a folder with jpg, jpeg, png, webp, bmp, gif files"
+    )
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_folder_above_the_labels_is_refused_with_the_one_that_fits(tmp_path, levels):
+    labels = tmp_path / "data" / "flowers"
+    fill(labels, "rose/1.jpg", "tulip/deep/1.jpg", "notes.txt")
+    image_dir = labels.parents[levels - 1]
+    assert refusal(image_dir).endswith(
+        "add a folder of images for another label, or give "
+        f"--image_dir={labels} if 'rose', 'tulip' are the labels"
+    )
+
+
+def test_a_folder_below_the_labels_is_refused_with_the_one_that_fits(
+    image_dir, monkeypatch
+):
+    fill(image_dir, "rose/1.jpg", "tulip/1.jpg")
+    monkeypatch.chdir(image_dir / "rose")
+    for given in (image_dir / "rose", "."):
+        assert f"have images, too: give --image_dir={image_dir};" in refusal(given)
+
+
+def test_images_beside_the_folders_are_counted(image_dir, caplog):
+    fill(image_dir, "a/1.jpg", "b/1.jpg", "1.jpg", "2.jfif", data=JPEG)
+    assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
+    assert "2 images beside the folders have no label and are passed over" in (
+        caplog.text
+    )
+
+
+def test_a_thousand_small_folders_take_twenty_lines(image_dir, caplog):
+    caplog.set_level("INFO")
+    fill(image_dir, *(f"{k:03d}/{name}.jpg" for k in range(30) for name in "ab"))
+    fill(image_dir, *(f"e{k:03d}/notes.txt" for k in range(25)))
+    find_images(str(image_dir))
+    for start, more in (
+        ("Looking for", "35 more folders"),
+        ("No files", "5 more folders have no images and are no labels"),
+        ("WARNING: Folder", "10 more folders have less than 20 images"),
+    ):
+        assert sum(line.startswith(start) for line in caplog.messages) == 20
+        assert sum(line.startswith(more) for line in caplog.messages) == 1
+
+
+def test_one_label_is_too_few(image_dir):
+    fill(image_dir, "daisy/1.jpg", "daisy/2.jpg", "empty/notes.txt")
+    assert refusal(image_dir) == (
+        f"Only one valid folder of images found at {str(image_dir)!r} - multiple "
+        "classes are needed for classification: found 'daisy'; add a folder of images "
+        "for another label"
+    )
+
+
+def test_a_label_folder_that_cannot_be_read_is_told(unprivileged):
+    fill(unprivileged, "a/1.jpg", "b/1.jpg")
+    (unprivileged / "b").chmod(0o000)
+    text = refusal(unprivileged)
+    assert text == (
+        f"cannot list '{unprivileged}/b': permission denied; every label's folder "
+        "must be readable for the user that runs the job"
+    )
+
+
+def test_the_photographs_are_found_quickly(photographs):
+    dataset = find_images(str(photographs))
+    assert len(dataset.images) == 4317
+    assert dataset.labels == ("daisy", "dandelion", "rose", "sunflower", "tulip")
+
+
+def test_split_folders_are_not_labels(image_dir, caplog):
+    caplog.set_level("INFO")
+    fill(image_dir, "train/Red Roses/a/1.jpg", "train/daisy/1.jpg", "train/loose.jpg")
+    fill(image_dir, "valid/red_roses/1.jpg", "README/notes.txt", "extra/tulips/1.jpg")
+    dataset = find_images(str(image_dir))
+    assert dataset.labels == ("daisy", "red roses")
+    assert dataset.folders == ("daisy", "Red Roses")
+    assert dataset.splits == {"train": "train", "valid": "validation"}
+    assert {image.path: image.folder for image in dataset.images} == {
+        "train/Red Roses/a/1.jpg": "Red Roses",
+        "train/daisy/1.jpg": "daisy",
+        "valid/red_roses/1.jpg": "Red Roses",
+    }
+    assert dataset.notes == (
+        "the split is that of the folders: 'train' is train, 'valid' is validation; "
+        "test images are taken from 'train'",
+        "1 images left out: in 'extra', beside the folders of the split",
+        "1 images left out: directly in 'train', without a folder of their label",
+    )
+    assert {*dataset.notes, "Looking for images in 'Red Roses'"} <= set(caplog.messages)
+    assert "No files found in 'README': it is no label" in caplog.messages
+
+
+def test_split_folders_are_labels_by_hash(image_dir):
+    fill(image_dir, "train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg")
+    assert find_images(str(image_dir)).labels == ("a", "b")
+    assert find_images(str(image_dir), "folders").labels == ("a", "b")
+    dataset = find_images(str(image_dir), "hash")
+    assert (dataset.labels, dataset.splits) == (("test", "train"), {})
+
+
+def test_splits_of_one_label_are_refused(image_dir):
+    fill(image_dir, *(f"{split}/images/1.jpg" for split in ("train", "valid", "test")))
+    assert refusal(image_dir).endswith(
+        "found 'images'; add a folder of images for another label, or give "
+        "--split=hash to take the folders as labels"
+    )
+
+
+def test_two_folders_of_one_split_that_are_one_label_are_refused(image_dir):
+    fill(image_dir, "train/a b/1.jpg", "train/a_b/1.jpg", "test/a_b/1.jpg")
+    assert "'a b' and 'a_b' both become 'a b'" in refusal(image_dir)
+
+
+def test_another_storage_is_listed_once(image_dir, far):
+    fill(image_dir, *(f"label{k % 7}/deep/{k}.jpg" for k in range(300)))
+    far.log()
+    found = find_images(far.url(image_dir))
+    assert len(far.log()) == 2  # is it a folder; what is below it
+    here = find_images(str(image_dir))
+    assert [i.path for i in found.images] == [i.path for i in here.images]
+    assert (found.labels, found.folders) == (here.labels, here.folders)
+
+
+def test_split_folders_are_the_same_on_another_storage(image_dir, far):
+    fill(image_dir, *(f"{split}/{label}/1.jpg" for split in SPLIT for label in "ab"))
+    found, here = find_images(far.url(image_dir)), find_images(str(image_dir))
+    assert found.splits == here.splits == SPLIT
+    assert found.images.folders == here.images.folders
+    assert (found.labels, found.notes) == (here.labels, here.notes)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "text"),
+    [
+        ("ConnectionError", StorageError, "': nobody answers"),
+        ("NotAuthenticatedError", StorageError, "': no ticket"),
+        ("PermissionError", DatasetError, "every label's folder must be readable"),
+    ],
+)
+def test_a_storage_that_fails_is_no_mistake_of_the_user(
+    image_dir, far, fault, kind, text
+):
+    fill(image_dir, "a/1.jpg", "b/1.jpg")
+    far.fail({"list": fault})
+    with pytest.raises(kind, match=f"cannot list 'far://.*{text}") as caught:
+        find_images(far.url(image_dir))
+    assert caught.value.exit_code == (1 if kind is StorageError else 2)
