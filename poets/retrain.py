@@ -170,7 +170,9 @@ def publish(
     used, every, extraction = features.dataset, features.every, features.extraction
     skipped = sorted((*used.skipped, *extraction.skipped))
     answers = Answers(
-        *(used, features.splits, every.label_indices),
+        used,
+        features.splits,
+        every.label_indices,
         *head.answers(every.bottlenecks),
     )
     _report_test(config, answers)

@@ -119,7 +119,9 @@ def _check_digest(content: bytes, archive: str, packed: str) -> None:
     if archive in SHA256 and found != SHA256[archive]:
         logger.warning(
             "%s is not the published archive: SHA-256 %s, published %s",
-            *(packed, found, SHA256[archive]),
+            packed,
+            found,
+            SHA256[archive],
         )
 
 

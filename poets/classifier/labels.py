@@ -89,7 +89,9 @@ def labels_of(model: str, run: Run) -> tuple[str, ...]:
         logger.warning(
             "%s is not of the run that the %s beside it describes: its labels are "
             "taken from %s; give --labels if they are not its own",
-            *(model, METRICS, found[0]),
+            model,
+            METRICS,
+            found[0],
         )
     return read_labels(join(folder_of(model), found[0]))
 

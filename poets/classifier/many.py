@@ -105,7 +105,11 @@ def _classify_in(
         with tempfile.TemporaryDirectory(prefix="poets-label-") as store:
             model_path = os.path.abspath(classifier.path)
             spec = Spec(
-                *(root, store, "litert", model_path, None),
+                root,
+                store,
+                "litert",
+                model_path,
+                None,
                 known_content=False,
                 normalization=classifier.normalization,
             )

@@ -53,8 +53,15 @@ LABELS_NAME = "labels.txt"
 MAX_LABELS_BYTES = 2**24
 
 DAMAGE = (
-    *(struct.error, TypeError, ValueError, LookupError, EOFError),
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    struct.error,
+    TypeError,
+    ValueError,
+    LookupError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
 )
 """What reading a damaged FlatBuffer or ZIP raises."""
 

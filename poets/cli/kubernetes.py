@@ -113,7 +113,8 @@ def print_manifests(args: argparse.Namespace) -> int:
         log.info(
             "the pods read their keytab from a Secret, which is yours to make: kubectl "
             "create secret generic %s --from-file=%s=FILE",
-            *(secret, KEYTAB),
+            secret,
+            KEYTAB,
         )
     print(json.dumps(printed, indent=2))
     return 0

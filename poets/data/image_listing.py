@@ -117,7 +117,8 @@ class ImageFiles:
         if self._nameless:
             logger.warning(
                 "%d names are not UTF-8 and passed over, '%s' for one; rename them",
-                *(len(self._nameless), min(self._nameless)),
+                len(self._nameless),
+                min(self._nameless),
             )
         if self.hidden:
             loud = any(posixpath.basename(path)[0] == "_" for path in self.hidden)

@@ -79,7 +79,14 @@ def _result(step: Step, checkup: Checkup, timeout_s: float) -> StepResult:
         with deadline(GRACE_S):  # it is known by now, or never
             principal = principal_of(checkup)
     return StepResult(
-        *(checkup.storage, step.name, step.checks, status),
-        *(found, cure, principal, details),
-        *(time.monotonic() - start, timeout_s),
+        checkup.storage,
+        step.name,
+        step.checks,
+        status,
+        found,
+        cure,
+        principal,
+        details,
+        time.monotonic() - start,
+        timeout_s,
     )

@@ -213,7 +213,9 @@ class Store:
         logger.warning(
             "the part %s of the feature store %s is damaged (%s): its images are "
             "computed again",
-            *(name, self.url, str(error).splitlines()[0]),
+            name,
+            self.url,
+            str(error).splitlines()[0],
         )
         path = posixpath.join(self._path, name)
         try:

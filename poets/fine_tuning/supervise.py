@@ -262,8 +262,10 @@ def _tell(reply: dict[str, Any]) -> None:
         logger.info(
             "fine-tuning step %d: cross entropy = %f, validation accuracy = %.1f%% "
             "(N=%d)",
-            *(reply["step"], reply["cross_entropy"]),
-            *(reply["validation_accuracy"] * 100, reply["n"]),
+            reply["step"],
+            reply["cross_entropy"],
+            reply["validation_accuracy"] * 100,
+            reply["n"],
         )
 
 

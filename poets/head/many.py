@@ -191,7 +191,11 @@ class _Run:
             return
         self.plan.report(
             Evaluation(
-                *(step, train_accuracy, train_entropy, accuracy, entropy),
+                step,
+                train_accuracy,
+                train_entropy,
+                accuracy,
+                entropy,
                 len(sample),
             )
         )

@@ -56,7 +56,8 @@ def train_head(
         logger.info(
             "no better validation accuracy in %d evaluations: training stops at step "
             "%d",
-            *(config.patience, outcome.steps - 1),
+            config.patience,
+            outcome.steps - 1,
         )
     return outcome.head, outcome.steps
 
@@ -65,12 +66,17 @@ def _log(evaluation: Evaluation) -> None:
     now, step = datetime.datetime.now, evaluation.step
     logger.info(
         "%s: Step %d: Train accuracy = %.1f%%",
-        *(now(), step, evaluation.train_accuracy * 100),
+        now(),
+        step,
+        evaluation.train_accuracy * 100,
     )
     logger.info(
         "%s: Step %d: Cross entropy = %f", now(), step, evaluation.train_entropy
     )
     logger.info(
         "%s: Step %d: Validation accuracy = %.1f%% (N=%d)",
-        *(now(), step, evaluation.accuracy * 100, evaluation.n),
+        now(),
+        step,
+        evaluation.accuracy * 100,
+        evaluation.n,
     )

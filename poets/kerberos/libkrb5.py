@@ -134,8 +134,13 @@ def _ask(
         cache = "" if login.keytab else login.cache or _default_cache()
         kvnos = ", ".join(map(str, sorted({key.kvno for key in keys})))
         why = explained(
-            *(error.code, error.text, login.principal, login.keytab),
-            *(kvnos, cache, realms()),
+            error.code,
+            error.text,
+            login.principal,
+            login.keytab,
+            kvnos,
+            cache,
+            realms(),
         )
         raise KerberosError(f"{what} {_who(login, cache)}: {why}") from None
     except TimeoutError:

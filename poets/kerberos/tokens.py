@@ -117,8 +117,10 @@ def _from_protobuf(reader: "_Reader") -> list[Token]:
     tokens = [dict(_Reader(entry[2]).fields()) for entry in entries if 2 in entry]
     return [
         _token(
-            *(token.get(1, b""), token.get(2, b"")),
-            *(_utf8(token.get(3, b"")), _utf8(token.get(4, b""))),
+            token.get(1, b""),
+            token.get(2, b""),
+            _utf8(token.get(3, b"")),
+            _utf8(token.get(4, b"")),
         )
         for token in tokens
     ]
@@ -131,7 +133,10 @@ def _token(identifier: bytes, password: bytes, kind: str, service: str) -> Token
     if (version := reader.take(1)) != b"\0":
         raise ValueError(f"the token for {service!r} has version {version[0]}, not 0")
     return Token(
-        *(kind, service, identifier, password),
+        kind,
+        service,
+        identifier,
+        password,
         owner=reader.text(),
         renewer=reader.text(),
         real_user=reader.text(),

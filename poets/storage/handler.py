@@ -87,7 +87,10 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
             return self._found(target) and not self._found(source)
 
         self._call_once(
-            *(self.backend.rename, source, target, overwrite),
+            self.backend.rename,
+            source,
+            target,
+            overwrite,
             what=f"renaming to {posixpath.basename(target)!r}",
             is_done=moved,
         )

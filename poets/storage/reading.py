@@ -38,7 +38,9 @@ GRACE_S = 5.0
 """What a read may end later than its deadline before it is given up."""
 
 OWN_FAULTS = (
-    *(FileNotFoundError, IsADirectoryError, NotADirectoryError),  # it is gone
+    FileNotFoundError,  # it is gone
+    IsADirectoryError,
+    NotADirectoryError,
     PermissionError,
 )
 """All that one file can be at fault for, besides a content that cannot be decoded.

@@ -85,7 +85,9 @@ class ReadFile:
             length = min(wanted, REQUEST_BYTES)
             parts.append(
                 call(
-                    *(self._read_range, self._position, length),
+                    self._read_range,
+                    self._position,
+                    length,
                     what="reading the file",
                     url=self._url,
                 )

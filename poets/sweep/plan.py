@@ -22,10 +22,20 @@ from poets.storage import join
 from poets.sweep.grid import SUMMARIES, parse_axis, read_runs, run_name
 
 VARY = (
-    *("architecture", "tfhub_module", "input_size_px"),
-    *("how_many_training_steps", "learning_rate", "train_batch_size"),
-    *("eval_step_interval", "patience", "class_weights", "seed"),
-    *("flip_left_right", "random_crop", "random_scale", "random_brightness"),
+    "architecture",
+    "tfhub_module",
+    "input_size_px",
+    "how_many_training_steps",
+    "learning_rate",
+    "train_batch_size",
+    "eval_step_interval",
+    "patience",
+    "class_weights",
+    "seed",
+    "flip_left_right",
+    "random_crop",
+    "random_scale",
+    "random_brightness",
     "augmentations",
 )
 """The flags that make another classifier of the same images."""

@@ -47,10 +47,17 @@ def sweep_csv(sweep: Sweep, results: Results) -> bytes:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
         (
-            *("name", *sweep.varied),
-            *("validation_accuracy", "validation_low_95", "validation_high_95"),
-            *("validation_images", "train_accuracy", "cross_entropy"),
-            *("steps", "seconds", "failure"),
+            "name",
+            *sweep.varied,
+            "validation_accuracy",
+            "validation_low_95",
+            "validation_high_95",
+            "validation_images",
+            "train_accuracy",
+            "cross_entropy",
+            "steps",
+            "seconds",
+            "failure",
         )
     )
     for run in ordered(sweep, results):
@@ -70,7 +77,9 @@ def sweep_csv(sweep: Sweep, results: Results) -> bytes:
         writer.writerow(
             (
                 *(run.name, *(run.value(flag) for flag in sweep.varied), *figures),
-                *(result.steps, f"{result.seconds:.3f}", result.failure),
+                result.steps,
+                f"{result.seconds:.3f}",
+                result.failure,
             )
         )
     return buffer.getvalue().encode("utf-8", "surrogateescape")

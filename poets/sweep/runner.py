@@ -191,6 +191,8 @@ def _tell(result: Result) -> None:
         return
     logger.info(
         "%s: Validation accuracy = %.1f%% (N=%d), %d steps",
-        *(result.name, result.validation.share * 100, result.validation.n),
+        result.name,
+        result.validation.share * 100,
+        result.validation.n,
         result.steps,
     )

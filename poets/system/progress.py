@@ -41,7 +41,12 @@ def track(
             rate = done / (now - started)
             logger.info(
                 "%s: %d of %d %s, %.0f a second, %.0f s to go",
-                *(what, done, total, unit, rate, (total - done) / rate),
+                what,
+                done,
+                total,
+                unit,
+                rate,
+                (total - done) / rate,
             )
 
     yield advance

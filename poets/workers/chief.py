@@ -156,7 +156,8 @@ class Chief:
         plan = self._write_plan(spec, chunks, first_number or time.time_ns())
         division = Division(
             plan,
-            *(self.cluster.worker_index, self.cluster.num_workers),
+            self.cluster.worker_index,
+            self.cluster.num_workers,
             list_parts=lambda: list_parts(spec.store_url),
             stopped=lambda: self._superseded,
             advance_all=advance,

@@ -171,7 +171,8 @@ class Worker:
         )
         self._division = division = Division(
             plan,
-            *(self._cluster.worker_index, self._cluster.num_workers),
+            self._cluster.worker_index,
+            self._cluster.num_workers,
             list_parts=lambda: list_parts(spec.store_url),
             stopped=lambda: self._is_left(plan_file),
         )
@@ -241,7 +242,8 @@ class Worker:
             logger.info(
                 "%s: a job with these flags was done before this worker came; waiting "
                 "%.0f s for another run of it to begin",
-                *(name, self._done_grace_s),
+                name,
+                self._done_grace_s,
             )
         if waited:
             logger.info("%s: no other run of it has begun", name)
@@ -261,5 +263,8 @@ class Worker:
             logger.warning(
                 "%s: waiting for the chief, not heard of for %.0f s in %s; giving up "
                 "after %d s",
-                *(self._cluster.name, silent_s, url, timeout_s),
+                self._cluster.name,
+                silent_s,
+                url,
+                timeout_s,
             )

@@ -20,8 +20,14 @@ _DENIED = re.compile(
 )
 _CLOSED = re.compile("RPC listener disconnected|early eof")
 _NOT_KNOWN = (  # Java classes, and first words of the client's own errors
-    *("SaslException", "InvalidToken", "AuthorizationException", "GSSException"),
-    *("GSSAPIError", "SASLError", "NoSASLMechanism", "libgssapi"),
+    "SaslException",
+    "InvalidToken",
+    "AuthorizationException",
+    "GSSException",
+    "GSSAPIError",
+    "SASLError",
+    "NoSASLMechanism",
+    "libgssapi",
 )
 _ASK_TO_BE_ALLOWED = (
     "ask its administrators to allow this user (security.client.protocol.acl in "

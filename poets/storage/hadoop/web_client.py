@@ -178,12 +178,12 @@ class Client(hdfs.Client):  # type: ignore[misc]
     ) -> bytes:
         """Returns a file's content, or a part of it."""
         return self._with_data(
-            *(self._open, "GET", path, None), offset=offset, length=length
+            self._open, "GET", path, None, offset=offset, length=length
         ).content
 
     def write(self, path: str, data: bytes | Iterator[bytes], **options: Any) -> None:
         """Makes a file, in place of another."""
-        self._with_data(*(self._create, "PUT", path, data), overwrite="true", **options)
+        self._with_data(self._create, "PUT", path, data, overwrite="true", **options)
 
     def _with_data(
         self,

@@ -32,8 +32,12 @@ SEE_THE_PORT = (
 TOKEN = re.compile(r"delegation=(?P<token>[^&\s'\"]+)")
 
 _LOST = (  # a DataNode's or HttpFS's own connections
-    *("ConnectException", "ConnectTimeoutException", "EOFException"),
-    *("NoRouteToHostException", "SocketException", "SocketTimeoutException"),
+    "ConnectException",
+    "ConnectTimeoutException",
+    "EOFException",
+    "NoRouteToHostException",
+    "SocketException",
+    "SocketTimeoutException",
 )
 _MESSAGE = re.compile(
     r"<t[hd]>MESSAGE:</t[hd]><td>(.*?)</td>|<title>(.*?)</title>", re.S

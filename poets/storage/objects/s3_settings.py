@@ -76,7 +76,9 @@ def s3_settings() -> S3Settings:
     if problems:
         raise ConfigError(together("cannot use S3", problems))
     found = S3Settings(
-        *(access_key, secret_key, session_token),
+        access_key,
+        secret_key,
+        session_token,
         address=address,
         uses_https=uses_https,
         verifies=verifies is not False,
