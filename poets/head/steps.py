@@ -79,7 +79,8 @@ class Steps:
         biases = np.zeros((len(configs), num_labels), np.float32)
         first = (weights, biases, np.zeros_like(weights), biases)
         self._state = _State(*map(tf.convert_to_tensor, first))
-        self._steps = self._compile(train, num_labels, configs, streams)
+        step = _Step(train, num_labels, configs, streams, self._mean, self._scale)
+        self._steps = step.loop(self._state)
 
     def run(self, batches: Sequence[np.ndarray], first_step: int) -> None:
         """Runs some steps.
@@ -110,78 +111,48 @@ class Steps:
             for weights, biases in zip(folded, biases, strict=True)
         ]
 
-    def _compile(
+
+class _Step:
+    """One step of K heads, as operations of TensorFlow.
+
+    Args:
+      train, num_labels, configs, streams: see `Steps`.
+      mean: float32 [D], of the training bottlenecks.
+      scale: float32 [D], what standardises them.
+    """
+
+    def __init__(
         self,
         train: Examples,
         num_labels: int,
         configs: Sequence[RetrainConfig],
         streams: Sequence[int],
-    ) -> Callable[[list[np.ndarray], int, _State], _State]:
-        bottlenecks = _as_tensor(train.bottlenecks)
-        label_indices = tf.convert_to_tensor(train.label_indices)
-        label_weights = np.stack(
+        mean: np.ndarray,
+        scale: np.ndarray,
+    ) -> None:
+        self._bottlenecks = _as_tensor(train.bottlenecks)
+        self._label_indices = tf.convert_to_tensor(train.label_indices)
+        self._num_labels = num_labels
+        self._label_weights = np.stack(
             [weights_of_labels(train, num_labels, each) for each in configs]
         )
-        rates = tf.constant([each.learning_rate for each in configs], tf.float32)
-        heads_of = [
+        self._rates = tf.constant([each.learning_rate for each in configs], tf.float32)
+        self._average_from = configs[0].how_many_training_steps // 2
+        self._mean, self._scale = mean, scale
+        self._heads_of = [
             [head for head, of in enumerate(streams) if of == stream]
             for stream in range(streams[-1] + 1)
         ]
 
-        def gradients(
-            batch: tf.Tensor, heads: list[int], weights: tf.Tensor, biases: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor]:
-            """Returns the gradients of the heads that take one batch."""
-            images = (tf.gather(bottlenecks, batch) - self._mean) * self._scale
-            labels = tf.gather(label_indices, batch)
-            logits = tf.stack([images @ each for each in tf.unstack(weights)])
-            logits += biases[:, None]
-            found = tf.stack([tf.nn.softmax(each) for each in tf.unstack(logits)])
-            # The gradient of the mean cross entropy, each image by its weight.
-            error = found - tf.one_hot(labels, num_labels)
-            error *= tf.gather(label_weights[heads], labels, axis=1)[..., None]
-            error /= tf.cast(tf.size(batch), tf.float32)
-            errors = tf.unstack(error)
-            return (
-                tf.stack([tf.matmul(images, e, transpose_a=True) for e in errors]),
-                tf.stack([tf.reduce_sum(e, axis=0) for e in errors]),
-            )
-
-        def train_on(
-            batches: list[tf.Tensor], step: tf.Tensor, state: _State
-        ) -> _State:
-            sizes = [len(heads) for heads in heads_of]
-            found = [
-                gradients(*each)
-                for each in zip(
-                    batches,
-                    heads_of,
-                    tf.split(state.weights, sizes),
-                    tf.split(state.biases, sizes),
-                    strict=True,
-                )
-            ]
-            gradient = tf.concat([weights for weights, _ in found], axis=0)
-            gradient += WEIGHT_DECAY * state.weights
-            weights = state.weights - rates[:, None, None] * gradient
-            biases = tf.concat([biases for _, biases in found], axis=0)
-            biases = state.biases - rates[:, None] * biases
-            counts = tf.cast(step >= self._average_from, tf.float32)
-            return _State(
-                weights,
-                biases,
-                state.weights_sum + counts * weights,
-                state.biases_sum + counts * biases,
-            )
+    def loop(self, state: _State) -> Callable[[list[np.ndarray], int, _State], _State]:
+        """Returns what makes many steps, compiled; `state` shows the shapes."""
 
         # Written as a loop of the graph: AutoGraph does not work on Python 3.13.
         @tf.function(
             input_signature=[
-                [tf.TensorSpec([None, None], tf.int32) for _ in heads_of],
+                [tf.TensorSpec([None, None], tf.int32) for _ in self._heads_of],
                 tf.TensorSpec([], tf.int32),
-                _State(
-                    *(tf.TensorSpec(each.shape, each.dtype) for each in self._state)
-                ),
+                _State._make(tf.TensorSpec(each.shape, each.dtype) for each in state),
             ],
             autograph=False,
         )
@@ -190,12 +161,59 @@ class Steps:
         ) -> _State:
             def body(done: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
                 batches = [each[done] for each in indices]
-                return done + 1, train_on(batches, first_step + done, state)
+                return done + 1, self._after(batches, first_step + done, state)
 
             count = tf.shape(indices[0])[0]
             return tf.while_loop(lambda done, _: done < count, body, (0, state))[1]
 
         return steps
+
+    def _after(
+        self, batches: list[tf.Tensor], step: tf.Tensor, state: _State
+    ) -> _State:
+        """Returns the state after a step: one batch a stream, int32 [B]."""
+        sizes = [len(heads) for heads in self._heads_of]
+        found = [
+            self._gradients(*each)
+            for each in zip(
+                batches,
+                self._heads_of,
+                tf.split(state.weights, sizes),
+                tf.split(state.biases, sizes),
+                strict=True,
+            )
+        ]
+        gradient = tf.concat([weights for weights, _ in found], axis=0)
+        gradient += WEIGHT_DECAY * state.weights
+        weights = state.weights - self._rates[:, None, None] * gradient
+        biases = tf.concat([biases for _, biases in found], axis=0)
+        biases = state.biases - self._rates[:, None] * biases
+        counts = tf.cast(step >= self._average_from, tf.float32)
+        return _State(
+            weights,
+            biases,
+            state.weights_sum + counts * weights,
+            state.biases_sum + counts * biases,
+        )
+
+    def _gradients(
+        self, batch: tf.Tensor, heads: list[int], weights: tf.Tensor, biases: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the gradients of the heads that take one batch."""
+        images = (tf.gather(self._bottlenecks, batch) - self._mean) * self._scale
+        labels = tf.gather(self._label_indices, batch)
+        logits = tf.stack([images @ each for each in tf.unstack(weights)])
+        logits += biases[:, None]
+        found = tf.stack([tf.nn.softmax(each) for each in tf.unstack(logits)])
+        # The gradient of the mean cross entropy, each image by its weight.
+        error = found - tf.one_hot(labels, self._num_labels)
+        error *= tf.gather(self._label_weights[heads], labels, axis=1)[..., None]
+        error /= tf.cast(tf.size(batch), tf.float32)
+        errors = tf.unstack(error)
+        return (
+            tf.stack([tf.matmul(images, e, transpose_a=True) for e in errors]),
+            tf.stack([tf.reduce_sum(e, axis=0) for e in errors]),
+        )
 
 
 def _first_weights(size: int, num_labels: int, config: RetrainConfig) -> np.ndarray:
