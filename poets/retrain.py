@@ -11,7 +11,7 @@ import logging
 import posixpath
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,12 @@ from poets.errors import StorageError
 from poets.export.frozen import check_final_tensor_name, frozen_graph
 from poets.export.results import Export, build_exports
 from poets.export.verify import MAX_CHECKED, Samples
-from poets.features.features import Features, features_of, training_examples
+from poets.features.features import (
+    Features,
+    Trained,
+    features_of,
+    training_examples,
+)
 from poets.features.models import engine_model
 from poets.features.pool import Workers
 from poets.fine_tuning.tune import fine_tune, plan
@@ -99,14 +104,11 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
                 summaries,
                 lambda step, so_far: store_intermediate(config, backbone, step, so_far),
             )
-        notes = []
+        trained = Trained(features, head, steps)
         if cut:
             with durations.phase("fine_tuning"):
-                features, head, note = fine_tune(
-                    config, cut, features, train, head, workers, work_dir
-                )
-            notes.append(note)
-        publish(config, features, head, steps, claim, work_dir, durations, notes)
+                trained = fine_tune(config, cut, trained, train, workers, work_dir)
+        publish(config, trained, claim, work_dir, durations)
 
 
 @contextlib.contextmanager
@@ -141,25 +143,19 @@ def store_intermediate(
 
 def publish(
     config: RetrainConfig,
-    features: Features,
-    head: Head,
-    steps: int,
+    trained: Trained,
     claim: Claim,
     work_dir: str,
     durations: Durations,
-    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Tests a head, exports it, checks the exports and publishes all of it together.
 
     Args:
       config: where to, and under which names.
-      features: what the head was trained on.
-      head: the trained head.
-      steps: that it was trained for.
+      trained: the head.
       claim: the right to publish, of the time when the job began.
       work_dir: local folder that lives as long as the run.
       durations: gets the phase `export`.
-      notes: sentences for `metrics.json`.
 
     Returns:
       The content of `metrics.json`.
@@ -167,32 +163,23 @@ def publish(
     Raises:
       PoetsError: if it cannot be done; earlier results are unchanged then.
     """
-    used, every, extraction = features.dataset, features.every, features.extraction
-    skipped = sorted((*used.skipped, *extraction.skipped))
+    features, head = trained.features, trained.head
     answers = Answers(
-        used,
+        features.dataset,
         features.splits,
-        every.label_indices,
-        *head.answers(every.bottlenecks),
+        features.every.label_indices,
+        *head.answers(features.every.bottlenecks),
     )
     _report_test(config, answers)
     with durations.phase("export"):
-        samples, more_notes = _samples(config, features, head)
+        samples, notes = _samples(config, features, head)
+        labels = features.dataset.labels
         exports = build_exports(
-            config, features.backbone, head, used.labels, samples, work_dir
+            config, features.backbone, head, labels, samples, work_dir
         )
-    metrics = metrics_of(
-        config=config,
-        backbone=features.backbone,
-        answers=answers,
-        found=len(extraction.kept) + len(skipped),
-        duplicates=features.duplicates,
-        exports={_name(export.url): export.to_json() for export in exports},
-        duration_s=durations,
-        training_steps=steps,
-        notes=[*used.notes, *notes, *more_notes],
-    )
-    _publish(claim, config, exports, head, steps, answers, skipped, metrics)
+    shown = {_name(export.url): export.to_json() for export in exports}
+    metrics = metrics_of(config, trained, answers, shown, durations, notes)
+    _publish(claim, config, trained, exports, answers, metrics)
     return metrics
 
 
@@ -254,11 +241,9 @@ def _samples(
 def _publish(
     claim: Claim,
     config: RetrainConfig,
+    trained: Trained,
     exports: list[Export],
-    head: Head,
-    steps: int,
     answers: Answers,
-    skipped: Sequence[tuple[str, str]],
     metrics: dict[str, Any],
 ) -> None:
     dataset, predicted = answers.dataset, answers.predicted
@@ -280,10 +265,12 @@ def _publish(
         labels = "\n".join(dataset.labels) + "\n"
         publication.add_file(config.output_labels, labels.encode())
         if config.checkpoint_path:
-            add_checkpoint(publication, config.checkpoint_path, head, steps)
+            add_checkpoint(
+                publication, config.checkpoint_path, trained.head, trained.steps
+            )
         publication.add_file(join(beside, "split.csv"), split_csv(rows))
         publication.add_file(
-            join(beside, "skipped_images.csv"), skipped_images_csv(skipped)
+            join(beside, "skipped_images.csv"), skipped_images_csv(trained.skipped)
         )
         publication.add_file(join(beside, "metrics.json"), metrics_json(metrics))
         publication.commit()

@@ -24,6 +24,7 @@ from poets.features.models import EngineModel
 from poets.features.pool import Workers
 from poets.features.process import Spec
 from poets.features.store import store_url
+from poets.head import Head
 from poets.head.examples import Examples
 from poets.storage import scheme_of
 from poets.system.progress import log_some
@@ -56,6 +57,29 @@ class Features:
     def of_split(self, split: str) -> Examples:
         """Returns the examples of one split."""
         return self.every.choose(np.flatnonzero(self.splits == split))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head and what it was trained on.
+
+    Attributes:
+      features: of the backbone.
+      head: on its bottlenecks.
+      steps: that it was trained for.
+      notes: sentences for `metrics.json` on how it came about.
+    """
+
+    features: Features
+    head: Head
+    steps: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """The (path, reason) of images that are left out, and of other files."""
+        features = self.features
+        return sorted((*features.dataset.skipped, *features.extraction.skipped))
 
 
 def features_of(

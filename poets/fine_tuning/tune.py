@@ -20,7 +20,7 @@ from poets.config import RetrainConfig
 from poets.data.split import VALIDATION
 from poets.errors import ConfigError, StorageError
 from poets.features.compute import compute_bottlenecks
-from poets.features.features import Features, training_examples
+from poets.features.features import Features, Trained, training_examples
 from poets.features.models import engine_model
 from poets.features.pool import Workers
 from poets.features.store import store_url
@@ -68,31 +68,29 @@ def plan(config: RetrainConfig, backbone: Backbone, images: int) -> Cut | None:
 def fine_tune(
     config: RetrainConfig,
     cut: Cut,
-    features: Features,
+    trained: Trained,
     train: Examples,
-    head: Head,
     workers: Workers,
     work_dir: str,
-) -> tuple[Features, Head, str]:
+) -> Trained:
     """Trains the last layers of a backbone together with its head; the chief's part.
 
     Args:
       config: the flags.
       cut: as `plan` gave it.
-      features: of the whole network.
+      trained: the head on the whole network.
       train: what the head was trained on.
-      head: the trained head.
       workers: compute what the store lacks; other tasks call `take_part`.
       work_dir: local folder that lives as long as the run.
 
     Returns:
-      The features of the fine-tuned network, its head, and a sentence for
-      `metrics.json`.
+      The head of the fine-tuned network, with a sentence for `metrics.json`.
 
     Raises:
       PoetsError: if it cannot be done. When the job is run again it goes on from its
         last checkpoint.
     """
+    features, head = trained.features, trained.head
     at_cut = _at_cut(config, cut, features, workers, work_dir)
     examples = training_examples(config, at_cut, workers)
     standard = _standard(train)
@@ -132,7 +130,7 @@ def fine_tune(
             "fine-tuning made the validation accuracy worse; lower "
             "--fine_tune_learning_rate, or leave --fine_tune_steps out"
         )
-    return tuned, tuned_head, note
+    return Trained(tuned, tuned_head, trained.steps, (*trained.notes, note))
 
 
 def take_part(

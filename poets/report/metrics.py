@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from poets import __version__
-from poets.backbones import Backbone
 from poets.config import RetrainConfig
 from poets.data.dataset import Dataset
-from poets.data.duplicates import Duplicates
 from poets.data.split import SPLITS, TEST
+from poets.features.features import Trained
 from poets.head.evaluate import accuracy_of, confusion_of, per_label
 
 PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pyarrow", "pillow", "simplejpeg")
@@ -43,30 +42,26 @@ class Answers:
 
 def metrics_of(
     config: RetrainConfig,
-    backbone: Backbone,
+    trained: Trained,
     answers: Answers,
-    found: int,
-    duplicates: Duplicates,
     exports: Mapping[str, Mapping[str, object]],
     duration_s: Mapping[str, float],
-    training_steps: int,
-    notes: Sequence[str],
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns the content of `metrics.json`; its shape is in docs/architecture.md.
 
     Args:
       config: the flags.
-      backbone: the network.
-      answers: of the images that were used.
-      found: images that were listed, and files that could be meant as pictures.
-      duplicates: used images whose content another one has.
+      trained: the head.
+      answers: its answers on the images that were used.
       exports: what is said of each export, by its file name.
       duration_s: seconds by phase.
-      training_steps: steps that were run.
-      notes: sentences for the user.
+      notes: sentences for the user, besides those on the data and the head.
     """
-    dataset = answers.dataset
-    used = len(dataset.images)
+    dataset, features = answers.dataset, trained.features
+    backbone, duplicates = features.backbone, features.duplicates
+    used, skipped = len(dataset.images), len(trained.skipped)
+    found = len(features.extraction.kept) + skipped
     test = answers.splits == TEST
     confusion = confusion_of(
         answers.predicted[test], answers.label_indices[test], len(dataset.labels)
@@ -77,7 +72,7 @@ def metrics_of(
             "T", "seconds"
         ),
         "seed": config.seed,
-        "training_steps": training_steps,
+        "training_steps": trained.steps,
         "model": {
             "backbone": backbone.name,
             "backbone_digest": backbone.digest,
@@ -114,7 +109,7 @@ def metrics_of(
             **{name: _version(name) for name in PACKAGES},
         },
         "duration_s": {name: round(value, 3) for name, value in duration_s.items()},
-        "notes": list(notes),
+        "notes": [*dataset.notes, *trained.notes, *notes],
     }
 
 

@@ -14,7 +14,12 @@ from poets.backbones import load_backbone
 from poets.data.dataset import Dataset
 from poets.errors import ModelError, PoetsError
 from poets.export.frozen import check_final_tensor_name
-from poets.features.features import Features, features_of, training_examples
+from poets.features.features import (
+    Features,
+    Trained,
+    features_of,
+    training_examples,
+)
 from poets.features.models import engine_model
 from poets.features.pool import Workers
 from poets.head.examples import Examples
@@ -23,7 +28,7 @@ from poets.storage.claim import Claim
 from poets.sweep.plan import Run, Sweep
 from poets.sweep.results import Result, keep, kept
 from poets.sweep.training import (
-    Trained,
+    TrainedRun,
     chunks_of,
     data_digest,
     key_of,
@@ -47,7 +52,7 @@ class SweepRunner:
         self._places = {run.name: place for place, run in enumerate(sweep.runs)}
         self._features: Features | None = None
         self._features_key: object = None
-        self._best: Trained | None = None
+        self._best: TrainedRun | None = None
 
     def finish(self, runs: Sequence[Run]) -> dict[str, Result]:
         """Sees to it that each of some runs has its file; those that have are kept.
@@ -129,16 +134,8 @@ class SweepRunner:
             f"{best.name}, chosen of {total:,} combinations by its validation "
             "accuracy, which flatters it a little; the test images had no part in it"
         )
-        return publish(
-            best.config,
-            features,
-            trained.head,
-            trained.result.steps,
-            claim,
-            self._work_dir,
-            self._durations,
-            [note],
-        )
+        published = Trained(features, trained.head, trained.result.steps, (note,))
+        return publish(best.config, published, claim, self._work_dir, self._durations)
 
     def _features_of(self, run: Run) -> Features:
         """Returns the features of a run's backbone; those of another are let go."""
@@ -159,14 +156,14 @@ class SweepRunner:
             self._features_key = run.backbone_key
         return self._features
 
-    def _remember(self, trained: Trained) -> None:
+    def _remember(self, trained: TrainedRun) -> None:
         """Keeps the head if it is the best so far."""
         if trained.head and (
             self._best is None or self._rank(trained) < self._rank(self._best)
         ):
             self._best = trained
 
-    def _rank(self, trained: Trained) -> tuple[float, int]:
+    def _rank(self, trained: TrainedRun) -> tuple[float, int]:
         return -trained.result.validation.share, self._places[trained.run.name]
 
 

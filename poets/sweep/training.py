@@ -40,7 +40,7 @@ WEIGHTS_BYTES = 2**25
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedRun:
     """A head and what it achieved; no head if it failed."""
 
     run: Run
@@ -119,7 +119,7 @@ def _chunk_size(features: Features) -> int:
 
 def train_chunk(
     runs: Sequence[Run], train: Examples, features: Features
-) -> list[Trained]:
+) -> list[TrainedRun]:
     """Trains heads together.
 
     Args:
@@ -150,7 +150,7 @@ def train_chunk(
     ]
     seconds = round((time.monotonic() - started) / len(runs), 3)
     return [
-        Trained(run, outcome.head, replace(result, seconds=seconds))
+        TrainedRun(run, outcome.head, replace(result, seconds=seconds))
         for run, outcome, result in zip(runs, outcomes, results, strict=True)
     ]
 
