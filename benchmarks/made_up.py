@@ -26,7 +26,7 @@ from poets.features.store import Row, Store, part_stem
 from poets.flags import add_flags, config_from_args
 from poets.job import log_to_stderr
 from poets.preflight import preflight
-from poets.retrain import retrain
+from poets.retraining import retrain
 
 
 class MadeUp:

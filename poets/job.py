@@ -150,7 +150,7 @@ def run(config: RetrainConfig) -> None:
 
 def _retraining(config: RetrainConfig, cluster: Cluster) -> Job[None]:
     def lead(dataset: Dataset, workers: Workers) -> None:
-        from poets.retrain import retrain
+        from poets.retraining import retrain
 
         retrain(config, dataset, workers)
 

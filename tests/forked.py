@@ -26,7 +26,7 @@ PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 POLL_S = 0.005
 NURSERY = """
 import atexit, contextlib, json, os, socket, sys, tempfile, traceback
-import poets.cli, poets.fine_tuning.supervise, poets.job, poets.retrain, poets.sweep
+import poets.cli, poets.fine_tuning.supervise, poets.job, poets.retraining, poets.sweeps
 
 def run(request, out, log):
     os.dup2(out, 1), os.dup2(log, 2)

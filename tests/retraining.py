@@ -83,7 +83,7 @@ def without_exports() -> contextlib.AbstractContextManager[object]:
 
     Models are most of the work of a short job, and have tests of their own.
     """
-    return mock.patch("poets.retrain.build_exports", return_value=[])
+    return mock.patch("poets.retraining.build_exports", return_value=[])
 
 
 def retrain(

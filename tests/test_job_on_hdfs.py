@@ -29,7 +29,7 @@ from poets.features.pool import Pool
 from poets.flags import config_from_args
 from poets.job import run
 from poets.preflight import preflight
-from poets.retrain import retrain
+from poets.retraining import retrain
 from poets.storage import exists, open_storage, read_url
 from poets.storage.publish import write_atomically
 from tests import forked, retraining

@@ -61,13 +61,13 @@ fork_children()
 """
 # The chief dies when all is published and nobody has been told.
 SPEECHLESS = f"""{BEFORE}
-import os, poets.retrain
-def retrain(*args, earlier=poets.retrain.retrain):
+import os, poets.retraining
+def retrain(*args, earlier=poets.retraining.retrain):
     earlier(*args)
     if not os.path.exists(os.environ["LOG_DIR"] + "-died"):
         open(os.environ["LOG_DIR"] + "-died", "w").close()
         os.kill(os.getpid(), 9)
-poets.retrain.retrain = retrain
+poets.retraining.retrain = retrain
 """
 
 

@@ -20,7 +20,7 @@ from poets.kubernetes.manifests import Target, left_out, manifests
 from poets.kubernetes.objects import KINDS
 from poets.kubernetes.pods import KEYTAB, keytab_secret_of
 from poets.storage.follow import Follower
-from poets.sweep.grid import parse_axis
+from poets.sweeps.grid import parse_axis
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from poets.features.pool import Workers
 from poets.flags import add_flags
 from poets.job import Job, log_to_stderr, run_job
 from poets.storage import join
-from poets.sweep.plan import Sweep, plan_sweep
-from poets.sweep.report import best_of, sweep_text, ties
-from poets.sweep.results import Result
+from poets.sweeps.plan import Sweep, plan_sweep
+from poets.sweeps.report import best_of, sweep_text, ties
+from poets.sweeps.results import Result
 
 OWN = ("output_dir", "grid", "runs", "verb", "func", "problems")
 
@@ -69,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _job(sweep: Sweep) -> Job[dict[str, Result]]:
     def lead(dataset: Dataset, workers: Workers) -> dict[str, Result]:
-        from poets.sweep.run import run_sweep  # TensorFlow, while the processes load
+        from poets.sweeps.run import run_sweep  # TensorFlow, while the processes load
 
         return run_sweep(sweep, dataset, workers)
 

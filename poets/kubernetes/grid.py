@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poets.sweep.grid import SUMMARIES, Axis, run_name
+from poets.sweeps.grid import SUMMARIES, Axis, run_name
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from poets.kubernetes.pods import (
     worker_pod,
 )
 from poets.kubernetes.volumes import DEFAULT_MOUNT, Volume, output_volume
-from poets.sweep.grid import SUMMARIES, Axis
+from poets.sweeps.grid import SUMMARIES, Axis
 
 NAME_LENGTH = 40
 """With `-worker-<i>` or a combination's number after it a name must fit in 63."""

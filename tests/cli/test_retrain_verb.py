@@ -48,7 +48,7 @@ def test_a_whole_run_in_a_process_of_its_own(tmp_path):
     lines = err.splitlines()
     assert [line for line in lines if not line.startswith("[20")] == []
     assert lines[-1].endswith(
-        "|poets.retrain|INFO]: Save final result to : "
+        "|poets.retraining|INFO]: Save final result to : "
         f"{tmp_path}/out/retrained_graph.pb"
     )
     assert (tmp_path / "out" / "metrics.json").is_file()

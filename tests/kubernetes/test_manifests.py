@@ -13,7 +13,7 @@ from poets.flags import config_from_args
 from poets.job import config_from_context
 from poets.kubernetes.manifests import Target, left_out, manifests
 from poets.kubernetes.volumes import output_volume
-from poets.sweep.grid import parse_axis
+from poets.sweeps.grid import parse_axis
 from tests.kubernetes.schemas import (
     mismatches,
     module_file,

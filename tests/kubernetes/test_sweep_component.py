@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from poets.sweep.plan import plan_sweep
+from poets.sweeps.plan import plan_sweep
 from tests.kubernetes.schemas import pod_specs, refusals
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"

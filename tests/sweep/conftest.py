@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from poets.sweep.workshop import Workshop
+from poets.sweeps.workshop import Workshop
 
 from poets.features.pool import Pool
 from poets.preflight import preflight
-from poets.sweep.plan import Sweep, plan_sweep
-from poets.sweep.results import Result
-from poets.sweep.run import run_sweep
+from poets.sweeps.plan import Sweep, plan_sweep
+from poets.sweeps.results import Result
+from poets.sweeps.run import run_sweep
 from tests import retraining
 from tests.retraining import flags_for, logged
 from tests.sweep.swept import OUTPUTS

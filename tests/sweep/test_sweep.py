@@ -13,11 +13,11 @@ import pytest
 from poets.backbones import download
 from poets.errors import ModelError
 from poets.head.evaluate import Accuracy
-from poets.sweep import run as sweep_run
-from poets.sweep import training
-from poets.sweep.plan import plan_sweep
-from poets.sweep.report import best_of, sweep_csv, sweep_text, ties
-from poets.sweep.results import Result, in_order
+from poets.sweeps import run as sweep_run
+from poets.sweeps import training
+from poets.sweeps.plan import plan_sweep
+from poets.sweeps.report import best_of, sweep_csv, sweep_text, ties
+from poets.sweeps.results import Result, in_order
 from tests.retraining import logged, snapshot
 from tests.sweep.swept import sweep_json_of, values_of
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from poets.sweep.plan import plan_sweep
-from poets.sweep.training import MAX_TOGETHER, chunks_of
+from poets.sweeps.plan import plan_sweep
+from poets.sweeps.training import MAX_TOGETHER, chunks_of
 
 
 def swept(tmp_path, *grid, **flags):

@@ -6,8 +6,8 @@ import pytest
 
 from poets.errors import ConfigError, StorageError
 from poets.flags import FIELDS
-from poets.sweep.grid import MAX_NAME, parse_axis, run_name
-from poets.sweep.plan import OTHER_IMAGES, VARY, plan_sweep
+from poets.sweeps.grid import MAX_NAME, parse_axis, run_name
+from poets.sweeps.plan import OTHER_IMAGES, VARY, plan_sweep
 
 WALK_THROUGH = ("learning_rate=0.001,0.01,1.0", "train_batch_size=25,50,100")
 

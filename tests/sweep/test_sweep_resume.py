@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from poets.cli import run as cli
-from poets.sweep import training
-from poets.sweep.report import best_of
+from poets.sweeps import training
+from poets.sweeps.report import best_of
 from tests import retraining
 from tests.retraining import flags_for, snapshot
 from tests.sweep.swept import OUTPUTS, values_of

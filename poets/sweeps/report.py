@@ -17,8 +17,8 @@ from typing import Any
 
 from poets import __version__
 from poets.head.evaluate import Accuracy
-from poets.sweep.plan import Run, Sweep
-from poets.sweep.results import Result, in_order
+from poets.sweeps.plan import Run, Sweep
+from poets.sweeps.results import Result, in_order
 
 MAX_ROWS = 40
 MAX_FAILED = 10

@@ -19,7 +19,7 @@ from poets.config import RetrainConfig
 from poets.errors import ConfigError, nearest, together
 from poets.flags import FIELDS, config_from_args, parse_value
 from poets.storage import join
-from poets.sweep.grid import SUMMARIES, parse_axis, read_runs, run_name
+from poets.sweeps.grid import SUMMARIES, parse_axis, read_runs, run_name
 
 VARY = (
     "architecture",

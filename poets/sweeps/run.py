@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from poets.data.dataset import Dataset
 from poets.errors import ModelError, together
 from poets.features.pool import Workers
-from poets.retrain import temporary_folder
+from poets.retraining import temporary_folder
 from poets.storage import folder_of, join
 from poets.storage.claim import Claim
 from poets.storage.publish import Publication, check_writable, write_atomically
-from poets.sweep.plan import Sweep
-from poets.sweep.plot import can_plot, sweep_png
-from poets.sweep.report import best_of, sweep_csv, sweep_json
-from poets.sweep.results import Result
-from poets.sweep.runner import SweepRunner
+from poets.sweeps.plan import Sweep
+from poets.sweeps.plot import can_plot, sweep_png
+from poets.sweeps.report import best_of, sweep_csv, sweep_json
+from poets.sweeps.results import Result
+from poets.sweeps.runner import SweepRunner
 
 logger = logging.getLogger(__name__)
 

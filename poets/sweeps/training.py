@@ -28,9 +28,9 @@ from poets.head.evaluate import accuracy_of
 from poets.head.examples import Examples
 from poets.head.many import Outcome, Plan, schedule_of, stream_of, train_many
 from poets.head.summaries import Summaries
-from poets.retrain import store_intermediate
-from poets.sweep.plan import VARY, Run
-from poets.sweep.results import Result
+from poets.retraining import store_intermediate
+from poets.sweeps.plan import VARY, Run
+from poets.sweeps.results import Result
 
 MAX_TOGETHER = 32
 """Heads in a chunk: more make the computation longer to compile, and hardly faster."""

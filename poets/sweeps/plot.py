@@ -16,9 +16,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from poets.sweep.plan import Run, Sweep
-from poets.sweep.report import cell, ordered
-from poets.sweep.results import Result
+from poets.sweeps.plan import Run, Sweep
+from poets.sweeps.report import cell, ordered
+from poets.sweeps.results import Result
 
 MAX_NAMED = 25
 MAX_FLAGS = 6

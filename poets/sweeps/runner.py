@@ -23,11 +23,11 @@ from poets.features.features import (
 from poets.features.models import engine_model
 from poets.features.pool import Workers
 from poets.head.examples import Examples
-from poets.retrain import Durations, publish
+from poets.retraining import Durations, publish
 from poets.storage.claim import Claim
-from poets.sweep.plan import Run, Sweep
-from poets.sweep.results import Result, keep, kept
-from poets.sweep.training import (
+from poets.sweeps.plan import Run, Sweep
+from poets.sweeps.results import Result, keep, kept
+from poets.sweeps.training import (
     TrainedRun,
     chunks_of,
     data_digest,
