@@ -1,12 +1,19 @@
 """Poets retrains an image classifier where the pictures are.
 
-`main(server, log_dir, context)` is the hook that DC/OS calls. It is loaded on first
+`main(server, log_dir, context)` is the hook that DC/OS calls; `retrain`, `load`,
+`results` and `sweep` are for other programs, see `poets.api`. Each is loaded on first
 use: `import poets` reads no other module and no TensorFlow.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from poets.api import load, results, retrain, sweep
+    from poets.job import main
+
 __version__ = "1.0.0"
 
-__all__ = ["__version__", "main"]
+__all__ = ["__version__", "load", "main", "results", "retrain", "sweep"]
 
 
 def __getattr__(name: str) -> object:
@@ -14,4 +21,12 @@ def __getattr__(name: str) -> object:
         from poets.job import main
 
         return main
+    if name in __all__:
+        from poets import api
+
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

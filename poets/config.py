@@ -61,6 +61,12 @@ class RetrainConfig:
     image_dir: str = flag(
         "", FILES, "folder with one folder of images per label", required=True
     )
+    output_dir: str = flag(
+        "",
+        FILES,
+        "one folder for all results, where no other flag says otherwise; features and "
+        "networks are then kept in POETS_CACHE, or the user's cache folder",
+    )
     output_graph: str = flag(
         "/tmp/output_graph.pb", FILES, "the retrained graph", required=True
     )

@@ -10,12 +10,14 @@ All that is wrong is reported at once, each unknown name with the nearest known 
 import argparse
 import dataclasses
 import math
+import os
+import tempfile
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, nearest, together
-from poets.storage import misspelling, without_keys
+from poets.storage import join, misspelling, scheme_of, without_keys
 
 FIELDS = {field.name: field for field in dataclasses.fields(RetrainConfig)}
 
@@ -51,10 +53,43 @@ def config_from_args(
                 values[name] = parse_value(FIELDS[name], value)
             except ValueError as error:
                 problems.append(f"--{name}={_shown(value)}: {error}")
+    if output_dir := values.get("output_dir"):
+        values = {**flags_below(output_dir), **values}
     problems += _missing(seen) + _contradictions(values)
     if problems:
         raise ConfigError(together("wrong flags", problems))
     return RetrainConfig(**values)
+
+
+def flags_below(output_dir: str) -> dict[str, str]:
+    """Returns the flags that keep all results in one folder.
+
+    Features and networks serve other runs, too: they go to the user's cache folder, or,
+    so that other machines find the features, beside results on another storage.
+    """
+    cache = _cache_dir()
+    far = scheme_of(output_dir) not in ("", "file")
+    return {
+        "output_graph": join(output_dir, "retrained_graph.pb"),
+        "output_labels": join(output_dir, "retrained_labels.txt"),
+        "saved_model_dir": join(output_dir, "saved_models", "1"),
+        "checkpoint_path": join(output_dir, "checkpoint"),
+        "intermediate_output_graphs_dir": join(output_dir, "intermediate/"),
+        "summaries_dir": join(output_dir, "training_summaries"),
+        "bottleneck_dir": join(output_dir if far else cache, "bottlenecks"),
+        "model_dir": join(cache, "models"),
+    }
+
+
+def _cache_dir() -> str:
+    """Returns POETS_CACHE, else the folder of the XDG Base Directory Specification."""
+    if given := os.environ.get("POETS_CACHE"):
+        return given
+    home = os.path.expanduser("~")
+    if home == "~":  # a user without a home
+        home = tempfile.gettempdir()
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    return os.path.join(base, "poets")
 
 
 def parse_value(field: dataclasses.Field[Any], value: object) -> Any:
@@ -181,8 +216,26 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def flags_of(args: argparse.Namespace) -> tuple[dict[str, object], list[str]]:
+    """Returns the flags of a command line and its mistakes, for `config_from_args`."""
+    given = {name: value for name, value in vars(args).items() if name in FIELDS}
+    problems = list(args.problems)
+    if args.folder is not None:
+        if "image_dir" in given:
+            problems.append(
+                f"the folder is given twice: {args.folder!r} and "
+                f"--image_dir={given['image_dir']}"
+            )
+        given["image_dir"] = args.folder
+    return given, problems
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds every flag to a parser; values stay text until `config_from_args`."""
+    parser.set_defaults(problems=())
+    parser.add_argument(
+        "folder", nargs="?", metavar="FOLDER", help="the same as --image_dir"
+    )
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in FIELDS.items():
         title = field.metadata["group"]

@@ -8,11 +8,12 @@ for `log_dir`; the first is the original's, the second survives mustache templat
               "--output_graph": "<<shared_filesystem>>/retrained_graph.pb"}}
 """
 
+import contextlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -104,13 +105,28 @@ def run_job(cluster: Cluster, job: Job[T]) -> T | None:
         logger.info("%s: the workers do all the work of this job", cluster.name)
         return None
     check_shared(job.config, cluster)
-    os.environ.update(job.config.environment)  # before any thread or child is started
-    if cluster.num_workers == 1:
-        return _run_alone(job)
-    if cluster.is_chief:
-        return _lead(job, cluster)
-    _follow(job, cluster)
-    return None
+    with _environment(job.config):  # before any thread or child is started
+        if cluster.num_workers == 1:
+            return _run_alone(job)
+        if cluster.is_chief:
+            return _lead(job, cluster)
+        _follow(job, cluster)
+        return None
+
+
+@contextlib.contextmanager
+def _environment(config: RetrainConfig) -> Iterator[None]:
+    """Sets the variables by which flags reach the storage and child processes."""
+    before = {name: os.environ.get(name) for name in config.environment}
+    os.environ.update(config.environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _lead(job: Job[T], cluster: Cluster) -> T:

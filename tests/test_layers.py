@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "poets"
 
 LAYERS = (  # highest first; a module imports from lines below, or further to the right
-    ("__main__", "poets.py", "__init__"),
+    ("__main__", "poets.py", "__init__", "api"),
     ("cli/",),
     ("kubernetes/", "dcos/"),
     ("job", "sweeps/", "retraining", "fine_tuning/", "preflight"),

@@ -6,7 +6,7 @@ On Kubernetes TF_CONFIG says which of the job's tasks this is.
 import argparse
 
 from poets.cluster import cluster_of
-from poets.flags import add_flags, config_from_args
+from poets.flags import add_flags, config_from_args, flags_of
 from poets.job import log_to_stderr, run_as
 
 
@@ -20,16 +20,11 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         allow_abbrev=False,
     )
     add_flags(parser)
-    parser.set_defaults(func=_run, problems=())
+    parser.set_defaults(func=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    given = {
-        name: value
-        for name, value in vars(args).items()
-        if name not in ("verb", "func", "problems")
-    }
-    config = config_from_args(given, args.problems)
+    config = config_from_args(*flags_of(args))
     log_to_stderr()
     run_as(cluster_of(None), config)
     return 0

@@ -11,14 +11,12 @@ import argparse
 from poets.cluster import cluster_of
 from poets.data.dataset import Dataset
 from poets.features.pool import Workers
-from poets.flags import add_flags
+from poets.flags import add_flags, flags_of
 from poets.job import Job, log_to_stderr, run_job
 from poets.storage import join
 from poets.sweeps.plan import Sweep, plan_sweep
 from poets.sweeps.report import best_of, sweep_text, ties
 from poets.sweeps.results import Result
-
-OWN = ("output_dir", "grid", "runs", "verb", "func", "problems")
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,16 +26,11 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="retrain with many combinations of flags and publish the best",
         description="Trains a head for each combination of flags, all on one feature "
         "store, and publishes the one with the best validation accuracy. A sweep that "
-        "was stopped goes on when it is run again.",
+        "was stopped goes on when it is run again. --output_dir is required; what the "
+        "best one leaves is in best/ below it.",
         allow_abbrev=False,
     )
     group = parser.add_argument_group("combinations")
-    group.add_argument(
-        "--output_dir",
-        metavar="DIR",
-        default="",
-        help="folder for results, in any storage; the best one's are in best/",
-    )
     group.add_argument(
         "--grid",
         metavar="FLAG=V1,V2,...",
@@ -53,21 +46,21 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help='a run for each line, as {"learning_rate": 0.1, "seed": 3}',
     )
     add_flags(parser)
-    parser.set_defaults(func=_run, problems=())
+    parser.set_defaults(func=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    given = {name: value for name, value in vars(args).items() if name not in OWN}
-    sweep = plan_sweep(given, args.output_dir, args.grid, args.runs, args.problems)
+    given, problems = flags_of(args)
+    sweep = plan_sweep(given, args.grid, args.runs, problems)
     log_to_stderr()
-    results = run_job(cluster_of(None), _job(sweep))
+    results = run_job(cluster_of(None), job_of(sweep))
     if results is not None:
         print(sweep_text(sweep, results))
         print(_told(sweep, results))
     return 0
 
 
-def _job(sweep: Sweep) -> Job[dict[str, Result]]:
+def job_of(sweep: Sweep) -> Job[dict[str, Result]]:
     def lead(dataset: Dataset, workers: Workers) -> dict[str, Result]:
         from poets.sweeps.run import run_sweep  # TensorFlow, while the processes load
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, nearest, together
-from poets.flags import FIELDS, config_from_args, parse_value
+from poets.flags import FIELDS, config_from_args, flags_below, parse_value
 from poets.storage import join
 from poets.sweeps.grid import SUMMARIES, parse_axis, read_runs, run_name
 
@@ -103,17 +103,15 @@ class Sweep:
 
 def plan_sweep(
     args: Mapping[str, object],
-    output_dir: str,
     grid: Sequence[str],
-    runs_url: str,
+    runs_url: str = "",
     before: Sequence[str] = (),
 ) -> Sweep:
     """Returns what flags, grid and list ask for.
 
     Args:
-      args: flag -> value, as for `poets retrain`; outputs that are not given go to
-        `<output_dir>/best`.
-      output_dir: where results go.
+      args: flag -> value, as for `poets retrain`; `output_dir` is required, and
+        outputs that are not given go to `best` below it.
       grid: FLAG=V1,V2,... each.
       runs_url: a list of combinations, "" for none; with a grid each line is combined
         with all of it.
@@ -123,8 +121,9 @@ def plan_sweep(
       ConfigError: names every mistake in all of them.
       StorageError: if the list cannot be read.
     """
-    problems = [] if output_dir else ["--output_dir is required: folder for results"]
     given = {_bare(flag): value for flag, value in args.items() if value is not None}
+    output_dir = str(given.pop("output_dir", ""))
+    problems = [] if output_dir else ["--output_dir is required: folder for results"]
     args = {**_outputs(output_dir), **given}
     base = None
     try:
@@ -157,12 +156,9 @@ def plan_sweep(
 
 def _outputs(output_dir: str) -> dict[str, str]:
     """Returns the flags that keep everything below one folder."""
-    best = join(output_dir, "best")
     return {
-        "output_graph": join(best, "retrained_graph.pb"),
-        "output_labels": join(best, "retrained_labels.txt"),
-        "saved_model_dir": join(best, "saved_models", "1"),
-        "checkpoint_path": join(best, "checkpoint"),
+        **flags_below(join(output_dir, "best")),
+        "bottleneck_dir": flags_below(output_dir)["bottleneck_dir"],
         "intermediate_output_graphs_dir": join(output_dir, "intermediate/"),
         "summaries_dir": join(output_dir, SUMMARIES),
     }

@@ -6,8 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from tqdm import tqdm
-
 logger = logging.getLogger(__name__)
 
 LINE_EVERY_S = 5.0
@@ -25,7 +23,9 @@ def track(
       what: what is done, as in "bottlenecks".
       unit: what is counted.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        from tqdm.auto import tqdm  # 0.1 s, where there is a bar
+
         with tqdm(total=total, desc=what, unit=f" {unit}", leave=False) as bar:
             yield lambda count: bar.update(count)
         return

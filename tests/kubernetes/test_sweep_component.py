@@ -54,8 +54,8 @@ def test_every_worker_of_the_job_sweeps(require, tmp_path, kind, storage):
     pairs = [text[2:].split("=", 1) for text in texts]
     grid = [value for flag, value in pairs if flag == "grid"]
     flags = dict(pair for pair in pairs if pair[0] != "grid")
-    output_dir = flags.pop("output_dir")
-    planned = plan_sweep(flags, output_dir, grid, "")
+    output_dir = flags["output_dir"]
+    planned = plan_sweep(flags, grid)
     assert len(planned.runs) == 9
     assert output_dir == f"{settings['OUTPUT_DIR']}/sweep"
     shown = f"{settings['OUTPUT_DIR']}/training_summaries"  # by TensorBoard

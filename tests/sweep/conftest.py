@@ -36,7 +36,7 @@ def sweep_into(image_dir, store):
         base = flags_for(folder, image_dir, bottleneck_dir=str(store))
         base = {name: base[name] for name in base if name not in OUTPUTS} | flags
         out = str(out or folder / "out")
-        planned = plan_sweep(base, out, grid, runs)
+        planned = plan_sweep({**base, "output_dir": out}, grid, runs)
         made = contextlib.nullcontext() if exports else retraining.without_exports()
         with made, logged() as lines, Pool(1) as pool:
             results = run_sweep(planned, preflight(planned.base), pool)
@@ -58,7 +58,7 @@ def finish(image_dir, store, tmp_path):
     def run(*grid, **flags):
         base = flags_for(tmp_path, image_dir, bottleneck_dir=str(store))
         base = {name: base[name] for name in base if name not in OUTPUTS} | flags
-        planned = plan_sweep(base, str(tmp_path / "out"), grid, "")
+        planned = plan_sweep({**base, "output_dir": str(tmp_path / "out")}, grid)
         with Pool(1) as pool:
             workshop = Workshop(planned, preflight(planned.base), pool, str(tmp_path))
             return workshop.finish(planned.runs)

@@ -283,7 +283,7 @@ def test_the_order_is_that_of_validation_alone_and_equals_stay_as_given(tmp_path
         result("d", 70, train=90),
     ]
     assert [each.name for each in in_order(given)] == ["b", "d", "a", "c"]
-    planned = plan_sweep({"image_dir": "x"}, "out", ["seed=1,2,3"], "")
+    planned = plan_sweep({"image_dir": "x", "output_dir": "out"}, ["seed=1,2,3"])
     names = [run.name for run in planned.runs]
     results = {
         name: result(name, right)

@@ -11,7 +11,7 @@ from poets.sweeps.training import MAX_TOGETHER, chunks_of
 
 def swept(tmp_path, *grid, **flags):
     given = {"image_dir": "images", "bottleneck_dir": "store", **flags}
-    return plan_sweep(given, str(tmp_path / "out"), grid, "")
+    return plan_sweep({"output_dir": str(tmp_path / "out"), **given}, grid)
 
 
 def seeds(count):

@@ -13,7 +13,8 @@ WALK_THROUGH = ("learning_rate=0.001,0.01,1.0", "train_batch_size=25,50,100")
 
 
 def plan(*grid, runs="", out="out", **flags):
-    return plan_sweep({"image_dir": "images", **flags}, out, grid, runs)
+    flags = {"image_dir": "images", "output_dir": out, **flags}
+    return plan_sweep(flags, grid, runs)
 
 
 def refusal(*grid, **given):
