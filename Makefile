@@ -7,7 +7,10 @@ CACHE := .cache
 VENV := $(CACHE)/venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --retries 10
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
+# One process more than cores: tests wait a third of their time.
+PROCESSES := $(shell expr $$(nproc) + 1)
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --maxprocesses=5 \
+	--dist=loadgroup
 
 # Compiled once, and not by each of a thousand processes.
 unexport PYTHONDONTWRITEBYTECODE

@@ -23,7 +23,7 @@ from poets.features.engines import load_engine
 from poets.features.pool import Chunk
 from poets.features.process import Spec, Task
 from poets.features.store import Row, Store, part_stem
-from poets.flags import add_flags, config_from_args
+from poets.flags import add_flags, config_from_args, flags_of
 from poets.job import log_to_stderr
 from poets.preflight import preflight
 from poets.retraining import retrain
@@ -47,14 +47,14 @@ class MadeUp:
         """Itself, as there are no other workers."""
         return self
 
-    def run(
+    def compute(
         self,
         spec: Spec,
         chunks: Sequence[Chunk],
         advance: Callable[[int], None],
         first_number: int = 0,
     ) -> list[tuple[str, str]]:
-        """Writes the parts of all chunks, see `Pool.run`."""
+        """Writes the parts of all chunks, see `Pool.compute`."""
         began_s = time.monotonic()
         features = self._features(spec)
         store = Store(spec.store_url, len(next(iter(features.values()))))
@@ -92,9 +92,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.made_up")
     parser.add_argument("--sources", type=Path, required=True)
     add_flags(parser)
-    given = vars(parser.parse_args())
-    pool = MadeUp(given.pop("sources"))
-    config = config_from_args(given)
+    args = parser.parse_args()
+    pool = MadeUp(args.sources)
+    config = config_from_args(*flags_of(args))
     log_to_stderr()
     began_s = time.monotonic()
     dataset = preflight(config)

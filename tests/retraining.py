@@ -135,6 +135,7 @@ def children_of(pid: int) -> list[int]:
     """Returns the processes that a process started."""
     found = []
     for entry in os.listdir(f"/proc/{pid}/task"):
-        text = Path(f"/proc/{pid}/task/{entry}/children").read_text()
-        found += [int(child) for child in text.split()]
+        with contextlib.suppress(OSError):  # the thread has ended since
+            text = Path(f"/proc/{pid}/task/{entry}/children").read_text()
+            found += [int(child) for child in text.split()]
     return found

@@ -48,7 +48,8 @@ def test_a_run_says_what_it_achieved(run):
 def test_output_dir_keeps_results_together_and_features_in_the_cache(run, cache):
     left = {path.name for path in Path(run.url).iterdir()}
     assert left == {
-        "checkpoint",
+        "checkpoint.data-00000-of-00001",
+        "checkpoint.index",
         "metrics.json",
         "retrained_graph.pb",
         "retrained_graph.tflite",

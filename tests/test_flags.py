@@ -8,7 +8,7 @@ import pytest
 
 from poets.config import ARCHITECTURES, RetrainConfig
 from poets.errors import ConfigError
-from poets.flags import FIELDS, add_flags, config_from_args
+from poets.flags import FIELDS, add_flags, config_from_args, flags_of
 
 ORIGINAL = {  # of both generations of retrain.py
     "image_dir": "",
@@ -40,6 +40,7 @@ ORIGINAL = {  # of both generations of retrain.py
     "logging_verbosity": "INFO",
 }
 OURS = {
+    "output_dir": "",
     "hadoop_conf": "",
     "kerberos_principal": "",
     "kerberos_keytab": "",
@@ -76,7 +77,7 @@ def parse(*words: str) -> RetrainConfig:
     """Returns the config of a command line."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     add_flags(parser)
-    return config_from_args(vars(parser.parse_args(words)))
+    return config_from_args(*flags_of(parser.parse_args(words)))
 
 
 def test_every_flag_of_the_original_is_there_with_its_default():
@@ -299,7 +300,7 @@ def test_the_command_line_knows_every_flag(flag):
     field = FIELDS[flag]
     choices = field.metadata.get("choices")
     value = {bool: True, int: 7, float: 0.5, str: choices[-1] if choices else "x"}
-    words = ["--image_dir=x", f"--{flag}={value[field.type]}"]
+    words = ["x", f"--{flag}={value[field.type]}"]
     assert getattr(parse(*words), flag) == value[field.type]
 
 
@@ -326,3 +327,47 @@ def test_help_shows_every_flag_and_default():
 def test_each_distortion_distorts(flags):
     assert config(**flags).distorts
     assert not config(augmentations=9).distorts
+
+
+def test_one_folder_is_enough_for_all_results(monkeypatch):
+    monkeypatch.setenv("POETS_CACHE", "/cache")
+    found = parse("flowers", "--output_dir=run", "--output_labels=l.txt")
+    assert found.image_dir == "flowers"
+    assert found.output_graph == "run/retrained_graph.pb"
+    assert found.output_labels == "l.txt"
+    assert found.summaries_dir == "run/training_summaries"
+    assert (found.bottleneck_dir, found.model_dir) == (
+        "/cache/bottlenecks",
+        "/cache/models",
+    )
+    below = ("saved_model_dir", "checkpoint_path", "intermediate_output_graphs_dir")
+    assert all(getattr(found, name).startswith("run/") for name in below)
+
+
+def test_features_of_a_run_on_another_storage_are_kept_there(monkeypatch):
+    monkeypatch.setenv("POETS_CACHE", "/cache")
+    found = config(output_dir="s3://bucket/run")
+    assert found.bottleneck_dir == "s3://bucket/run/bottlenecks"
+    assert found.model_dir == "/cache/models"
+
+
+@pytest.mark.parametrize(
+    ("environment", "cache"),
+    [
+        ({"XDG_CACHE_HOME": "/xdg", "HOME": "/home/alice"}, "/xdg/poets"),
+        ({"HOME": "/home/alice"}, "/home/alice/.cache/poets"),
+    ],
+)
+def test_the_cache_is_where_the_xdg_specification_has_it(
+    monkeypatch, environment, cache
+):
+    for name in ("POETS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert config(output_dir="run").model_dir == f"{cache}/models"
+
+
+def test_without_output_dir_the_defaults_are_the_originals(monkeypatch):
+    monkeypatch.setenv("POETS_CACHE", "/cache")
+    assert config() == RetrainConfig(image_dir="flowers")

@@ -24,7 +24,10 @@ from typing import Protocol
 import numpy as np
 import pyarrow.fs
 
-from poets.classifier.labels import (
+from poets.data.images import ImageError, decode, resize
+from poets.errors import ConfigError, ModelError
+from poets.features.engines import Normalization
+from poets.report.labels import (
     digest_of,
     labels_of,
     names_in,
@@ -32,9 +35,6 @@ from poets.classifier.labels import (
     read_labels,
     run_beside,
 )
-from poets.data.images import ImageError, decode, resize
-from poets.errors import ConfigError, ModelError
-from poets.features.engines import Normalization
 from poets.storage import exists, is_local, join, kind_of, open_storage, read_url
 from poets.storage.reading import stage_folder
 

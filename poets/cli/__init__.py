@@ -15,9 +15,9 @@ from types import FrameType
 from typing import NoReturn
 
 from poets import __version__
-from poets.cli.parser import Parser
 from poets.errors import PoetsError
 from poets.kerberos import login
+from poets.system.command_line import Parser
 
 NO_TEMPORARY_FOLDER = "No usable temporary directory found"
 VERBS = ("retrain", "sweep", "label", "results", "logs", "dcos", "kubernetes", "doctor")

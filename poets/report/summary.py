@@ -16,8 +16,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poets.classifier.labels import labels_files
 from poets.errors import ModelError
+from poets.report.labels import labels_files
 from poets.report.listing import Entry, printable
 from poets.storage import read_url
 

@@ -2,11 +2,10 @@
 
 import pytest
 
-from poets.data import image_files
+from poets.data import image_files, image_listing
 from poets.data.dataset import find_images
 from poets.data.image_files import (
     is_image,
-    listing,
     passed_over,
     pointer_by_name,
     pointer_in,
@@ -169,7 +168,7 @@ def test_of_many_files_the_first_are_looked_at_and_speak_for_the_others(
     image_dir, monkeypatch, caplog, images, taken
 ):
     caplog.set_level("INFO")
-    monkeypatch.setattr(listing, "MOST_LOOKS", 4)
+    monkeypatch.setattr(image_listing, "MOST_LOOKS", 4)
     for k in range(7):
         fill(image_dir, f"rose/{k}.jfif", data=JPEG if k < images else b"text")
     found = [path for path in paths_of(image_dir) if path.endswith(".jfif")]

@@ -103,12 +103,14 @@ def _brood(server):
             if (pid := os.fork()) == 0:
                 server.close()
                 _run(json.loads(data), files)
-            server.send(b"%d" % pid)
+            with contextlib.suppress(OSError):  # the task was killed meanwhile
+                server.send(b"%d" % pid)
             os._exit(0)
         for each in files:
             os.close(each)
         os.waitpid(between, 0)
-        server.send(b"gone")
+        with contextlib.suppress(OSError):
+            server.send(b"gone")
 
 
 def _run(environment, files):

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from poets.sweeps.workshop import Workshop
 
 from poets.features.pool import Pool
 from poets.preflight import preflight
 from poets.sweeps.plan import Sweep, plan_sweep
 from poets.sweeps.results import Result
 from poets.sweeps.run import run_sweep
+from poets.sweeps.runner import SweepRunner
 from tests import retraining
 from tests.retraining import flags_for, logged
 from tests.sweep.swept import OUTPUTS
@@ -60,8 +60,8 @@ def finish(image_dir, store, tmp_path):
         base = {name: base[name] for name in base if name not in OUTPUTS} | flags
         planned = plan_sweep({**base, "output_dir": str(tmp_path / "out")}, grid)
         with Pool(1) as pool:
-            workshop = Workshop(planned, preflight(planned.base), pool, str(tmp_path))
-            return workshop.finish(planned.runs)
+            runner = SweepRunner(planned, preflight(planned.base), pool, str(tmp_path))
+            return runner.finish(planned.runs)
 
     return run
 

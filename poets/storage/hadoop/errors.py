@@ -18,7 +18,7 @@ _DENIED = re.compile(
     r'user=(?P<user>[^,]+), access=(?P<access>\w+), inode="(?P<path>.*)"'
     r":(?P<owner>[^:]+:[^:]+):(?P<mode>\S+)"
 )
-_CLOSED = re.compile("RPC listener disconnected|early eof")
+_CLOSED = re.compile("RPC listener disconnected|early eof|[Bb]roken pipe")
 _NOT_KNOWN = (  # Java classes, and first words of the client's own errors
     "SaslException",
     "InvalidToken",

@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from poets.classifier.labels import (
+from poets.errors import ModelError
+from poets.report.labels import (
     Run,
     labels_files,
     labels_of,
     read_labels,
     run_beside,
 )
-from poets.errors import ModelError
 
 pytest_plugins = ["tests.far"]
 

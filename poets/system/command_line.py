@@ -45,6 +45,8 @@ class Parser(argparse.ArgumentParser):
             problems = [*self._unknown(words), str(wrong)]
         else:
             problems = [*self._unknown(left), *_stray(left)]
+            if self._follows_unknown(words, getattr(found, "folder", None)):
+                found.folder = None  # it is the value of a misspelt option
         if found is not None and self.get_default("problems") is not None:
             found.problems = problems
         elif problems:
@@ -81,6 +83,17 @@ class Parser(argparse.ArgumentParser):
             if _is_option(word) and name not in known:
                 likely = nearest(_bare(name), map(_bare, known))
                 yield f"unknown flag {name!r}{likely}"
+
+    def _follows_unknown(self, words: Sequence[str], value: str | None) -> bool:
+        """Returns whether a word stands where an unknown option's value would."""
+        known = self._options()
+        return any(
+            word == value
+            and _is_option(before)
+            and "=" not in before
+            and before not in known
+            for before, word in itertools.pairwise(words)
+        )
 
     def _options(self) -> list[str]:
         return list(self._option_string_actions)
