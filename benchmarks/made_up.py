@@ -21,7 +21,7 @@ from benchmarks.inputs import linked, photographs
 from poets.data.images import decode, resize
 from poets.features.engines import load_engine
 from poets.features.pool import Chunk
-from poets.features.process import Spec, Task
+from poets.features.process import ImageTask, Spec
 from poets.features.store import Row, Store, part_stem
 from poets.flags import add_flags, config_from_args, flags_of
 from poets.job import log_to_stderr
@@ -81,7 +81,7 @@ class MadeUp:
         return found
 
 
-def _row(task: Task, features: dict[str, np.ndarray]) -> Row:
+def _row(task: ImageTask, features: dict[str, np.ndarray]) -> Row:
     digest = hashlib.sha256(task.path.encode()).digest()
     about = (task.path, "", task.length, task.mtime_ns, digest, None)
     return Row(*about, features[linked(task.path)])

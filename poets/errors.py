@@ -70,7 +70,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
-def together(title: str, problems: list[str]) -> str:
+def format_problems(title: str, problems: list[str]) -> str:
     """Returns one message for all problems found at once."""
     if len(problems) == 1:
         return f"{title}: {problems[0]}"

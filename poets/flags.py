@@ -16,7 +16,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from poets.config import RetrainConfig
-from poets.errors import ConfigError, nearest, together
+from poets.errors import ConfigError, format_problems, nearest
 from poets.storage import join, misspelling, scheme_of, without_keys
 
 FIELDS = {field.name: field for field in dataclasses.fields(RetrainConfig)}
@@ -57,7 +57,7 @@ def config_from_args(
         values = {**flags_below(output_dir), **values}
     problems += _missing(seen) + _contradictions(values)
     if problems:
-        raise ConfigError(together("wrong flags", problems))
+        raise ConfigError(format_problems("wrong flags", problems))
     return RetrainConfig(**values)
 
 

@@ -24,7 +24,7 @@ from poets.doctor.diagnosis import take
 from poets.doctor.security import log_in
 from poets.doctor.steps_kerberos import check_lifetime
 from poets.doctor.steps_storage import try_reading, try_writing
-from poets.errors import ConfigError, PoetsError, StorageError, together
+from poets.errors import ConfigError, PoetsError, StorageError, format_problems
 from poets.storage import exists, folder_of, join, kind_of, open_storage, scheme_of
 from poets.storage.calls import deadline
 
@@ -106,7 +106,7 @@ def check_shared(
             logger.info("--%s=%r must be one folder for all workers", flag, url)
     if problems:
         raise ConfigError(
-            together(
+            format_problems(
                 f"{cluster.num_workers} workers need folders that all of them share",
                 problems,
             )
@@ -130,7 +130,7 @@ def check_worker(config: RetrainConfig) -> None:
     with deadline(TIMEOUT_S):
         problems = [str(error) for error in try_writing(folders)]
     if problems:
-        raise StorageError(together(f"cannot write bottlenecks{whom}", problems))
+        raise StorageError(format_problems(f"cannot write bottlenecks{whom}", problems))
 
 
 def _is_below(path: str, folder: str) -> bool:
@@ -159,7 +159,7 @@ def output_folders(config: RetrainConfig) -> list[str]:
 def _refusal(title: str, errors: Sequence[PoetsError]) -> PoetsError:
     """Returns one error for several: the user's mistake if one of them is."""
     kind = ConfigError if any(e.exit_code == 2 for e in errors) else StorageError
-    return kind(together(title, [str(error) for error in errors]))
+    return kind(format_problems(title, [str(error) for error in errors]))
 
 
 def _log_in(far: list[Checkup]) -> str:
@@ -206,7 +206,7 @@ def _find_images(config: RetrainConfig) -> Dataset:
 def _check_folders(config: RetrainConfig) -> None:
     problems = [str(failure) for failure in try_writing(output_folders(config))]
     if problems:
-        raise StorageError(together("cannot write results", problems))
+        raise StorageError(format_problems("cannot write results", problems))
 
 
 def _check_files(config: RetrainConfig) -> None:

@@ -39,11 +39,11 @@ from poets.head.checkpoint import add_checkpoint
 from poets.head.evaluate import accuracy_of
 from poets.head.summaries import Summaries
 from poets.head.training import train_head
-from poets.report.metrics import Answers, metrics_of
+from poets.report.metrics import Predictions, metrics_of
 from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
 from poets.storage import folder_of, join, open_storage, reason
-from poets.storage.claim import Claim
 from poets.storage.publish import Publication, write_atomically
+from poets.storage.publish_lock import PublishLock
 from poets.storage.reading import (
     KEPT,
     raise_outage,
@@ -85,7 +85,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
       PoetsError: if it cannot be done; earlier results are unchanged then.
     """
     durations = Durations()
-    claim = Claim(folder_of(config.output_graph))
+    lock = PublishLock(folder_of(config.output_graph))
     with temporary_folder() as work_dir:
         with durations.phase("backbone"):
             backbone = load_backbone(config)
@@ -108,7 +108,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
         if cut:
             with durations.phase("fine_tuning"):
                 trained = fine_tune(config, cut, trained, train, workers, work_dir)
-        publish(config, trained, claim, work_dir, durations)
+        publish(config, trained, lock, work_dir, durations)
 
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ def store_intermediate(
 def publish(
     config: RetrainConfig,
     trained: Trained,
-    claim: Claim,
+    lock: PublishLock,
     work_dir: str,
     durations: Durations,
 ) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def publish(
     Args:
       config: where to, and under which names.
       trained: the head.
-      claim: the right to publish, of the time when the job began.
+      lock: the right to publish, of the time when the job began.
       work_dir: local folder that lives as long as the run.
       durations: gets the phase `export`.
 
@@ -164,7 +164,7 @@ def publish(
       PoetsError: if it cannot be done; earlier results are unchanged then.
     """
     features, head = trained.features, trained.head
-    answers = Answers(
+    answers = Predictions(
         features.dataset,
         features.splits,
         features.every.label_indices,
@@ -179,11 +179,11 @@ def publish(
         )
     shown = {_name(export.url): export.to_json() for export in exports}
     metrics = metrics_of(config, trained, answers, shown, durations, notes)
-    _publish(claim, config, trained, exports, answers, metrics)
+    _publish(lock, config, trained, exports, answers, metrics)
     return metrics
 
 
-def _report_test(config: RetrainConfig, answers: Answers) -> None:
+def _report_test(config: RetrainConfig, answers: Predictions) -> None:
     rows = np.flatnonzero(answers.splits == TEST)
     if 0 < config.test_batch_size < len(rows):
         random = np.random.default_rng([config.seed, 3])
@@ -239,11 +239,11 @@ def _samples(
 
 
 def _publish(
-    claim: Claim,
+    lock: PublishLock,
     config: RetrainConfig,
     trained: Trained,
     exports: list[Export],
-    answers: Answers,
+    answers: Predictions,
     metrics: dict[str, Any],
 ) -> None:
     dataset, predicted = answers.dataset, answers.predicted
@@ -259,7 +259,7 @@ def _publish(
     )
     beside = folder_of(config.output_graph)
     logger.info("Save final result to : %s", config.output_graph)
-    with Publication(claim) as publication:
+    with Publication(lock) as publication:
         for export in exports:
             export.add_to(publication)
         labels = "\n".join(dataset.labels) + "\n"

@@ -3,7 +3,7 @@
 import pytest
 
 from poets import errors
-from poets.errors import nearest, together
+from poets.errors import format_problems, nearest
 
 CLASSES = [
     value
@@ -50,7 +50,7 @@ def test_the_nearest_known_name_is_offered_if_it_is_near(name, hint):
 
 
 def test_one_problem_is_one_line_and_more_are_a_list():
-    assert together("wrong flags", ["a"]) == "wrong flags: a"
-    assert together("wrong flags", ["a", "b"]) == (
+    assert format_problems("wrong flags", ["a"]) == "wrong flags: a"
+    assert format_problems("wrong flags", ["a", "b"]) == (
         "wrong flags: 2 problems\n  - a\n  - b"
     )

@@ -59,7 +59,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         *(
             f"storage.{name}"
             for name in (
-                *("claim", "follow", "hadoop.native", "hadoop.web"),
+                *("publish_lock", "follow", "hadoop.native", "hadoop.web"),
                 *("handler", "local", "objects", "objects.backend", "objects.errors"),
                 *("parts", "publish", "reading", "tree"),
             )

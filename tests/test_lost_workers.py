@@ -46,8 +46,8 @@ VICTIMS = (["worker"], ["chief"], ["ps"], ["chief", "worker"], ["all"])
 
 # A marker of a killed publication is waited for, in this job for a minute less.
 BEFORE = """
-from poets.storage import claim
-claim.STALE_S = 1.0
+from poets.storage import publish_lock
+publish_lock.STALE_S = 1.0
 from poets.workers.worker import Worker
 Worker.__init__.__defaults__ = (None, "", 5.0)
 """

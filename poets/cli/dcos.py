@@ -23,7 +23,7 @@ from poets.dcos.restarts import MAX_RESTARTS, parse_kills
 from poets.dcos.run import open_work_dir, run
 from poets.dcos.tasks import Task, tasks_of
 from poets.dcos.validate import Problem, find_problems
-from poets.errors import ConfigError, together
+from poets.errors import ConfigError, format_problems
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def run_here(args: argparse.Namespace) -> int:
     problems = find_problems(options, job.config_from_context)
     if errors := _errors(problems):
         texts = [f"{problem.path}: {problem.text}" for problem in errors]
-        raise ConfigError(together(f"cannot run {args.options!r}", texts))
+        raise ConfigError(format_problems(f"cannot run {args.options!r}", texts))
     for problem in problems:
         if not problem.on_cluster_only:
             log.warning("%s: %s", problem.path, problem.text)

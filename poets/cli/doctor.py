@@ -27,7 +27,7 @@ from poets.doctor import FAILED, NOT_REACHED, TIMEOUT_S, StepResult
 from poets.doctor.checklist import checklist, checkups
 from poets.doctor.diagnosis import diagnose
 from poets.doctor.report import as_json, format_end, format_line
-from poets.errors import ConfigError, together
+from poets.errors import ConfigError, format_problems
 from poets.flags import FIELDS
 from poets.kerberos.login import close
 from poets.preflight import output_folders
@@ -156,7 +156,7 @@ def _read_options(args: argparse.Namespace) -> Options:
     problems = find_problems(options, job.config_from_context)
     texts = [f"{p.path}: {p.text}" for p in problems if p.severity == "error"]
     if texts:
-        raise ConfigError(together(f"cannot take {args.options!r}", texts))
+        raise ConfigError(format_problems(f"cannot take {args.options!r}", texts))
     return options
 
 

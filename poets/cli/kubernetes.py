@@ -15,7 +15,7 @@ from poets import job
 from poets.cli.options_flags import add_overrides
 from poets.dcos.options import Options, read_options
 from poets.dcos.validate import find_problems
-from poets.errors import ConfigError, StorageError, together
+from poets.errors import ConfigError, StorageError, format_problems
 from poets.kubernetes.manifests import Target, left_out, manifests
 from poets.kubernetes.objects import KINDS
 from poets.kubernetes.pods import KEYTAB, keytab_secret_of
@@ -157,7 +157,7 @@ def _check(options: Options, source: str) -> None:
             "brings poets; only that job can be printed"
         ]
     if errors:
-        raise ConfigError(together(f"cannot print {source!r}", errors))
+        raise ConfigError(format_problems(f"cannot print {source!r}", errors))
     for problem in problems:
         log.warning("%s: %s", problem.path, problem.text)
 

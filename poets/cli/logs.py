@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import pyarrow.fs
 
-from poets.errors import ConfigError, StorageError, together
+from poets.errors import ConfigError, StorageError, format_problems
 from poets.report.curve import (
     finite_points,
     glyphs_for,
@@ -26,7 +26,13 @@ from poets.report.curve import (
     require_matplotlib,
     terminal_curve,
 )
-from poets.report.worker_log import MAX_STEPS, Run, Step, WorkerLog, read_log
+from poets.report.worker_log import (
+    MAX_STEPS,
+    LoggedRun,
+    LoggedStep,
+    WorkerLog,
+    read_log,
+)
 from poets.storage import is_local, kind_of, open_storage, reason
 from poets.storage.publish import check_writable, write_atomically
 from poets.system.progress import track
@@ -104,7 +110,7 @@ def _check_files(names: list[str]) -> None:
         elif kind == pyarrow.fs.FileType.NotFound:
             problems.append(f"{name!r} does not exist; give log files, or - for stdin")
     if problems:
-        raise StorageError(together("cannot read the logs", problems))
+        raise StorageError(format_problems("cannot read the logs", problems))
 
 
 def _read(name: str, max_steps: int | None) -> WorkerLog:
@@ -172,7 +178,7 @@ def _format_log(log: WorkerLog, show_all: bool) -> str:
     return "\n".join([*lines, "", *_format_problems(log, show_all)])
 
 
-def _format_run(number: int, run: Run, show_all: bool) -> list[str]:
+def _format_run(number: int, run: LoggedRun, show_all: bool) -> list[str]:
     task = f" of {run.task}" if run.task else ""
     lines = [f"run {number}{task}, from line {run.first_line:,}"]
     if run.bottlenecks or run.bottlenecks_created:
@@ -202,7 +208,7 @@ def _format_run(number: int, run: Run, show_all: bool) -> list[str]:
     return lines
 
 
-def _extent(run: Run) -> str:
+def _extent(run: LoggedRun) -> str:
     """Returns how many evaluations a run logged, of which steps, in what time."""
     first, last = run.steps[0].step, run.steps[-1].step
     text = f"evaluations: {run.num_steps:,}, step {first}"
@@ -221,7 +227,7 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(f"{whole}.{fraction:0<6.6}")
 
 
-def _table(run: Run, show_all: bool) -> list[str]:
+def _table(run: LoggedRun, show_all: bool) -> list[str]:
     """Returns the steps as rows; of many, some with the best and the last."""
     steps = run.steps
     if not show_all and len(steps) > MAX_ROWS:
@@ -239,7 +245,7 @@ def _table(run: Run, show_all: bool) -> list[str]:
     return lines
 
 
-def _row(step: Step, best: Step | None) -> str:
+def _row(step: LoggedStep, best: LoggedStep | None) -> str:
     entropy = "-" if step.cross_entropy is None else f"{step.cross_entropy:.6f}"
     n = "-" if step.validation_n is None else step.validation_n
     row = (
@@ -271,7 +277,7 @@ def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f}%"
 
 
-def _named_runs(logs: list[WorkerLog]) -> list[tuple[str, Run]]:
+def _named_runs(logs: list[WorkerLog]) -> list[tuple[str, LoggedRun]]:
     """Returns all runs with a name that tells them apart."""
     return [
         (

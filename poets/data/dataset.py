@@ -26,7 +26,7 @@ from poets.data.image_files import IMAGE_SUFFIXES
 from poets.data.image_listing import ImageFiles
 from poets.data.layout import Layout, Place, clean_label, layout_of, place_of
 from poets.data.suggestions import folder_below, what_is_there
-from poets.errors import DatasetError, together
+from poets.errors import DatasetError, format_problems
 from poets.storage import kind_of
 from poets.storage.tree import Entry
 from poets.system.progress import log_some
@@ -270,7 +270,7 @@ def _label(files: ImageFiles, images: Images, layout: Layout) -> Dataset:
     ]
     if collisions:
         raise DatasetError(
-            together("two folders are one label", collisions)
+            format_problems("two folders are one label", collisions)
             + "; rename or merge the folders"
         )
     labels = sorted(by_label)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from poets.dcos.schema import SCHEMA
-from poets.errors import ConfigError, nearest, together
+from poets.errors import ConfigError, format_problems, nearest
 
 KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -69,7 +69,7 @@ def read_options(
             except ConfigError as error:
                 problems.append(str(error))
     if problems:
-        raise ConfigError(together(f"cannot change {path!r}", problems))
+        raise ConfigError(format_problems(f"cannot change {path!r}", problems))
     return options
 
 

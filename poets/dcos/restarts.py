@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from poets.dcos.tasks import Task
-from poets.errors import ConfigError, nearest, together
+from poets.errors import ConfigError, format_problems, nearest
 
 MAX_RESTARTS = 3
 
@@ -91,7 +91,7 @@ def parse_kills(texts: Iterable[str], tasks: Sequence[Task]) -> list[Kill]:
         else:
             kills.append(Kill(known[name], float(found["after_s"])))
     if problems:
-        raise ConfigError(together("wrong --kill", problems))
+        raise ConfigError(format_problems("wrong --kill", problems))
     return sorted(kills, key=lambda kill: kill.after_s)
 
 

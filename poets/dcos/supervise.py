@@ -49,7 +49,7 @@ class Launch:
 
 
 @dataclass
-class Step:
+class PlanStep:
     """How far one task is.
 
     Attributes:
@@ -102,12 +102,12 @@ class Supervisor:
           kills: which tasks to kill when, the first one first.
         """
         self.steps = {
-            launch.task: Step(launch, Restarts(max_restarts)) for launch in launches
+            launch.task: PlanStep(launch, Restarts(max_restarts)) for launch in launches
         }
         self._emit = emit
         self._grace_s = grace_s
         self._kills = list(kills)
-        self._ended: queue.SimpleQueue[tuple[Step, int]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[PlanStep, int]] = queue.SimpleQueue()
         self._waiters: list[threading.Thread] = []
 
     def run(self) -> None:
@@ -136,7 +136,7 @@ class Supervisor:
             step.process and not step.task.serves for step in self.steps.values()
         )
 
-    def _start(self, step: Step, why: str, mark_with: str = "") -> None:
+    def _start(self, step: PlanStep, why: str, mark_with: str = "") -> None:
         def on_line(stream: str, text: str) -> None:
             self._emit(step.task.name, stream, text)
 
@@ -184,7 +184,7 @@ class Supervisor:
         step.killed = True
         step.process.kill()
 
-    def _on_end(self, step: Step, code: int) -> None:
+    def _on_end(self, step: PlanStep, code: int) -> None:
         """Starts a task again that ended, if it must be and may be."""
         step.process = None
         if code == 0:
@@ -200,7 +200,7 @@ class Supervisor:
                 step.error += f" after {before} restart{'s' * (before != 1)}"
             step.change(ERROR, step.error)
 
-    def _restart(self, step: Step, why: str, nth: str) -> None:
+    def _restart(self, step: PlanStep, why: str, nth: str) -> None:
         step.change(PENDING, why)
         restart = f"restart{nth}"
         self._start(step, restart, f"{step.task.name} {why}; {restart}")

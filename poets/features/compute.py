@@ -15,7 +15,7 @@ from poets.data.dataset import Images
 from poets.errors import StorageError
 from poets.features.index import NONE, Index
 from poets.features.pool import Chunk, Workers
-from poets.features.process import PLAIN, Spec, Task
+from poets.features.process import PLAIN, ImageTask, Spec
 from poets.features.store import CorruptPartError, Store
 from poets.system.progress import track
 
@@ -117,7 +117,7 @@ def _tasks(
     index: Index,
     unread: Mapping[str, str],
     verify: bool,
-) -> list[Task]:
+) -> list[ImageTask]:
     """Returns what is to be done; `rows` [C, N] are those of all copies of images."""
     missing = rows == NONE
     wanted = missing.any(axis=0) & ~_undecodable(rows, index)
@@ -131,10 +131,10 @@ def _tasks(
             continue
         if verify and not missing[0, number]:
             expected = index.digests[rows[0, number]].tobytes().hex()
-            tasks.append(Task(path, length, mtime_ns, tuple(copies), expected))
+            tasks.append(ImageTask(path, length, mtime_ns, tuple(copies), expected))
             continue
         lacking = tuple(itertools.compress(copies, missing[:, number]))
-        tasks.append(Task(path, length, mtime_ns, lacking, None))
+        tasks.append(ImageTask(path, length, mtime_ns, lacking, None))
     return tasks
 
 
@@ -143,7 +143,7 @@ def _undecodable(rows: np.ndarray, index: Index) -> np.ndarray:
     return ((rows != NONE) & np.append(index.failed, False)[rows]).any(axis=0)
 
 
-def _chunks(tasks: Sequence[Task], processes: int) -> list[Chunk]:
+def _chunks(tasks: Sequence[ImageTask], processes: int) -> list[Chunk]:
     """Returns the tasks in chunks that get smaller towards the end.
 
     So the processes end together (guided self-scheduling; Polychronopoulos and Kuck,

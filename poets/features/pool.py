@@ -17,13 +17,13 @@ from typing import Any, NamedTuple, Protocol
 
 from poets.cluster import ALONE, Cluster
 from poets.errors import PoetsError
-from poets.features.process import Spec, Task
+from poets.features.process import ImageTask, Spec
 from poets.features.store import part_stem
 from poets.system.child import Child, ChildDiedError
 
 logger = logging.getLogger(__name__)
 
-Chunk = Sequence[Task]
+Chunk = Sequence[ImageTask]
 
 
 class Part(NamedTuple):

@@ -95,7 +95,7 @@ class Spec:
         return cls(**values)
 
 
-class Task(NamedTuple):
+class ImageTask(NamedTuple):
     """One image to read.
 
     Attributes:
@@ -120,7 +120,7 @@ def too_long(length: int) -> ImageError | None:
     return ImageError(f"{length} bytes are more than {MAX_BYTES}: not read")
 
 
-class Chunk(NamedTuple):
+class ChunkRequest(NamedTuple):
     """What became of the tasks of one request: rows to store, and what was not read."""
 
     rows: list[Row]
@@ -144,11 +144,11 @@ class Worker:
         self._writers = ThreadPoolExecutor(1 if here else MAX_WRITES)
         self._index = self._store.read_index() if spec.known_content else Index({})
 
-    def expect(self, tasks: Iterable[Task]) -> None:
+    def expect(self, tasks: Iterable[ImageTask]) -> None:
         """Has images read ahead; they are computed next, in this order."""
         self._add(tasks, self._reads)
 
-    def compute(self, tasks: Sequence[Task]) -> Chunk:
+    def compute(self, tasks: Sequence[ImageTask]) -> ChunkRequest:
         """Returns the rows of tasks that were expected.
 
         Raises:
@@ -163,7 +163,9 @@ class Worker:
                 reads = Reads(self._filesystem)
                 self._add(tasks, reads)
 
-    def write(self, chunk: Chunk, part: str, marks: bool) -> "Future[Chunk]":
+    def write(
+        self, chunk: ChunkRequest, part: str, marks: bool
+    ) -> "Future[ChunkRequest]":
         """Has a part written; the result is what is in it, or a StorageError.
 
         Args:
@@ -172,7 +174,7 @@ class Worker:
           marks: whether the store tells of a part without a row, too.
         """
 
-        def write() -> Chunk:
+        def write() -> ChunkRequest:
             if chunk.rows:
                 self._store.write_part(chunk.rows, part)
             elif marks:
@@ -186,12 +188,12 @@ class Worker:
         self._reads.close()
         self._writers.shutdown()
 
-    def _add(self, tasks: Iterable[Task], reads: Reads) -> None:
+    def _add(self, tasks: Iterable[ImageTask], reads: Reads) -> None:
         for task in tasks:
             if not too_long(task.length):
                 reads.add(posixpath.join(self._root, task.path), task.length)
 
-    def _compute(self, tasks: Sequence[Task], reads: Reads) -> Chunk:
+    def _compute(self, tasks: Sequence[ImageTask], reads: Reads) -> ChunkRequest:
         rows: list[Row] = []
         known: list[tuple[int, int]] = []
         waiting: list[tuple[int, np.ndarray]] = []
@@ -233,9 +235,9 @@ class Worker:
         stored = self._store.read_bottlenecks(self._index, places)
         for (index, _), bottleneck in zip(known, stored, strict=True):
             rows[index] = rows[index]._replace(bottleneck=bottleneck)
-        return Chunk(rows, unread)
+        return ChunkRequest(rows, unread)
 
-    def _take(self, task: Task, reads: Reads) -> bytes:
+    def _take(self, task: ImageTask, reads: Reads) -> bytes:
         if why := too_long(task.length):
             raise why
         return reads.take()
@@ -251,7 +253,7 @@ class Worker:
         return resize(pixels, size_px)
 
     def _row(
-        self, task: Task, copy: int, digest: bytes, error: str | None = None
+        self, task: ImageTask, copy: int, digest: bytes, error: str | None = None
     ) -> Row:
         variant = self._variant(copy)
         return Row(task.path, variant, task.length, task.mtime_ns, digest, error, None)
@@ -273,7 +275,7 @@ class Server:
         self._replies = replies
         self._replying = threading.Lock()
         self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._parts: queue.Queue[Future[Chunk] | None] = queue.Queue(MAX_WRITES)
+        self._parts: queue.Queue[Future[ChunkRequest] | None] = queue.Queue(MAX_WRITES)
         self._worker: Worker | None = None
 
     def serve(self, lines: Iterable[str]) -> None:
@@ -299,7 +301,7 @@ class Server:
         for line in lines:
             request = json.loads(line)
             if "tasks" in request and self._worker:
-                request["tasks"] = [Task(*fields) for fields in request["tasks"]]
+                request["tasks"] = [ImageTask(*fields) for fields in request["tasks"]]
                 self._worker.expect(request["tasks"])
             self._requests.put(request)
         self._requests.put(None)

@@ -27,7 +27,7 @@ import pyarrow.fs
 from poets.config import RetrainConfig
 from poets.errors import StorageError
 from poets.fine_tuning.layers import Tail
-from poets.fine_tuning.steps import Standard
+from poets.fine_tuning.steps import Standardizer
 from poets.storage import is_local, join, open_storage, read_bytes, reason
 from poets.storage.publish import write_atomically
 
@@ -53,7 +53,7 @@ class Inputs:
     """
 
     tail: Tail
-    standard: Standard
+    standard: Standardizer
     values: Mapping[str, np.ndarray]
     features: np.ndarray
     labels: np.ndarray
@@ -123,7 +123,7 @@ class Folder:
                 tuple(tuple(shape) for shape in numbers.pop("shapes")),
                 tuple(numbers.pop("constants")),
             ),
-            standard=Standard(found["mean"], found["scale"]),
+            standard=Standardizer(found["mean"], found["scale"]),
             values=values,
             features=self._features(key),
             labels=found["labels"],

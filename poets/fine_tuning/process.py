@@ -26,7 +26,7 @@ import numpy as np
 
 from poets.errors import ModelError, PoetsError
 from poets.fine_tuning.files import Folder, Inputs
-from poets.fine_tuning.steps import STEP, Steps, rows_of_step
+from poets.fine_tuning.steps import STEP, TuningSteps, rows_of_step
 from poets.system.runtime import tf
 
 LOST_CLUSTER = 75
@@ -55,7 +55,7 @@ def train(order: dict[str, Any], say: Say) -> None:
     strategy = tf.distribute.MultiWorkerMirroredStrategy() if workers > 1 else None
     folder, key = Folder(order["folder"]), order["key"]
     inputs = folder.read_inputs(key)
-    steps = Steps(
+    steps = TuningSteps(
         inputs.tail,
         inputs.standard,
         inputs.label_weights,
@@ -108,7 +108,7 @@ class _Checkpoints:
         self._kept = {order["step"]}  # another worker may still have to read it
         self._written_at = time.monotonic()
 
-    def after(self, steps: Steps, last: bool) -> None:
+    def after(self, steps: TuningSteps, last: bool) -> None:
         """Writes a checkpoint if it is time to, or after the last step."""
         if not last and time.monotonic() - self._written_at < self._every_s:
             return
@@ -118,7 +118,7 @@ class _Checkpoints:
         self._written_at = time.monotonic()
 
 
-def _validate(steps: Steps, inputs: Inputs) -> tuple[float, int]:
+def _validate(steps: TuningSteps, inputs: Inputs) -> tuple[float, int]:
     """Returns the accuracy on the validation images, and how many there are."""
     right = 0
     for start in range(inputs.trained, len(inputs.labels), SCORED_AT_ONCE):

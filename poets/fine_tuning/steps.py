@@ -36,7 +36,7 @@ STEP = "step"
 
 
 @dataclass(frozen=True)
-class Standard:
+class Standardizer:
     """How bottlenecks are standardised for the head.
 
     Attributes:
@@ -77,7 +77,7 @@ def _order(examples: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, 4, epoch]).permutation(examples)
 
 
-class Steps:
+class TuningSteps:
     """The values that are trained, and the compiled step.
 
     Args:
@@ -92,7 +92,7 @@ class Steps:
     def __init__(
         self,
         tail: Tail,
-        standard: Standard,
+        standard: Standardizer,
         label_weights: np.ndarray,
         learning_rate: float,
         average_from: int,

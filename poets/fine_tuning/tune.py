@@ -27,7 +27,7 @@ from poets.features.store import store_url
 from poets.fine_tuning import ACTIVITY
 from poets.fine_tuning.files import Inputs, folder_for
 from poets.fine_tuning.layers import Cut, cut_before_last, with_constants
-from poets.fine_tuning.steps import Standard, averaged
+from poets.fine_tuning.steps import Standardizer, averaged
 from poets.fine_tuning.supervise import Supervisor
 from poets.head import Head
 from poets.head.evaluate import Accuracy, accuracy_of
@@ -199,10 +199,10 @@ def _train(
     return averaged(state, inputs.steps)
 
 
-def _standard(train: Examples) -> Standard:
+def _standard(train: Examples) -> Standardizer:
     mean, spread = train.mean_and_spread()
     scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1)
-    return Standard(mean, scale.astype(np.float32))
+    return Standardizer(mean, scale.astype(np.float32))
 
 
 def _validated(features: Features, head: Head) -> Accuracy:

@@ -16,7 +16,7 @@ import numpy as np
 from poets.config import RetrainConfig
 from poets.head import Head
 from poets.head.examples import Examples
-from poets.head.steps import Steps
+from poets.head.steps import HeadSteps
 from poets.head.summaries import Summaries
 
 
@@ -47,7 +47,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Plan:
+class HeadPlan:
     """A head to train.
 
     Attributes:
@@ -93,7 +93,7 @@ class Outcome:
 
 
 def train_many(
-    train: Examples, validation: Examples, num_labels: int, plans: Sequence[Plan]
+    train: Examples, validation: Examples, num_labels: int, plans: Sequence[HeadPlan]
 ) -> list[Outcome]:
     """Trains heads of one schedule together.
 
@@ -109,7 +109,7 @@ def train_many(
     configs = [plan.config for plan in plans]
     streams = sorted(set(map(stream_of, configs)))
     numbers = [streams.index(stream_of(config)) for config in configs]
-    steps = Steps(train, num_labels, configs, numbers)
+    steps = HeadSteps(train, num_labels, configs, numbers)
     batches = [_batches(len(train), *stream) for stream in streams]
     samples = _Samples(validation, plans)
     runs = [_Run(plan) for plan in plans]
@@ -139,7 +139,7 @@ def train_many(
 class _Samples:
     """The validation images of an evaluation; heads of one seed see the same ones."""
 
-    def __init__(self, validation: Examples, plans: Sequence[Plan]) -> None:
+    def __init__(self, validation: Examples, plans: Sequence[HeadPlan]) -> None:
         self._validation = validation
         self._random = {
             self._key(plan): np.random.default_rng([plan.config.seed, 1])
@@ -154,11 +154,11 @@ class _Samples:
             for (size, seed), random in self._random.items()
         }
 
-    def of(self, plan: Plan) -> Examples:
+    def of(self, plan: HeadPlan) -> Examples:
         """Returns those that a head is evaluated on."""
         return self._drawn[self._key(plan)]
 
-    def _key(self, plan: Plan) -> tuple[int, int]:
+    def _key(self, plan: HeadPlan) -> tuple[int, int]:
         config = plan.config
         size = -1 if config.patience else config.validation_batch_size
         everything = size == -1 or size >= len(self._validation)
@@ -168,7 +168,7 @@ class _Samples:
 class _Run:
     """One head's way: its best evaluation, and its outcome once it has ended."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: HeadPlan) -> None:
         self.plan = plan
         self.outcome: Outcome | None = None
         self._best: Head | None = None

@@ -52,7 +52,7 @@ class _State(NamedTuple):
     biases_sum: tf.Tensor
 
 
-class Steps:
+class HeadSteps:
     """K heads in training.
 
     Args:
@@ -116,7 +116,7 @@ class _Step:
     """One step of K heads, as operations of TensorFlow.
 
     Args:
-      train, num_labels, configs, streams: see `Steps`.
+      train, num_labels, configs, streams: see `HeadSteps`.
       mean: float32 [D], of the training bottlenecks.
       scale: float32 [D], what standardises them.
     """

@@ -13,7 +13,7 @@ from poets.config import RetrainConfig
 from poets.errors import ModelError
 from poets.head import Head
 from poets.head.examples import Examples
-from poets.head.many import Evaluation, Plan, train_many
+from poets.head.many import Evaluation, HeadPlan, train_many
 from poets.head.summaries import Summaries
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def train_head(
         _log(evaluation)
         evaluation.record(summaries)
 
-    plan = Plan(config, report, store_intermediate)
+    plan = HeadPlan(config, report, store_intermediate)
     (outcome,) = train_many(train, validation, num_labels, [plan])
     if outcome.head is None:
         raise ModelError(outcome.failure)

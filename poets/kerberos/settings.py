@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from poets.errors import ConfigError, KerberosError, together
+from poets.errors import ConfigError, KerberosError, format_problems
 from poets.kerberos.causes import realm_of
 from poets.kerberos.keytab import KeytabError, keys_of, principals_of, read_keytab
 from poets.kerberos.krb5_conf import krb5_conf_text, realms
@@ -112,7 +112,7 @@ def _krb5_conf(given: Mapping[str, str]) -> str | None:
     if host and not realm:
         problems.append("kdc.hostname is set and realm is not; give both")
     if problems:
-        raise ConfigError(together("service.security.kerberos", problems))
+        raise ConfigError(format_problems("service.security.kerberos", problems))
     if not host or not realm:
         return None
     return krb5_conf_text(realm, [f"{host}:{port}" if port else host])

@@ -20,7 +20,7 @@ from poets.sweeps.grid import SUMMARIES, Axis, run_name
 
 
 @dataclass(frozen=True)
-class Run:
+class GridRun:
     """One combination.
 
     Attributes:
@@ -32,7 +32,7 @@ class Run:
     args: dict[str, Any]
 
 
-def runs(axes: Sequence[Axis], log_dir: str) -> Iterator[Run]:
+def runs(axes: Sequence[Axis], log_dir: str) -> Iterator[GridRun]:
     """Yields every combination; the first axis changes slowest.
 
     Args:
@@ -40,7 +40,7 @@ def runs(axes: Sequence[Axis], log_dir: str) -> Iterator[Run]:
       log_dir: where the folders of the runs are made.
     """
     if not axes:
-        yield Run((), {})
+        yield GridRun((), {})
         return
     for places in itertools.product(*(range(len(values)) for _, values in axes)):
         chosen = {
@@ -56,4 +56,4 @@ def runs(axes: Sequence[Axis], log_dir: str) -> Iterator[Run]:
             "intermediate_output_graphs_dir": f"{folder}/intermediate/",
             "summaries_dir": f"{log_dir.rstrip('/')}/{SUMMARIES}/{name}/baseline",
         }
-        yield Run(("hyperparam", *map(str, places)), {**outputs, **chosen})
+        yield GridRun(("hyperparam", *map(str, places)), {**outputs, **chosen})

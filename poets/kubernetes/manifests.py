@@ -16,7 +16,7 @@ from poets.config import RetrainConfig
 from poets.dcos.environment import as_text
 from poets.dcos.options import Options, parse_context
 from poets.dcos.tasks import GPU_WORKER, WORKER
-from poets.errors import ConfigError, PoetsError, together
+from poets.errors import ConfigError, PoetsError, format_problems
 from poets.flags import FIELDS
 from poets.kubernetes.grid import runs
 from poets.kubernetes.objects import tensorboard, workers
@@ -86,7 +86,7 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
         pod = worker_pod(image, flags, each.resources, around, each.disk_mb)
         items += workers(target.kind, "-".join((name, *run.suffix)), each.count, pod)
     if problems:
-        raise ConfigError(together("cannot make the job", sorted(problems)))
+        raise ConfigError(format_problems("cannot make the job", sorted(problems)))
     if options["service.use_tensorboard"]:
         summaries = f"{log_dir}/{SUMMARIES}" if target.grid else config.summaries_dir
         pod = tensorboard_pod(

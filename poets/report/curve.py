@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from poets.errors import ConfigError
-from poets.report.worker_log import Run, Step
+from poets.report.worker_log import LoggedRun, LoggedStep
 
 Points = Sequence[tuple[int, float]]  # step, accuracy as a fraction
 
@@ -58,7 +58,7 @@ def glyphs_for(encoding: str | None) -> Glyphs:
     return UNICODE
 
 
-def finite_points(steps: Sequence[Step], name: str) -> list[tuple[int, float]]:
+def finite_points(steps: Sequence[LoggedStep], name: str) -> list[tuple[int, float]]:
     """Returns the points of one field of the steps, without those that are no number.
 
     Args:
@@ -157,7 +157,7 @@ def require_matplotlib() -> None:
         )
 
 
-def plot_png(runs: Sequence[tuple[str, Run]]) -> bytes:
+def plot_png(runs: Sequence[tuple[str, LoggedRun]]) -> bytes:
     """Returns a PNG: accuracy above, cross entropy below, against the step.
 
     The final test accuracy is a diamond with its 95 % interval at the last step.
@@ -200,7 +200,7 @@ def plot_png(runs: Sequence[tuple[str, Run]]) -> bytes:
     return png.getvalue()
 
 
-def _draw_run(above: Any, below: Any, run: Run, colour: str, name: str) -> None:
+def _draw_run(above: Any, below: Any, run: LoggedRun, colour: str, name: str) -> None:
     """Draws one run in one colour into the two axes; no name if it is the only one."""
     interval = run.test_interval_95
     test = f"test {100 * (run.test_accuracy or 0):.1f}% (N={run.test_n})"
@@ -227,7 +227,7 @@ def _draw_run(above: Any, below: Any, run: Run, colour: str, name: str) -> None:
         )
 
 
-def _line(run: Run, name: str) -> tuple[list[float], list[float]]:
+def _line(run: LoggedRun, name: str) -> tuple[list[float], list[float]]:
     """Returns steps and values to plot: of many, the means of neighbours."""
     points = finite_points(run.steps, name)
     size = math.ceil(len(points) / MAX_PLOTTED_POINTS)

@@ -27,7 +27,7 @@ METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
-class Run:
+class ModelRun:
     """What metrics.json records of a run.
 
     Attributes:
@@ -46,7 +46,7 @@ def digest_of(url: str) -> str:
     return hashlib.sha256(read_url(url)).hexdigest()
 
 
-def run_beside(model: str) -> Run:
+def run_beside(model: str) -> ModelRun:
     """Returns the run whose metrics.json lies beside a model; an empty one if none.
 
     Raises:
@@ -54,18 +54,18 @@ def run_beside(model: str) -> Run:
     """
     url = join(folder_of(model), METRICS)
     if not exists(url):
-        return Run()
+        return ModelRun()
     try:
         metrics = json.loads(read_url(url))
         exports = metrics["exports"].values()
         digests = frozenset(str(export["sha256"]) for export in exports)
         labels = tuple(str(row["label"]) for row in metrics["labels"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Run()  # another program's metrics
-    return Run(digests, labels, made_model=digest_of(model) in digests)
+        return ModelRun()  # another program's metrics
+    return ModelRun(digests, labels, made_model=digest_of(model) in digests)
 
 
-def labels_of(model: str, run: Run) -> tuple[str, ...]:
+def labels_of(model: str, run: ModelRun) -> tuple[str, ...]:
     """Returns the labels of a model, by the run beside it or from a text file there.
 
     Raises:

@@ -22,7 +22,7 @@ PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pyarrow", "pillow", "simpl
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What the head says of every image that was used.
 
     Attributes:
@@ -43,7 +43,7 @@ class Answers:
 def metrics_of(
     config: RetrainConfig,
     trained: Trained,
-    answers: Answers,
+    answers: Predictions,
     exports: Mapping[str, Mapping[str, object]],
     duration_s: Mapping[str, float],
     notes: Sequence[str] = (),
@@ -121,7 +121,7 @@ def _version(package: str) -> str | None:
     return None
 
 
-def _labels(answers: Answers) -> list[dict[str, Any]]:
+def _labels(answers: Predictions) -> list[dict[str, Any]]:
     dataset = answers.dataset
     counts = Counter(zip(answers.label_indices.tolist(), answers.splits, strict=True))
     return [

@@ -79,7 +79,7 @@ _FIELDS = {
 
 
 @dataclass(slots=True)
-class Step:
+class LoggedStep:
     """What the log says about one step; None where it says nothing.
 
     Accuracies are fractions, 0 to 1, and may be NaN; `validation_n` is the number
@@ -94,7 +94,7 @@ class Step:
 
 
 @dataclass
-class Run:
+class LoggedRun:
     """One training from its first message to its last.
 
     `steps` holds each `stride`-th evaluation and always the latest one;
@@ -104,10 +104,10 @@ class Run:
 
     task: str
     first_line: int
-    steps: list[Step] = field(default_factory=list)
+    steps: list[LoggedStep] = field(default_factory=list)
     num_steps: int = 0
     stride: int = 1
-    best: Step | None = None
+    best: LoggedStep | None = None
     test_accuracy: float | None = None
     test_n: int | None = None
     bottlenecks: int = 0
@@ -127,13 +127,13 @@ class Run:
             return None
         return Accuracy(n, round(share * n)).interval_95
 
-    def add_step(self, number: int, max_steps: int | None) -> Step:
+    def add_step(self, number: int, max_steps: int | None) -> LoggedStep:
         """Returns the step `number`, which is the latest or comes after it."""
         if self.steps and self.steps[-1].step == number:
             return self.steps[-1]
         if self.steps and (self.num_steps - 1) % self.stride:
             self.steps.pop()  # was there as the latest only
-        latest = Step(number)
+        latest = LoggedStep(number)
         self.steps.append(latest)
         self.num_steps += 1
         if max_steps is not None and len(self.steps) > max_steps:
@@ -161,7 +161,7 @@ class WorkerLog:
     name: str
     lines: int = 0
     repeats_folded: int = 0
-    runs: list[Run] = field(default_factory=list)
+    runs: list[LoggedRun] = field(default_factory=list)
     runs_left_out: int = 0
     problems: list[Problem] = field(default_factory=list)
     problems_left_out: int = 0
@@ -310,22 +310,24 @@ class _Reader:
             ):
                 run.best = row
 
-    def _run(self, number: int, task: str) -> Run:
+    def _run(self, number: int, task: str) -> LoggedRun:
         """Returns the current run of a task, a new one if it has none."""
         for run in reversed(self.log.runs):
             if run.task == task:
                 return run
         return self._start_run(number, task)
 
-    def _start_run(self, number: int, task: str) -> Run:
-        self.log.runs.append(Run(task, number))
+    def _start_run(self, number: int, task: str) -> LoggedRun:
+        self.log.runs.append(LoggedRun(task, number))
         if len(self.log.runs) > MAX_RUNS:
             del self.log.runs[0]
             self.log.runs_left_out += 1
         return self.log.runs[-1]
 
 
-def _repeats(run: Run, time: str | None, known: float | None, value: float) -> bool:
+def _repeats(
+    run: LoggedRun, time: str | None, known: float | None, value: float
+) -> bool:
     """Returns whether a step that is not new was logged by `run` itself.
 
     A line written again carries the time it had; a restarted run has its own.

@@ -28,9 +28,9 @@ from poets.storage import (
     reason,
     rename,
 )
-from poets.storage.claim import Claim
 from poets.storage.local import exchange
 from poets.storage.parts import aside_of, beside, delete
+from poets.storage.publish_lock import PublishLock
 
 
 class Publication:
@@ -41,7 +41,7 @@ class Publication:
         job may replace.
     """
 
-    def __init__(self, claim: Claim | None = None) -> None:
+    def __init__(self, claim: PublishLock | None = None) -> None:
         self._claim = claim
         self._renames: list[tuple[pyarrow.fs.FileSystem, str, str, str]] = []
 

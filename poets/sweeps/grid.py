@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from poets.errors import ConfigError, nearest, together
+from poets.errors import ConfigError, format_problems, nearest
 from poets.flags import FIELDS
 from poets.storage import read_url
 
@@ -76,7 +76,7 @@ def read_runs(url: str) -> list[tuple[int, dict[str, Any]]]:
     if not found and not problems:
         problems.append("it has no line with a combination")
     if problems:
-        raise ConfigError(together(f"--runs={url!r}", problems))
+        raise ConfigError(format_problems(f"--runs={url!r}", problems))
     return found
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from poets.config import RetrainConfig
-from poets.errors import ConfigError, nearest, together
+from poets.errors import ConfigError, format_problems, nearest
 from poets.flags import FIELDS, config_from_args, flags_below, parse_value
 from poets.storage import join
 from poets.sweeps.grid import SUMMARIES, parse_axis, read_runs, run_name
@@ -51,7 +51,7 @@ MAX_RUNS = 100_000
 
 
 @dataclass(frozen=True)
-class Run:
+class Combination:
     """One combination.
 
     Attributes:
@@ -92,7 +92,7 @@ class Sweep:
     output_dir: str
     base: RetrainConfig
     varied: tuple[str, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[Combination, ...]
 
     @property
     def details(self) -> str:
@@ -147,7 +147,7 @@ def plan_sweep(
             "the best combination by poets retrain"
         )
     if base is None or problems:
-        raise ConfigError(together("the sweep cannot start", problems))
+        raise ConfigError(format_problems("the sweep cannot start", problems))
     runs = _runs(args, axes, lines)
     varied = {flag for run in runs for flag in run.chosen}
     in_order = tuple(flag for flag in FIELDS if flag in varied)
@@ -244,13 +244,13 @@ def _runs(
     args: Mapping[str, object],
     axes: Mapping[str, Sequence[Any]],
     lines: Sequence[tuple[str, Mapping[str, Any]]],
-) -> list[Run]:
+) -> list[Combination]:
     """Returns every line combined with the whole grid.
 
     Raises:
       ConfigError: if combinations contradict themselves, or are the same.
     """
-    runs: list[Run] = []
+    runs: list[Combination] = []
     problems: dict[str, None] = {}  # an ordered set: many have the same
     seen: dict[RetrainConfig, str] = {}
     for place, values in lines:
@@ -272,9 +272,9 @@ def _runs(
                 summaries_dir=join(config.summaries_dir, name),
                 intermediate_output_graphs_dir=f"{prefix}{name}/",
             )
-            runs.append(Run(name, chosen, config))
+            runs.append(Combination(name, chosen, config))
     if problems:
-        raise ConfigError(together("the sweep cannot start", list(problems)))
+        raise ConfigError(format_problems("the sweep cannot start", list(problems)))
     return runs
 
 

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from poets.sweeps.plan import Run, Sweep
+from poets.sweeps.plan import Combination, Sweep
 from poets.sweeps.report import cell, ordered
 from poets.sweeps.results import Result
 
@@ -62,7 +62,7 @@ def sweep_png(sweep: Sweep, results: Mapping[str, Result]) -> bytes:
 
 
 def _draw_best(
-    axes: Any, sweep: Sweep, runs: list[Run], results: Mapping[str, Result]
+    axes: Any, sweep: Sweep, runs: list[Combination], results: Mapping[str, Result]
 ) -> None:
     from matplotlib.ticker import PercentFormatter
 
@@ -114,7 +114,7 @@ def _draw_best(
 
 
 def _draw_flag(
-    axes: Any, flag: str, runs: list[Run], results: Mapping[str, Result]
+    axes: Any, flag: str, runs: list[Combination], results: Mapping[str, Result]
 ) -> None:
     from matplotlib.ticker import PercentFormatter
 

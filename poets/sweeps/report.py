@@ -17,7 +17,7 @@ from typing import Any
 
 from poets import __version__
 from poets.head.evaluate import Accuracy
-from poets.sweeps.plan import Run, Sweep
+from poets.sweeps.plan import Combination, Sweep
 from poets.sweeps.results import Result, in_order
 
 MAX_ROWS = 40
@@ -27,13 +27,13 @@ Results = Mapping[str, Result]
 """By the run's name."""
 
 
-def best_of(sweep: Sweep, results: Results) -> Run | None:
+def best_of(sweep: Sweep, results: Results) -> Combination | None:
     """Returns the run of the best validation accuracy, of equals the first given."""
     first = ordered(sweep, results)[0]
     return None if results[first.name].failure else first
 
 
-def ordered(sweep: Sweep, results: Results) -> list[Run]:
+def ordered(sweep: Sweep, results: Results) -> list[Combination]:
     """Returns all runs, the best first and those that failed last."""
     run_of = {run.name: run for run in sweep.runs}
     return [

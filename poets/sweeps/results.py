@@ -84,7 +84,7 @@ def in_order(results: Sequence[Result]) -> list[Result]:
     )
 
 
-def keep(output_dir: str, result: Result) -> None:
+def save_result(output_dir: str, result: Result) -> None:
     """Writes a combination's file.
 
     Raises:
@@ -94,7 +94,7 @@ def keep(output_dir: str, result: Result) -> None:
     write_atomically(_url(output_dir, result.name), text.encode() + b"\n")
 
 
-def kept(output_dir: str, names: Iterable[str]) -> dict[str, Result]:
+def load_results(output_dir: str, names: Iterable[str]) -> dict[str, Result]:
     """Returns what is kept of some runs, by name.
 
     A file that is none of ours is warned of and left out.

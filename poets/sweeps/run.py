@@ -10,12 +10,12 @@ import logging
 from collections.abc import Mapping
 
 from poets.data.dataset import Dataset
-from poets.errors import ModelError, together
+from poets.errors import ModelError, format_problems
 from poets.features.pool import Workers
 from poets.retraining import temporary_folder
 from poets.storage import folder_of, join
-from poets.storage.claim import Claim
 from poets.storage.publish import Publication, check_writable, write_atomically
+from poets.storage.publish_lock import PublishLock
 from poets.sweeps.plan import Sweep
 from poets.sweeps.plot import can_plot, sweep_png
 from poets.sweeps.report import best_of, sweep_csv, sweep_json
@@ -41,7 +41,7 @@ def run_sweep(sweep: Sweep, dataset: Dataset, workers: Workers) -> dict[str, Res
         finished is kept.
     """
     check_writable(join(sweep.output_dir, "runs"))
-    claim = Claim(folder_of(sweep.base.output_graph))
+    lock = PublishLock(folder_of(sweep.base.output_graph))
     with temporary_folder() as work_dir:
         runner = SweepRunner(sweep, dataset, workers, work_dir)
         results = runner.finish(sweep.runs)
@@ -49,8 +49,10 @@ def run_sweep(sweep: Sweep, dataset: Dataset, workers: Workers) -> dict[str, Res
         best = best_of(sweep, results)
         if best is None:
             reasons = dict.fromkeys(result.failure for result in results.values())
-            raise ModelError(together("no combination could be trained", [*reasons]))
-        metrics = runner.publish(best, len(results), claim)
+            raise ModelError(
+                format_problems("no combination could be trained", [*reasons])
+            )
+        metrics = runner.publish(best, len(results), lock)
     test = metrics["accuracy"]["test"]
     write_atomically(
         join(sweep.output_dir, "sweep.json"), sweep_json(sweep, results, test)

@@ -24,9 +24,9 @@ from poets.features.models import engine_model
 from poets.features.pool import Workers
 from poets.head.examples import Examples
 from poets.retraining import Durations, publish
-from poets.storage.claim import Claim
-from poets.sweeps.plan import Run, Sweep
-from poets.sweeps.results import Result, keep, kept
+from poets.storage.publish_lock import PublishLock
+from poets.sweeps.plan import Combination, Sweep
+from poets.sweeps.results import Result, load_results, save_result
 from poets.sweeps.training import (
     TrainedRun,
     chunks_of,
@@ -54,7 +54,7 @@ class SweepRunner:
         self._features_key: object = None
         self._best: TrainedRun | None = None
 
-    def finish(self, runs: Sequence[Run]) -> dict[str, Result]:
+    def finish(self, runs: Sequence[Combination]) -> dict[str, Result]:
         """Sees to it that each of some runs has its file; those that have are kept.
 
         Returns:
@@ -64,9 +64,9 @@ class SweepRunner:
           PoetsError: if a storage fails or the images cannot train a classifier; a
             backbone that cannot be had is a failure of its runs alone.
         """
-        earlier = kept(self._sweep.output_dir, (run.name for run in runs))
+        earlier = load_results(self._sweep.output_dir, (run.name for run in runs))
         results: dict[str, Result] = {}
-        groups: dict[object, list[Run]] = {}
+        groups: dict[object, list[Combination]] = {}
         for run in runs:
             groups.setdefault(run.backbone_key, []).append(run)
         with track(len(runs), "sweep", "combinations") as advance:
@@ -77,7 +77,7 @@ class SweepRunner:
         return results
 
     def _finish_alike(
-        self, runs: list[Run], earlier: Mapping[str, Result]
+        self, runs: list[Combination], earlier: Mapping[str, Result]
     ) -> Iterator[list[Result]]:
         """Yields the results of one backbone's runs, as they are finished."""
         try:
@@ -102,19 +102,25 @@ class SweepRunner:
                     yield self._train(chunk, examples, features, data)
 
     def _train(
-        self, runs: Sequence[Run], examples: Examples, features: Features, data: str
+        self,
+        runs: Sequence[Combination],
+        examples: Examples,
+        features: Features,
+        data: str,
     ) -> list[Result]:
         """Trains some of the same training images together, and keeps their files."""
         results = []
         for trained in train_chunk(runs, examples, features):
             result = replace(trained.result, key=key_of(trained.run, features, data))
-            keep(self._sweep.output_dir, result)
+            save_result(self._sweep.output_dir, result)
             _tell(result)
             results.append(result)
             self._remember(trained)
         return results
 
-    def publish(self, best: Run, total: int, claim: Claim) -> dict[str, Any]:
+    def publish(
+        self, best: Combination, total: int, lock: PublishLock
+    ) -> dict[str, Any]:
         """Publishes a run's classifier, trained again if an earlier process did it.
 
         Returns:
@@ -135,9 +141,9 @@ class SweepRunner:
             "accuracy, which flatters it a little; the test images had no part in it"
         )
         published = Trained(features, trained.head, trained.result.steps, (note,))
-        return publish(best.config, published, claim, self._work_dir, self._durations)
+        return publish(best.config, published, lock, self._work_dir, self._durations)
 
-    def _features_of(self, run: Run) -> Features:
+    def _features_of(self, run: Combination) -> Features:
         """Returns the features of a run's backbone; those of another are let go."""
         if self._features is None or self._features_key != run.backbone_key:
             self._features = None
@@ -172,7 +178,10 @@ class _BackboneError(PoetsError):
 
 
 def _valid(
-    found: Mapping[str, Result], runs: Sequence[Run], features: Features, data: str
+    found: Mapping[str, Result],
+    runs: Sequence[Combination],
+    features: Features,
+    data: str,
 ) -> list[Result]:
     """Returns those of the kept results that are of these flags and images."""
     return [

@@ -26,10 +26,10 @@ from poets.features.features import Features
 from poets.head import Head
 from poets.head.evaluate import accuracy_of
 from poets.head.examples import Examples
-from poets.head.many import Outcome, Plan, schedule_of, stream_of, train_many
+from poets.head.many import HeadPlan, Outcome, schedule_of, stream_of, train_many
 from poets.head.summaries import Summaries
 from poets.retraining import store_intermediate
-from poets.sweeps.plan import VARY, Run
+from poets.sweeps.plan import VARY, Combination
 from poets.sweeps.results import Result
 
 MAX_TOGETHER = 32
@@ -43,12 +43,12 @@ WEIGHTS_BYTES = 2**25
 class TrainedRun:
     """A head and what it achieved; no head if it failed."""
 
-    run: Run
+    run: Combination
     head: Head | None
     result: Result
 
 
-def key_of(run: Run, features: Features, data: str) -> str:
+def key_of(run: Combination, features: Features, data: str) -> str:
     """Returns the digest of all that decides a run's result.
 
     Args:
@@ -83,12 +83,14 @@ def data_digest(features: Features) -> str:
     return digest.hexdigest()
 
 
-def of_same_images(runs: Sequence[Run]) -> list[list[Run]]:
+def of_same_images(runs: Sequence[Combination]) -> list[list[Combination]]:
     """Returns those of one backbone by the training images that they have in common."""
     return _grouped(runs, _copies_key)
 
 
-def chunks_of(runs: Sequence[Run], features: Features) -> list[list[Run]]:
+def chunks_of(
+    runs: Sequence[Combination], features: Features
+) -> list[list[Combination]]:
     """Returns those of the same training images in chunks that are trained together."""
     size = _chunk_size(features)
     chunks = []
@@ -98,15 +100,17 @@ def chunks_of(runs: Sequence[Run], features: Features) -> list[list[Run]]:
     return chunks
 
 
-def _copies_key(run: Run) -> Hashable:
+def _copies_key(run: Combination) -> Hashable:
     """Returns what runs of the same training images have in common."""
     config = run.config
     return (Distortions.of(config), config.augmentations) if config.distorts else ()
 
 
-def _grouped(runs: Sequence[Run], key: Callable[[Run], Hashable]) -> list[list[Run]]:
+def _grouped(
+    runs: Sequence[Combination], key: Callable[[Combination], Hashable]
+) -> list[list[Combination]]:
     """Returns the runs that have the same key, in the order of the first of them."""
-    groups: dict[Hashable, list[Run]] = {}
+    groups: dict[Hashable, list[Combination]] = {}
     for run in runs:
         groups.setdefault(key(run), []).append(run)
     return list(groups.values())
@@ -118,7 +122,7 @@ def _chunk_size(features: Features) -> int:
 
 
 def train_chunk(
-    runs: Sequence[Run], train: Examples, features: Features
+    runs: Sequence[Combination], train: Examples, features: Features
 ) -> list[TrainedRun]:
     """Trains heads together.
 
@@ -155,8 +159,8 @@ def train_chunk(
     ]
 
 
-def _plan(run: Run, features: Features, summaries: Summaries) -> Plan:
-    return Plan(
+def _plan(run: Combination, features: Features, summaries: Summaries) -> HeadPlan:
+    return HeadPlan(
         run.config,
         lambda evaluation: evaluation.record(summaries),
         lambda step, head: store_intermediate(
@@ -165,7 +169,7 @@ def _plan(run: Run, features: Features, summaries: Summaries) -> Plan:
     )
 
 
-def _result(run: Run, outcome: Outcome, features: Features) -> Result:
+def _result(run: Combination, outcome: Outcome, features: Features) -> Result:
     """Returns what a head achieved; images of the test split are not looked at."""
     result = Result(run.name, flags=run.chosen, steps=outcome.steps)
     if outcome.head is None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from poets.errors import ConfigError, nearest, together
+from poets.errors import ConfigError, format_problems, nearest
 
 NO_VALUE = ("expected one argument", "takes one value, found none")
 """argparse's words, and ours."""
@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
             found.problems = problems
         elif problems:
             title = "wrong command line" if self._subparsers else "wrong flags"
-            raise ConfigError(together(title, problems))
+            raise ConfigError(format_problems(title, problems))
         return found, []
 
     def error(self, message: str) -> NoReturn:

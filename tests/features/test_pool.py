@@ -10,7 +10,7 @@ import pytest
 from poets.errors import PoetsError
 from poets.features.compute import compute_bottlenecks
 from poets.features.pool import Pool
-from poets.features.process import PLAIN, Task
+from poets.features.process import PLAIN, ImageTask
 from poets.features.store import Store
 from tests.retraining import children_of, is_running
 
@@ -41,7 +41,7 @@ DEADLY_DECODER = f"""
 
 
 def chunks_of(images, size):
-    tasks = [Task(i.path, i.length, i.mtime_ns, (PLAIN,), None) for i in images]
+    tasks = [ImageTask(i.path, i.length, i.mtime_ns, (PLAIN,), None) for i in images]
     return [tasks[start : start + size] for start in range(0, len(tasks), size)]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from poets.errors import StorageError
-from poets.features.process import PLAIN, Task, Worker
+from poets.features.process import PLAIN, ImageTask, Worker
 
 pytest_plugins = ["tests.gate"]
 
@@ -24,7 +24,7 @@ def compute(network, images, tmp_path, wait_until):
     def run(folder, witness=""):
         spec = network.spec(folder, tmp_path / "store")
         worker = Worker(replace(spec, witness=witness))
-        tasks = [Task(i.path, i.length, i.mtime_ns, [PLAIN], None) for i in images]
+        tasks = [ImageTask(i.path, i.length, i.mtime_ns, [PLAIN], None) for i in images]
         try:
             worker.expect(tasks)
             return worker.compute(tasks)

@@ -5,7 +5,7 @@ import numpy as np
 from poets.backbones import Backbone
 from poets.fine_tuning.files import Inputs
 from poets.fine_tuning.layers import cut_before_last
-from poets.fine_tuning.steps import Standard
+from poets.fine_tuning.steps import Standardizer
 from poets.head import Head
 from poets.system.runtime import tf, v1
 
@@ -89,7 +89,7 @@ def inputs(layers: int = 3, steps: int = 12, batch_size: int = 8, **more) -> Inp
     features = run(cut.trunk, pictures(50))
     bottlenecks = run(network, pictures(50))
     spread = bottlenecks.std(axis=0)
-    standard = Standard(bottlenecks.mean(axis=0), 1 / spread)
+    standard = Standardizer(bottlenecks.mean(axis=0), 1 / spread)
     values = {
         "tail": cut.tail,
         "standard": standard,

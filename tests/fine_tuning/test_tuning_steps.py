@@ -9,7 +9,7 @@ from poets.fine_tuning.steps import (
     STEP,
     WEIGHT_DECAY,
     WEIGHTS,
-    Steps,
+    TuningSteps,
     averaged,
     rows_of_step,
 )
@@ -17,7 +17,7 @@ from tests.fine_tuning import network
 
 
 def steps_of(inputs, **values):
-    made = Steps(
+    made = TuningSteps(
         inputs.tail,
         inputs.standard,
         inputs.label_weights,

@@ -6,7 +6,7 @@ import pytest
 from poets.errors import ModelError
 from poets.flags import config_from_args
 from poets.head.examples import Examples
-from poets.head.many import Plan, stream_of, train_many
+from poets.head.many import HeadPlan, stream_of, train_many
 from poets.head.training import train_head
 
 
@@ -51,7 +51,7 @@ def together(train, validation, labels, configs):
     stored = [[] for _ in configs]
 
     def plan(number):
-        return Plan(
+        return HeadPlan(
             configs[number],
             lambda evaluation: evaluation.record(recorded[number]),
             lambda *it: stored[number].append(it),

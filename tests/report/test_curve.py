@@ -18,7 +18,7 @@ from poets.report.curve import (
     plot_png,
     terminal_curve,
 )
-from poets.report.worker_log import Run, Step
+from poets.report.worker_log import LoggedRun, LoggedStep
 
 RISING = [(10 * k, 0.2 + 0.06 * k) for k in range(11)]
 needs_matplotlib = pytest.mark.skipif(
@@ -26,9 +26,11 @@ needs_matplotlib = pytest.mark.skipif(
 )
 
 
-def run_of(count: int, **fields) -> Run:
-    steps = [Step(10 * k, 0.5, 2.0 / (k + 1), k / count, 100) for k in range(count)]
-    return Run("", 1, steps=steps, num_steps=count, **fields)
+def run_of(count: int, **fields) -> LoggedRun:
+    steps = [
+        LoggedStep(10 * k, 0.5, 2.0 / (k + 1), k / count, 100) for k in range(count)
+    ]
+    return LoggedRun("", 1, steps=steps, num_steps=count, **fields)
 
 
 def test_a_rising_line_is_drawn_as_one_in_ascii():
@@ -83,7 +85,12 @@ def test_many_steps_are_drawn_by_their_mean():
 
 
 def test_points_that_are_no_number_are_left_out():
-    steps = [Step(0, 0.1), Step(10, math.nan), Step(20), Step(30, 0.4)]
+    steps = [
+        LoggedStep(0, 0.1),
+        LoggedStep(10, math.nan),
+        LoggedStep(20),
+        LoggedStep(30, 0.4),
+    ]
     assert finite_points(steps, "train_accuracy") == [(0, 0.1), (30, 0.4)]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from poets.errors import ModelError
 from poets.report.labels import (
-    Run,
+    ModelRun,
     labels_files,
     labels_of,
     read_labels,
@@ -84,7 +84,7 @@ def test_metrics_of_something_else_know_no_model(tmp_path, content):
 
 
 def test_without_metrics_no_run_is_known(tmp_path):
-    assert run_beside(str(tmp_path / "a.pb")) == Run()
+    assert run_beside(str(tmp_path / "a.pb")) == ModelRun()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_only_text_there_has_the_labels(tmp_path, name):
     (tmp_path / ".hidden.txt").write_text("a\n")
     (tmp_path / "folder.txt").mkdir()
     (tmp_path / "split.csv").write_text("path,label\n")
-    assert labels_of(str(tmp_path / "graph.pb"), Run()) == ("daisy", "roses")
+    assert labels_of(str(tmp_path / "graph.pb"), ModelRun()) == ("daisy", "roses")
 
 
 def test_a_model_in_the_current_folder_has_its_labels_there(tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_a_model_in_the_current_folder_has_its_labels_there(tmp_path, monkeypatc
     write_run(tmp_path, ["a"], "a.pb")
     (tmp_path / "b_labels.txt").write_text("b\n")
     assert run_beside("a.pb").made_model
-    assert labels_of("b.pb", Run()) == ("b",)
+    assert labels_of("b.pb", ModelRun()) == ("b",)
 
 
 @pytest.mark.parametrize("names", [("a.txt", "b.txt"), ("g.txt", "g_labels.txt")])
@@ -132,7 +132,7 @@ def test_several_texts_are_named(tmp_path, names):
         match=f"cannot tell which labels '.*/g.pb' has: found no metrics.json of its "
         f"run, and {names[0]!r}, {names[1]!r} beside it; give one by --labels",
     ):
-        labels_of(str(tmp_path / "g.pb"), Run())
+        labels_of(str(tmp_path / "g.pb"), ModelRun())
 
 
 def test_no_text_at_all_is_an_error(tmp_path):
@@ -141,7 +141,7 @@ def test_no_text_at_all_is_an_error(tmp_path):
         match="no labels file beside '.*/g.pb': found no metrics.json of its run and "
         r"no \.txt file; give one by --labels",
     ):
-        labels_of(str(tmp_path / "g.pb"), Run())
+        labels_of(str(tmp_path / "g.pb"), ModelRun())
 
 
 def test_labels_that_are_no_text_are_refused(tmp_path):

@@ -11,8 +11,8 @@ from poets.report.worker_log import (
     MAX_PROBLEMS,
     MAX_RUNS,
     MAX_TEXT,
-    Run,
-    Step,
+    LoggedRun,
+    LoggedStep,
     read_log,
 )
 
@@ -75,7 +75,7 @@ def time_of(second: float) -> str:
     return f"2026-01-31 12:{int(minutes):02}:{seconds:09.6f}"
 
 
-def render(steps: list[Step], first_second: float = 0.0) -> list[str]:
+def render(steps: list[LoggedStep], first_second: float = 0.0) -> list[str]:
     """Returns the messages that retrain.py logs for these steps."""
     messages = []
     for index, step in enumerate(steps):
@@ -121,10 +121,10 @@ def from_a_pod(message: str) -> list[str]:
 FORMS = [plain, doubled, ours, of_a_local_run, coloured, from_a_pod]
 
 
-def random_steps(count: int, seed: int) -> list[Step]:
+def random_steps(count: int, seed: int) -> list[LoggedStep]:
     numbers = random.Random(seed)
     return [
-        Step(
+        LoggedStep(
             step=10 * index,
             train_accuracy=numbers.randint(0, 1000) / 1000,
             cross_entropy=numbers.randint(0, 9_000_000) / 1_000_000,
@@ -150,7 +150,7 @@ def test_steps_are_read_as_they_were_logged(count, form, ending):
 def test_generation_a_is_read_with_its_doubled_lines_folded():
     log = read(GENERATION_A)
     (run,) = log.runs
-    assert run.steps == [Step(0, 0.71, 1.303204, 0.57, 100)]
+    assert run.steps == [LoggedStep(0, 0.71, 1.303204, 0.57, 100)]
     assert (run.test_accuracy, run.test_n) == (0.867, 383)
     assert (run.bottlenecks_created, run.bottlenecks) == (2, 100)
     assert run.started == "2018-04-17 12:48:42.927011"
@@ -178,7 +178,7 @@ def test_generation_b_is_read_from_its_prints():
     log = read(GENERATION_B)
     (run,) = log.runs
     assert [step.step for step in run.steps] == [0, 10]
-    assert run.best == Step(10, 0.9, 0.5, 0.8, 100)
+    assert run.best == LoggedStep(10, 0.9, 0.5, 0.8, 100)
     assert (run.test_accuracy, run.test_n, run.bottlenecks) == (0.912, 340, 100)
     assert [(p.level, p.text) for p in log.problems] == [("warning", "No files found")]
 
@@ -330,7 +330,7 @@ def test_bytes_that_are_no_text_do_no_harm():
         b" 50%|###\r100%|######\rStep 0: Cross entropy = 1.0\n"
     )
     assert log.problems[0].text == "bell é\N{REPLACEMENT CHARACTER}"
-    assert log.runs[0].steps == [Step(0, cross_entropy=1.0)]
+    assert log.runs[0].steps == [LoggedStep(0, cross_entropy=1.0)]
     assert log.lines == 3
 
 
@@ -384,7 +384,7 @@ def test_a_log_is_never_read_in_larger_pieces_than_a_line():
 
 
 def test_the_interval_is_the_published_one():
-    low, high = Run("", 1, test_accuracy=0.867, test_n=383).test_interval_95
+    low, high = LoggedRun("", 1, test_accuracy=0.867, test_n=383).test_interval_95
     assert (round(low, 3), round(high, 3)) == (0.829, 0.897)
 
 
@@ -392,4 +392,4 @@ def test_the_interval_is_the_published_one():
     ("accuracy", "n"), [(None, None), (0.5, 0), (math.nan, 10), (1.2, 10), (-1.0, 1)]
 )
 def test_without_images_or_accuracy_there_is_no_interval(accuracy, n):
-    assert Run("", 1, test_accuracy=accuracy, test_n=n).test_interval_95 is None
+    assert LoggedRun("", 1, test_accuracy=accuracy, test_n=n).test_interval_95 is None

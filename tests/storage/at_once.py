@@ -19,9 +19,9 @@ from pathlib import Path
 import pyarrow.fs
 import pytest
 
-from poets.storage import claim, join, open_storage, parts, read_url, rename
-from poets.storage.claim import Claim
+from poets.storage import join, open_storage, parts, publish_lock, read_url, rename
 from poets.storage.publish import check_writable, write_atomically
+from poets.storage.publish_lock import PublishLock
 from tests.seeds import seeds
 from tests.storage.publisher import FILES, STALE_S, content, publish
 
@@ -173,7 +173,7 @@ class AtOnceContract:
 
     def test_of_threads_that_publish_at_once_one_wins(self, folder_url):
         check_writable(folder_url)
-        claims = [Claim(folder_url) for _ in range(4)]
+        claims = [PublishLock(folder_url) for _ in range(4)]
         raised = at_once(lambda i: publish(folder_url, i, claims[i]), 4)
         (winner,) = (i for i, error in enumerate(raised) if error is None)
         assert version_of(folder_url) == {winner}
@@ -186,7 +186,7 @@ class AtOnceContract:
         for version in range(3):
             publish(folder_url, version)
             assert version_of(folder_url) == {version}
-        made = Claim(folder_url)
+        made = PublishLock(folder_url)
         filesystem, root = open_storage(folder_url)
         filesystem.delete_file(f"{root}/metrics.json")  # by its owner, meanwhile
         publish(folder_url, 3, made)
@@ -197,7 +197,7 @@ class AtOnceContract:
     def test_a_publisher_may_be_killed_at_any_moment(
         self, folder_url, seed, monkeypatch
     ):
-        monkeypatch.setattr(claim, "STALE_S", STALE_S)
+        monkeypatch.setattr(publish_lock, "STALE_S", STALE_S)
         check_writable(folder_url)
         with publisher("forever", folder_url) as process:
             for _ in range(2):
@@ -214,7 +214,7 @@ class AtOnceContract:
         publish(folder_url, 200)
         assert version_of(folder_url) == {200}
         monkeypatch.setattr(parts, "KEPT", timedelta(-1))  # all are old enough
-        with Claim(folder_url).held([], [folder_url, join(folder_url, "saved")]):
+        with PublishLock(folder_url).held([], [folder_url, join(folder_url, "saved")]):
             pass
         assert names_below(folder_url) == sorted(FILES)
 

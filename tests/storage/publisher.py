@@ -17,9 +17,9 @@ import uuid
 from pathlib import Path
 
 from poets.errors import StorageError
-from poets.storage import claim, join, open_storage, rename
-from poets.storage.claim import Claim
+from poets.storage import join, open_storage, publish_lock, rename
 from poets.storage.publish import Publication, write_atomically
+from poets.storage.publish_lock import PublishLock
 
 STALE_S = 2.0
 FILES = ("graph", "saved/1/saved_model.pb", "saved/1/variables/index", "metrics.json")
@@ -33,9 +33,9 @@ def content(name: str, version: int) -> bytes:
     return bytes([version % 256]) * SIZE
 
 
-def publish(url: str, version: int, made: Claim | None = None) -> None:
+def publish(url: str, version: int, made: PublishLock | None = None) -> None:
     """Publishes all files of a version, the manifest last."""
-    made = made or Claim(url)
+    made = made or PublishLock(url)
     with Publication(made) as publication, tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "1"
         (local / "variables").mkdir(parents=True)
@@ -51,9 +51,9 @@ def publish(url: str, version: int, made: Claim | None = None) -> None:
 
 def main(act: str, url: str, version: int) -> None:
     """Does one of the acts."""
-    claim.STALE_S = STALE_S
+    publish_lock.STALE_S = STALE_S
     if act == "once":
-        made = Claim(url)
+        made = PublishLock(url)
         _ready()
         publish(url, version, made)
     elif act == "forever":

@@ -4,7 +4,7 @@ import pyarrow
 import pytest
 
 from poets.errors import NotAuthenticatedError
-from poets.storage.objects.errors import told, translated
+from poets.storage.objects.errors import translate_errors, translated
 
 AWS = "When getting information for key 'k' in bucket 'b': AWS Error {} operation: {}"
 GOOGLE = "google::cloud::Status({}: {} error_info={{reason=x}})"
@@ -136,13 +136,13 @@ def test_a_clients_text_becomes_a_built_in(said, kind, text):
 def test_what_is_no_error_of_the_system_is_made_one():
     with (
         pytest.raises(OSError, match="Empty path component; name another path"),
-        told("s3", "b//k"),
+        translate_errors("s3", "b//k"),
     ):
         raise pyarrow.ArrowInvalid("Empty path component")
 
 
 def test_errors_of_our_own_pass():
     own = FileExistsError(17, "File exists", "s3://b/k")
-    with pytest.raises(FileExistsError) as caught, told("s3", "b/other"):
+    with pytest.raises(FileExistsError) as caught, translate_errors("s3", "b/other"):
         raise own
     assert caught.value is own

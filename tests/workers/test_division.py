@@ -4,7 +4,7 @@ import pytest
 
 from poets.errors import StorageError
 from poets.features.plan import WorkPlan
-from poets.features.process import PLAIN, Spec, Task
+from poets.features.process import PLAIN, ImageTask, Spec
 from poets.workers import division, folder, progress
 from poets.workers.division import Division
 from poets.workers.folder import JobFolder
@@ -35,7 +35,7 @@ def clock(monkeypatch):
 
 def plan_of(count, size=2):
     chunks = [
-        [Task(f"daisy/{n}-{i}.jpg", 9, 7, (PLAIN,), None) for i in range(size)]
+        [ImageTask(f"daisy/{n}-{i}.jpg", 9, 7, (PLAIN,), None) for i in range(size)]
         for n in range(count)
     ]
     return WorkPlan.of("9c1fx0", SPEC, 1000, chunks)
@@ -191,8 +191,11 @@ def test_progress_counts_what_is_done_by_whomever(clock):
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):
     chunks = [
-        [Task("ä b/1.jpg", 1, 2, (PLAIN,), None), Task("b/2.jpg", 3, 4, (0, 1), "aa")],
-        [Task("c/3.jpg", 5, 6, (2,), None)],
+        [
+            ImageTask("ä b/1.jpg", 1, 2, (PLAIN,), None),
+            ImageTask("b/2.jpg", 3, 4, (0, 1), "aa"),
+        ],
+        [ImageTask("c/3.jpg", 5, 6, (2,), None)],
     ]
     url = str(tmp_path / "plan.parquet")
     WorkPlan.of("9c1fx0", SPEC, 5, chunks).write(url)

@@ -20,7 +20,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from poets.errors import ConfigError, together
+from poets.errors import ConfigError, format_problems
 from tools.hdfs.configuration import (
     LOG4J,
     PROTECTIONS,
@@ -88,7 +88,7 @@ def make(
     named = dict(wanted) | ({"kdc": str(kdc.absolute())} if kdc else {})
     problems = _problems(named, kept, folder)
     if problems:
-        raise ConfigError(together(f"HDFS in {str(folder)!r}", problems))
+        raise ConfigError(format_problems(f"HDFS in {str(folder)!r}", problems))
     settings = kept or replace(_new(folder), **named)
     principals = local_principals(principals_file, settings.host)
     local_kdc = LocalKdc(settings.kdc)

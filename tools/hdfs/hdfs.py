@@ -26,7 +26,7 @@ from pathlib import Path
 if __name__ == "__main__":  # started as a file: its folder is on the path, not ours
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from poets.errors import ConfigError, PoetsError, together
+from poets.errors import ConfigError, PoetsError, format_problems
 from tools.hdfs import folder as folders
 from tools.hdfs import maven
 from tools.hdfs.cluster import START_TIMEOUT_S, SecureHdfs
@@ -160,7 +160,7 @@ def _puts(texts: Sequence[str]) -> list[tuple[Path, str]]:
         else:
             found.append((Path(local).absolute(), path))
     if problems:
-        raise ConfigError(together("--put", problems))
+        raise ConfigError(format_problems("--put", problems))
     return found
 
 

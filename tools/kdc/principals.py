@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from poets.errors import ConfigError, together
+from poets.errors import ConfigError, format_problems
 
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 OF_THE_KDC = ("K", "krbtgt", "kadmin")
@@ -86,5 +86,5 @@ def check_principals(
         else:
             first[principal] = where
     if problems:
-        raise ConfigError(together(title, problems))
+        raise ConfigError(format_problems(title, problems))
     return list(first)

@@ -24,7 +24,7 @@ import pyarrow.fs
 from poets.errors import ConfigError, StorageError
 from poets.storage.calls import call, deadline
 from poets.storage.objects.backend import file_system
-from poets.storage.objects.errors import told
+from poets.storage.objects.errors import translate_errors
 from poets.storage.objects.s3_settings import S3Settings, s3_settings
 
 GOOGLE = "storage.googleapis.com"
@@ -95,7 +95,7 @@ def _region_of(bucket: str) -> str:
     url = f"s3://{bucket}"
 
     def ask() -> str:
-        with told("s3", bucket):
+        with translate_errors("s3", bucket):
             return pyarrow.fs.resolve_s3_region(bucket)
 
     try:

@@ -21,7 +21,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileType
 from poets.errors import NotAuthenticatedError
 from poets.storage.backend import Attributes, Backend, Status
 from poets.storage.handler import Handler, status_of
-from poets.storage.objects.errors import has_no_reason, no_bucket, told
+from poets.storage.objects.errors import has_no_reason, no_bucket, translate_errors
 from poets.storage.streams import Reader, Writer
 
 COPYING_THREADS = 8
@@ -76,7 +76,7 @@ class ObjectBackend(Backend):
         """
         selector = FileSelector(folder, recursive=depth > 0)
         try:
-            with told(self.type_name, folder):
+            with translate_errors(self.type_name, folder):
                 infos = self._store.get_file_info(selector)
         except FileNotFoundError:
             if folder not in self._made:
@@ -93,7 +93,7 @@ class ObjectBackend(Backend):
             return _ObjectReader(self._store.open_input_file(path), self, path)
 
     def writer(self, path: str) -> Writer:
-        with told(self.type_name, path):
+        with translate_errors(self.type_name, path):
             return _ObjectWriter(self._store.open_output_stream(path), self, path)
 
     def make_folder(self, path: str, parents: bool) -> None:
@@ -108,12 +108,12 @@ class ObjectBackend(Backend):
         if recursive and self.status(path).is_folder:
             self._delete_folder(path)
             return
-        with told(self.type_name, path):
+        with translate_errors(self.type_name, path):
             self._store.delete_file(path)
 
     def rename(self, source: str, target: str, overwrite: bool) -> None:
         is_folder = self.status(source).is_folder
-        with told(self.type_name, target):
+        with translate_errors(self.type_name, target):
             found = self._store.get_file_info(target).type
         same = (found == FileType.Directory) == is_folder
         if found != FileType.NotFound and not (overwrite and same):
@@ -122,7 +122,7 @@ class ObjectBackend(Backend):
         if is_folder:
             self._move_folder(source, target, found != FileType.NotFound)
         else:
-            with told(self.type_name, target):
+            with translate_errors(self.type_name, target):
                 self._store.copy_file(source, target)
                 self._store.delete_file(source)
 
@@ -134,7 +134,10 @@ class ObjectBackend(Backend):
         bucket = path.partition("/")[0]
         if bucket in self._buckets:
             return
-        with contextlib.suppress(PermissionError), told(self.type_name, path):
+        with (
+            contextlib.suppress(PermissionError),
+            translate_errors(self.type_name, path),
+        ):
             if self._store.get_file_info(bucket).type == FileType.NotFound:
                 raise no_bucket(self.type_name, path)
         self._buckets.add(bucket)
@@ -148,7 +151,7 @@ class ObjectBackend(Backend):
         forbidden. It answers a listing in full, so what that meets is the reason.
         """
         try:
-            with told(self.type_name, path):
+            with translate_errors(self.type_name, path):
                 yield
         except OSError as error:
             if has_no_reason(error):
@@ -168,7 +171,7 @@ class ObjectBackend(Backend):
         stale = self._names(target) - names if replaces else set()
 
         def copy(name: str) -> None:
-            with told(self.type_name, target):
+            with translate_errors(self.type_name, target):
                 self._store.copy_file(
                     posixpath.join(source, name), posixpath.join(target, name)
                 )
@@ -177,7 +180,7 @@ class ObjectBackend(Backend):
             list(pool.map(copy, names - {LAST}))
         if LAST in names:
             copy(LAST)
-        with told(self.type_name, target):
+        with translate_errors(self.type_name, target):
             for name in stale:
                 self._store.delete_file(posixpath.join(target, name))
         self._delete_folder(source)
@@ -187,7 +190,10 @@ class ObjectBackend(Backend):
             made for made in self._made if not f"{made}/".startswith(f"{path}/")
         }
         # Google's client deletes what is in it, and then misses an object for itself.
-        with contextlib.suppress(FileNotFoundError), told(self.type_name, path):
+        with (
+            contextlib.suppress(FileNotFoundError),
+            translate_errors(self.type_name, path),
+        ):
             self._store.delete_dir(path)
 
     def _names(self, folder: str) -> set[str]:
@@ -251,7 +257,7 @@ class _ObjectReader:
         self._file, self._scheme, self._path = file, backend.type_name, path
 
     def read_range(self, offset: int, length: int) -> bytes:
-        with told(self._scheme, self._path):
+        with translate_errors(self._scheme, self._path):
             return self._file.read_at(length, offset)
 
 
@@ -262,11 +268,11 @@ class _ObjectWriter:
         self._stream, self._backend, self._path = stream, backend, path
 
     def write(self, data: bytes) -> None:
-        with told(self._backend.type_name, self._path):
+        with translate_errors(self._backend.type_name, self._path):
             self._stream.write(data)
 
     def close(self) -> None:
-        with told(self._backend.type_name, self._path):
+        with translate_errors(self._backend.type_name, self._path):
             self._stream.close()
 
     def abort(self) -> None:

@@ -129,7 +129,7 @@ KEYS = {
 
 
 @contextlib.contextmanager
-def told(scheme: str, path: str) -> Iterator[None]:
+def translate_errors(scheme: str, path: str) -> Iterator[None]:
     """Raises what the body raises as built-ins, with the URL and what to do.
 
     Raises:

@@ -16,7 +16,7 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 
-from poets.errors import ConfigError, together
+from poets.errors import ConfigError, format_problems
 from poets.storage.objects.proxy import proxy_of, shown
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
@@ -74,7 +74,7 @@ def s3_settings() -> S3Settings:
     verifies = _switch("S3_VERIFY_SSL", problems)
     region = _one_of(REGIONS, problems)
     if problems:
-        raise ConfigError(together("cannot use S3", problems))
+        raise ConfigError(format_problems("cannot use S3", problems))
     found = S3Settings(
         access_key,
         secret_key,

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from poets.errors import StorageError
-from poets.storage import claim, parts
-from poets.storage.claim import Claim
+from poets.storage import parts, publish_lock
 from poets.storage.publish import Publication, write_atomically
+from poets.storage.publish_lock import PublishLock
 
 ID = "0123456789ab"
 MARKER = ".poets-publishing." + "0" * 32
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def publish(folder, made=None):
-    with Publication(made or Claim(str(folder))) as publication:
+    with Publication(made or PublishLock(str(folder))) as publication:
         publication.add_file(str(folder / "graph"), b"new")
         publication.add_file(str(folder / "metrics.json"), b'{"finished": "today"}')
         publication.commit()
@@ -59,7 +59,7 @@ def test_a_job_waits_until_another_has_published(folder, monkeypatch):
         waited.set()
         sleep(seconds / 10)
 
-    monkeypatch.setattr(claim.time, "sleep", wait)
+    monkeypatch.setattr(publish_lock.time, "sleep", wait)
     waiting = threading.Thread(target=publish, args=(folder,))
     waiting.start()
     assert waited.wait(300)
@@ -72,7 +72,7 @@ def test_a_job_waits_until_another_has_published(folder, monkeypatch):
 def test_a_job_waits_no_longer_than_its_deadline(folder, monkeypatch):
     content = {"host": "node-7", "since": "2026-01-31 12:00:00 +0000", "parts": []}
     put_marker(folder, json.dumps(content).encode())
-    monkeypatch.setattr(claim, "WAIT_S", 0.3)
+    monkeypatch.setattr(publish_lock, "WAIT_S", 0.3)
     with pytest.raises(StorageError) as caught:
         publish(folder)
     assert str(caught.value) == (
@@ -156,13 +156,13 @@ def test_a_marker_names_nothing_but_parts(folder, content):
 
 def test_a_job_that_stood_still_does_not_go_on(folder, monkeypatch):
     """Its marker is stale then, and another may have taken its place."""
-    made, monotonic = Claim(str(folder)), time.monotonic
+    made, monotonic = PublishLock(str(folder)), time.monotonic
     with (  # noqa: PT012, the block is what is tested
         pytest.raises(StorageError) as caught,
         made.held([], [str(folder)]) as refresh,
     ):
         refresh()
-        monkeypatch.setattr(claim.time, "monotonic", lambda: monotonic() + 70)
+        monkeypatch.setattr(publish_lock.time, "monotonic", lambda: monotonic() + 70)
         refresh()
     assert str(caught.value) == (
         f"cannot publish to {str(folder)!r}: this job stood still for 70 s, and "
@@ -172,13 +172,13 @@ def test_a_job_that_stood_still_does_not_go_on(folder, monkeypatch):
 
 
 def test_a_marker_is_kept_young(folder, monkeypatch):
-    made, monotonic = Claim(str(folder)), time.monotonic
+    made, monotonic = PublishLock(str(folder)), time.monotonic
     with made.held([], []) as refresh:
         (marker,) = folder.iterdir()
         age(marker, 20)
         refresh()
         assert time.time() - marker.stat().st_mtime > 15
-        monkeypatch.setattr(claim.time, "monotonic", lambda: monotonic() + 20)
+        monkeypatch.setattr(publish_lock.time, "monotonic", lambda: monotonic() + 20)
         refresh()
         assert time.time() - marker.stat().st_mtime < 15
     assert names_in(folder) == []
@@ -189,7 +189,7 @@ def test_a_marker_is_kept_young(folder, monkeypatch):
     [(b'{"finished": "today"}', " at today"), (b"[]", ""), (b"half", "")],
 )
 def test_who_published_meanwhile_stays(folder, manifest, when):
-    made = Claim(str(folder))
+    made = PublishLock(str(folder))
     write_atomically(str(folder / "graph"), b"other")
     write_atomically(str(folder / "metrics.json"), manifest)
     with pytest.raises(StorageError) as caught:
@@ -207,11 +207,11 @@ def test_a_manifest_that_cannot_be_read_is_told(folder):
     with pytest.raises(
         StorageError, match="cannot claim .*/out' to publish there: is a directory"
     ):
-        Claim(str(folder))
+        PublishLock(str(folder))
 
 
 def test_a_folder_that_went_away_is_told(folder):
-    made = Claim(str(folder))
+    made = PublishLock(str(folder))
     folder.rmdir()
     with (
         pytest.raises(StorageError, match="cannot claim .*: .*no such file or dir"),

@@ -48,7 +48,7 @@ class LostClaimError(StorageError):
     exit_code = 2
 
 
-class Claim:
+class PublishLock:
     """The right of one job to publish to a folder.
 
     Args:
