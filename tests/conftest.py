@@ -39,6 +39,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from tests import children
 from tests.forked import nursery  # noqa: F401, a fixture
 from tests.networks import network, pictures  # noqa: F401, fixtures
 from tests.objects import gs, gs_server, s3, s3_server, store_settings  # noqa: F401
@@ -98,6 +99,17 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
         return f"{argname} of {len(val)}"
     return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_children() -> Iterator[None]:
+    """Processes that compute bottlenecks are forked, see tests/children."""
+    brood, process = children.start_brood()
+    children.fork_children(brood)
+    yield
+    children.start_children()
+    brood.close()
+    process.wait(300)
 
 
 @pytest.fixture(name="wait_until", scope="session")

@@ -27,6 +27,8 @@ POLL_S = 0.005
 NURSERY = """
 import atexit, contextlib, json, os, socket, sys, tempfile, traceback
 import poets.cli, poets.fine_tuning.supervise, poets.job, poets.retraining, poets.sweeps
+import poets.features.engine_litert, poets.features.process
+from tests.children import fork_brood, fork_children
 
 def run(request, out, log):
     os.dup2(out, 1), os.dup2(log, 2)
@@ -37,6 +39,7 @@ def run(request, out, log):
     tempfile.tempdir = None  # TMPDIR is another one now
     code = 1
     try:
+        fork_children(fork_brood())
         with contextlib.suppress(ImportError):
             import sitecustomize  # as python does
         exec(compile(request["code"], "task", "exec"), {"__name__": "__main__"})

@@ -1,8 +1,17 @@
-"""Pictures as the job lists them."""
+"""Pictures as the job lists them, and real processes."""
+
+import subprocess
 
 import pytest
 
 from poets.data.dataset import find_images
+from poets.system import child
+
+
+@pytest.fixture(autouse=True)
+def _started_children(monkeypatch):
+    """Processes that compute are started as users' are."""
+    monkeypatch.setattr(child, "subprocess", subprocess)
 
 
 @pytest.fixture

@@ -56,9 +56,11 @@ def fork_children(hold: Path | None = None) -> None:
         _brood(theirs)
     theirs.close()
 
+    earlier = child.subprocess
+
     def popen(args, **options):
         if args[-1] != process.__name__:
-            return subprocess.Popen(args, **options)
+            return earlier.Popen(args, **options)
         return _Forked(ours, options["stderr"], options["env"])
 
     child.subprocess = SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE)
@@ -96,7 +98,10 @@ class _Forked(Task):
 def _brood(server):
     """Forks children until the task ends; never returns."""
     while True:
-        data, files, _, _ = socket.recv_fds(server, 1 << 20, 3)
+        try:
+            data, files, _, _ = socket.recv_fds(server, 1 << 20, 3)
+        except OSError:  # the task was killed
+            os._exit(0)
         if not data:
             os._exit(0)
         if (between := os.fork()) == 0:
