@@ -48,7 +48,7 @@ def metrics_of(
     duration_s: Mapping[str, float],
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Returns the content of `metrics.json`; its shape is in docs/architecture.md.
+    """Returns the content of `metrics.json`; its shape is in docs/results.md.
 
     Args:
       config: the flags.

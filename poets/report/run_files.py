@@ -13,7 +13,7 @@ from typing import Any
 
 
 def metrics_json(metrics: dict[str, Any]) -> bytes:
-    """Returns the content of `metrics.json`; its shape is in docs/architecture.md."""
+    """Returns the content of `metrics.json`; its shape is in docs/results.md."""
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
 

@@ -31,7 +31,7 @@ MAX_CONFUSIONS = 5
 SPLITS = ("train", "validation", "test")
 
 TEXT, NUMBER = "text", "a number"
-# What is used of metrics.json (docs/architecture.md); "*" stands for every key.
+# What is used of metrics.json (docs/results.md); "*" stands for every key.
 FORM = {
     "poets": TEXT,
     "finished": TEXT,
