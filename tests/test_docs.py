@@ -5,9 +5,12 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import poets
+from poets import cli
 from poets.cli import VERBS, build_parser
 from poets.dcos.options import read_options
 from poets.dcos.validate import find_problems
@@ -18,21 +21,45 @@ from tools.hdfs.configuration import AUTH_TO_LOCAL
 from tools.kdc import kdc
 
 ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
 PAGES = [
-    ROOT / "README.md",
+    README,
     ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
     ROOT / "demo/README.md",
     *sorted(ROOT.glob("docs/*.md")),
 ]
+COLUMNS = 100
+NOT_WRAPPED = {
+    "docs/flags.md",  # made by `make docs`
+    # To be wrapped:
+    *(f"docs/{name}.md" for name in ("architecture", "figures", "fine_tuning")),
+    *(f"docs/{name}.md" for name in ("kubernetes", "scaling", "storage", "sweep")),
+    "benchmarks/README.md",
+}
+WRAPPED = sorted(
+    {
+        str(path.relative_to(ROOT))
+        for pattern in ("*.md", "[a-z]*/**/*.md")  # not those of .cache
+        for path in ROOT.glob(pattern)
+    }
+    - NOT_WRAPPED
+)
+ONE_PIECE = re.compile(r"\||[-*\s]*\[[^\]]*\]\([^)]*\)\W*$")  # a row, a link
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 TOOLS = {"tools/kdc/kdc.py": kdc.build_parser, "tools/hdfs/hdfs.py": hdfs.build_parser}
 
 
+def blocks(page, language):
+    """Returns the blocks of code of a page in one language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
 def commands(page):
-    """Returns the commands that a page's console blocks show, lines joined."""
-    for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
+    """Yields the commands that a page's console blocks show, lines joined."""
+    for block in blocks(page, "console"):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("$ "):
                 yield shlex.split(line[2:], comments=True)
@@ -41,11 +68,69 @@ def commands(page):
 SHOWN = [(page.name, command) for page in PAGES for command in commands(page)]
 
 
-def test_the_readme_begins_with_what_shows_it_all():
-    first_block = next(
-        iter(re.findall(r"```console\n(.*?)```", PAGES[0].read_text(), re.DOTALL))
+@pytest.fixture
+def small_job(labelled_folder, tmp_path, monkeypatch):
+    """A working folder with what the README's examples name, and flags for a test.
+
+    The examples take a network that has to be downloaded, and many steps.
+    """
+    folder = labelled_folder(tmp_path, {"daisy": 30, "roses": 30})
+    folder.rename(tmp_path / "flower_photos")
+    picture = tmp_path / "flower_photos/roses/0000.jpg"
+    picture.rename(tmp_path / "new.jpg")
+    monkeypatch.setenv("POETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return {
+        "architecture": "scattering_96",
+        "how_many_training_steps": 60,
+        "processes": 1,
+    }
+
+
+def test_the_first_commands_of_the_readme_work(small_job, tmp_path, capsys):
+    install, retrain, label = map(
+        shlex.split, blocks(README, "console")[0].splitlines()
     )
-    assert re.findall(r"^\$ (make [\w-]+)", first_block, re.MULTILINE) == [
+    assert install == ["$", "pip", "install", "."]
+    assert retrain[:3] == ["$", "poets", "retrain"]
+    flags = [f"--{name}={value}" for name, value in small_job.items()]
+    assert cli.run([*retrain[2:], *flags]) == 0
+    assert (tmp_path / "run/retrained_graph.pb").exists()
+    capsys.readouterr()
+    assert label[:3] == ["$", "poets", "label"]
+    assert cli.run(label[2:]) == 0
+    assert re.match(r"roses \(score = \d", capsys.readouterr().out)
+
+
+def test_the_python_example_of_the_readme_works(small_job, capsys, monkeypatch):
+    retrain = poets.retrain
+
+    def retrain_fast(image_dir: str, **flags: Any) -> Any:
+        return retrain(image_dir, **(flags | small_job))
+
+    monkeypatch.setattr(poets, "retrain", retrain_fast, raising=False)
+    exec(blocks(README, "python")[0], {})
+    *_, accuracy, labels, prediction = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"[\d.]+% of \d+ test images are right", accuracy)
+    assert labels == "labels: daisy roses"
+    assert re.fullmatch(r"new\.jpg roses [\d.]+%", prediction)
+
+
+def test_the_python_example_of_a_sweep_works(small_job, capsys, monkeypatch):
+    sweep = poets.sweep
+
+    def sweep_fast(image_dir: str, grid: Any, **flags: Any) -> Any:
+        return sweep(image_dir, grid, **(flags | small_job))
+
+    monkeypatch.setattr(poets, "sweep", sweep_fast, raising=False)
+    exec(blocks(ROOT / "docs/python.md", "python")[0], {})
+    *table, best = capsys.readouterr().out.splitlines()
+    assert len(table) == 4
+    assert re.fullmatch(r"[\d.]+% sweep/best/retrained_graph\.pb", best)
+
+
+def test_the_readme_shows_the_targets_that_try_it_all():
+    assert re.findall(r"^\$ (make [\w-]+)", blocks(README, "console")[1], re.M) == [
         "make demo",
         "make demo-hdfs",
         "make test",
@@ -66,6 +151,8 @@ def test_each_command_shown_is_one_the_program_takes(page, command):
         if arguments[0] in TOOLS:
             own = arguments[1 : arguments.index("--") if "--" in arguments else None]
             assert TOOLS[arguments[0]]().parse_args(own).verb
+    elif program == "pip":
+        assert arguments == ["install", "."]
     else:
         assert program == "dcos"
 
@@ -76,6 +163,18 @@ def test_each_link_leads_somewhere(page):
     local = [link for link in links if "://" not in link]
     missing = [link for link in local if not (page.parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", WRAPPED)
+def test_each_line_of_prose_fits_on_the_screen(page):
+    text = (ROOT / page).read_text()
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    long = [
+        line
+        for line in prose.splitlines()
+        if len(line) > COLUMNS and not ONE_PIECE.match(line)
+    ]
+    assert not long
 
 
 def test_the_flag_page_is_the_programs_own_table():
