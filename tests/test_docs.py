@@ -32,10 +32,6 @@ PAGES = [
 COLUMNS = 100
 NOT_WRAPPED = {
     "docs/flags.md",  # made by `make docs`
-    # To be wrapped:
-    *(f"docs/{name}.md" for name in ("architecture", "figures", "fine_tuning")),
-    *(f"docs/{name}.md" for name in ("kubernetes", "scaling", "storage", "sweep")),
-    "benchmarks/README.md",
 }
 WRAPPED = sorted(
     {
