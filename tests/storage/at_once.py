@@ -173,8 +173,8 @@ class AtOnceContract:
 
     def test_of_threads_that_publish_at_once_one_wins(self, folder_url):
         check_writable(folder_url)
-        claims = [PublishLock(folder_url) for _ in range(4)]
-        raised = at_once(lambda i: publish(folder_url, i, claims[i]), 4)
+        locks = [PublishLock(folder_url) for _ in range(4)]
+        raised = at_once(lambda i: publish(folder_url, i, locks[i]), 4)
         (winner,) = (i for i, error in enumerate(raised) if error is None)
         assert version_of(folder_url) == {winner}
         assert names_below(folder_url) == sorted(FILES)

@@ -205,7 +205,7 @@ def test_who_published_meanwhile_stays(folder, manifest, when):
 def test_a_manifest_that_cannot_be_read_is_told(folder):
     (folder / "metrics.json").mkdir()
     with pytest.raises(
-        StorageError, match="cannot claim .*/out' to publish there: is a directory"
+        StorageError, match="cannot lock .*/out' for publishing: is a directory"
     ):
         PublishLock(str(folder))
 
@@ -214,10 +214,10 @@ def test_a_folder_that_went_away_is_told(folder):
     made = PublishLock(str(folder))
     folder.rmdir()
     with (
-        pytest.raises(StorageError, match="cannot claim .*: .*no such file or dir"),
+        pytest.raises(StorageError, match="cannot lock .*: .*no such file or dir"),
         made.held([], []),
     ):
-        pytest.fail("the claim is held")
+        pytest.fail("the lock is held")
 
 
 def test_the_earlier_folder_returns_if_the_new_one_cannot_come(folder, monkeypatch):
