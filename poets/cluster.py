@@ -120,7 +120,7 @@ def _of_variable(text: str) -> Cluster:
             )
         case _:
             raise ConfigError(
-                f'{VARIABLE} is no object with "cluster" and "task"; found '
+                f'{VARIABLE} is not an object with "cluster" and "task"; found '
                 f"{text[:80]!r}"
             )
     if not all(isinstance(addresses, list) for addresses in jobs.values()):

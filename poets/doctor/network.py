@@ -20,7 +20,7 @@ def host_and_port(address: str, usual_port: int) -> tuple[str, int]:
     except ValueError:
         host = port = None
     if not host:
-        raise StepError(f"{address!r} is no address", "give host:port")
+        raise StepError(f"{address!r} is not an address", "give host:port")
     return host, port or usual_port
 
 

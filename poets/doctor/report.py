@@ -6,7 +6,7 @@ hdfs://default
 
 FAILED: NameNode, on hdfs://default as tensorflow@LOCAL
   found        no answer within 10 s
-  what to do   see whether the NameNode is up
+  what to do   check whether the NameNode is up
   not reached  list, read, write
 """
 

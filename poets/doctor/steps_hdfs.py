@@ -162,8 +162,8 @@ def reach_name_node(checkup: Checkup) -> Finding:
     return reach(
         nodes,
         "the NameNode",
-        f"see whether it is up, whether host and port are right ({usual}), and whether "
-        "a firewall is between",
+        f"check whether it is up, whether host and port are right ({usual}), and "
+        "whether a firewall is between",
     )
 
 

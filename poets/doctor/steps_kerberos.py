@@ -122,7 +122,7 @@ def reach_kdc(checkup: Checkup) -> Finding:
     return reach(
         kdcs,
         f"the KDC of {realm}",
-        "see whether it is up, whether host and port in krb5.conf are right, and "
+        "check whether it is up, whether host and port in krb5.conf are right, and "
         "whether a firewall is between",
     )
 

@@ -39,7 +39,7 @@ def _s3() -> Finding:
     if settings.ca_file:
         details.append(f"AWS_CA_BUNDLE={settings.ca_file}")
     if settings.uses_https and not settings.verifies:
-        details.append("S3_VERIFY_SSL=0: whoever answers is believed")
+        details.append("S3_VERIFY_SSL=0: any server is trusted")
     keys = "AWS_ACCESS_KEY_ID" if settings.access_key else "the AWS SDK"
     where = settings.url if settings.address else "AWS"
     return Finding(f"keys from {keys}, for {where}", tuple(details))
@@ -61,13 +61,13 @@ def reach_endpoint(checkup: Checkup) -> Finding:
         return reach(
             [_address(store)],
             "the store",
-            "see whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT names its "
+            "check whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT names its "
             "host and port, and whether a firewall is between",
         )
     found = reach(
         [_address(proxy)],
         f"the proxy {shown(proxy)}",
-        "see whether it is up, and whether HTTPS_PROXY or HTTP_PROXY names its host "
+        "check whether it is up, and whether HTTPS_PROXY or HTTP_PROXY names its host "
         "and port; set NO_PROXY to the store's host if it needs no proxy",
     )
     return Finding(

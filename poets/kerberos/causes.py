@@ -34,20 +34,20 @@ CURES = {  # code of krb5.h -> what to do
     ),
     -1765328370: (  # KRB5KDC_ERR_ETYPE_NOSUPP
         "KDC and client share no kind of key: an old KDC may have des3 or arcfour keys "
-        "alone, so make aes keys there and export the keytab anew"
+        "alone, so make aes keys there and export the keytab again"
     ),
     -1765328366: "have {principal} unlocked at the KDC",  # .._ERR_CLIENT_REVOKED
     -1765328383: "have {principal} prolonged at the KDC",  # .._ERR_NAME_EXP
     -1765328361: (  # KRB5KDC_ERR_KEY_EXP
-        "change the key of {principal} and export the keytab anew"
+        "change the key of {principal} and export the keytab again"
     ),
     -1765328360: (  # KRB5KDC_ERR_PREAUTH_FAILED
         "the key of {principal} in {keytab} (version {kvno}) is not the KDC's, which "
-        "may have been changed since: export the keytab anew"
+        "may have been changed since: export the keytab again"
     ),
     -1765328353: (  # KRB5KRB_AP_ERR_BAD_INTEGRITY
         "the key of {principal} in {keytab} (version {kvno}) is not the KDC's, which "
-        "may have been changed since: export the keytab anew"
+        "may have been changed since: export the keytab again"
     ),
     TICKET_EXPIRED: (
         "run kinit again, or give a keytab (--kerberos_keytab) from which tickets are "

@@ -32,7 +32,7 @@ ENCRYPTION_TYPES = {  # IANA, "Kerberos Encryption Type Numbers"
     26: "camellia256-cts-cmac",
 }
 MAX_BYTES = 10_000_000
-"""A keytab has some hundred bytes a key; what is larger is no keytab."""
+"""A keytab has some hundred bytes a key; what is larger is not a keytab."""
 
 
 IN_BASE64 = b"BQIA"
@@ -67,7 +67,7 @@ def read_keytab(path: str) -> list[KeytabEntry]:
       path: the file, with or without MIT's prefix `FILE:`.
 
     Raises:
-      KeytabError: if it cannot be read, or is no keytab, or ends too early.
+      KeytabError: if it cannot be read, or is not a keytab, or ends too early.
     """
     path = path.removeprefix("FILE:")
     try:
@@ -82,11 +82,11 @@ def read_keytab(path: str) -> list[KeytabEntry]:
         return _entries(data)
     except (struct.error, ValueError) as error:
         found = str(error) if isinstance(error, ValueError) else "it ends too early"
-        cure = "export it anew (kadmin ktadd), and copy it as a binary file"
+        cure = "export it again (kadmin ktadd), and copy it as a binary file"
         if data.startswith(IN_BASE64):
             found = "it is one in base64"
             cure = "decode it; DC/OS does so if the secret's name has __dcos_base64__"
-        raise KeytabError(f"{path!r} is no keytab: {found}; {cure}") from error
+        raise KeytabError(f"{path!r} is not a keytab: {found}; {cure}") from error
 
 
 def keys_of(path: str, principal: str | None) -> list[KeytabEntry]:

@@ -84,7 +84,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings | None:
         path = keytab.removeprefix("FILE:")
         if re.match(r"[A-Z]+:", path):
             raise ConfigError(
-                f"the keytab {keytab!r} is no file; give the path of one "
+                f"the keytab {keytab!r} is not a file; give the path of one "
                 f"(--kerberos_keytab, {KEYTAB})"
             )
         path = os.path.abspath(path)
@@ -106,7 +106,7 @@ def _krb5_conf(given: Mapping[str, str]) -> str | None:
     host, port, realm = given.get(KDC_HOST), given.get(KDC_PORT), given.get(REALM)
     problems = []
     if port and not (port.isdecimal() and 0 < int(port) < 65536):
-        problems.append(f"kdc.port is {port!r}, which is no port; give 1 to 65535")
+        problems.append(f"kdc.port is {port!r}, which is not a port; give 1 to 65535")
     if port and not host:
         problems.append("kdc.port is set and kdc.hostname is not; give both")
     if host and not realm:

@@ -68,7 +68,7 @@ def read_tokens(path: str) -> list[Token]:
     Raises:
       ConfigError: if it cannot be read, is not a token file, or is damaged.
     """
-    cure = f"get the tokens anew (hdfs fetchdt), or unset {TOKEN_FILE}"
+    cure = f"get new tokens (hdfs fetchdt), or unset {TOKEN_FILE}"
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)

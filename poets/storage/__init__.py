@@ -194,7 +194,7 @@ def kind_of(url: str) -> pyarrow.fs.FileType:
     try:
         return filesystem.get_file_info(path).type
     except OSError as error:
-        raise StorageError(f"cannot look at {url!r}: {reason(error)}") from error
+        raise StorageError(f"cannot access {url!r}: {reason(error)}") from error
 
 
 def exists(url: str) -> bool:

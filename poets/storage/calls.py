@@ -77,7 +77,7 @@ def call(
             raise TimeoutError(
                 errno.ETIMEDOUT,
                 f"{what} took more than {timeout_s:g} s: the server does not answer; "
-                "see whether it is up and not overloaded, and whether a firewall "
+                "check whether it is up and not overloaded, and whether a firewall "
                 f"drops the packets ({TIMEOUT_VARIABLE} gives more time)",
                 url,
             ) from None

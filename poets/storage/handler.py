@@ -210,7 +210,9 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
 
     def delete_root_dir_contents(self) -> None:
         """Refuses: nobody means to empty a whole cluster."""
-        raise OSError(errno.EPERM, "the root is not emptied", self.backend.root)
+        raise OSError(
+            errno.EPERM, "refusing to empty the root folder", self.backend.root
+        )
 
     def move(self, src: str, dest: str) -> None:
         """Renames, unless the target exists."""

@@ -32,7 +32,7 @@ def _absolute(path: str, url: str) -> str:
     try:
         path.encode()
     except UnicodeEncodeError:
-        found = "a character that is no Unicode text"
+        found = "a character that is not valid Unicode"
     else:
         found = "a NUL character" if "\0" in path else ""
     if found:

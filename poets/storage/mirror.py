@@ -61,7 +61,7 @@ class Mirror:
             try:
                 self._copy()
             except PoetsError as error:
-                logger.warning("%s; it is tried again", error)
+                logger.warning("%s; trying again", error)
 
     def _copy(self) -> None:
         """Copies the files that grew since they were copied last."""

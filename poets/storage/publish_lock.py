@@ -158,7 +158,7 @@ class PublishLock:
         age_s = time.monotonic() - self._marked_at
         if age_s > STALE_S:
             raise StorageError(
-                f"cannot publish to {self._url!r}: this job stood still for "
+                f"cannot publish to {self._url!r}: this job was stopped for "
                 f"{age_s:.0f} s, and another may have taken its place; run again"
             )
         if age_s > STALE_S / 4:

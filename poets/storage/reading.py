@@ -49,7 +49,7 @@ Any other error, known or not, may concern every file. The adapters translate th
 answers of their storages into built-ins; only this table sorts those into two kinds.
 """
 
-KEPT = "run again when it can be had: what is done so far is kept"
+KEPT = "run again when it is available: what is done so far is kept"
 
 
 class Reads:
@@ -103,7 +103,7 @@ class Reads:
             raise TimeoutError(
                 errno.ETIMEDOUT,
                 f"it was not read in {self._timeout_s:g} s: the server does not "
-                "answer; see whether it is up and not overloaded "
+                "answer; check whether it is up and not overloaded "
                 f"({TIMEOUT_VARIABLE} gives more time)",
                 read.path,
             )

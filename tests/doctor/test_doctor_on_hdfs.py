@@ -250,7 +250,7 @@ def test_a_namenode_that_is_down(doctor, hdfs, environment, closed_port, tmp_pat
         "port",
         "as tensorflow@LOCAL",
         f"cannot reach the NameNode: {address}: connection refused",
-        "see whether it is up",
+        "check whether it is up",
     )
 
 

@@ -230,7 +230,7 @@ def test_a_store_that_is_down(doctor, s3, monkeypatch, closed_port):
         "FAILED: endpoint, on s3://bucket\n"
         f"  found        cannot reach the store: 127.0.0.1:{closed_port}: connection "
         "refused\n"
-        "  what to do   see whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT"
+        "  what to do   check whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT"
     ) in out
 
 

@@ -136,7 +136,7 @@ def test_a_stale_key_is_told_with_its_version(kdc, keytab, preauth):
     says = "Preauthentication failed" if preauth else "Decrypt integrity check failed"
     assert told(get_tgt, Login(name, old, None), 30) == (
         f"no ticket for {name!r}: {says}; the key of {name} in {old} (version 1) is "
-        "not the KDC's, which may have been changed since: export the keytab anew"
+        "not the KDC's, which may have been changed since: export the keytab again"
     )
 
 
@@ -187,7 +187,7 @@ def test_old_kinds_of_keys_alone_are_told(kdc, tmp_path, environment):
     )
     environment.setenv("KRB5_CONFIG", str(path))
     text = told(get_tgt, Login("old@LOCAL", keytab, None), 30)
-    assert "make aes keys there and export the keytab anew" in text
+    assert "make aes keys there and export the keytab again" in text
 
 
 def test_a_kdc_that_is_down_is_told_with_its_address(kdc, tensorflow):

@@ -87,11 +87,11 @@ DENIED = (
                 f"{HADOOP}.security.AccessControlException",
                 "SIMPLE authentication is not enabled.  Available:[TOKEN, KERBEROS]",
             ),
-            *(NotAuthenticatedError, errno.EACCES, "there:8020 does not take us for"),
+            *(NotAuthenticatedError, errno.EACCES, "there:8020 does not accept us as"),
         ),
         (
             rpc(f"{HADOOP}.security.token.SecretManager$InvalidToken", "token expired"),
-            *(NotAuthenticatedError, errno.EACCES, "there:8020 does not take us for"),
+            *(NotAuthenticatedError, errno.EACCES, "there:8020 does not accept us as"),
         ),
         (
             RuntimeError(
@@ -100,8 +100,8 @@ DENIED = (
             ),
             NotAuthenticatedError,
             errno.EACCES,
-            "there:8020 does not take us for 'me@LOCAL': No credentials were supplied: "
-            "Ticket expired; see keytab",
+            "there:8020 does not accept us as 'me@LOCAL': No credentials were "
+            "supplied: Ticket expired; see keytab",
         ),
         (
             RuntimeError("Failed to load libgssapi_krb"),
@@ -159,7 +159,7 @@ DENIED = (
             *(
                 ConnectionRefusedError,
                 errno.ECONNREFUSED,
-                "nobody listens at there:8020",
+                "nothing listens at there:8020",
             ),
         ),
         (

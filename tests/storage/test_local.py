@@ -111,7 +111,7 @@ def test_relative_paths_begin_at_the_working_folder(tmp_path, monkeypatch):
         ),
         (
             "a\udce9",
-            "cannot open 'a\\udce9': found a character that is no Unicode text; "
+            "cannot open 'a\\udce9': found a character that is not valid Unicode; "
             "name another path",
         ),
     ],

@@ -165,7 +165,7 @@ def test_a_job_that_stood_still_does_not_go_on(folder, monkeypatch):
         monkeypatch.setattr(publish_lock.time, "monotonic", lambda: monotonic() + 70)
         refresh()
     assert str(caught.value) == (
-        f"cannot publish to {str(folder)!r}: this job stood still for 70 s, and "
+        f"cannot publish to {str(folder)!r}: this job was stopped for 70 s, and "
         "another may have taken its place; run again"
     )
     assert names_in(folder) == []

@@ -88,8 +88,8 @@ class HadoopConf(Mapping[str, str]):
             value = value[: match.start()] + found + value[match.end() :]
         raise StorageError(
             f"cannot read {self.source_of(key)!r}: the value of {key!r} has variables "
-            f"more than {MAX_DEPTH} deep, {self._raw[key][0]!r}; see whether one names "
-            "itself"
+            f"more than {MAX_DEPTH} deep, {self._raw[key][0]!r}; check whether one "
+            "names itself"
         )
 
     def _variable(self, name: str) -> str | None:
@@ -262,7 +262,7 @@ def _without_password(url: str) -> str:
 
 def _content(url: str, variable: str) -> bytes:
     shown = _without_password(url)
-    advice = f"{variable} names it; see whether that is right"
+    advice = f"{variable} names it; check whether that is right"
     try:
         if _is_http(url):
             return call(_get, url, what="reading the configuration", url=shown)
@@ -316,6 +316,6 @@ def _parsed(data: bytes, shown: str) -> ElementTree.Element:
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         begin = data[:40].decode("utf-8", "replace")
         raise StorageError(
-            f"cannot read {shown!r}: it is no XML file ({error}); it begins with "
+            f"cannot read {shown!r}: it is not an XML file ({error}); it begins with "
             f"{begin!r}, give Hadoop's own {' or '.join(FILES)}"
         ) from error

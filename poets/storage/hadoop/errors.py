@@ -101,8 +101,8 @@ def datanode_advice(situation: Situation) -> str:
     """Returns what to do if a DataNode cannot be reached or refuses."""
     protection = situation.protection
     return (
-        "no DataNode gives or takes the data: see whether they are up; where they have "
-        "addresses of an inner network set dfs.client.use.datanode.hostname=true; "
+        "no DataNode gives or takes the data: check whether they are up; where they "
+        "have addresses of an inner network set dfs.client.use.datanode.hostname=true; "
         "dfs.data.transfer.protection must be the cluster's, here it is "
         + (repr(protection) if protection else "not set")
     )
@@ -136,8 +136,8 @@ def _network(line: str, url: str, situation: Situation, of_data: bool) -> OSErro
         return ConnectionError(errno.EIO, text + datanode_advice(situation), url)
     if "refused" in line:
         text = (
-            f"nobody listens at {at}; see whether the NameNode is up and this is its "
-            "RPC address (port 8020 as a rule; 9870 is the web's)"
+            f"nothing listens at {at}; check whether the NameNode is up and this is "
+            "its RPC address (port 8020 as a rule; 9870 is the web's)"
         )
         return ConnectionRefusedError(errno.ECONNREFUSED, text, url)
     if "failed to lookup address" in line:
@@ -182,7 +182,7 @@ def closed_advice(situation: Situation) -> str:
             "cluster's configuration by --hadoop_conf"
         )
     return (
-        f"see whether {situation.authority} is the NameNode's RPC address (port 8020 "
+        f"check whether {situation.authority} is the NameNode's RPC address (port 8020 "
         "as a rule; 9870 is the web's), and whether the cluster knows "
         f"{situation.who!r} (hadoop.security.auth_to_local)"
     )
@@ -230,7 +230,7 @@ def _not_known(line: str, situation: Situation) -> str:
     quoted = re.findall(r'"([^"]*)"', line)
     said = quoted[-1] if line.startswith("GSSAPIError") and quoted else line
     return (
-        f"{situation.authority} does not take us for {situation.who!r}: "
+        f"{situation.authority} does not accept us as {situation.who!r}: "
         f"{_shortened(said)}; {unknown_advice(situation, said)}"
     )
 
@@ -346,7 +346,9 @@ _ANSWERS = (  # the first that fits
         "DestHost:destPort",
         ConnectionError,
         errno.EAGAIN,
-        lambda _, message, __: f"{_shortened(message)}; see whether that server is up",
+        lambda _, message, __: (
+            f"{_shortened(message)}; check whether that server is up"
+        ),
     ),
 )
 

@@ -114,7 +114,7 @@ def _default(url: str, scheme: str, conf: HadoopConf) -> tuple[str, str]:
     if not separator or found.lower() not in SCHEMES or not authority:
         raise StorageError(
             f"cannot open {url!r}: fs.defaultFS is {given!r} (read {read}), which is "
-            "no HDFS; write the NameNode's host and port into the URL"
+            "not HDFS; write the NameNode's host and port into the URL"
         )
     if scheme == "viewfs" and found.lower() != "viewfs":
         return scheme, "default"  # Hadoop's name for the mount table without a name
@@ -142,7 +142,7 @@ def _with_port(url: str, address: str) -> str:
     port = int(match["port"] or DEFAULT_RPC_PORT) if match else 0
     if not match or not 0 < port < 65536:
         raise StorageError(
-            f"cannot open {url!r}: {address!r} is no address of a NameNode; "
+            f"cannot open {url!r}: {address!r} is not an address of a NameNode; "
             f"give host:port, port {DEFAULT_RPC_PORT} as a rule"
         )
     return f"{match['host']}:{port}"

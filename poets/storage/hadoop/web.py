@@ -67,7 +67,7 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     if authority and not HOST.fullmatch(authority):
         host = authority.rpartition("@")[2]  # before it might be a password
         raise StorageError(
-            f"cannot open a URL: {host!r} is no host; give {scheme}://host:port/path"
+            f"cannot open a URL: {host!r} is not a host; give {scheme}://host:port/path"
         )
     addresses = web_addresses(url, conf)
     token = web_token(addresses, url, conf)

@@ -26,7 +26,7 @@ from poets.storage.hadoop.errors import Situation, of_server, unknown_advice
 
 ASKING_TIMEOUT_S = 10  # the KDC, why there is no ticket
 SEE_THE_PORT = (
-    "see whether host and port are those of the NameNode's web interface (9870, with "
+    "check whether host and port are those of the NameNode's web interface (9870, with "
     "TLS 9871) or of HttpFS (14000)"
 )
 TOKEN = re.compile(r"delegation=(?P<token>[^&\s'\"]+)")
@@ -80,8 +80,8 @@ def lost_connection(error: requests.RequestException, url: str) -> OSError:
     if is_any(ConnectionRefusedError, requests.ConnectTimeout):
         return ConnectionRefusedError(
             errno.ECONNREFUSED,
-            f"nobody answers at {server}; see whether it is up, and whether the port "
-            "is that of the web interface",
+            f"nothing answers at {server}; check whether it is up, and whether the "
+            "port is that of the web interface",
         )
     if is_any(requests.ReadTimeout):
         return ConnectionError(errno.ETIMEDOUT, f"{server} sent nothing for a minute")
@@ -141,14 +141,14 @@ def refusal(answer: requests.Response, situation: Situation) -> OSError:
     if answer.status_code == 401 and not situation.kerberos:
         return NotAuthenticatedError(
             errno.EACCES,
-            f"{server} wants to know who asks ({said}), and nothing here asks for "
+            f"{server} requires authentication ({said}), and nothing here asks for "
             "Kerberos; give --kerberos_principal and --kerberos_keytab, or the "
             "cluster's configuration by --hadoop_conf",
         )
     if answer.status_code in (401, 403):
         return NotAuthenticatedError(
             errno.EACCES,
-            f"{server} does not take us for {situation.who!r} ({said}); "
+            f"{server} does not accept us as {situation.who!r} ({said}); "
             f"{unknown_advice(situation, said)}",
         )
     if answer.status_code in (502, 503, 504):

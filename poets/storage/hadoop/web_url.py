@@ -64,8 +64,8 @@ def _addresses(
     matches = [HOST.fullmatch(address) for address in found]
     if None in matches:
         raise StorageError(
-            f"cannot open {url!r}: {found[matches.index(None)]!r} is no host; correct "
-            f"{key} in {', '.join(conf.sources)}"
+            f"cannot open {url!r}: {found[matches.index(None)]!r} is not a host; "
+            f"correct {key} in {', '.join(conf.sources)}"
         )
     return [
         f"{http}://{match['host']}:{match['port'] or usual_port}"

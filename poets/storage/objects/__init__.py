@@ -103,7 +103,7 @@ def _region_of(bucket: str) -> str:
             return call(ask, what="asking for the bucket's region", url=url)
     except OSError as error:
         raise StorageError(
-            f"cannot open {url!r}: AWS does not tell the bucket's region: "
+            f"cannot open {url!r}: AWS does not report the bucket's region: "
             f"{error.strerror}; set AWS_REGION, or S3_ENDPOINT for another store"
         ) from error
 
@@ -139,7 +139,7 @@ def _google_settings() -> tuple[str, str, bool]:
         if scheme not in ("", "http", "https") or not address or "/" in address:
             raise ConfigError(
                 f"cannot use Google Cloud Storage: STORAGE_EMULATOR_HOST={emulator!r} "
-                "is no address; write http://host:port"
+                "is not an address; write http://host:port"
             )
         return address, scheme or "http", True
     if os.environ.get("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "").lower() in ("1", "true"):
@@ -150,7 +150,7 @@ def _google_settings() -> tuple[str, str, bool]:
             with open(path, encoding="utf-8") as file:
                 kind = json.load(file).get("type")
         except (OSError, ValueError, AttributeError) as error:
-            found = getattr(error, "strerror", None) or "it is no JSON object"
+            found = getattr(error, "strerror", None) or "it is not a JSON object"
             raise ConfigError(
                 f"cannot use Google Cloud Storage: {name}={path!r}: {found}; name the "
                 "JSON file of a service account"
@@ -181,7 +181,7 @@ def _checked(path: str, scheme: str) -> str:
         "no bucket": not bucket,
         "an empty folder name": "//" in path,
         "a NUL character": "\0" in path,
-        "a character that is no Unicode text": (
+        "a character that is not valid Unicode": (
             path != path.encode(errors="ignore").decode()
         ),
     }

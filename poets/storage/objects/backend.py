@@ -104,7 +104,7 @@ class ObjectBackend(Backend):
 
     def delete(self, path: str, recursive: bool) -> None:
         if recursive and "/" not in path.strip("/"):
-            raise OSError(errno.EPERM, "a bucket is not emptied", self.root + path)
+            raise OSError(errno.EPERM, "refusing to empty a bucket", self.root + path)
         if recursive and self.status(path).is_folder:
             self._delete_folder(path)
             return

@@ -48,7 +48,7 @@ def _keys(found: str) -> _Answer:
     return _Answer(NotAuthenticatedError, errno.EACCES, f"{found}; see {{keys}}")
 
 
-_NO_KEY = _keys("the store knows no such access key")
+_NO_KEY = _keys("the store does not know this access key")
 _OTHER_SECRET = _keys("the secret key is not that of the access key")
 _EXPIRED = _keys("the session token has expired")
 _WRONG_TOKEN = _keys("the session token is wrong")
@@ -198,7 +198,7 @@ def _network(text: str, url: str) -> OSError:
     code = match[1] if match else ""
     if code == "28":
         return TimeoutError(
-            errno.ETIMEDOUT, "the store does not answer; see whether it is up", url
+            errno.ETIMEDOUT, "the store does not answer; check whether it is up", url
         )
     if code in _TLS:
         return OSError(
@@ -210,7 +210,7 @@ def _network(text: str, url: str) -> OSError:
     if code == "6":
         found = "the store's host name is unknown"
     elif code == "7":
-        refused = "nobody listens at the store's address; see the endpoint's variables"
+        refused = "nothing listens at the store's address; see the endpoint's variables"
         return ConnectionRefusedError(errno.ECONNREFUSED, refused, url)
     else:
         found = f"the connection to the store failed: {_short(text)}"

@@ -50,7 +50,7 @@ def _check(proxy: str) -> None:
         right = False
     if not right:
         raise ConfigError(
-            f"cannot use S3 through the proxy {shown(proxy)!r}: it is no address of an "
-            "HTTP proxy; set HTTPS_PROXY and HTTP_PROXY to http://host:port, or "
+            f"cannot use S3 through the proxy {shown(proxy)!r}: it is not an address "
+            "of an HTTP proxy; set HTTPS_PROXY and HTTP_PROXY to http://host:port, or "
             "NO_PROXY to the store's host"
         )

@@ -70,7 +70,7 @@ def s3_settings() -> S3Settings:
     address, uses_https = _endpoint(problems)
     ca_file = os.environ.get("AWS_CA_BUNDLE", "")
     if ca_file and not os.path.isfile(ca_file):
-        problems.append(f"AWS_CA_BUNDLE={ca_file!r} is no file")
+        problems.append(f"AWS_CA_BUNDLE={ca_file!r} is not a file")
     verifies = _switch("S3_VERIFY_SSL", problems)
     region = _one_of(REGIONS, problems)
     if problems:
@@ -124,7 +124,7 @@ def _endpoint(problems: list[str]) -> tuple[str, bool]:
             wants_scheme and scheme not in ("http", "https")
         ):
             form = "http://host:port or https://host" if wants_scheme else "host:port"
-            problems.append(f"{name}={_shown(value)} is no address; write {form}")
+            problems.append(f"{name}={_shown(value)} is not an address; write {form}")
         elif separator and not wants_scheme:
             problems.append(
                 f"{name}={value!r} has a scheme; write {address!r}, and "
