@@ -1,4 +1,4 @@
-"""What the URLs of a Hadoop cluster mean, by its configuration: `locate(url)`.
+"""Resolves the URLs of a Hadoop cluster by its configuration: `locate(url)`.
 
     hdfs://host:port/p      that NameNode
     hdfs://host/p           that NameNode, port 8020
@@ -8,8 +8,8 @@
     hdfs://default          fs.defaultFS, the user's folder there
     viewfs://table/p        a mount table of the configuration; viewfs:///p likewise
 
-They are split by hand: a "#", "?" or "%" is a character of a name, and the case of a
-name service counts.
+They are not split by `urllib`: "#", "?" and "%" are ordinary characters, and names of
+name services are case-sensitive.
 """
 
 import posixpath
@@ -29,10 +29,10 @@ class Location(NamedTuple):
     """A file system of a cluster and a path in it.
 
     Attributes:
-      root: as a client takes it, "hdfs://host:8020" or "hdfs://service".
+      root: for a client, as "hdfs://host:8020" or "hdfs://service".
       path: absolute, without a slash at its end.
-      name_nodes: "host:port" of each NameNode, with more than one the service is
-        highly available; empty for a mount table.
+      name_nodes: "host:port" of each NameNode, several if the service is highly
+        available; empty for a mount table.
     """
 
     root: str
@@ -41,11 +41,11 @@ class Location(NamedTuple):
 
 
 def locate(url: str, conf: HadoopConf, user: str) -> Location:
-    """Returns what a URL means.
+    """Returns the file system and the path of a URL.
 
     Args:
       url: "<scheme>://...", of a scheme that ends in hdfs, or viewfs.
-      user: whose folder a URL without a path means.
+      user: the owner of the folder that a URL without a path means.
 
     Raises:
       StorageError: if the configuration lacks what the URL needs.
@@ -53,7 +53,7 @@ def locate(url: str, conf: HadoopConf, user: str) -> Location:
     scheme, _, rest = url.partition("://")
     scheme = "viewfs" if scheme.lower() == "viewfs" else "hdfs"
     authority, slash, path = rest.partition("/")
-    if "@" in authority:  # what stands before it may be a password: it is not shown
+    if "@" in authority:  # not shown: it may contain a password
         host = authority.rpartition("@")[2]
         raise StorageError(
             f"cannot open a URL of {host!r}: it names a user before '@', and who we "
@@ -76,7 +76,7 @@ def name_nodes(url: str, authority: str, conf: HadoopConf) -> tuple[str, ...]:
     """Returns "host:port" of the NameNodes that an authority means.
 
     Raises:
-      StorageError: if there is none, or the configuration does not tell where.
+      StorageError: if there is none, or the configuration lacks an address.
     """
     if listed := conf.get(f"dfs.ha.namenodes.{authority}"):
         keys = [
