@@ -276,7 +276,7 @@ def test_datanodes_that_are_down(doctor, hdfs, environment, wait_until):
         "read",
         "as tensorflow@LOCAL",
         "cannot read '/tensorflow_input_data/doctor/",
-        "no DataNode gives or takes the data",
+        "no DataNode sends or accepts the data",
         "dfs.client.use.datanode.hostname=true",
     )
 

@@ -81,7 +81,7 @@ def test_a_folder_without_write_permission(doctor, unprivileged):
     code, out, _ = doctor("--write", unprivileged / "out")
     assert code == 1
     assert f"cannot write in '{unprivileged}/out': permission denied" in out
-    assert "what to do   give this user the right, or name another folder" in out
+    assert "what to do   give this user the permission, or name another folder" in out
 
 
 def test_folders_are_listed_as_by_the_job(doctor, unprivileged):

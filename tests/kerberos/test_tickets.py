@@ -408,7 +408,7 @@ def test_a_default_cache_whose_daemon_is_gone_is_named(kdc, tmp_path, environmen
         ("two words = x", "'two words = x' is not 'name = value'", "correct"),
         ("}", "'}' closes nothing", "remove it"),
         ("[realms", "'[realms' has no ']'", "write it as [name]"),
-        ("x = {\n[y]", "'[y]' stands inside 'x'", "close that by }"),
+        ("x = {\n[y]", "'[y]' is inside 'x'", "close that with }"),
     ],
 )
 @pytest.mark.parametrize("nested", [False, True])

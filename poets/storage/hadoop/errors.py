@@ -101,7 +101,7 @@ def datanode_advice(situation: Situation) -> str:
     """Returns what to do if a DataNode cannot be reached or refuses."""
     protection = situation.protection
     return (
-        "no DataNode gives or takes the data: check whether they are up; where they "
+        "no DataNode sends or accepts the data: check whether they are up; where they "
         "have addresses of an inner network set dfs.client.use.datanode.hostname=true; "
         "dfs.data.transfer.protection must be the cluster's, here it is "
         + (repr(protection) if protection else "not set")
