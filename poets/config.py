@@ -248,7 +248,7 @@ class RetrainConfig:
     input_size_px: int = flag(
         0,
         OURS,
-        "image size in pixels for a --tfhub_module that accepts several",
+        "image size in pixels for a --tfhub_module without a fixed size",
         at_least=0,
         at_most=2048,
     )

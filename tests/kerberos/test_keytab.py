@@ -110,7 +110,7 @@ def test_a_secret_that_nobody_decoded_is_recognised(keytab, tmp_path):
     path = tmp_path / "hdfs.keytab"
     path.write_bytes(base64.b64encode(keytab.read_bytes()))
     with pytest.raises(
-        KeytabError, match="it is encoded in base64; decode it; DC/OS does so if the secret"
+        KeytabError, match="it is encoded in base64; decode it; DC/OS does so if the"
     ):
         read_keytab(str(path))
 

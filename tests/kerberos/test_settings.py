@@ -181,7 +181,8 @@ def test_a_task_without_its_keytab_is_told_what_there_is(kdc, task, tmp_path, ca
         "hdfs/localhost@LOCAL; name its secret in "
         "service.security.kerberos.keytab_secret"
     )
-    assert "b.keytab' is not a keytab: it is encoded in base64; decode it" in caplog.text
+    found = "b.keytab' is not a keytab: it is encoded in base64; decode it"
+    assert found in caplog.text
 
 
 def test_a_task_without_a_sandbox_is_told(task):

@@ -166,7 +166,7 @@ class AtOnceContract:
         assert names_below(folder_url) == sorted(FILES)
         for code, text in ended:
             assert code == 0 or text == (
-                f"LostClaimError: cannot publish to {folder_url!r}: another job "
+                f"AlreadyPublishedError: cannot publish to {folder_url!r}: another job "
                 f"published there at day {winner}, while this one ran; its results "
                 "stay; run again, or name another folder\n"
             )
@@ -213,7 +213,9 @@ class AtOnceContract:
                 assert data in (content(name, last), content(name, last + 1))
         publish(folder_url, 200)
         assert version_of(folder_url) == {200}
-        monkeypatch.setattr(parts, "KEPT", timedelta(-1))  # all are old enough
+        monkeypatch.setattr(
+            parts, "ABANDONED_AFTER", timedelta(-1)
+        )  # all are old enough
         with PublishLock(folder_url).held([], [folder_url, join(folder_url, "saved")]):
             pass
         assert names_below(folder_url) == sorted(FILES)
