@@ -253,7 +253,7 @@ def test_a_namenode_that_says_nothing(retrain, hdfs, silent_port):
 
 def test_no_configuration(retrain, hdfs):
     ended = retrain(hdfs.kdc.environment("tensorflow"))
-    assert_refused(ended, ": fs.defaultFS is not set", "by --hadoop_conf")
+    assert_refused(ended, ": fs.defaultFS is not set", "with --hadoop_conf")
 
 
 def test_a_server_of_the_configuration_that_says_nothing(retrain, hdfs, silent_port):

@@ -109,7 +109,7 @@ def check_authentication(checkup: Checkup) -> Finding:
     login = current_login()
     if login is None or not login.principal:
         user = current_user(login, with_kerberos=False)
-        return Finding(f"simple: the cluster believes any name, here {user}")
+        return Finding(f"simple: the cluster trusts any name, here {user}")
     where = (
         f"is {found!r} in {conf.source_of(AUTHENTICATION_KEY)}"
         if found
@@ -157,13 +157,13 @@ def reach_name_node(checkup: Checkup) -> Finding:
     usual = (
         "9870, with TLS 9871, HttpFS 14000"
         if checkup.scheme in WEBHDFS
-        else "8020 as a rule; 9870 is the web's"
+        else "usually 8020; 9870 is the web's"
     )
     return reach(
         nodes,
         "the NameNode",
         f"check whether it is up, whether host and port are right ({usual}), and "
-        "whether a firewall is between",
+        "whether a firewall blocks it",
     )
 
 
@@ -182,14 +182,14 @@ def ask_name_node(checkup: Checkup) -> Finding:
 def read_by_datanode(checkup: Checkup) -> Finding:
     """Reads as from any storage; the bytes are from a DataNode."""
     finding = read_inputs(checkup)
-    by = ", a DataNode gave them" if finding.applies else ""
+    by = ", from a DataNode" if finding.applies else ""
     return replace(finding, text=finding.text + by)
 
 
 def write_by_datanode(checkup: Checkup) -> Finding:
     """Writes as to any storage, through NameNode and DataNode."""
     finding = write_outputs(checkup)
-    by = "no safe mode, and a DataNode took the bytes"
+    by = "no safe mode, and a DataNode stored the bytes"
     return replace(finding, details=(*finding.details, by))
 
 

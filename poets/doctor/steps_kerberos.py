@@ -63,7 +63,7 @@ def find_token(checkup: Checkup) -> Finding:
     details.append(
         f"{token.renewer} may renew it"
         if token.renewer
-        else "nobody may renew it: it ends a day after its issue, as a rule"
+        else "nobody may renew it: it usually ends a day after its issue"
     )
     others = [held.service for held in read_tokens(path) if held != token]
     if others:
@@ -123,7 +123,7 @@ def reach_kdc(checkup: Checkup) -> Finding:
         kdcs,
         f"the KDC of {realm}",
         "check whether it is up, whether host and port in krb5.conf are right, and "
-        "whether a firewall is between",
+        "whether a firewall blocks it",
     )
 
 

@@ -62,7 +62,7 @@ def reach_endpoint(checkup: Checkup) -> Finding:
             [_address(store)],
             "the store",
             "check whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT names its "
-            "host and port, and whether a firewall is between",
+            "host and port, and whether a firewall blocks it",
         )
     found = reach(
         [_address(proxy)],

@@ -68,7 +68,7 @@ def write_outputs(checkup: Checkup) -> Finding:
     unique = list(dict.fromkeys(places.values()))
     for failure in try_writing(unique):
         raise failure
-    first, *others = [f"{place} takes files" for place in unique]
+    first, *others = [f"{place} is writable" for place in unique]
     later = [f"{url} can be made" for url, place in places.items() if url != place]
     return Finding(first, (*others, *later))
 

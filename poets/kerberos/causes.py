@@ -37,7 +37,7 @@ CURES = {  # code of krb5.h -> what to do
         "alone, so make aes keys there and export the keytab again"
     ),
     -1765328366: "have {principal} unlocked at the KDC",  # .._ERR_CLIENT_REVOKED
-    -1765328383: "have {principal} prolonged at the KDC",  # .._ERR_NAME_EXP
+    -1765328383: "have the expiry of {principal} extended at the KDC",  # NAME_EXP
     -1765328361: (  # KRB5KDC_ERR_KEY_EXP
         "change the key of {principal} and export the keytab again"
     ),
@@ -65,16 +65,16 @@ CURES = {  # code of krb5.h -> what to do
         "firewall"
     ),
     -1765328203: (  # KRB5_KT_NOTFOUND
-        "export a key of {principal} into {keytab}, of a kind that this library takes "
-        "(aes)"
+        "export a key of {principal} into {keytab}, of a kind that this library "
+        "accepts (aes)"
     ),
     NO_CACHE: f"run kinit, {OR_KEYTAB}",
     -1765328190: f"let this user read it, {OR_KEYTAB}",  # KRB5_FCC_PERM
     -1765328185: f"it is not a ticket cache: {OR_FILE}",  # KRB5_CC_FORMAT
     -1765328172: f"it is not a ticket cache: {OR_FILE}",  # KRB5_CCACHE_BADVNO
     -1765328244: (  # KRB5_CC_UNKNOWN_TYPE
-        "this library has no caches of that type, but FILE, DIR, MEMORY, and KCM and "
-        f"KEYRING as a rule: {OR_FILE}"
+        "this library has no caches of that type, but FILE, DIR and MEMORY, and "
+        f"usually KCM and KEYRING: {OR_FILE}"
     ),
     -1765328243: "run kinit again, or give a keytab (--kerberos_keytab)",  # CC_NOTFOUND
     -1765328160: (  # KRB5_CONFIG_NODEFREALM

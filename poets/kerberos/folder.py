@@ -51,8 +51,8 @@ class PrivateFolder:
         except OSError as error:
             found = (error.strerror or str(error)).lower()
             raise ConfigError(
-                f"no place for Kerberos tickets: {found}; name a folder that this user "
-                "may write by TMPDIR"
+                f"no place for Kerberos tickets: {found}; set TMPDIR to a folder that "
+                "this user may write to"
             ) from error
         self._maker = os.getpid()
         # Not inherited by started children. systemd-tmpfiles respects it, too.

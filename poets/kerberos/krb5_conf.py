@@ -57,12 +57,12 @@ def krb5_conf_text(realm: str, kdcs: Sequence[str]) -> str:
     """
     if not REALM.fullmatch(realm):
         raise ConfigError(
-            f"no Kerberos realm can be called {realm!r}; give one like 'EXAMPLE.COM'"
+            f"invalid Kerberos realm {realm!r}; give one like 'EXAMPLE.COM'"
         )
     for kdc in kdcs:
         if not HOST_AND_PORT.fullmatch(kdc):
             raise ConfigError(
-                f"no KDC can be found at {kdc!r}; give host or host:port, "
+                f"invalid KDC address {kdc!r}; give host or host:port, "
                 "like 'kdc.example.com:88'"
             )
     lines = "".join(f"    kdc = {kdc}\n" for kdc in kdcs)

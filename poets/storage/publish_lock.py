@@ -122,7 +122,7 @@ class PublishLock:
             if time.monotonic() > deadline:
                 owner = self._owner(others[0]) if others else "removing our marker"
                 raise StorageError(
-                    f"cannot publish to {self._url!r}: another job has been doing so "
+                    f"cannot publish to {self._url!r}: another job has been publishing "
                     f"for {WAIT_S:g} s, {owner}; what was there is unchanged; run "
                     "again when it has ended"
                 )

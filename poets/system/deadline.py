@@ -77,9 +77,7 @@ class _Worker:
                 call.result = call.function()
             except BaseException as error:  # a Rust panic is not an Exception
                 call.error = error
-            _idle.append(
-                self
-            )  # before the release: the caller's next call finds it idle
+            _idle.append(self)  # first, so that the caller's next call finds it idle
             call.over.release()
             del call
 

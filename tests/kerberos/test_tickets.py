@@ -173,7 +173,7 @@ def test_an_expired_principal_is_told(kdc):
     keytab = str(kdc.keytab("late", ["late@LOCAL"]))
     kdc.kadmin("modprinc", "-expire", "2001-01-01", "late@LOCAL")
     text = told(get_tgt, Login("late@LOCAL", keytab, None), 30)
-    assert text.endswith("; have late@LOCAL prolonged at the KDC")
+    assert text.endswith("; have the expiry of late@LOCAL extended at the KDC")
 
 
 def test_old_kinds_of_keys_alone_are_told(kdc, tmp_path, environment):

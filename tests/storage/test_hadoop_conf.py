@@ -376,7 +376,7 @@ def test_without_a_configuration_it_is_told_what_was_searched():
     assert str(caught.value) == (
         "cannot open 'hdfs:///p': fs.defaultFS is not set (read no file: "
         "POETS_HADOOP_CONF, HDFS_CORE_SITE_URI, HADOOP_CONF_DIR and HADOOP_HOME are "
-        "not set); give the cluster's configuration by --hadoop_conf, or write the "
+        "not set); give the cluster's configuration with --hadoop_conf, or write the "
         "NameNode's host and port into the URL"
     )
 

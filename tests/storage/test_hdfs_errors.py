@@ -51,7 +51,7 @@ DENIED = (
             *(
                 FileNotFoundError,
                 errno.ENOENT,
-                "the folder that is to hold it does not",
+                "its parent folder does not exist",
             ),
         ),
         (
@@ -238,7 +238,13 @@ def test_a_connection_that_is_closed_at_once_has_two_likely_causes(line):
     [
         ("early eof", "", True, "closes each connection at once", "the NameNode's RPC"),
         ("early eof", "bob", True, "closes each connection at once", "knows 'me@LOCAL"),
-        ("early eof", "", False, "closes each connection at once", "by --hadoop_conf"),
+        (
+            "early eof",
+            "",
+            False,
+            "closes each connection at once",
+            "with --hadoop_conf",
+        ),
         (
             "RPC listener disconnected",
             *("", True, "although it knows 'me@LOCAL'", "security.client.protocol.acl"),
@@ -254,7 +260,7 @@ def test_a_connection_that_is_closed_at_once_has_two_likely_causes(line):
         ),
         (
             "RPC listener disconnected",
-            *("", False, "closes each connection at once", "by --hadoop_conf"),
+            *("", False, "closes each connection at once", "with --hadoop_conf"),
         ),
     ],
 )

@@ -76,8 +76,8 @@ def test_a_job_waits_no_longer_than_its_deadline(folder, monkeypatch):
     with pytest.raises(StorageError) as caught:
         publish(folder)
     assert str(caught.value) == (
-        f"cannot publish to {str(folder)!r}: another job has been doing so for 0.3 s, "
-        "on host 'node-7' since 2026-01-31 12:00:00 +0000; what was there is "
+        f"cannot publish to {str(folder)!r}: another job has been publishing for 0.3 "
+        "s, on host 'node-7' since 2026-01-31 12:00:00 +0000; what was there is "
         "unchanged; run again when it has ended"
     )
     assert names_in(folder) == [MARKER]

@@ -116,7 +116,7 @@ def _not_found(line: str, url: str) -> OSError:
     if "Path is not a file" in line:
         return _system(errno.EISDIR, url)
     if "arent" in line:  # "Parent directory ..", "rename destination parent .."
-        text = "the folder that is to hold it does not exist; make it first"
+        text = "its parent folder does not exist; create it first"
         return FileNotFoundError(errno.ENOENT, text, url)
     return _system(errno.ENOENT, url)
 
@@ -137,7 +137,7 @@ def _network(line: str, url: str, situation: Situation, of_data: bool) -> OSErro
     if "refused" in line:
         text = (
             f"nothing listens at {at}; check whether the NameNode is up and this is "
-            "its RPC address (port 8020 as a rule; 9870 is the web's)"
+            "its RPC address (usually port 8020; 9870 is the web's)"
         )
         return ConnectionRefusedError(errno.ECONNREFUSED, text, url)
     if "failed to lookup address" in line:
@@ -179,11 +179,11 @@ def closed_advice(situation: Situation) -> str:
         return (
             "a secure NameNode does that to clients that do not authenticate: "
             f"hadoop.security.authentication is not 'kerberos' in {sources}; give the "
-            "cluster's configuration by --hadoop_conf"
+            "cluster's configuration with --hadoop_conf"
         )
     return (
-        f"check whether {situation.authority} is the NameNode's RPC address (port 8020 "
-        "as a rule; 9870 is the web's), and whether the cluster knows "
+        f"check whether {situation.authority} is the NameNode's RPC address (usually "
+        "port 8020; 9870 is the web's), and whether the cluster knows "
         f"{situation.who!r} (hadoop.security.auth_to_local)"
     )
 
@@ -191,8 +191,8 @@ def closed_advice(situation: Situation) -> str:
 def _not_now(java_class: str, message: str, situation: Situation) -> str:
     if "safe mode" in message or java_class == "SafeModeException":
         return (
-            "the NameNode is in safe mode: it waits for its DataNodes, or was told to "
-            "by `hdfs dfsadmin -safemode enter`; wait, or leave it"
+            "the NameNode is in safe mode: it waits for its DataNodes, or somebody ran "
+            "`hdfs dfsadmin -safemode enter`; wait, or leave it"
         )
     return f"the NameNode is not ready ({java_class}: {_shortened(message)}); wait"
 
@@ -325,7 +325,7 @@ _ANSWERS = (  # the first match counts
         "must both be directories",
         FileExistsError,
         errno.EEXIST,
-        lambda *_: "a file and a folder do not take each other's place",
+        lambda *_: "a file and a folder cannot replace each other",
     ),
     _Answer(
         (),

@@ -74,8 +74,8 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     if user.acts_for and not with_kerberos:  # the client would ignore the proxy user
         raise ConfigError(
             f"cannot act for {user.acts_for!r} ({PROXY_USER}): hdfs:// does that with "
-            f"Kerberos alone, and {AUTHENTICATION} is not 'kerberos'; give the "
-            "cluster's configuration by --hadoop_conf, or, if it believes any name, "
+            f"Kerberos only, and {AUTHENTICATION} is not 'kerberos'; give the "
+            "cluster's configuration with --hadoop_conf, or, if it trusts any name, "
             f"set {USER}={user.acts_for} and unset {PROXY_USER}"
         )
     location = locate(url, conf, user.home)

@@ -182,9 +182,9 @@ def _find(kinds: tuple[str, ...], services: list[str]) -> Token | None:
             raise NotAuthenticatedError(
                 errno.EACCES,
                 f"the token of {token.owner} for {token.service} in {path!r} "
-                f"({TOKEN_FILE}) ended at "
-                f"{datetime.fromtimestamp(token.ends_s):%Y-%m-%d %H:%M}, which can no "
-                "longer be prolonged; get a new one (hdfs fetchdt), or give a keytab "
+                f"({TOKEN_FILE}) expired at "
+                f"{datetime.fromtimestamp(token.ends_s):%Y-%m-%d %H:%M}, and can no "
+                "longer be renewed; get a new one (hdfs fetchdt), or give a keytab "
                 "(--kerberos_principal, --kerberos_keytab)",
             )
         _warn_of_mode(path)

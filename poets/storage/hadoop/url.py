@@ -56,8 +56,8 @@ def locate(url: str, conf: HadoopConf, user: str) -> Location:
     if "@" in authority:  # not shown: it may contain a password
         host = authority.rpartition("@")[2]
         raise StorageError(
-            f"cannot open a URL of {host!r}: it names a user before '@', and who we "
-            f"are is for Kerberos to say; write {scheme}://{host}/..."
+            f"cannot open a URL of {host!r}: it names a user before '@', but "
+            f"Kerberos decides about the user; write {scheme}://{host}/..."
         )
     if authority == "" and scheme == "viewfs" or authority in ("", "default"):
         scheme, authority = _default(url, scheme, conf)
@@ -105,7 +105,7 @@ def _default(url: str, scheme: str, conf: HadoopConf) -> tuple[str, str]:
     if "fs.defaultFS" not in conf:
         raise StorageError(
             f"cannot open {url!r}: fs.defaultFS is not set (read {read}); "
-            "give the cluster's configuration by --hadoop_conf, or write the "
+            "give the cluster's configuration with --hadoop_conf, or write the "
             "NameNode's host and port into the URL"
         )
     given = conf["fs.defaultFS"]
@@ -131,7 +131,7 @@ def _mount_table(url: str, name: str, conf: HadoopConf) -> str:
     if f"{prefix}linkFallback" not in conf:
         raise StorageError(
             f"cannot open {url!r}: {prefix}linkFallback is not set, without which "
-            "hdfs-native takes no mount table; set it to an empty folder, or name the "
+            "hdfs-native rejects a mount table; set it to an empty folder, or name the "
             "cluster behind the link in the URL"
         )
     return f"viewfs://{name}"
@@ -143,6 +143,6 @@ def _with_port(url: str, address: str) -> str:
     if not match or not 0 < port < 65536:
         raise StorageError(
             f"cannot open {url!r}: {address!r} is not an address of a NameNode; "
-            f"give host:port, port {DEFAULT_RPC_PORT} as a rule"
+            f"give host:port, usually with port {DEFAULT_RPC_PORT}"
         )
     return f"{match['host']}:{port}"

@@ -70,7 +70,7 @@ def current_user(
     if not found:
         raise ConfigError(
             f"cannot log in to HDFS: user id {os.geteuid()} has no name on this "
-            f"machine, and a cluster without Kerberos goes by names; set {USER}"
+            f"machine, and a cluster without Kerberos needs one; set {USER}"
         )
     return User(found, acts_for)
 

@@ -145,7 +145,7 @@ def refusal(answer: requests.Response, situation: Situation) -> OSError:
             errno.EACCES,
             f"{server} requires authentication ({said}), and nothing here asks for "
             "Kerberos; give --kerberos_principal and --kerberos_keytab, or the "
-            "cluster's configuration by --hadoop_conf",
+            "cluster's configuration with --hadoop_conf",
         )
     if answer.status_code in (401, 403):
         return NotAuthenticatedError(

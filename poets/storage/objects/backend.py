@@ -276,9 +276,8 @@ class _ObjectWriter:
             self._stream.close()
 
     def abort(self) -> None:
-        with contextlib.suppress(
-            Exception
-        ):  # half an object; a stream cannot be aborted
+        # A stream cannot be aborted: this completes half an object, and deletes it.
+        with contextlib.suppress(Exception):
             self._stream.close()
             self._backend.delete(self._path, recursive=False)
 
