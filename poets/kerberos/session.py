@@ -32,7 +32,7 @@ class Ticket:
       service: as "krbtgt/LOCAL@LOCAL".
       kvno: version of the service's key, to compare with the service's keytab.
       starttime: seconds since 1970, by the KDC's clock.
-      endtime: likewise.
+      endtime: in the same form.
       left_s: seconds until then, negative afterwards.
       renew_till: seconds since 1970; 0 if it cannot be renewed.
     """

@@ -37,7 +37,7 @@ class Token:
       renewer: who may renew it; "" if nobody may.
       real_user: who got it for the owner; "" if the owner did.
       issued_s: time of issue, seconds since 1970.
-      ends_s: when it ends for good, renewed or not; seconds since 1970.
+      ends_s: when it expires even if renewed, seconds since 1970.
     """
 
     kind: str

@@ -92,8 +92,8 @@ def test_a_bucket_that_does_not_exist_is_told(s3):
     url = "s3://no-such-bucket/flowers"
     told = "the bucket 'no-such-bucket' does not exist; make it, or name another"
     for act, verb in (
-        (kind_of, "look at"),
-        (exists, "look at"),
+        (kind_of, "access"),
+        (exists, "access"),
         (check_writable, "write"),
     ):
         with pytest.raises(StorageError, match=f"cannot {verb} 's3://no-such-bucket/"):

@@ -116,16 +116,16 @@ def _umask(text: str) -> int:
     """
     if match := _OCTAL.fullmatch(text):
         return int(match["umask"], 8)
-    kept, start, comma = {"u": 0, "g": 0, "o": 0}, 0, True
+    allowed, start, comma = {"u": 0, "g": 0, "o": 0}, 0, True
     while start < len(text) or not start:
         match = _CLAUSE.match(text, start)
         if not match or not comma:
             raise ValueError(text)
         bits = sum(_BITS[bit] for bit in set(match["bits"]))
-        for who in set(match["who"]) - {"a"} or kept.keys():
-            kept[who] = 0 if match["sign"] == "-" else bits
+        for who in set(match["who"]) - {"a"} or allowed.keys():
+            allowed[who] = 0 if match["sign"] == "-" else bits
         start, comma = match.end(), "," in match["end"]
-    return 0o777 & ~(kept["u"] << 6 | kept["g"] << 3 | kept["o"])
+    return 0o777 & ~(allowed["u"] << 6 | allowed["g"] << 3 | allowed["o"])
 
 
 def _unusable(conf: HadoopConf, key: str, kind: str) -> StorageError:

@@ -6,7 +6,7 @@
     hdfs:///p               fs.defaultFS
     hdfs://default/p        fs.defaultFS, as libhdfs, TensorFlow and DC/OS have it
     hdfs://default          fs.defaultFS, the user's folder there
-    viewfs://table/p        a mount table of the configuration; viewfs:///p likewise
+    viewfs://table/p        a mount table of the configuration; also viewfs:///p
 
 They are not split by `urllib`: "#", "?" and "%" are ordinary characters, and names of
 name services are case-sensitive.
