@@ -1,9 +1,9 @@
-"""Which task of the job this process is.
+"""Finds this process's place among the tasks of its job.
 
     DC/OS         the hook's `server` names the jobs, this task's job and its index
     Kubernetes    TF_CONFIG says the same: {"cluster": {"chief": ["host:port"], ...},
                   "task": {"type": "worker", "index": 1}}
-    neither       the process is alone
+    neither       a single process
 
 Nothing here imports TensorFlow or waits for another task.
 """
@@ -17,10 +17,10 @@ from typing import Any
 from poets.errors import ConfigError
 
 WORKER_JOBS = ("chief", "master", "worker", "gpu_worker")
-"""In this order workers are numbered, whatever order the cluster names them in."""
+"""Workers are numbered in this order, whatever their order in the cluster."""
 
 OTHER_JOBS = ("ps", "evaluator")
-"""Tasks that do none of the work."""
+"""Tasks that have no share of the work."""
 
 VARIABLE = "TF_CONFIG"
 
@@ -32,11 +32,11 @@ class Cluster:
     Attributes:
       job: one of OTHER_JOBS or WORKER_JOBS.
       task_index: index among the tasks of the same job.
-      worker_index: index among all workers of all worker jobs; 0 is the chief, -1 is
-        no worker.
+      worker_index: index among the workers of all worker jobs; 0 is the chief, -1 not
+        a worker.
       num_workers: workers of all worker jobs; at least 1.
       num_hosts: the machines that their addresses name; at least 1.
-      host: by which the other tasks reach this one; "" where nobody has told.
+      host: where the other tasks reach this one; "" if unknown.
     """
 
     job: str = "worker"
@@ -58,7 +58,7 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this task does what is done once: head, exports, results."""
+        """Whether this task does what only one does: head, exports, results."""
         return self.is_worker and self.worker_index == 0
 
     @property
@@ -68,7 +68,7 @@ class Cluster:
 
 
 ALONE = Cluster()
-"""The place of a process that nobody has told of others."""
+"""A process without other tasks."""
 
 
 def cluster_of(server: Any, environ: Mapping[str, str] = os.environ) -> Cluster:
@@ -120,7 +120,7 @@ def _of_variable(text: str) -> Cluster:
             )
         case _:
             raise ConfigError(
-                f'{VARIABLE} is no object with "cluster" and "task"; found '
+                f'{VARIABLE} is not an object with "cluster" and "task"; found '
                 f"{text[:80]!r}"
             )
     if not all(isinstance(addresses, list) for addresses in jobs.values()):
@@ -133,7 +133,7 @@ def _of_variable(text: str) -> Cluster:
     if not isinstance(index, int) or isinstance(index, bool):
         raise ConfigError(f"{VARIABLE}: a task's index is a number; found {index!r}")
     tasks = {name: dict(enumerate(map(str, of))) for name, of in jobs.items()}
-    if not jobs and index == 0:  # as the training operator writes for one replica
+    if not jobs and index == 0:  # the training operator writes this for one replica
         return Cluster()
     return _place(tasks, job, index, VARIABLE)
 
@@ -148,7 +148,7 @@ def _place(
             f"{', '.join((*OTHER_JOBS, *WORKER_JOBS))}"
         )
     found = ", ".join(f"{name}: {len(of)} tasks" for name, of in tasks.items())
-    # An evaluator stands beside the cluster, which need not name it.
+    # An evaluator is outside the cluster, which need not name it.
     if job != "evaluator" and index not in tasks.get(job, {}):
         raise ConfigError(
             f"{source}: this task is {job}:{index}, which its own cluster does not "

@@ -1,11 +1,11 @@
-"""The flags of a retraining job, as one table.
+"""The flags of a retraining job, as one table: `RetrainConfig`.
 
-`RetrainConfig` is the table: each field is a flag, with its default, its help and
-its range beside it. `poets.flags` makes the command line, the DC/OS context and
-the documents of it; nothing below `cli` and `job` sees argparse or loose strings.
+Each field is a flag, with its default, its help and its range. `poets.flags` derives
+the command line, the DC/OS context and the documents from it. Modules below `cli` and
+`job` see neither argparse nor unparsed strings.
 
-The groups on files, training and distortions are the flags of the original
-`retrain.py`, both generations, with their defaults; the other two are ours.
+The groups on files, training and distortions are the flags of both generations of the
+original `retrain.py`, with their defaults; the others are ours.
 """
 
 import dataclasses
@@ -21,24 +21,24 @@ ARCHITECTURES = (
     ),
     *(f"scattering_{size_px}" for size_px in (96, 128, 160, 224)),
 )
-"""Every name `--architecture` takes."""
+"""Every name that `--architecture` accepts."""
 
 MODEL_URL = "https://storage.googleapis.com/download.tensorflow.org/models"
-"""Where the original archives are published; `--model_url` names a mirror."""
+"""The site of the original archives; `--model_url` names a mirror."""
 
 
 def flag(default: Any, group: str, text: str, **rules: Any) -> Any:
-    """Returns a dataclass field with what a flag needs to know.
+    """Returns a dataclass field with the metadata of a flag.
 
     Args:
-      default: the value of a flag that is not given; its type is the flag's.
+      default: the value if the flag is not given; its type is the flag's.
       group: the heading in `--help`.
       text: one sentence for `--help`.
       **rules: `at_least`, `at_most`, `above` (numbers); `choices` (names, compared
-        in lower case); `known` (how to say many choices); `required` (may not be
-        empty); `or_all` (-1 is allowed and means all); `variable` (of the environment,
-        which carries the flag to the storage and to child processes); `of_a_task`
-        (tasks of one job may differ in it, as they may in each `variable`).
+        in lower case); `known` (a short text for many choices); `required` (may not
+        be empty); `or_all` (-1 is allowed and means all); `variable` (the environment
+        variable that passes the flag to the storage and to child processes);
+        `of_a_task` (tasks of one job may differ in it, as in each `variable`).
     """
     metadata = {"group": group, "help": text, **rules}
     return dataclasses.field(default=default, metadata=metadata)
@@ -64,8 +64,8 @@ class RetrainConfig:
     output_dir: str = flag(
         "",
         FILES,
-        "one folder for all results, where no other flag says otherwise; features and "
-        "networks are then kept in POETS_CACHE, or the user's cache folder",
+        "folder of all results for which no other flag is given; features and networks "
+        "are then stored in POETS_CACHE, or the user's cache folder",
     )
     output_graph: str = flag(
         "/tmp/output_graph.pb", FILES, "the retrained graph", required=True
@@ -77,7 +77,10 @@ class RetrainConfig:
         0, FILES, "steps between intermediate graphs; 0 stores none", at_least=0
     )
     output_labels: str = flag(
-        "/tmp/output_labels.txt", FILES, "the graph's labels, one a line", required=True
+        "/tmp/output_labels.txt",
+        FILES,
+        "the graph's labels, one per line",
+        required=True,
     )
     summaries_dir: str = flag(
         "/tmp/retrain_logs", FILES, "TensorBoard events, in train/ and validation/"
@@ -85,17 +88,17 @@ class RetrainConfig:
     model_dir: str = flag(
         "/tmp/imagenet",
         FILES,
-        "where pretrained networks are, or are downloaded to",
+        "folder of pretrained networks, which are downloaded if missing",
         of_a_task=True,
     )
     bottleneck_dir: str = flag(
         "/tmp/bottleneck", FILES, "feature store, shared by all runs", required=True
     )
     saved_model_dir: str = flag(
-        "/tmp/saved_models/1/", FILES, "the SavedModel; empty exports none"
+        "/tmp/saved_models/1/", FILES, "folder of the SavedModel; empty: no export"
     )
     checkpoint_path: str = flag(
-        "/tmp/_retrain_checkpoint", FILES, "checkpoint of the head; empty writes none"
+        "/tmp/_retrain_checkpoint", FILES, "checkpoint of the head; empty: none"
     )
     architecture: str = flag(
         "inception_v3",
@@ -106,7 +109,9 @@ class RetrainConfig:
         "[_quantized], scattering_{96,128,160,224}",
     )
     tfhub_module: str = flag(
-        "", FILES, "TensorFlow Hub handle or SavedModel folder, instead of a name"
+        "",
+        FILES,
+        "TensorFlow Hub handle or SavedModel folder, instead of --architecture",
     )
     final_tensor_name: str = flag(
         "final_result", FILES, "name of the graph's output", required=True
@@ -119,7 +124,7 @@ class RetrainConfig:
         variable="POETS_HADOOP_CONF",
     )
     kerberos_principal: str = flag(
-        "", STORAGE, "who we are on HDFS", variable="POETS_KERBEROS_PRINCIPAL"
+        "", STORAGE, "our principal on HDFS", variable="POETS_KERBEROS_PRINCIPAL"
     )
     kerberos_keytab: str = flag(
         "", STORAGE, "file with the principal's keys", variable="KRB5_CLIENT_KTNAME"
@@ -142,7 +147,7 @@ class RetrainConfig:
     eval_step_interval: int = flag(
         10, TRAINING, "steps between evaluations", at_least=1
     )
-    train_batch_size: int = flag(100, TRAINING, "images a training step", at_least=1)
+    train_batch_size: int = flag(100, TRAINING, "images per training step", at_least=1)
     test_batch_size: int = flag(
         -1, TRAINING, "images in the final test; -1: all", at_least=1, or_all=True
     )
@@ -153,7 +158,7 @@ class RetrainConfig:
         False, TRAINING, "log the test images that are misclassified"
     )
 
-    flip_left_right: bool = flag(False, DISTORTIONS, "flip half of the copies")
+    flip_left_right: bool = flag(False, DISTORTIONS, "mirror half of the copies")
     random_crop: int = flag(
         0, DISTORTIONS, "margin to crop off, in percent", at_least=0, at_most=400
     )
@@ -174,37 +179,41 @@ class RetrainConfig:
     fine_tune_steps: int = flag(
         0,
         FINE_TUNING,
-        "steps in which the last layers of the network are trained, too, after the "
-        "head; 0: none",
+        "steps of fine-tuning the last layers of the network, after the head; 0: none",
         at_least=0,
         at_most=100_000_000,
     )
     fine_tune_layers: int = flag(
-        3, FINE_TUNING, "how many of the last layers with weights", at_least=1
+        3,
+        FINE_TUNING,
+        "number of layers to fine-tune: the last ones with weights",
+        at_least=1,
     )
     fine_tune_learning_rate: float = flag(
-        0.0003, FINE_TUNING, "learning rate, of Adam", above=0
+        0.0003, FINE_TUNING, "learning rate of Adam", above=0
     )
     fine_tune_batch_size: int = flag(
-        100, FINE_TUNING, "images a step, on each worker", at_least=1
+        100, FINE_TUNING, "images per step, on each worker", at_least=1
     )
 
-    seed: int = flag(0, OURS, "of weights, batches and distortions", at_least=0)
+    seed: int = flag(
+        0, OURS, "random seed of weights, batches and distortions", at_least=0
+    )
     split: str = flag(
         "auto",
         OURS,
-        "what decides which images test. folders: folders named train or training, "
-        "val, valid, validation or dev, test or testing, with the labels in them; a "
-        "split that is missing is taken from train by the percentages. hash: each "
-        "folder below --image_dir is a label, and names and contents decide. auto: "
-        "folders if two so named hold the same labels, else hash",
+        "how images are split into training, validation and test. folders: by folders "
+        "named train or training, val, valid, validation or dev, test or testing, with "
+        "the labels in them; a missing split is taken from train by the percentages. "
+        "hash: each folder below --image_dir is a label, and images are split by name "
+        "and content. auto: folders if two so named hold the same labels, else hash",
         choices=("auto", "folders", "hash"),
     )
-    split_seed: int = flag(0, OURS, "another value makes another split", at_least=0)
+    split_seed: int = flag(0, OURS, "seed of the split by hash", at_least=0)
     class_weights: str = flag(
         "none",
         OURS,
-        "balanced gives every label the same weight",
+        "balanced: every label has the same weight",
         choices=("none", "balanced"),
     )
     patience: int = flag(
@@ -216,7 +225,7 @@ class RetrainConfig:
     engine: str = flag(
         "auto",
         OURS,
-        "what computes bottlenecks",
+        "library that computes bottlenecks",
         choices=("auto", "litert", "tensorflow"),
     )
     processes: int = flag(
@@ -229,7 +238,7 @@ class RetrainConfig:
     chief_timeout_s: int = flag(
         600,
         OURS,
-        "seconds that other workers wait for a chief that is gone to come back",
+        "seconds that workers wait for a lost chief to return",
         at_least=1,
         of_a_task=True,
     )
@@ -239,7 +248,7 @@ class RetrainConfig:
     input_size_px: int = flag(
         0,
         OURS,
-        "image size for a --tfhub_module that does not fix one",
+        "image size in pixels for a --tfhub_module without a fixed size",
         at_least=0,
         at_most=2048,
     )
@@ -256,7 +265,7 @@ class RetrainConfig:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variable -> value of the flags that travel by the environment."""
+        """Variable -> value of the flags passed on through the environment."""
         return {
             field.metadata["variable"]: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -265,7 +274,7 @@ class RetrainConfig:
 
     @property
     def of_the_job(self) -> dict[str, Any]:
-        """Name -> value of the flags in which all tasks of a job agree."""
+        """Name -> value of the flags that must be equal in all tasks of a job."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)

@@ -1,18 +1,18 @@
-"""Everything that can go wrong for a reason the caller can act on.
+"""The exceptions that poets raises for reasons the caller can act on.
 
 * PoetsError
-  + ConfigError            the flags, the context or the options ask for what cannot be
+  + ConfigError            the flags, the context or the options are wrong
   + DatasetError           the labelled folders cannot train a classifier
   + ModelError             a backbone or an exported model is not what it should be
   + StorageError           a path cannot be listed, read or written
     - UnknownSchemeError   no storage for this kind of URL
-  + NotAuthenticatedError  a storage does not know who asks
-    - KerberosError        there is no ticket to ask with
+  + NotAuthenticatedError  a storage does not accept our identity
+    - KerberosError        there is no Kerberos ticket
 
 File-system calls raise the built-in that a Python reader expects (FileNotFoundError,
 FileExistsError, PermissionError, TimeoutError, ConnectionError, OSError with an errno),
-made as `Kind(errno, "what was found; what to do", url)`; of ours only
-NotAuthenticatedError is among them. Trying again helps against a ConnectionError alone.
+made as `Kind(errno, "what was found; what to do", url)`; of the above, they raise only
+NotAuthenticatedError. Only after a ConnectionError may a retry help.
 
 Messages have three parts: what failed on which value, what was found, what to do.
 """
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 A_FEW = 20
-"""Lines of one kind in a log, or names in a sentence; the others are counted."""
+"""The most lines of one kind in a log, or names in a sentence; others are counted."""
 
 
 class PoetsError(Exception):
@@ -31,7 +31,7 @@ class PoetsError(Exception):
 
 
 class ConfigError(PoetsError, ValueError):
-    """The flags, the context or the options ask for what cannot be."""
+    """The flags, the context or the options are wrong."""
 
     exit_code = 2
 
@@ -57,15 +57,15 @@ class UnknownSchemeError(StorageError):
 
 
 class NotAuthenticatedError(PoetsError, PermissionError):
-    """A storage does not know who asks."""
+    """A storage does not accept our identity."""
 
 
 class KerberosError(NotAuthenticatedError):
-    """There is no ticket to ask with."""
+    """There is no Kerberos ticket."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns " (did you mean 'x'?)" for the known name like `name`, else ""."""
+    """Returns " (did you mean 'x'?)" for the known name nearest to `name`, or ""."""
     matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 

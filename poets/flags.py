@@ -1,10 +1,10 @@
-"""Flags in and out of text: the command line, the job context, the documents.
+"""Parses flags from the command line and the job context, and documents them.
 
     {"--learning_rate": "0.1", "flip_left_right": true}  ──┐
                                                            ├──> RetrainConfig
     poets retrain --learning_rate=0.1 --flip_left_right  ──┘
 
-All that is wrong is reported at once, each unknown name with the nearest known one.
+All mistakes are reported at once, each unknown name with the nearest known one.
 """
 
 import argparse
@@ -25,13 +25,12 @@ FIELDS = {field.name: field for field in dataclasses.fields(RetrainConfig)}
 def config_from_args(
     args: Mapping[str, object], before: Sequence[str] = ()
 ) -> RetrainConfig:
-    """Returns the config that flags and values ask for.
+    """Returns the config for flags and their values.
 
     Args:
-      args: flag -> value. A flag may have its leading dashes or not. A value is
-        text, a number, true or false for a flag without value, a list of one of
-        these; None leaves the flag at its default.
-      before: what was found wrong before.
+      args: flag -> value. Leading dashes of a flag are optional. A value is text, a
+        number, a boolean, or a list of one of these; None keeps the default.
+      before: mistakes that were found earlier.
 
     Raises:
       ConfigError: names every unknown flag and every value out of range.
@@ -64,11 +63,12 @@ def config_from_args(
 def flags_below(output_dir: str) -> dict[str, str]:
     """Returns the flags that keep all results in one folder.
 
-    Features and networks serve other runs, too: they go to the user's cache folder, or,
-    so that other machines find the features, beside results on another storage.
+    Other runs use the features and networks, too: they go to the user's cache folder.
+    If the results are on a remote storage, the features are beside them, for other
+    machines.
     """
     cache = _cache_dir()
-    far = scheme_of(output_dir) not in ("", "file")
+    is_remote = scheme_of(output_dir) not in ("", "file")
     return {
         "output_graph": join(output_dir, "retrained_graph.pb"),
         "output_labels": join(output_dir, "retrained_labels.txt"),
@@ -76,17 +76,17 @@ def flags_below(output_dir: str) -> dict[str, str]:
         "checkpoint_path": join(output_dir, "checkpoint"),
         "intermediate_output_graphs_dir": join(output_dir, "intermediate/"),
         "summaries_dir": join(output_dir, "training_summaries"),
-        "bottleneck_dir": join(output_dir if far else cache, "bottlenecks"),
+        "bottleneck_dir": join(output_dir if is_remote else cache, "bottlenecks"),
         "model_dir": join(cache, "models"),
     }
 
 
 def _cache_dir() -> str:
-    """Returns POETS_CACHE, else the folder of the XDG Base Directory Specification."""
+    """Returns POETS_CACHE, or the folder of the XDG Base Directory Specification."""
     if given := os.environ.get("POETS_CACHE"):
         return given
     home = os.path.expanduser("~")
-    if home == "~":  # a user without a home
+    if home == "~":  # the user has no home
         home = tempfile.gettempdir()
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     return os.path.join(base, "poets")
@@ -96,7 +96,7 @@ def parse_value(field: dataclasses.Field[Any], value: object) -> Any:
     """Returns `value` in the field's type.
 
     Raises:
-      ValueError: what is wrong with it, without the flag's name.
+      ValueError: if it is invalid; the text lacks the flag's name.
     """
     if isinstance(value, list | tuple):
         if len(value) != 1:
@@ -171,7 +171,7 @@ def _missing(given: Container[str]) -> list[str]:
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    """Returns what is wrong with flags that are right one by one."""
+    """Returns the contradictions between flags that are valid one by one."""
     config = RetrainConfig(**values)
     problems = []
     held_out = config.testing_percentage + config.validation_percentage
@@ -198,7 +198,7 @@ def _cannot_be_fine_tuned(architecture: str) -> list[str]:
         why = "its filters are computed, not trained; use another network"
     elif architecture.endswith("_quantized"):
         plain = architecture.removesuffix("_quantized")
-        why = f"trained weights would be of 8 bits no more; use {plain}"
+        why = f"trained weights would no longer be 8-bit; use {plain}"
     else:
         return []
     return [
@@ -217,7 +217,7 @@ def _shown(value: object) -> str:
 
 
 def flags_of(args: argparse.Namespace) -> tuple[dict[str, object], list[str]]:
-    """Returns the flags of a command line and its mistakes, for `config_from_args`."""
+    """Returns the flags and the mistakes of a command line, for `config_from_args`."""
     given = {name: value for name, value in vars(args).items() if name in FIELDS}
     problems = list(args.problems)
     if args.folder is not None:
@@ -257,8 +257,8 @@ def flags_markdown() -> str:
     lines = [
         "# Flags",
         "",
-        "Of `poets retrain`, and of `args` in the DC/OS job context. Written by",
-        "`make docs` from the program's own table, `poets/config.py`.",
+        "The flags of `poets retrain`, and of `args` in the DC/OS job context.",
+        "`make docs` generates this page from `poets/config.py`.",
     ]
     title = None
     for name, field in FIELDS.items():

@@ -242,7 +242,7 @@ def test_a_storage_that_fails_ends_the_job(job, far, image_dir, results, fault, 
         job()
     assert str(caught.value) == (
         f"cannot read '{far.url(image_dir)}/{SOME}': {reason}; run again when it "
-        "can be had: what is done so far is kept"
+        "is available: what is done so far is kept"
     )
     assert not (results / "retrained_graph.pb").exists()
 

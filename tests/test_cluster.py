@@ -130,8 +130,11 @@ def test_server_and_tf_config_may_not_contradict():
     ("text", "found"),
     [
         ("{", "TF_CONFIG is not JSON: .*; found '{'"),
-        ("[]", """TF_CONFIG is no object with "cluster" and "task"; found '\\[\\]'"""),
-        ('{"cluster": {}}', "TF_CONFIG is no object with"),
+        (
+            "[]",
+            """TF_CONFIG is not an object with "cluster" and "task"; found '\\[\\]'""",
+        ),
+        ('{"cluster": {}}', "TF_CONFIG is not an object with"),
         ('{"cluster": {}, "task": {"index": 0}}', "names no task: .* found {'index'"),
         (
             '{"cluster": {"worker": 2}, "task": {"type": "worker", "index": 0}}',

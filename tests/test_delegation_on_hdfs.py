@@ -212,7 +212,7 @@ def test_a_token_that_the_name_node_cancels_ends_the_job(
     with pytest.raises(StorageError) as caught:
         read_url(url)
     text = str(caught.value)
-    assert " does not take us for 'alice@LOCAL': InvalidToken: " in text
+    assert " does not accept us as 'alice@LOCAL': InvalidToken: " in text
     assert f"its delegation token in {path!r} was cancelled" in text
     assert "get a new one (hdfs fetchdt), or give a keytab" in text
 

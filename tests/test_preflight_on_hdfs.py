@@ -200,7 +200,7 @@ def test_a_keytab_older_than_the_account_s_key(retrain, hdfs, tmp_path):
     hdfs.kdc.kadmin("cpw", "-randkey", "old@LOCAL")
     ended = retrain(environment | {"KRB5_CLIENT_KTNAME": str(keytab)})
     assert_refused(
-        ended, " as old@LOCAL: ticket: no ticket for", "export the keytab anew"
+        ended, " as old@LOCAL: ticket: no ticket for", "export the keytab again"
     )
 
 
@@ -225,8 +225,8 @@ def test_a_namenode_that_is_down(retrain, hdfs, closed_port, tmp_path):
     address = f"localhost:{closed_port}"
     assert_refused(
         ended,
-        f" as tensorflow@LOCAL: NameNode: nobody listens at {address}",
-        "see whether the NameNode is up",
+        f" as tensorflow@LOCAL: NameNode: nothing listens at {address}",
+        "check whether the NameNode is up",
     )
 
 
@@ -247,13 +247,13 @@ def test_a_namenode_that_says_nothing(retrain, hdfs, silent_port):
         ended,
         " as tensorflow@LOCAL: NameNode: ",
         "took more than 2 s",
-        "see whether it is up",
+        "check whether it is up",
     )
 
 
 def test_no_configuration(retrain, hdfs):
     ended = retrain(hdfs.kdc.environment("tensorflow"))
-    assert_refused(ended, ": fs.defaultFS is not set", "by --hadoop_conf")
+    assert_refused(ended, ": fs.defaultFS is not set", "with --hadoop_conf")
 
 
 def test_a_server_of_the_configuration_that_says_nothing(retrain, hdfs, silent_port):

@@ -1,4 +1,4 @@
-"""Whether a storage can be used, found out step by step.
+"""Checks step by step whether a job can use a storage.
 
     Checkup("hdfs://default", reads, writes)
         │
@@ -6,10 +6,10 @@
     client library ─> configuration ─> … ─> ticket ─> … ─> NameNode ─> list ─> read ─> …
         ok               ok                  FAILED         not reached
 
-Each step is a small function: it takes the checkup and returns a `Finding`, or raises.
-The first failure ends it, since the steps behind it would fail for the same reason.
-It names the file, the host or the principal, what was found, and one thing to do. No
-step takes longer than its deadline, and none leaves anything behind.
+Each step is a small function that takes the checkup and returns a `Finding`, or raises.
+The first failure ends the checkup, since later steps would fail for the same reason. A
+failure names the file, the host or the principal, what was found, and one thing to do.
+No step exceeds its deadline or leaves anything behind.
 """
 
 import re
@@ -20,20 +20,20 @@ from poets.errors import StorageError
 from poets.storage import reason, scheme_of
 
 TIMEOUT_S = 10.0
-"""What a step may take: long for a healthy cluster, short for a waiting user."""
+"""Deadline of a step: long for a healthy cluster, short for a waiting user."""
 
 OK, FAILED, LEFT_OUT, NOT_REACHED = "ok", "failed", "left out", "not reached"
 
 
 @dataclass(frozen=True)
 class Checkup:
-    """One storage, and what a job does there.
+    """A storage, and how a job uses it.
 
     Attributes:
       storage: scheme and authority, as "hdfs://default"; "" for local paths.
       reads: URLs of folders or files that are read.
-      writes: URLs of folders that take results.
-      job_s: how long the job may take.
+      writes: URLs of folders for results.
+      job_s: how long the job may take, in seconds.
     """
 
     storage: str
@@ -48,18 +48,18 @@ class Checkup:
 
     @property
     def url(self) -> str:
-        """What is asked for first."""
+        """The first URL that is used."""
         return (*self.reads, *self.writes)[0]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a step found.
+    """The result of a step that passed.
 
     Attributes:
       text: one line.
-      details: more lines that help to see what is used, and where it comes from.
-      applies: False if there was nothing to check; `text` says why.
+      details: more lines: which values are used, and where they are from.
+      applies: False if there was nothing to check; `text` is the reason.
     """
 
     text: str
@@ -77,28 +77,28 @@ class StepError(StorageError):
 
     @classmethod
     def of(cls, error: BaseException, what: str = "", cure: str = "") -> "StepError":
-        """Returns the failure that an error tells of: "what was found; what to do".
+        """Returns the failure for an error whose text is "what was found; what to do".
 
         Args:
           error: of a call to a storage, or PoetsError.
-          what: what could not be done, as "cannot list 'a/b'"; the error may say it.
-          cure: what to do, if the error does not say it.
+          what: what failed, such as "cannot list 'a/b'"; "" if the error includes it.
+          cure: what to do, if the error does not include it.
         """
         text = reason(error) if isinstance(error, OSError) else str(error)
-        found, told = _halves(text)
-        failure = cls(f"{what}: {found}" if what else found, told or cure)
+        found, own_cure = _halves(text)
+        failure = cls(f"{what}: {found}" if what else found, own_cure or cure)
         failure.exit_code = getattr(error, "exit_code", cls.exit_code)
         return failure
 
 
 def _halves(text: str) -> tuple[str, str]:
-    """Returns what was found and what to do, parted at a "; " outside brackets."""
+    """Returns what was found and what to do, split at a "; " outside brackets."""
     for match in re.finditer("; ", text):
         found = text[: match.start()]
         if found.count("(") == found.count(")"):
             return found, text[match.end() :]
-    found, _, told = text.partition("; ")
-    return found, told
+    found, _, cure = text.partition("; ")
+    return found, cure
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class Step:
 
     Attributes:
       name: a few words.
-      checks: what holds when it passes.
-      check: does it; raises PoetsError or OSError if it fails.
+      checks: what is true if it passes.
+      check: does the check; raises PoetsError or OSError if it fails.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Step:
 
 @dataclass(frozen=True)
 class StepResult:
-    """How a step went.
+    """The outcome of a step.
 
     Attributes:
       storage: the checkup's.
@@ -127,10 +127,10 @@ class StepResult:
       status: `ok`, `failed`, `left out` or `not reached`.
       found: one line; for a failure, what is wrong.
       cure: the one thing to do, if it failed.
-      principal: who we are, if it failed and that is known.
+      principal: our principal, if it failed and that is known.
       details: more lines.
-      seconds: what it took.
-      timeout_s: what it could have taken at most.
+      seconds: how long it took.
+      timeout_s: its deadline.
     """
 
     storage: str

@@ -1,7 +1,7 @@
-"""Which steps a storage takes, and which storages a job has.
+"""Chooses the storages of a job, and the steps to check for each.
 
-A step that cannot apply to a scheme is not in its list; one that need not apply here
-(no keytab, no Kerberos) says so itself.
+A list contains no step that cannot apply to its scheme. A step that does not apply to
+this job (no keytab, no Kerberos) reports that.
 """
 
 import os
@@ -59,11 +59,11 @@ CHECKLISTS: dict[str, tuple[Step, ...]] = {
     "s3": _OBJECTS,
     "gs": _OBJECTS,
 }
-"""Scheme -> steps; local paths and others have those that every storage has."""
+"""Scheme -> steps; local paths and other schemes have only the common ones."""
 
 
 def checklist(checkup: Checkup) -> tuple[Step, ...]:
-    """Returns the steps for a storage and what is done there, in order."""
+    """Returns the steps for a storage and its use, in order."""
     steps = CHECKLISTS.get(checkup.scheme, _USE)
     unused = {LIST.name, READ.name} if not checkup.reads else set()
     unused |= {WRITE.name} if not checkup.writes else set()
@@ -72,7 +72,7 @@ def checklist(checkup: Checkup) -> tuple[Step, ...]:
 
 
 def first_steps(checkup: Checkup) -> tuple[Step, ...]:
-    """Returns the steps of a checklist without which no other can pass."""
+    """Returns the steps of a checklist that all others depend on."""
     first = (TICKET, SERVER)
     return tuple(step for step in checklist(checkup) if step in first)
 
@@ -80,7 +80,7 @@ def first_steps(checkup: Checkup) -> tuple[Step, ...]:
 def checkups(
     reads: Iterable[str], writes: Iterable[str], job_s: float = Checkup.job_s
 ) -> list[Checkup]:
-    """Returns a checkup for each storage that the URLs are on, in their order."""
+    """Returns a checkup for each storage of the URLs, in order."""
     by_storage: dict[str, tuple[list[str], list[str]]] = {}
     for use, urls in enumerate((reads, writes)):
         for url in urls:

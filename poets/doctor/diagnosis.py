@@ -1,4 +1,4 @@
-"""Steps taken in order, each with its deadline, until one fails."""
+"""Runs the steps in order, each with a deadline, until one fails."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -21,17 +21,17 @@ from poets.storage.calls import deadline
 from poets.system.deadline import run_with_deadline
 
 GRACE_S = 0.5
-"""What a step gets to tell itself that its time is up; it knows what it waited for."""
+"""Extra time for a step to report its own timeout; it knows what it waited for."""
 
 
 def diagnose(
     plan: Iterable[tuple[Checkup, tuple[Step, ...]]], timeout_s: float = TIMEOUT_S
 ) -> Iterator[StepResult]:
-    """Yields how each step went, as soon as it is known.
+    """Yields the outcome of each step as soon as it is known.
 
     Args:
       plan: each storage with its checklist, in order.
-      timeout_s: what each step may take.
+      timeout_s: deadline of each step.
     """
     failed = False
     for checkup, steps in plan:
@@ -46,10 +46,10 @@ def diagnose(
 
 
 def take(step: Step, checkup: Checkup, timeout_s: float = TIMEOUT_S) -> Finding:
-    """Returns what a step found, or raises in time.
+    """Runs a step within its deadline, and returns its finding.
 
     Raises:
-      StepError: if what the step checks does not hold.
+      StepError: if the step fails.
     """
 
     def check() -> Finding:
@@ -76,7 +76,7 @@ def _result(step: Step, checkup: Checkup, timeout_s: float) -> StepResult:
         found, details = finding.text, finding.details
     except StepError as error:
         status, found, cure = FAILED, error.found, error.cure
-        with deadline(GRACE_S):  # it is known by now, or never
+        with deadline(GRACE_S):  # known by now, if at all
             principal = principal_of(checkup)
     return StepResult(
         checkup.storage,

@@ -1,4 +1,4 @@
-"""Whether somebody listens at an address."""
+"""Checks whether a server listens at an address."""
 
 import socket
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ def host_and_port(address: str, usual_port: int) -> tuple[str, int]:
     """Returns the parts of "host", "host:port" or "[IPv6]:port".
 
     Raises:
-      StepError: if it is none of these.
+      StepError: if it has none of these forms.
     """
     try:
         parts = urlsplit(f"//{address}")
@@ -20,16 +20,16 @@ def host_and_port(address: str, usual_port: int) -> tuple[str, int]:
     except ValueError:
         host = port = None
     if not host:
-        raise StepError(f"{address!r} is no address", "give host:port")
+        raise StepError(f"{address!r} is not an address", "give host:port")
     return host, port or usual_port
 
 
 def reach(addresses: Sequence[tuple[str, int]], what: str, cure: str) -> Finding:
-    """Connects by TCP to one address after the other until one accepts.
+    """Connects by TCP to one address after another until one accepts.
 
     Args:
-      addresses: host and port of each, at least one; they share the time.
-      what: who is to listen there, for messages.
+      addresses: host and port of each, at least one; they share the deadline.
+      what: the server, for messages.
       cure: what to do if none does.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A checkup as lines for people and as JSON for programs.
+"""Formats a checkup as lines for people and as JSON for programs.
 
 hdfs://default
   ok        ticket              0.02 s  ticket of tensorflow@LOCAL until 14:02
@@ -6,7 +6,7 @@ hdfs://default
 
 FAILED: NameNode, on hdfs://default as tensorflow@LOCAL
   found        no answer within 10 s
-  what to do   see whether the NameNode is up
+  what to do   check whether the NameNode is up
   not reached  list, read, write
 """
 
@@ -18,13 +18,13 @@ from poets.doctor import FAILED, NOT_REACHED, StepResult
 
 MARKS = {FAILED: "FAILED"}
 FOUND_AT = 40
-"""The column in which what was found begins."""
+"""The column where the text of a finding begins."""
 
 
 def format_line(result: StepResult) -> str:
     """Returns the line of one step, and its details below it.
 
-    What a failed step found is left to `format_end`: it is too long for a line.
+    The text of a failure is too long for a line: `format_end` shows it.
     """
     mark = MARKS.get(result.status, result.status)
     line = f"  {mark:<9} {result.name:<17} {result.seconds:6.2f} s"
@@ -34,7 +34,7 @@ def format_line(result: StepResult) -> str:
 
 
 def format_end(results: Sequence[StepResult]) -> str:
-    """Returns the failure and its cure, or that all is well."""
+    """Returns the failure and its cure, or "all is well"."""
     failed = next((result for result in results if result.status == FAILED), None)
     if failed is None:
         seconds = sum(result.seconds for result in results)
@@ -56,7 +56,7 @@ def format_end(results: Sequence[StepResult]) -> str:
 
 
 def as_json(results: Sequence[StepResult]) -> dict[str, Any]:
-    """Returns all that is known as JSON data."""
+    """Returns all results as JSON data."""
     return {
         "ok": not any(result.status == FAILED for result in results),
         "steps": [

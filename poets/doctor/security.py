@@ -1,4 +1,4 @@
-"""Whether a storage asks who we are, and who that is."""
+"""Finds whether a storage requires authentication, and who we are there."""
 
 import contextlib
 import os
@@ -22,8 +22,8 @@ WEBHDFS = ("webhdfs", "swebhdfs")
 def is_secure(checkup: Checkup) -> bool:
     """Returns whether a storage is reached with a ticket or a delegation token.
 
-    HDFS says so in its configuration. A WebHDFS URL needs none: whoever is logged in
-    uses it. A token is for a secure cluster.
+    For HDFS, its configuration decides. A WebHDFS URL works without one: if there is a
+    login, it is used. A token is always for a secure cluster.
 
     Raises:
       PoetsError: if the configuration, the login or the token cannot be read.
@@ -48,7 +48,7 @@ def token_of(checkup: Checkup) -> Token | None:
 
 
 def why_no_token(checkup: Checkup) -> str:
-    """Returns why no delegation token is used, "" if no file of them is given.
+    """Returns why no delegation token is used; "" if no token file is given.
 
     Raises:
       PoetsError: if the configuration, the login or the file cannot be read.
@@ -60,7 +60,7 @@ def why_no_token(checkup: Checkup) -> str:
 
 
 def log_in(checkup: Checkup) -> str:
-    """Returns who we are on a storage; "" if that is not known.
+    """Returns our principal on a storage; "" if it is unknown.
 
     Raises:
       PoetsError: if the configuration, the login or the token cannot be read.
@@ -72,7 +72,7 @@ def log_in(checkup: Checkup) -> str:
 
 
 def principal_of(checkup: Checkup) -> str:
-    """Returns who we are on a storage; "" if that is not known."""
+    """Returns our principal on a storage; "" if it is unknown."""
     with contextlib.suppress(PoetsError, OSError):
         if token := token_of(checkup):
             return str(User(token.owner, os.environ.get(PROXY_USER, "")))

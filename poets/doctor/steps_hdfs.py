@@ -1,10 +1,10 @@
-"""The steps of HDFS: client, configuration, how it authenticates, whether it answers.
+"""The steps of HDFS: client, configuration, authentication, NameNode, DataNodes.
 
     fs.defaultFS, dfs.ha.namenodes... ──> NameNode host:port ──> TCP ──> first request
                                               │
                                               └──> hdfs/host, or HTTP/host: its ticket
 
-The web interfaces take the same steps; their own URL says where they are.
+The web interfaces have the same steps; their addresses are in their URLs.
 """
 
 import ctypes
@@ -42,11 +42,11 @@ KEYS = (
     "dfs.client.use.datanode.hostname",
     "dfs.replication",
 )
-"""What is of use to see; a key that is not set is not shown."""
+"""The keys to show; one that is not set is left out."""
 
 
 def find_library(checkup: Checkup) -> Finding:
-    """Loads the client and the system's GSSAPI, which it needs with Kerberos.
+    """Loads the client and the system's GSSAPI, which it needs for Kerberos.
 
     Raises:
       StepError: if one is not installed.
@@ -72,7 +72,7 @@ def find_library(checkup: Checkup) -> Finding:
 
 
 def find_configuration(checkup: Checkup) -> Finding:
-    """Finds which NameNode the URL means, and which file says so.
+    """Finds the NameNode of the URL, and the file that names it.
 
     Raises:
       StorageError: if the configuration cannot be read or lacks what the URL needs.
@@ -94,11 +94,11 @@ def find_configuration(checkup: Checkup) -> Finding:
 
 
 def check_authentication(checkup: Checkup) -> Finding:
-    """Compares how the cluster authenticates with who we are to be.
+    """Compares the cluster's authentication with our login.
 
     Raises:
-      StepError: if there is a principal, and nobody would ask for it.
-      ConfigError: if a name is needed and there is none.
+      StepError: if there is a principal that the cluster would not ask for.
+      ConfigError: if a user name is needed and there is none.
     """
     conf = load_conf()
     found = conf.get(AUTHENTICATION_KEY, "")
@@ -109,7 +109,7 @@ def check_authentication(checkup: Checkup) -> Finding:
     login = current_login()
     if login is None or not login.principal:
         user = current_user(login, with_kerberos=False)
-        return Finding(f"simple: the cluster believes any name, here {user}")
+        return Finding(f"simple: the cluster trusts any name, here {user}")
     where = (
         f"is {found!r} in {conf.source_of(AUTHENTICATION_KEY)}"
         if found
@@ -125,10 +125,10 @@ def check_authentication(checkup: Checkup) -> Finding:
 
 @with_kerberos
 def check_service_ticket(checkup: Checkup) -> Finding:
-    """Gets a ticket for the server, by the name that it should have.
+    """Gets a ticket for the server, by its expected name.
 
     Raises:
-      KerberosError: if the KDC does not know it.
+      KerberosError: if the KDC does not know the server.
     """
     nodes = _name_nodes(checkup)
     if not nodes:
@@ -157,13 +157,13 @@ def reach_name_node(checkup: Checkup) -> Finding:
     usual = (
         "9870, with TLS 9871, HttpFS 14000"
         if checkup.scheme in WEBHDFS
-        else "8020 as a rule; 9870 is the web's"
+        else "usually 8020; 9870 is the web's"
     )
     return reach(
         nodes,
         "the NameNode",
-        f"see whether it is up, whether host and port are right ({usual}), and whether "
-        "a firewall is between",
+        f"check whether it is up, whether host and port are right ({usual}), and "
+        "whether a firewall blocks it",
     )
 
 
@@ -171,7 +171,7 @@ def ask_name_node(checkup: Checkup) -> Finding:
     """Asks the NameNode for its root folder.
 
     Raises:
-      OSError: if it does not answer or does not take us.
+      OSError: if it does not answer or rejects us.
     """
     filesystem, path = open_storage(f"{checkup.storage}/")
     filesystem.get_file_info(path)
@@ -180,23 +180,23 @@ def ask_name_node(checkup: Checkup) -> Finding:
 
 
 def read_by_datanode(checkup: Checkup) -> Finding:
-    """Reads as on any storage; the bytes come from a DataNode."""
+    """Reads as from any storage; the bytes are from a DataNode."""
     finding = read_inputs(checkup)
-    by = ", a DataNode gave them" if finding.applies else ""
+    by = ", from a DataNode" if finding.applies else ""
     return replace(finding, text=finding.text + by)
 
 
 def write_by_datanode(checkup: Checkup) -> Finding:
-    """Writes as on any storage; NameNode and DataNode both take part."""
+    """Writes as to any storage, through NameNode and DataNode."""
     finding = write_outputs(checkup)
-    by = "no safe mode, and a DataNode took the bytes"
+    by = "no safe mode, and a DataNode stored the bytes"
     return replace(finding, details=(*finding.details, by))
 
 
 def _name_nodes(checkup: Checkup) -> tuple[tuple[str, int], ...]:
-    """Returns host and port of each server that a URL means.
+    """Returns host and port of each server of a URL.
 
-    None for a mount table, and where the client finds the web interfaces itself.
+    Empty for a mount table, and if the client finds the web interfaces itself.
     """
     conf = load_conf()
     if checkup.scheme in WEBHDFS:
@@ -210,7 +210,7 @@ def _name_nodes(checkup: Checkup) -> tuple[tuple[str, int], ...]:
 
 
 def _service(checkup: Checkup, host: str) -> tuple[str, bool]:
-    """Returns the principal of the server, and whether that is sure."""
+    """Returns the principal of the server, and whether it is certain."""
     if checkup.scheme in WEBHDFS:
         return f"HTTP/{host}", True
     named = load_conf().get(PRINCIPAL_KEY)

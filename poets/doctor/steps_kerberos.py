@@ -1,12 +1,12 @@
-"""The Kerberos steps: who we are, who can tell, and for how long.
+"""The Kerberos steps: our keys, the KDC that knows them, tickets and their end.
 
-    token    of Hadoop; without one:
+    token    Hadoop's; without one:
 
     keytab ─> krb5.conf ─> KDC ─> ticket ─> …                    ticket lifetime
-    whose     realm,       TCP    it takes   the server's own    longer than
+    whose     realm,       TCP    it accepts the server's own    longer than
     keys      KDCs                our key    ticket, its port    the job
 
-Without Kerberos they are left out, with a token those of tickets.
+Without Kerberos, all of them are left out; with a token, those of tickets.
 """
 
 import functools
@@ -30,7 +30,7 @@ Check = Callable[[Checkup], Finding]
 
 
 def with_kerberos(check: Check) -> Check:
-    """Returns the check, left out where no ticket is needed."""
+    """Returns the check, left out if no ticket is needed."""
 
     @functools.wraps(check)
     def checked(checkup: Checkup) -> Finding:
@@ -63,7 +63,7 @@ def find_token(checkup: Checkup) -> Finding:
     details.append(
         f"{token.renewer} may renew it"
         if token.renewer
-        else "nobody may renew it: it ends a day after its issue, as a rule"
+        else "nobody may renew it: it usually ends a day after its issue"
     )
     others = [held.service for held in read_tokens(path) if held != token]
     if others:
@@ -82,7 +82,7 @@ def find_krb5_conf(checkup: Checkup) -> Finding:
 
     Raises:
       StepError: if there is no krb5.conf, or no realm in it.
-      KerberosError: if Kerberos' library cannot read it.
+      KerberosError: if the Kerberos library cannot read it.
     """
     login = current_login()
     conf = realms()
@@ -122,17 +122,17 @@ def reach_kdc(checkup: Checkup) -> Finding:
     return reach(
         kdcs,
         f"the KDC of {realm}",
-        "see whether it is up, whether host and port in krb5.conf are right, and "
-        "whether a firewall is between",
+        "check whether it is up, whether host and port in krb5.conf are right, and "
+        "whether a firewall blocks it",
     )
 
 
 @with_kerberos
 def check_keytab(checkup: Checkup) -> Finding:
-    """Reads whose keys the keytab holds.
+    """Checks that the keytab holds our keys.
 
     Raises:
-      ConfigError: if what is said of the login does not fit together.
+      ConfigError: if the settings of the login contradict each other.
       KeytabError: if the keytab cannot be read or lacks the principal.
     """
     login = current_login()
@@ -151,7 +151,7 @@ def check_keytab(checkup: Checkup) -> Finding:
 
 @with_kerberos
 def get_ticket(checkup: Checkup) -> Finding:
-    """Gets the ticket that all others are got with.
+    """Gets the ticket-granting ticket.
 
     Raises:
       StepError: if the KDC or the cache gives none.
@@ -166,10 +166,10 @@ def get_ticket(checkup: Checkup) -> Finding:
 
 
 def check_lifetime(checkup: Checkup) -> Finding:
-    """Compares the end of ticket or token with the job's.
+    """Compares the end of the ticket or token with that of the job.
 
     Raises:
-      StepError: if the job outlives a ticket or token that cannot be had anew.
+      StepError: if the job outlives a ticket or token that cannot be replaced.
     """
     if (token := token_of(checkup)) is None:
         return _check_ticket_lifetime(checkup)
@@ -217,7 +217,7 @@ def _realm(login: Login | None, conf: Krb5Conf) -> str | None:
 
 
 def _clock(time_s: float) -> str:
-    """Returns a local time, with its day unless that is today."""
+    """Returns a local time, with its date unless it is today."""
     then = datetime.fromtimestamp(time_s)
     today = then.date() == datetime.now().date()
     return then.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")

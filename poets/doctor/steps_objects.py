@@ -1,4 +1,4 @@
-"""The steps of object stores: who asks, and whether the store can be reached."""
+"""The steps of object stores: the credentials, and a connection to the store."""
 
 import os
 
@@ -14,7 +14,7 @@ GOOGLE_KEY = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
 def find_credentials(checkup: Checkup) -> Finding:
-    """Reads who asks, from the environment, without telling a secret.
+    """Finds the credentials in the environment; shows no secret.
 
     Raises:
       ConfigError: if the variables are malformed or contradict each other.
@@ -23,7 +23,7 @@ def find_credentials(checkup: Checkup) -> Finding:
 
 
 def _google(checkup: Checkup) -> Finding:
-    open_storage(checkup.url)  # reads the variables, and asks nobody yet
+    open_storage(checkup.url)  # reads the variables, without a request
     if emulator := os.environ.get(GOOGLE_EMULATOR):
         return Finding(f"none, for the emulator of {GOOGLE_EMULATOR}={emulator}")
     path = os.environ.get(GOOGLE_KEY)
@@ -39,7 +39,7 @@ def _s3() -> Finding:
     if settings.ca_file:
         details.append(f"AWS_CA_BUNDLE={settings.ca_file}")
     if settings.uses_https and not settings.verifies:
-        details.append("S3_VERIFY_SSL=0: whoever answers is believed")
+        details.append("S3_VERIFY_SSL=0: any server is trusted")
     keys = "AWS_ACCESS_KEY_ID" if settings.access_key else "the AWS SDK"
     where = settings.url if settings.address else "AWS"
     return Finding(f"keys from {keys}, for {where}", tuple(details))
@@ -50,7 +50,7 @@ def reach_endpoint(checkup: Checkup) -> Finding:
 
     Raises:
       ConfigError: if the proxy's address is malformed.
-      StepError: if nobody listens there.
+      StepError: if nothing listens there.
     """
     if checkup.scheme == "gs":
         store, proxy = google_url(), proxy_of(google_url(), is_curl=True)
@@ -61,13 +61,13 @@ def reach_endpoint(checkup: Checkup) -> Finding:
         return reach(
             [_address(store)],
             "the store",
-            "see whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT names its "
-            "host and port, and whether a firewall is between",
+            "check whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT names its "
+            "host and port, and whether a firewall blocks it",
         )
     found = reach(
         [_address(proxy)],
         f"the proxy {shown(proxy)}",
-        "see whether it is up, and whether HTTPS_PROXY or HTTP_PROXY names its host "
+        "check whether it is up, and whether HTTPS_PROXY or HTTP_PROXY names its host "
         "and port; set NO_PROXY to the store's host if it needs no proxy",
     )
     return Finding(
@@ -82,5 +82,5 @@ def _address(url: str) -> tuple[str, int]:
     return host_and_port(address, 443 if scheme == "https" else 80)
 
 
-CREDENTIALS = Step("credentials", "it is known who asks", find_credentials)
+CREDENTIALS = Step("credentials", "the credentials are known", find_credentials)
 ENDPOINT = Step("endpoint", "the store accepts connections", reach_endpoint)

@@ -1,7 +1,7 @@
-"""The steps that every storage shares: list, read, write.
+"""The steps common to all storages: list, read, write.
 
-They ask what the job asks: a listing, some bytes of one file, a small file that is
-written, renamed and removed. Nothing is left behind, and no folder is made.
+They make the requests of the job: a listing, some bytes of one file, a small file that
+is written, renamed and removed. They leave nothing behind and create no folder.
 """
 
 import contextlib
@@ -23,23 +23,23 @@ from poets.storage.publish import check_writable
 from poets.storage.tree import walk
 
 SAMPLE_BYTES = 65_536
-"""More than a DataNode's packet, less than what takes time."""
+"""More than a DataNode's packet, but quickly read."""
 
 DEEPEST, WIDEST = 3, 5
-"""How far below a folder, and in how many of each folder's, a file is looked for."""
+"""How deep below a folder, and in how many folders of each, to look for a file."""
 
 AT_ONCE = 8
-"""Folders that are written to at a time."""
+"""The number of folders that are written to at once."""
 
 WITHOUT_FOLDERS = ("s3", "gs")
-"""Here a folder is part of a name, and rights are given by the beginning of names."""
+"""Here a folder is part of a name, and permissions apply to prefixes of names."""
 
 
 def list_inputs(checkup: Checkup) -> Finding:
     """Lists each input folder, and the folders in it that the job would list.
 
     Raises:
-      StepError: if one is not there or cannot be listed.
+      StepError: if one does not exist or cannot be listed.
     """
     first, *others = [line for url in checkup.reads for line in _list(url)]
     return Finding(first, tuple(others))
@@ -68,7 +68,7 @@ def write_outputs(checkup: Checkup) -> Finding:
     unique = list(dict.fromkeys(places.values()))
     for failure in try_writing(unique):
         raise failure
-    first, *others = [f"{place} takes files" for place in unique]
+    first, *others = [f"{place} is writable" for place in unique]
     later = [f"{url} can be made" for url, place in places.items() if url != place]
     return Finding(first, (*others, *later))
 
@@ -86,7 +86,7 @@ def try_reading(url: str) -> str:
     """Reads the beginning of a file, or of one below a folder.
 
     Returns:
-      what was read; "" if there is no file with something in it.
+      what was read; "" if there is no file with content.
 
     Raises:
       StepError: if it cannot be read.
@@ -106,9 +106,9 @@ def try_reading(url: str) -> str:
 
 
 def try_writing(urls: Sequence[str]) -> list[StepError]:
-    """Writes, renames and deletes a small file in each folder, making the folder.
+    """Writes, renames and deletes a small file in each folder, which it creates.
 
-    Side by side: HDFS may take half a second to close a file.
+    It does so in parallel: HDFS may take half a second to close a file.
 
     Returns:
       what failed; empty if nothing did.
@@ -148,16 +148,16 @@ def _list(url: str) -> list[str]:
         )
     folders = sum(info.type == FileType.Directory for info in infos)
     lines = [f"{url} holds {folders} folders and {len(infos) - folders} files"]
-    if path.strip("/") and has_folders:  # "/" is a cluster's or a machine's
+    if path.strip("/") and has_folders:  # "/" is that of a cluster or a machine
         lines += _list_below(url)
     return lines
 
 
 def _list_below(url: str) -> Iterator[str]:
-    """Lists all that the job would list, for half the time of a step.
+    """Lists what the job would list, for at most half the deadline of a step.
 
     Yields:
-      What is passed over, and whether time was up.
+      What is passed over, and whether the time was too short.
 
     Raises:
       StepError: if a folder cannot be listed.
@@ -181,7 +181,7 @@ def _list_below(url: str) -> Iterator[str]:
 
 
 def _place_of(url: str) -> str:
-    """Returns a folder, or the one above it that is there, in which it can be made."""
+    """Returns a folder or, if it does not exist, the nearest parent that does."""
     if scheme_of(url) in WITHOUT_FOLDERS:
         return url
     place = url
@@ -190,14 +190,14 @@ def _place_of(url: str) -> str:
         for _ in _missing(filesystem, path):
             place = folder_of(place)
     if "://" in place and place.count("/") == 2:
-        place += "/"  # without it, it would be the user's own folder
+        place += "/"  # without a slash, it would be the user's folder
     return place
 
 
 def _file_below(
     filesystem: pyarrow.fs.FileSystem, folder: str, depth: int = 1
 ) -> FileInfo | None:
-    """Returns the smallest file with something in it of the first folder with one."""
+    """Returns the smallest file with content in the first folder that has one."""
     infos = filesystem.get_file_info(FileSelector(folder, allow_not_found=True))
     files = [info for info in infos if info.type == FileType.File and info.size]
     if files or depth == DEEPEST:
@@ -212,10 +212,10 @@ def _file_below(
 
 
 def _missing(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
-    """Returns the folders of a path that are not there yet, innermost first.
+    """Returns the folders of a path that do not exist yet, innermost first.
 
     Raises:
-      StepError: if a file is in their way.
+      StepError: if one of them is a file.
     """
     missing = []
     path = path.rstrip("/") or "/"
@@ -230,7 +230,7 @@ def _missing(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
 
 
 def _what_is_there(filesystem: pyarrow.fs.FileSystem, path: str) -> str:
-    """Returns what the innermost folder of a path that is there holds."""
+    """Returns what the innermost existing folder of a path contains."""
     missing = _missing(filesystem, path)
     there = posixpath.dirname(missing[-1]) if missing else path
     infos = filesystem.get_file_info(FileSelector(there))
@@ -252,5 +252,5 @@ def _failing(what: str) -> Iterator[None]:
 
 def _cure(error: BaseException) -> str:
     if isinstance(error, PermissionError):
-        return "give this user the right, or name another folder"
+        return "give this user the permission, or name another folder"
     return ""

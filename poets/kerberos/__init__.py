@@ -1,4 +1,4 @@
-"""Kerberos: who this process is, and what proves it.
+"""Kerberos: the principal of this process, and its keytab, tickets and tokens.
 
     DC/OS task, flags, environment
         │
@@ -6,8 +6,8 @@
     login.current_login() ──> private folder, 0700:  krb5.conf  ccache.<process>
         │                     KRB5_CONFIG  KRB5CCNAME  KRB5_CLIENT_KTNAME
         ▼
-    hdfs-native, GSSAPI                  libkrb5: tickets, and why there are none
-                                         keytab, krb5_conf: what the files hold
+    hdfs-native, GSSAPI                  libkrb5: tickets, and why there is none
+                                         keytab, krb5_conf: contents of the files
 
-Keys are read by MIT's own library alone; nothing here returns, prints or stores one.
+Only MIT's own library reads keys; nothing here returns, prints or stores one.
 """

@@ -1,7 +1,7 @@
-"""What MIT's errors mean, and what to do about each.
+"""Explains MIT's errors, and what to do about each.
 
-The library's own text says exactly what it found; each known error adds its cure, the
-one thing to do, in the words of the job's flags and files.
+The library's own text says exactly what it found. Each known error has a cure, the one
+thing to do, in terms of the job's flags and files.
 """
 
 from poets.kerberos.krb5_conf import Krb5Conf
@@ -16,7 +16,7 @@ PROFILE_ERRORS = range(-1429577728, -1429577472)  # of prof_err.h
 KCM_ERRORS = range(-1750600192, -1750599936)  # of the library's KCM client
 
 SET_CLOCK = (
-    "set this machine's clock: {kdcs} has another time, or whoever made the ticket had"
+    "set this machine's clock: {kdcs} has another time, or the ticket's maker had"
 )
 OR_KEYTAB = (
     "or give a principal and its keytab (--kerberos_principal, --kerberos_keytab)"
@@ -34,20 +34,20 @@ CURES = {  # code of krb5.h -> what to do
     ),
     -1765328370: (  # KRB5KDC_ERR_ETYPE_NOSUPP
         "KDC and client share no kind of key: an old KDC may have des3 or arcfour keys "
-        "alone, so make aes keys there and export the keytab anew"
+        "alone, so make aes keys there and export the keytab again"
     ),
     -1765328366: "have {principal} unlocked at the KDC",  # .._ERR_CLIENT_REVOKED
-    -1765328383: "have {principal} prolonged at the KDC",  # .._ERR_NAME_EXP
+    -1765328383: "have the expiry of {principal} extended at the KDC",  # NAME_EXP
     -1765328361: (  # KRB5KDC_ERR_KEY_EXP
-        "change the key of {principal} and export the keytab anew"
+        "change the key of {principal} and export the keytab again"
     ),
     -1765328360: (  # KRB5KDC_ERR_PREAUTH_FAILED
         "the key of {principal} in {keytab} (version {kvno}) is not the KDC's, which "
-        "may have been changed since: export the keytab anew"
+        "may have been changed since: export the keytab again"
     ),
     -1765328353: (  # KRB5KRB_AP_ERR_BAD_INTEGRITY
         "the key of {principal} in {keytab} (version {kvno}) is not the KDC's, which "
-        "may have been changed since: export the keytab anew"
+        "may have been changed since: export the keytab again"
     ),
     TICKET_EXPIRED: (
         "run kinit again, or give a keytab (--kerberos_keytab) from which tickets are "
@@ -65,16 +65,16 @@ CURES = {  # code of krb5.h -> what to do
         "firewall"
     ),
     -1765328203: (  # KRB5_KT_NOTFOUND
-        "export a key of {principal} into {keytab}, of a kind that this library takes "
-        "(aes)"
+        "export a key of {principal} into {keytab}, of a kind that this library "
+        "accepts (aes)"
     ),
     NO_CACHE: f"run kinit, {OR_KEYTAB}",
     -1765328190: f"let this user read it, {OR_KEYTAB}",  # KRB5_FCC_PERM
     -1765328185: f"it is not a ticket cache: {OR_FILE}",  # KRB5_CC_FORMAT
     -1765328172: f"it is not a ticket cache: {OR_FILE}",  # KRB5_CCACHE_BADVNO
     -1765328244: (  # KRB5_CC_UNKNOWN_TYPE
-        "this library has no caches of that type, but FILE, DIR, MEMORY, and KCM and "
-        f"KEYRING as a rule: {OR_FILE}"
+        "this library has no caches of that type, but FILE, DIR and MEMORY, and "
+        f"usually KCM and KEYRING: {OR_FILE}"
     ),
     -1765328243: "run kinit again, or give a keytab (--kerberos_keytab)",  # CC_NOTFOUND
     -1765328160: (  # KRB5_CONFIG_NODEFREALM
@@ -112,12 +112,12 @@ def explained(
     cache: str,
     conf: Krb5Conf,
 ) -> str:
-    """Returns what an error of libkrb5 found, and what to do: "found; what to do".
+    """Returns an explanation of an error of libkrb5, as "found; what to do".
 
     Args:
       code: krb5_error_code.
-      text: the library's.
-      principal: who asks, with the realm; None if nobody is named.
+      text: the library's text.
+      principal: the client's, with its realm; None if none is given.
       keytab: its file; None if a ticket cache is used.
       kvno: the versions of the principal's keys in the keytab, as text.
       cache: the ticket cache, as "KCM:"; "" if a keytab is used.
@@ -127,11 +127,11 @@ def explained(
         return f"{text}: {conf.faults[0]}"
     todo = CURES.get(code, OTHERWISE)
     kind = cache.partition(":")[0]
-    # A KCM daemon that answers has no ticket; of the others, nothing is there at all.
+    # A KCM daemon that answers has no ticket; the other kinds of cache are absent.
     is_absent = code > 0 or code in KCM_ERRORS or (code == NO_CACHE and kind != "KCM")
     if is_absent and kind in CACHE_CURES:
         todo = CACHE_CURES[kind]
-    if keytab and code in (TICKET_EXPIRED, NOT_YET_VALID):  # it is a new one
+    if keytab and code in (TICKET_EXPIRED, NOT_YET_VALID):  # the ticket is new
         todo = SET_CLOCK
     return f"{text}; " + todo.format(
         principal=principal or "the principal",
@@ -150,7 +150,7 @@ def realm_of(principal: str | None) -> str | None:
 
 
 def kdcs_text(conf: Krb5Conf, principal: str | None) -> str:
-    """Returns which KDCs are asked for a principal, as "h:88, i:88 of realm R"."""
+    """Returns the KDCs of a principal, as "h:88, i:88 of realm R"."""
     realm = realm_of(principal) or conf.default_realm
     known = conf.kdcs.get(realm or "", [])
     addresses = ", ".join(f"{host}:{port}" for host, port in known) or NO_KDC_TEXT

@@ -1,11 +1,11 @@
-"""The private folder of a job's tickets: made by one process, used by its children.
+"""The private folder for a job's tickets, shared by a process and its children.
 
     <temporary folder>/poets-kerberos-x7f3/      0700
         krb5.conf            if it was generated
-        ccache.<process>     tickets of one process; MIT does not replace them whole
+        ccache.<process>     tickets of one process, since MIT's updates are not atomic
 
-Its maker removes it at the end, and holds a lock on it until then. A killed one cannot
-remove it: whoever makes the next folder removes those that nobody holds.
+The process that created it holds a lock on it, and removes it at the end. A killed one
+cannot: the next process that creates such a folder removes all that are not locked.
 """
 
 import atexit
@@ -27,18 +27,18 @@ _log = logging.getLogger(__name__)
 
 
 class PrivateFolder:
-    """A folder that only this user may enter.
+    """A folder that only this user can enter.
 
     Attributes:
       path: absolute.
-      is_ours: whether this process made it, and removes it.
+      is_ours: whether this process created it, and removes it.
     """
 
     def __init__(self) -> None:
-        """Takes the parent's folder, else makes one and tells children of it.
+        """Uses the parent's folder, or creates one and passes it on to children.
 
         Raises:
-          ConfigError: if there is no place for it.
+          ConfigError: if it cannot be created.
         """
         given = os.environ.get(VARIABLE)
         self._maker = 0
@@ -51,29 +51,29 @@ class PrivateFolder:
         except OSError as error:
             found = (error.strerror or str(error)).lower()
             raise ConfigError(
-                f"no place for Kerberos tickets: {found}; name a folder that this user "
-                "may write by TMPDIR"
+                f"no place for Kerberos tickets: {found}; set TMPDIR to a folder that "
+                "this user may write to"
             ) from error
         self._maker = os.getpid()
-        # A child that is started does not inherit it. systemd-tmpfiles heeds it, too.
+        # Not inherited by started children. systemd-tmpfiles respects it, too.
         self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        # Only now under the name by which others look for folders that nobody holds.
+        # Only now under the name by which others look for folders without a lock.
         self.path = str(made.rename(made.with_name(made.name[1:])))
         os.environ[VARIABLE] = self.path
         atexit.register(self.remove)
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process made it; not so in a forked child."""
+        """Whether this process created it; False in a forked child."""
         return self._maker == os.getpid()
 
     def holds(self, name: str | None) -> bool:
-        """Whether a path, or a cache as "FILE:/path", is in it."""
+        """Returns whether a path, or a cache as "FILE:/path", is in it."""
         return (name or "").removeprefix("FILE:").startswith(f"{self.path}/")
 
     def remove(self) -> None:
-        """Removes it with all tickets, if this process made it."""
+        """Removes it with all tickets, if this process created it."""
         if not self.is_ours:
             return
         atexit.unregister(self.remove)
@@ -85,7 +85,7 @@ class PrivateFolder:
 
 
 def _is_private(path: str) -> bool:
-    """Whether a path is a folder of this user, closed to all others."""
+    """Returns whether a path is a folder of this user, closed to all others."""
     try:
         found = os.lstat(path)
     except OSError:

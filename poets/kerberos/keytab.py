@@ -1,13 +1,13 @@
-"""Keytab files: whose keys they hold, never the keys themselves.
+"""Reads keytab files: whose keys they hold, never the keys themselves.
 
     05 02                                    the format's version
-    int32 size                               of the record; below 0: a hole to skip
+    int32 size                               of the record; negative: a hole to skip
       uint16 count
       count + 1 times: uint16 length, bytes  realm, then the parts of the principal
       uint32 name type, uint32 time, uint8 kvno
       uint16 encryption type
       uint16 length, bytes                   the key: skipped
-      uint32 kvno                            if there is room: counts, unless 0
+      uint32 kvno                            if present and not 0: overrides kvno
 
 All numbers are big-endian (MIT krb5, "The keytab file format").
 """
@@ -32,11 +32,11 @@ ENCRYPTION_TYPES = {  # IANA, "Kerberos Encryption Type Numbers"
     26: "camellia256-cts-cmac",
 }
 MAX_BYTES = 10_000_000
-"""A keytab has some hundred bytes a key; what is larger is no keytab."""
+"""A keytab has some hundred bytes per key; a larger file is not a keytab."""
 
 
 IN_BASE64 = b"BQIA"
-"""What every keytab in base64 begins with."""
+"""The start of every keytab in base64."""
 
 
 class KeytabError(ConfigError):
@@ -49,7 +49,7 @@ class KeytabEntry:
 
     Attributes:
       principal: with its realm, as "hdfs/host@LOCAL".
-      kvno: the key's version; the KDC counts it up at every change.
+      kvno: the key's version; the KDC increments it at every change.
       encryption_type: its name, as "aes256-cts-hmac-sha1-96", or its number as text.
       time_s: when the entry was written, seconds since 1970.
     """
@@ -61,13 +61,13 @@ class KeytabEntry:
 
 
 def read_keytab(path: str) -> list[KeytabEntry]:
-    """Returns what a keytab file holds, in the file's order.
+    """Returns the entries of a keytab file, in the file's order.
 
     Args:
       path: the file, with or without MIT's prefix `FILE:`.
 
     Raises:
-      KeytabError: if it cannot be read, or is no keytab, or ends too early.
+      KeytabError: if it cannot be read, is not a keytab, or ends too early.
     """
     path = path.removeprefix("FILE:")
     try:
@@ -82,22 +82,22 @@ def read_keytab(path: str) -> list[KeytabEntry]:
         return _entries(data)
     except (struct.error, ValueError) as error:
         found = str(error) if isinstance(error, ValueError) else "it ends too early"
-        cure = "export it anew (kadmin ktadd), and copy it as a binary file"
+        cure = "export it again (kadmin ktadd), and copy it as a binary file"
         if data.startswith(IN_BASE64):
-            found = "it is one in base64"
+            found = "it is encoded in base64"
             cure = "decode it; DC/OS does so if the secret's name has __dcos_base64__"
-        raise KeytabError(f"{path!r} is no keytab: {found}; {cure}") from error
+        raise KeytabError(f"{path!r} is not a keytab: {found}; {cure}") from error
 
 
 def keys_of(path: str, principal: str | None) -> list[KeytabEntry]:
-    """Returns a principal's entries of a keytab file, at least one.
+    """Returns the entries of a principal in a keytab file, at least one.
 
     Args:
       path: the file, with or without MIT's prefix `FILE:`.
       principal: with its realm; None if the keytab has one principal only.
 
     Raises:
-      KeytabError: if it cannot be read, or whose keys to use is not clear.
+      KeytabError: if it cannot be read, lacks the principal, or has several.
     """
     entries = read_keytab(path)
     held = principals_of(entries)
@@ -123,7 +123,7 @@ def principals_of(entries: list[KeytabEntry]) -> list[str]:
 
 
 def _entries(data: bytes) -> list[KeytabEntry]:
-    """Returns the entries; ValueError or struct.error says what is wrong."""
+    """Returns the entries; raises ValueError or struct.error."""
     if len(data) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_BYTES} bytes")
     if data[:2] != b"\x05\x02":
@@ -171,8 +171,8 @@ def _entry(record: bytes) -> KeytabEntry:
 def mode_open_to_others(path: str) -> int:
     """Returns the file's mode if others may open it, else 0.
 
-    The group counts where we own the file. Kubernetes mounts a Secret as root's, open
-    to the pod's group, and nobody can close it further.
+    The group's bits count only if we own the file: Kubernetes mounts a Secret as
+    root's, open to the pod's group, which the pod cannot change.
 
     Raises:
       OSError: if there is no such file.

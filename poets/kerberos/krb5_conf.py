@@ -1,4 +1,4 @@
-"""MIT's configuration file, krb5.conf: written for one realm, read for its KDCs.
+"""Writes krb5.conf, MIT's configuration file, for one realm, and reads its KDCs.
 
 [libdefaults]
   default_realm = LOCAL
@@ -21,16 +21,16 @@ KDC_PORT = 88
 REALM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 MAX_FILES = 100
-"""A file that includes itself would be read for ever."""
+"""A file that includes itself would be read without end."""
 
 
 @dataclass
 class Krb5Conf:
-    """What the configuration says of realms.
+    """The realms of the configuration.
 
     Attributes:
       files: the files read, in order; absent ones are left out, as MIT does.
-      default_realm: of a principal without one.
+      default_realm: for principals without one.
       kdcs: realm -> (host, port) of each KDC, in the order in which MIT tries them.
       faults: what MIT may refuse to read, as "'file', line n: what is wrong; what to
         do", in order.
@@ -45,24 +45,24 @@ class Krb5Conf:
 def krb5_conf_text(realm: str, kdcs: Sequence[str]) -> str:
     """Returns a krb5.conf for one realm.
 
-    Names are taken as they are given, without DNS. TCP comes first: KDCs behind load
-    balancers are often reached in no other way.
+    Names are used as given, without DNS. TCP comes first: KDCs behind load balancers
+    often accept nothing else.
 
     Args:
       realm: as "LOCAL".
       kdcs: one `host` or `host:port` or more.
 
     Raises:
-      ConfigError: if a name could not stand in the file.
+      ConfigError: if a name is invalid in the file.
     """
     if not REALM.fullmatch(realm):
         raise ConfigError(
-            f"no Kerberos realm can be called {realm!r}; give one like 'EXAMPLE.COM'"
+            f"invalid Kerberos realm {realm!r}; give one like 'EXAMPLE.COM'"
         )
     for kdc in kdcs:
         if not HOST_AND_PORT.fullmatch(kdc):
             raise ConfigError(
-                f"no KDC can be found at {kdc!r}; give host or host:port, "
+                f"invalid KDC address {kdc!r}; give host or host:port, "
                 "like 'kdc.example.com:88'"
             )
     lines = "".join(f"    kdc = {kdc}\n" for kdc in kdcs)
@@ -80,14 +80,14 @@ def krb5_conf_text(realm: str, kdcs: Sequence[str]) -> str:
 
 
 def realms(path: str | None = None) -> Krb5Conf:
-    """Returns what the configuration says of realms, its includes followed.
+    """Returns the realms of the configuration, following its includes.
 
     Args:
-      path: files parted by colons, as in KRB5_CONFIG; default: that variable, or
+      path: files separated by colons, as in KRB5_CONFIG; default: that variable, or
         `/etc/krb5.conf`.
 
     Raises:
-      ConfigError: if a file is there and cannot be read.
+      ConfigError: if a file exists and cannot be read.
     """
     conf = Krb5Conf()
     for name in (path or os.environ.get("KRB5_CONFIG") or DEFAULT_PATH).split(":"):
@@ -129,7 +129,7 @@ def _read(path: str, conf: Krb5Conf) -> None:
 def _parse(
     line: str, section: list[str], conf: Krb5Conf
 ) -> tuple[list[str], str | None]:
-    """Takes a line; returns the section after it, and why MIT refuses it, if it does.
+    """Parses a line; returns the section after it, and why MIT rejects it, or None.
 
     Args:
       section: its name, then those of the open braces; empty before the first one.
@@ -137,12 +137,12 @@ def _parse(
     if match := re.match(r"\[([^]]+)\]", line):
         if not section[1:]:
             return [match[1]], None
-        fault = f"{line!r} stands inside {section[-1]!r}; close that by }}"
+        fault = f"{line!r} is inside {section[-1]!r}; close that with }}"
         return [match[1]], fault
     if line.startswith("["):
         return section, f"{line!r} has no ']'; write it as [name]"
     if not section:
-        return section, None  # MIT ignores what stands before the first section
+        return section, None  # MIT ignores what precedes the first section
     if line.startswith("}"):
         if section[1:]:
             return section[:-1], None
@@ -158,7 +158,7 @@ def _parse(
 
 
 def _include(word: str, path: str, conf: Krb5Conf) -> str | None:
-    """Reads what a line includes; returns why MIT refuses the line, if it does."""
+    """Reads what a line includes; returns why MIT rejects the line, or None."""
     folder = word == "includedir"
     try:
         os.close(os.open(path, os.O_RDONLY | (os.O_DIRECTORY if folder else 0)))
@@ -174,7 +174,7 @@ def _include(word: str, path: str, conf: Krb5Conf) -> str | None:
 
 
 def _included(folder: str) -> Iterator[str]:
-    """Yields the files of a folder that MIT reads, by name."""
+    """Yields the files of a folder that MIT reads, sorted by name."""
     for name in sorted(glob.glob(os.path.join(glob.escape(folder), "*"))):
         base = os.path.basename(name)
         if re.fullmatch(r"[A-Za-z0-9_-]+", base) or base.endswith(".conf"):
@@ -182,7 +182,7 @@ def _included(folder: str) -> Iterator[str]:
 
 
 def _take(section: list[str], name: str, value: str, conf: Krb5Conf) -> None:
-    """Keeps a relation that is of interest; of two values MIT takes the first."""
+    """Stores a relation if it is used here; of two values, MIT uses the first."""
     if section == ["libdefaults"] and name == "default_realm":
         conf.default_realm = conf.default_realm or value
     elif len(section) == 2 and section[0] == "realms" and name == "kdc":

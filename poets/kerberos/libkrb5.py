@@ -1,11 +1,11 @@
-"""Tickets through MIT's libkrb5, which says exactly why there are none.
+"""Gets tickets through MIT's libkrb5, which reports exactly why it fails.
 
-    login ──> get_tgt(login)                          who we are, as the KDC knows us
-          └─> get_service_ticket(login, "hdfs/host")  that the server is known, too
+    login ──> get_tgt(login)                          the KDC knows our principal
+          └─> get_service_ticket(login, "hdfs/host")  and that of the server
 
-GSSAPI, which the storages use, has one text for most causes. This library is there
+GSSAPI, which the storages use, has one text for most causes. This library is installed
 wherever GSSAPI is, so no package is needed. Keys and tickets stay inside it. Each call
-has a deadline; one that is late is left behind in its thread.
+has a deadline; a late one is abandoned in its thread.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ __all__ = ["Credentials", "Ticket", "check_conf", "get_service_ticket", "get_tgt
 
 
 class Credentials(Protocol):
-    """Who asks, and with what: a keytab or a ticket cache.
+    """A principal, with its keytab or its ticket cache.
 
     Attributes:
-      principal: with its realm; with a keytab it is needed.
+      principal: with its realm; required with a keytab.
       keytab: a file, or None.
       cache: a cache, as "FILE:/path", or None for the default one.
     """
@@ -40,17 +40,17 @@ class Credentials(Protocol):
 
 
 def get_tgt(login: Credentials, timeout_s: float) -> Ticket:
-    """Gets the ticket that all others are got with.
+    """Gets the ticket-granting ticket.
 
-    With a keytab from the KDC, otherwise from the ticket cache, where it must not have
-    expired.
+    With a keytab, it is from the KDC. Otherwise it is from the ticket cache, and must
+    not have expired.
 
     Args:
-      login: who asks.
+      login: the client's credentials.
       timeout_s: how long to wait at most.
 
     Raises:
-      KerberosError: if there is none; says why, and what to do.
+      KerberosError: if there is none, with the reason and what to do.
       KeytabError: if the keytab cannot be read or lacks the principal.
       ConfigError: if the library is not installed.
     """
@@ -64,15 +64,15 @@ def get_tgt(login: Credentials, timeout_s: float) -> Ticket:
 
 
 def get_service_ticket(login: Credentials, service: str, timeout_s: float) -> Ticket:
-    """Gets a ticket for a service, as every client of it must.
+    """Gets a ticket for a service, as all its clients do.
 
     Args:
-      login: who asks.
+      login: the client's credentials.
       service: as "hdfs/host" or "HTTP/host@REALM".
       timeout_s: how long to wait at most.
 
     Raises:
-      KerberosError: if there is none; says why, and what to do.
+      KerberosError: if there is none, with the reason and what to do.
       KeytabError: if the keytab cannot be read or lacks the principal.
       ConfigError: if the library is not installed.
     """
@@ -93,7 +93,7 @@ def check_conf() -> None:
     """Checks that the library can read krb5.conf and all that it includes.
 
     Raises:
-      KerberosError: if it cannot; says why, and what to do.
+      KerberosError: if it cannot, with the reason and what to do.
       ConfigError: if the library is not installed.
     """
     try:
@@ -116,12 +116,12 @@ def _ask(
     what: str,
     timeout_s: float,
 ) -> Ticket:
-    """Calls `ask` with a session, inside the deadline; explains what goes wrong.
+    """Calls `ask` with a session, within the deadline; explains errors.
 
     Args:
-      what: how an error begins; who asks follows.
+      what: the start of an error message; the principal follows.
     """
-    load_library()  # its absence has nothing to do with deadlines
+    load_library()  # outside the deadline: it may be missing
     keys = keys_of(login.keytab, login.principal) if login.keytab else []
 
     def in_session() -> Ticket:
@@ -152,7 +152,7 @@ def _ask(
 
 
 def _default_cache() -> str:
-    """Returns the name of the cache that is used, "" if krb5.conf cannot be read."""
+    """Returns the name of the default cache; "" if krb5.conf cannot be read."""
     with contextlib.suppress(Krb5Error), Session() as session:
         return session.default_cache()
     return ""

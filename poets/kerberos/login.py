@@ -1,12 +1,12 @@
-"""Who this process is: the principal, its keytab, and the cache of its tickets.
+"""Logs this process in: its principal, keytab and ticket cache.
 
     settings ──> current_login() ──> Login(principal, keytab, cache)
                      │
                      └─> private folder; KRB5_CONFIG  KRB5CCNAME  KRB5_CLIENT_KTNAME
 
-With a keytab, tickets are kept in a private cache of this process and renew themselves:
-GSSAPI gets a new one for every connection that needs it. Without, the cache that is
-there is used as it is, and ends when its ticket does.
+With a keytab, tickets are in a private cache of this process and never run out: GSSAPI
+gets a new one for every connection that needs it. Without a keytab, the existing cache
+is used, until its ticket expires.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Login:
-    """Who asks, and with what. No secret is in it.
+    """A principal and where its credentials are. It contains no secret.
 
     Attributes:
       principal: with its realm, or None: the owner of the ticket cache.
-      keytab: absolute path of a file that holds it, or None: the cache is used.
+      keytab: absolute path of a file with its keys, or None: the cache is used.
       cache: the ticket cache, as "FILE:/path", or None: the default one.
     """
 
@@ -43,9 +43,9 @@ class Login:
     cache: str | None
 
     def owner(self) -> str | None:
-        """Returns the principal, that of the ticket cache where none was named.
+        """Returns the principal, by default that of the ticket cache.
 
-        None if there is no ticket, or no library to look for it: the connection then
+        None if there is no ticket, or no library to look for it. The connection then
         fails with the reason, unless it needs neither (a delegation token).
         """
         if self.principal:
@@ -56,7 +56,7 @@ class Login:
 
 
 def current_login() -> Login | None:
-    """Returns who this process is; None if nobody asks for Kerberos.
+    """Returns this process's login; None if Kerberos is not configured.
 
     The first call must come before threads are started, since it sets environment
     variables (`setenv` is not thread-safe): KRB5_CONFIG, KRB5CCNAME, KRB5_CLIENT_KTNAME
@@ -64,7 +64,7 @@ def current_login() -> Login | None:
     calls return the same, until a variable changes.
 
     Raises:
-      ConfigError: if what is set does not fit together; all of it at once.
+      ConfigError: if settings contradict each other; names all of them.
       KeytabError: if the keytab cannot be read or lacks the principal.
     """
     with _state.lock:
@@ -75,10 +75,10 @@ def current_login() -> Login | None:
 
 
 def close() -> None:
-    """Removes this process's tickets, and the private folder if it made it.
+    """Removes this process's tickets, and the private folder if it created that.
 
-    Call it before `os._exit`; otherwise the interpreter's end does it. After it,
-    `current_login` begins anew.
+    Call it before `os._exit`; otherwise it happens when the interpreter ends. The next
+    `current_login` logs in again.
     """
     with _state.lock:
         if _state.folder is not None:
@@ -90,7 +90,7 @@ def close() -> None:
 
 
 class _State:
-    """What this process knows of itself; a forked child begins anew."""
+    """The login of this process; a forked child starts with a new one."""
 
     def __init__(self) -> None:
         self.begin()
@@ -123,7 +123,7 @@ def _log_in() -> Login | None:
     environment = dict(os.environ)
     folder = environment.get(VARIABLE)
     if folder and environment.get(CACHE, "").startswith(f"FILE:{folder}/"):
-        del environment[CACHE]  # our parent's, or of an earlier login
+        del environment[CACHE]  # the parent's, or an earlier login's
     settings = read_settings(environment)
     if settings is None:
         return None
@@ -132,7 +132,7 @@ def _log_in() -> Login | None:
     if not settings.keytab:
         return Login(settings.principal, None, settings.cache)
     private = _state.private_folder()
-    if private.is_ours:  # its children need not say it again
+    if private.is_ours:  # children do not repeat the warning
         _warn_of_mode(settings.keytab)
     number = next(_state.numbers)
     cache = f"FILE:{private.path}/ccache.{os.getpid()}.{number}"
@@ -144,7 +144,7 @@ def _log_in() -> Login | None:
 def _write(krb5_conf: str) -> str:
     """Writes a configuration into the private folder and returns its path.
 
-    Processes with the same one share it; another one gets a file of its own.
+    Processes with the same configuration share the file; a different one gets its own.
     """
     folder = _state.private_folder()
     path = Path(folder.path, "krb5.conf")

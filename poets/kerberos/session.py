@@ -1,4 +1,4 @@
-"""MIT's libkrb5 by ctypes: one context, and tickets got and read in it.
+"""MIT's libkrb5 through ctypes: a context that gets and reads tickets.
 
 Declarations follow krb5.h, whose structures have not changed since release 1.6.
 Keys and tickets stay in the library's memory, which it wipes.
@@ -25,15 +25,15 @@ END_OF_CACHE = -1765328242  # KRB5_CC_END
 
 @dataclass(frozen=True)
 class Ticket:
-    """What may be shown of a ticket.
+    """The public parts of a ticket.
 
     Attributes:
-      principal: whose it is.
-      service: for whom, as "krbtgt/LOCAL@LOCAL".
-      kvno: version of the service's key, by which its keytab can be compared.
+      principal: its owner.
+      service: as "krbtgt/LOCAL@LOCAL".
+      kvno: version of the service's key, to compare with the service's keytab.
       starttime: seconds since 1970, by the KDC's clock.
-      endtime: likewise.
-      left_s: until then, below 0 after it.
+      endtime: in the same form.
+      left_s: seconds until then, negative afterwards.
       renew_till: seconds since 1970; 0 if it cannot be renewed.
     """
 
@@ -42,7 +42,7 @@ class Ticket:
     kvno: int
     starttime: float
     endtime: float
-    left_s: float = field(compare=False)  # one ticket, looked at twice
+    left_s: float = field(compare=False)  # differs between two readings of one ticket
     renew_till: float
 
 
@@ -69,7 +69,7 @@ class _Keyblock(Structure):
 
 
 class _Creds(Structure):
-    """krb5_creds of krb5.h; times are unsigned, so that they reach 2106."""
+    """krb5_creds of krb5.h; times are unsigned, to last until 2106."""
 
     _fields_ = (
         ("magic", c_int32),
@@ -121,7 +121,7 @@ def load_library() -> ctypes.CDLL:
 
 
 class Session:
-    """One context of the library, and all that is made in it, freed together."""
+    """One context of the library, freed together with everything made in it."""
 
     def __init__(self) -> None:
         self._free = contextlib.ExitStack()
@@ -139,7 +139,7 @@ class Session:
         self._free.close()
 
     def log_in(self, principal: str, keytab: str, cache: c_void_p) -> Ticket:
-        """Gets a ticket from the KDC by a keytab, and empties a cache for it."""
+        """Gets a ticket from the KDC with a keytab, and puts it into an empty cache."""
         client = self._principal(principal)
         creds = _Creds()
         self._free_after("krb5_free_cred_contents", byref(creds))
@@ -152,17 +152,17 @@ class Session:
             None,
             None,
         )
-        # Only now: a failure leaves what the cache has.
+        # Only now, so that a failure leaves the cache unchanged.
         self._call("krb5_cc_initialize", cache, client)
         self._call("krb5_cc_store_cred", cache, byref(creds))
-        # The KDC counts from the time that is here: far behind, it has ended there.
+        # The KDC counts the end from our time: if that is far behind, it has passed.
         if creds.endtime <= creds.authtime:
             here, there = _clock(time.time()), _clock(creds.authtime)
             raise Krb5Error(SKEW, f"it is {here} here, and {there} at the KDC")
         return self._describe(creds)
 
     def service_ticket(self, cache: c_void_p, service: str) -> Ticket:
-        """Gets a ticket for a service by the ticket in a cache."""
+        """Gets a ticket for a service with the ticket in a cache."""
         wanted = _Creds()
         client = c_void_p()
         self._call("krb5_cc_get_principal", cache, byref(client))
@@ -175,7 +175,7 @@ class Session:
         return self._describe(got.contents)
 
     def cached_tgt(self, name: str | None, principal: str | None) -> Ticket:
-        """Returns the longest lasting ticket-granting ticket of a cache."""
+        """Returns the ticket-granting ticket of a cache that expires last."""
         cache = self.cache(name)
         owner = c_void_p()
         self._call("krb5_cc_get_principal", cache, byref(owner))
@@ -195,18 +195,18 @@ class Session:
         return ticket
 
     def default_cache(self) -> str:
-        """Returns the name of the cache that is used where none is named."""
+        """Returns the name of the default cache."""
         name = self._library.krb5_cc_default_name(self._context)
         return os.fsdecode(name or b"")
 
     def _now(self) -> float:
-        """Returns the time that counts: the KDC's, where the cache's maker noted it."""
+        """Returns the time; corrected to the KDC's if the cache has its offset."""
         now = c_int32()
         self._call("krb5_timeofday", byref(now))
         return now.value & 0xFFFFFFFF
 
     def cache(self, name: str | None) -> c_void_p:
-        """Returns a cache by its name; None names the default one."""
+        """Returns a cache by name; None for the default one."""
         cache = c_void_p()
         if name is None:
             self._call("krb5_cc_default", byref(cache))
@@ -216,7 +216,7 @@ class Session:
         return cache
 
     def new_cache(self) -> c_void_p:
-        """Returns an empty cache in memory, which ends with this session."""
+        """Returns a new cache in memory, destroyed with this session."""
         cache = c_void_p()
         self._call("krb5_cc_new_unique", b"MEMORY", None, byref(cache))
         self._free_after("krb5_cc_destroy", cache)
@@ -243,7 +243,7 @@ class Session:
 
     def _describe(self, creds: _Creds) -> Ticket:
         decoded = POINTER(_Ticket)()
-        kvno = 0  # entries of the cache's own configuration are no tickets
+        kvno = 0  # configuration entries of a cache are not tickets
         if not self._library.krb5_decode_ticket(
             byref(creds, _Creds.ticket.offset), byref(decoded)
         ):

@@ -1,11 +1,11 @@
-"""What the environment says about Kerberos, of flags, of a DC/OS task, and of MIT.
+"""Reads the Kerberos settings of flags, of a DC/OS task and of MIT's variables.
 
     POETS_KERBEROS_PRINCIPAL, KRB5_CLIENT_KTNAME     flags set these; they win
     SECURITY_KERBEROS_{ENABLED,PRIMARY,REALM,KDC_*}  service.security.kerberos of a task
     KRB5CCNAME, KRB5_CONFIG                          MIT's own, as after kinit
     HADOOP_TOKEN_FILE_LOCATION                       Hadoop's: no principal is needed
 
-A task's keytab is a file of its sandbox, known by the principal it holds.
+A task's keytab is the file in its sandbox that holds its principal.
 """
 
 import contextlib
@@ -51,13 +51,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """Who is to ask, and with what.
+    """The principal to use, and where its credentials are.
 
     Attributes:
       principal: with its realm, or None: the owner of the ticket cache.
-      keytab: absolute path of a file that holds the principal, or None.
-      cache: a ticket cache that is there, or None: the default one.
-      krb5_conf: text of the configuration to use, or None: the one that is there.
+      keytab: absolute path of a file with the principal's keys, or None.
+      cache: an existing ticket cache, or None: the default one.
+      krb5_conf: text of the configuration to use, or None: the existing one.
     """
 
     principal: str | None
@@ -67,13 +67,13 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings | None:
-    """Returns what the environment says; None if nobody asks for Kerberos.
+    """Returns the settings of the environment; None if it does not mention Kerberos.
 
     Raises:
-      ConfigError: if what is set does not fit together.
+      ConfigError: if settings contradict each other.
       KeytabError: if the keytab cannot be read or lacks the principal.
     """
-    # An empty variable is one that is not set, for MIT as well.
+    # An empty variable counts as unset, as for MIT.
     given = {name: environment[name] for name in VARIABLES if environment.get(name)}
     in_task = given.get(ENABLED, "").lower() == "true"
     if not in_task and not {PRINCIPAL, KEYTAB, CACHE} & given.keys():
@@ -84,7 +84,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings | None:
         path = keytab.removeprefix("FILE:")
         if re.match(r"[A-Z]+:", path):
             raise ConfigError(
-                f"the keytab {keytab!r} is no file; give the path of one "
+                f"the keytab {keytab!r} is not a file; give the path of one "
                 f"(--kerberos_keytab, {KEYTAB})"
             )
         path = os.path.abspath(path)
@@ -98,7 +98,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings | None:
     except ConfigError:
         if PRINCIPAL in given or TOKEN_FILE not in given:
             raise
-    return Settings(None, None, None, krb5_conf)  # who we are is the tokens' owner
+    return Settings(None, None, None, krb5_conf)  # the user is the tokens' owner
 
 
 def _krb5_conf(given: Mapping[str, str]) -> str | None:
@@ -106,7 +106,7 @@ def _krb5_conf(given: Mapping[str, str]) -> str | None:
     host, port, realm = given.get(KDC_HOST), given.get(KDC_PORT), given.get(REALM)
     problems = []
     if port and not (port.isdecimal() and 0 < int(port) < 65536):
-        problems.append(f"kdc.port is {port!r}, which is no port; give 1 to 65535")
+        problems.append(f"kdc.port is {port!r}, which is not a port; give 1 to 65535")
     if port and not host:
         problems.append("kdc.port is set and kdc.hostname is not; give both")
     if host and not realm:
@@ -119,7 +119,7 @@ def _krb5_conf(given: Mapping[str, str]) -> str | None:
 
 
 def _principal(given: Mapping[str, str], in_task: bool) -> str | None:
-    """Returns the principal with its realm; None if nobody is named."""
+    """Returns the principal with its realm; None if none is given."""
     name = given.get(PRINCIPAL)
     if not name and in_task:
         name = given.get(PRIMARY, DEFAULT_PRIMARY)
@@ -137,7 +137,7 @@ def _principal(given: Mapping[str, str], in_task: bool) -> str | None:
 
 
 def _keytab_of_task(given: Mapping[str, str], principal: str | None) -> str | None:
-    """Returns the sandbox's keytab that holds the principal.
+    """Returns the keytab in the sandbox that holds the principal.
 
     Returns:
       Its path, or None if the task's wrapper ran kinit for the principal.

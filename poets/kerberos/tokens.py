@@ -1,4 +1,4 @@
-"""Hadoop's delegation tokens: the file that YARN, Spark and Oozie hand to a job.
+"""Reads Hadoop's delegation tokens, a file that YARN, Spark and Oozie give to jobs.
 
     HDTS 00   count, then of each token          Writable, `hdfs fetchdt` and YARN
               alias, identifier, password, kind, service
@@ -6,8 +6,8 @@
 
     identifier    00, owner, renewer, real user, issue date, max date, number, key
 
-A token proves who asks without a ticket, to the one service that it names, and until
-its max date. Its identifier and password are secrets: neither is shown or logged.
+A token authenticates its owner without a ticket, to the one service that it names,
+until its max date. Its identifier and password are secrets: neither is shown or logged.
 """
 
 import base64
@@ -31,13 +31,13 @@ class Token:
 
     Attributes:
       kind: as "HDFS_DELEGATION_TOKEN".
-      service: who takes it, as "10.0.0.1:8020", "host:8020" or "ha-hdfs:nameservice".
+      service: as "10.0.0.1:8020", "host:8020" or "ha-hdfs:nameservice".
       identifier, password: the secret.
-      owner: whom the service takes us for, as "alice@LOCAL"; "" of another kind.
-      renewer: who may prolong it, "" if nobody may.
-      real_user: who got it for the owner, "" if the owner did.
-      issued_s: when, seconds since 1970.
-      ends_s: when it ends for good, renewed or not; seconds since 1970.
+      owner: our user on the service, as "alice@LOCAL"; "" for other kinds.
+      renewer: who may renew it; "" if nobody may.
+      real_user: who got it for the owner; "" if the owner did.
+      issued_s: time of issue, seconds since 1970.
+      ends_s: when it expires even if renewed, seconds since 1970.
     """
 
     kind: str
@@ -56,19 +56,19 @@ class Token:
         return self.ends_s < time.time() + 60
 
     def url_text(self) -> str:
-        """Returns the secret as WebHDFS takes it, in `delegation=`."""
+        """Returns the secret for WebHDFS, as in `delegation=`."""
         parts = (self.identifier, self.password, self.kind.encode(), b"")
         data = b"".join(_vint(len(part)) + part for part in parts)
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def read_tokens(path: str) -> list[Token]:
-    """Returns what a token file holds, in the file's order.
+    """Returns the tokens of a file, in the file's order.
 
     Raises:
       ConfigError: if it cannot be read, is not a token file, or is damaged.
     """
-    cure = f"get the tokens anew (hdfs fetchdt), or unset {TOKEN_FILE}"
+    cure = f"get new tokens (hdfs fetchdt), or unset {TOKEN_FILE}"
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -86,7 +86,7 @@ def read_tokens(path: str) -> list[Token]:
 
 
 def _tokens(data: bytes) -> list[Token]:
-    """Returns the tokens; ValueError says what is wrong, and shows no content."""
+    """Returns the tokens; raises ValueError, which shows no content."""
     if len(data) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_BYTES} bytes")
     if len(data) < 5:
@@ -146,7 +146,7 @@ def _token(identifier: bytes, password: bytes, kind: str, service: str) -> Token
 
 
 class _Reader:
-    """Takes numbers and texts from the front of some bytes; ValueError at their end."""
+    """Reads numbers and texts from bytes; raises ValueError at their end."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -159,7 +159,7 @@ class _Reader:
         return taken
 
     def vint(self) -> int:
-        """Takes a number as WritableUtils.writeVLong writes it."""
+        """Reads a number written by WritableUtils.writeVLong."""
         first = int.from_bytes(self.take(1), "big", signed=True)
         if first >= -112:
             return first
@@ -175,7 +175,7 @@ class _Reader:
         return _utf8(self.block())
 
     def varint(self) -> int:
-        """Takes a number as protobuf writes it."""
+        """Reads a number written by protobuf."""
         number = 0
         for shift in range(0, 70, 7):
             (byte,) = self.take(1)

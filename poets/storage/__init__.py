@@ -1,15 +1,13 @@
-"""Every file of a job, wherever it is: `open_storage(url)`.
+"""Opens local paths, HDFS, S3 and Google Cloud Storage alike: `open_storage(url)`.
 
     tf_files/flowers            LocalFileSystem, <cwd>/tf_files/flowers
     file:///data/flowers        LocalFileSystem, /data/flowers
     hdfs://default/flowers      PyFileSystem, /flowers
     s3://photos/flowers         PyFileSystem, photos/flowers
 
-Beyond pyarrow's own methods, the Python-made ones have `filesystem.handler`: see
-`poets.storage.handler`.
-
-The one object passed around is a `pyarrow.fs.FileSystem` with a path in it. Adapters
-are named in a table and imported on first use.
+Functions take a `pyarrow.fs.FileSystem` and a path in it. A `PyFileSystem` also has
+`filesystem.handler`, with methods that pyarrow lacks: see `poets.storage.handler`.
+Adapters are listed in `ADAPTERS` and imported on first use.
 """
 
 import importlib
@@ -34,7 +32,7 @@ ADAPTERS = {  # scheme -> (module, what installs it)
 
 
 _WEB = ("http", "https")
-_WITH_A_HOST = (*_WEB, "s3", "gs")  # the others have a default one
+_WITH_A_HOST = (*_WEB, "s3", "gs")  # the others have a default host
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!//)([/\\]?)")
 
 
@@ -42,7 +40,7 @@ def scheme_of(url: str) -> str:
     """Returns the part of `url` before "://", lower case, or "" for a local path.
 
     Raises:
-      UnknownSchemeError: if it looks like a URL and is none, as "hdfs:/p".
+      UnknownSchemeError: if it looks like a URL but is malformed, such as "hdfs:/p".
     """
     if problem := misspelling(url):
         raise UnknownSchemeError(f"cannot open {without_keys(url)!r}: {problem}")
@@ -51,11 +49,11 @@ def scheme_of(url: str) -> str:
 
 
 def misspelling(url: str) -> str:
-    """Returns what is wrong with the beginning of a URL and the right one, or "".
+    """Returns what is wrong with the start of a URL and how to write it, or "".
 
-    "hdfs:/p" and "s3:b" would be local paths, "s3:///b" a bucket without a name. A
-    local path of that form is written "./s3:b". A word that is no scheme may end in a
-    colon ("10:30.jpg"), but not as the name of the first folder ("host:/p").
+    Without this check, "hdfs:/p" and "s3:b" would be local paths, and "s3:///b" a
+    bucket without a name. Write "./s3:b" for a local path of that form. Other names
+    may contain a colon ("10:30.jpg"), but not a colon and a slash ("host:/p").
     """
     match = _SCHEME.match(url)
     scheme = (match[1] if match else url.partition("://")[0]).lower()
@@ -81,7 +79,7 @@ def _known() -> str:
 
 
 def without_keys(url: str) -> str:
-    """Returns a URL without the keys, or user and password, that it may have."""
+    """Returns a URL with its keys, or user and password, masked."""
     scheme, colon, rest = url.partition(":")
     keys, at, place = rest.rpartition("@")
     return f"{scheme}:***@{place}" if ":" in keys else url
@@ -110,7 +108,7 @@ def open_storage(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     try:
         adapter = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if install is None:  # ours, not a client that the user left out
+        if install is None:  # a bug in poets, not a missing client
             raise
         raise StorageError(
             f"cannot open {url!r}: {error.name} is not installed; {install}"
@@ -143,9 +141,9 @@ def read_bytes(filesystem: pyarrow.fs.FileSystem, path: str) -> bytes:
     """Returns a file's content.
 
     Raises:
-      OSError: as the storage tells it (FileNotFoundError, PermissionError, ...).
+      OSError: as the storage reports it (FileNotFoundError, PermissionError, ...).
     """
-    if is_local(filesystem):  # a third of the time that pyarrow's stream takes
+    if is_local(filesystem):  # takes a third of the time of pyarrow's stream
         with open(path, "rb") as file:
             return file.read()
     return filesystem.handler.read_bytes(path)
@@ -154,17 +152,17 @@ def read_bytes(filesystem: pyarrow.fs.FileSystem, path: str) -> bytes:
 def rename(
     filesystem: pyarrow.fs.FileSystem, source: str, target: str, overwrite: bool
 ) -> None:
-    """Gives a file or a folder another name, in one step where the storage can.
+    """Renames a file or a folder, in one step where the storage can.
 
     Args:
       source: the path of a file or a folder.
       target: its new path, in a folder that exists.
-      overwrite: whether a file that is at `target` is replaced. Folders are replaced
-        by object stores alone, see `poets.storage.objects`.
+      overwrite: whether to replace a file at `target`. Only object stores replace
+        folders, see `poets.storage.objects`.
 
     Raises:
-      FileExistsError: if something is at `target` that is not to be replaced.
-      OSError: as the storage tells it (FileNotFoundError, PermissionError, ...).
+      FileExistsError: if `target` exists and may not be replaced.
+      OSError: as the storage reports it (FileNotFoundError, PermissionError, ...).
     """
     if is_local(filesystem):
         local = importlib.import_module(ADAPTERS["file"][0])
@@ -190,20 +188,20 @@ def kind_of(url: str) -> pyarrow.fs.FileType:
     """Returns what is at `url`: a file, a folder (Directory) or nothing (NotFound).
 
     Raises:
-      StorageError: if that cannot be known.
+      StorageError: if the storage does not answer, or forbids it.
     """
     filesystem, path = open_storage(url)
     try:
         return filesystem.get_file_info(path).type
     except OSError as error:
-        raise StorageError(f"cannot look at {url!r}: {reason(error)}") from error
+        raise StorageError(f"cannot access {url!r}: {reason(error)}") from error
 
 
 def exists(url: str) -> bool:
     """Returns whether there is a file or a folder at `url`.
 
     Raises:
-      StorageError: if that cannot be known.
+      StorageError: if the storage does not answer, or forbids it.
     """
     return kind_of(url) != pyarrow.fs.FileType.NotFound
 
@@ -212,13 +210,13 @@ def is_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:
     """Returns whether there is a folder at a path.
 
     Raises:
-      OSError: as the storage tells it.
+      OSError: as the storage reports it.
     """
     return filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory
 
 
 def reason(error: OSError) -> str:
-    """Returns what the system said, without the path that the caller tells anyway."""
+    """Returns an error's text without the path, which the caller's message has."""
     text = error.strerror or str(error) or type(error).__name__
     if detail := re.search(r"Detail: \[errno \d+\] (.+)", text):  # as pyarrow puts it
         return detail[1].lower()

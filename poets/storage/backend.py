@@ -1,7 +1,7 @@
-"""The requests to one storage, each as its client makes it: what an adapter writes.
+"""The interface that an adapter for a storage implements: `Backend`.
 
-One request per method, no retry, no deadline, and errors as the built-ins that
-`poets.errors` describes; what all share is `poets.storage.handler`'s.
+Each method makes one request, without retries or a deadline, and raises the built-in
+errors that `poets.errors` describes. `poets.storage.handler` adds the rest for all.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from poets.storage.streams import Reader, Writer
 
 
 class Status(NamedTuple):
-    """What a storage knows of a file or a folder.
+    """Metadata of a file or a folder.
 
     `mode` has nine permission bits (and perhaps the sticky bit); `size` and
     `replication` of a folder are 0.
@@ -29,7 +29,7 @@ class Status(NamedTuple):
 
 
 class Attributes(NamedTuple):
-    """What `hdfs dfs -ls` tells besides size and time; permissions as "rw-r--r--"."""
+    """What `hdfs dfs -ls` shows besides size and time; permissions as "rw-r--r--"."""
 
     owner: str
     group: str
@@ -39,10 +39,10 @@ class Attributes(NamedTuple):
 
 
 class Backend(ABC):
-    """The requests to one server, each as its client makes it.
+    """The requests to one storage.
 
-    Paths are absolute and taken verbatim. `root` and a path make the URL that errors
-    tell. `type_name` names the kind of file system.
+    Paths are absolute and taken verbatim. Errors show the URL `root + path`.
+    `type_name` is the kind of file system, such as "hdfs".
     """
 
     type_name: str
@@ -50,27 +50,27 @@ class Backend(ABC):
 
     @abstractmethod
     def status(self, path: str) -> Status:
-        """Returns what is known of `path`; raises FileNotFoundError."""
+        """Returns the metadata of `path`; raises FileNotFoundError."""
 
     @abstractmethod
     def listing(self, folder: str) -> list[Status]:
-        """Returns what is directly in a folder; raises NotADirectoryError."""
+        """Returns the entries of a folder; raises NotADirectoryError."""
 
     @abstractmethod
     def read(self, path: str) -> bytes:
-        """Returns the content of a file, by as few requests as can be."""
+        """Returns the content of a file, in as few requests as possible."""
 
     @abstractmethod
     def reader(self, path: str) -> Reader:
-        """Opens a file to read parts of it."""
+        """Opens a file for random access."""
 
     @abstractmethod
     def writer(self, path: str) -> Writer:
-        """Makes a file, in place of another and in a folder that exists."""
+        """Creates or replaces a file; its folder must exist."""
 
     @abstractmethod
     def make_folder(self, path: str, parents: bool) -> None:
-        """Makes a folder; it may be there."""
+        """Creates a folder unless it exists."""
 
     @abstractmethod
     def delete(self, path: str, recursive: bool) -> None:
@@ -78,13 +78,14 @@ class Backend(ABC):
 
     @abstractmethod
     def rename(self, source: str, target: str, overwrite: bool) -> None:
-        """Renames at once; raises FileExistsError, with `overwrite` for folders only.
+        """Renames in one step; raises FileExistsError if the target exists.
 
-        A folder is never moved into an existing one.
+        With `overwrite`, a file replaces a file. A folder is never moved into another
+        one.
         """
 
     def write(self, path: str, data: bytes) -> None:
-        """Writes a file whole, or not at all."""
+        """Writes the whole file, or none of it."""
         self._write(self.writer(path), data)
 
     def _write(self, writer: Writer, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Calls to a storage's server: a deadline for each, and another try where that helps.
+"""Calls to a storage's server, with a deadline and retries.
 
     call(client.mkdirs, path, what="making the folder", url=url)
 
@@ -7,13 +7,13 @@
       │        └────────────────────── until the deadline ─────┘──> ConnectionError
       └─ silence until the deadline ─────────────────────────────> TimeoutError
 
-The deadline holds for all tries together. It is `POETS_STORAGE_TIMEOUT_S` (120 s), or
+The deadline covers all tries together. It is `POETS_STORAGE_TIMEOUT_S` (120 s), or
 what `deadline` sets for a block.
 
-What the function raises tells whether to try again: ConnectionRefusedError says that
-the request was not carried out (nobody listens, safe mode, a standby), any other
-ConnectionError that nobody knows; so a request that must not be carried out twice is
-made with `repeat=False`, which tries again after the former only.
+The type of an error decides about a retry. ConnectionRefusedError means that the
+request was not carried out (nothing listens, safe mode, a standby). After any other
+ConnectionError, it may have been. A request that must not be carried out twice is made
+with `repeat=False`, and is retried only after a ConnectionRefusedError.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from poets.system.deadline import run_with_deadline
 TIMEOUT_VARIABLE = "POETS_STORAGE_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 120.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 8.0
-TOLD_PAUSE_S = 0.5  # shorter pauses are nothing that a user should hear of
+LOGGED_PAUSE_S = 0.5  # shorter pauses are not worth a warning
 
 T = TypeVar("T")
 
@@ -45,19 +45,19 @@ _shortened: ContextVar[float | None] = ContextVar("timeout_s", default=None)
 def call(
     function: Callable[..., T], *args: Any, what: str, url: str, repeat: bool = True
 ) -> T:
-    """Returns `function(*args)`, with a deadline and with further tries.
+    """Returns `function(*args)`, called with a deadline and retries.
 
     Args:
-      function: blocks, perhaps for ever; raises built-ins as `poets.errors` says.
-      what: what it does, as "listing the folder".
-      url: whom it asks for.
+      function: may block for ever; raises the built-ins that `poets.errors` describes.
+      what: what it does, for messages, such as "listing the folder".
+      url: what it accesses, for messages.
       repeat: whether it may be carried out twice.
 
     Raises:
-      TimeoutError: if time is up.
-      ConnectionError: the last one, if time is up after several tries.
-      ConfigError: if POETS_STORAGE_TIMEOUT_S is no positive number.
-      OSError: any other error of `function`, at once.
+      TimeoutError: if there is no answer until the deadline.
+      ConnectionError: the last one, if every try until the deadline fails.
+      ConfigError: if POETS_STORAGE_TIMEOUT_S is not a positive number.
+      OSError: any other error of `function`, without a retry.
     """
     timeout_s = allowed_s()
     begin = time.monotonic()
@@ -70,14 +70,14 @@ def call(
         try:
             return run_with_deadline(function, left_s)
         except TimeoutError as error:
-            if error.errno is not None:  # of the function's own
+            if error.errno is not None:  # raised by the function itself
                 raise
             if last is not None:
                 raise _after(last, tries, timeout_s, url) from last.__cause__
             raise TimeoutError(
                 errno.ETIMEDOUT,
                 f"{what} took more than {timeout_s:g} s: the server does not answer; "
-                "see whether it is up and not overloaded, and whether a firewall "
+                "check whether it is up and not overloaded, and whether a firewall "
                 f"drops the packets ({TIMEOUT_VARIABLE} gives more time)",
                 url,
             ) from None
@@ -88,7 +88,7 @@ def call(
             known = isinstance(error, ConnectionRefusedError)
             if not (known or repeat) or spent_s + pause_s >= timeout_s:
                 raise _after(error, tries, spent_s, url) from error.__cause__
-            if pause_s >= TOLD_PAUSE_S:
+            if pause_s >= LOGGED_PAUSE_S:
                 _log.warning("%s: %s: %s; trying again", url, what, error.strerror)
         time.sleep(pause_s)
         pause_s = FIRST_PAUSE_S * 2 ** min(tries, 10)
@@ -98,7 +98,7 @@ def allowed_s() -> float:
     """Returns the deadline of one call, in seconds.
 
     Raises:
-      ConfigError: if POETS_STORAGE_TIMEOUT_S is no positive number.
+      ConfigError: if POETS_STORAGE_TIMEOUT_S is not a positive number.
     """
     given = os.environ.get(TIMEOUT_VARIABLE)
     try:
@@ -116,7 +116,7 @@ def allowed_s() -> float:
 
 @contextlib.contextmanager
 def deadline(timeout_s: float) -> Iterator[None]:
-    """Gives the calls of a block `timeout_s` seconds each, or less if less is set."""
+    """Limits each call of a block to `timeout_s` seconds, or less if less is set."""
     outer = _shortened.get()
     shorten(timeout_s if outer is None else min(outer, timeout_s))
     try:
@@ -126,12 +126,12 @@ def deadline(timeout_s: float) -> Iterator[None]:
 
 
 def shorten(timeout_s: float | None) -> None:
-    """Gives the calls of this thread `timeout_s` seconds each, from now on."""
+    """Limits each call of this thread to `timeout_s` seconds, from now on."""
     _shortened.set(timeout_s)
 
 
 def _after(error: ConnectionError, tries: int, spent_s: float, url: str) -> OSError:
-    """Returns the error to tell: the last one and how often it was tried."""
+    """Returns the last error, with the number of tries in its text."""
     text = error.strerror or str(error)
     if tries > 1:
         text += f" (tried {tries} times in {spent_s:.0f} s)"

@@ -1,11 +1,11 @@
-"""A folder of any storage, kept up to date in a local one: what TensorBoard reads.
+"""Keeps a local copy of a growing folder of any storage, for TensorBoard.
 
     hdfs://…/training_summaries/train/events.out.tfevents.1  ──> /logs/train/events.…
 
-Event files only grow, and TensorBoard keeps them open: what was added is appended to
-the copy. A file that shrank is copied anew; one that is gone is removed here too, if
-this follower made it. A folder that may not be listed, as the `lost+found` of a volume,
-is passed over with one warning.
+Event files only grow, and TensorBoard keeps them open, so new bytes are appended to the
+copy. A file that shrank is copied again. A file that is gone is removed here too, if
+this follower made the copy. A folder that may not be listed, such as the `lost+found`
+of a volume, is skipped with one warning.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 
 
 class Follower:
-    """The files of one folder, and their copies."""
+    """Copies the files of one folder as they grow."""
 
     def __init__(self, source: str, target: str, names: str = "*"):
-        """Opens the storage; nothing is read.
+        """Opens the storage, but reads nothing yet.
 
         Args:
           source: a folder in any storage; it need not exist yet.
-          target: a local folder, made if absent.
-          names: what the files to follow are called, as `*tfevents*`.
+          target: a local folder, created if absent.
+          names: pattern of the files to follow, such as `*tfevents*`.
 
         Raises:
           StorageError: if no storage is known for `source`.
@@ -49,10 +49,10 @@ class Follower:
         self._passed_over: set[str] = set()
 
     def update(self) -> int:
-        """Copies what is new since the last time; returns how many bytes that were.
+        """Copies what was added since the last call; returns its size in bytes.
 
         Raises:
-          StorageError: if the folder cannot be read or the copy not be written.
+          StorageError: if the folder cannot be read or the copy cannot be written.
         """
         try:
             self.target.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class Follower:
         return copied
 
     def _list(self) -> dict[str, int]:
-        """Returns path below the folder -> size; names that lead out are left out."""
+        """Returns path below the folder -> size, without names that lead out of it."""
         sizes = {}
         for name, kind, size, *_ in self._walk():
             if kind is not pyarrow.fs.FileType.File:
@@ -83,7 +83,7 @@ class Follower:
         return sizes
 
     def _walk(self) -> Iterator[Entry]:
-        with contextlib.suppress(FileNotFoundError):  # it is not there yet
+        with contextlib.suppress(FileNotFoundError):  # not there yet
             yield from walk(self._filesystem, self._path, forbidden=self._pass_over)
 
     def _pass_over(self, folder: str, error: OSError) -> None:

@@ -1,4 +1,4 @@
-"""A file system for pyarrow, made of a few calls of a client: `file_system(backend)`.
+"""Makes a pyarrow file system of a `Backend`: `file_system(backend)`.
 
     pyarrow.fs.PyFileSystem ──> Handler ──> calls.call ──> Backend ──> the client
                                    │          deadline, retries         errors made
@@ -6,8 +6,8 @@
       beyond pyarrow's methods: read_bytes, write_bytes, rename, attributes, walk,
       list_files
 
-A backend says how its client makes each request. Here is what all share: what pyarrow
-expects, what may be repeated, how a folder tree is listed in parallel.
+A backend makes the requests of one client. This module adds what all of them need:
+pyarrow's interface, retries of what may be repeated, and parallel listings.
 """
 
 import errno
@@ -29,7 +29,7 @@ from poets.storage.calls import allowed_s, call, shorten
 from poets.storage.streams import ReadFile, WriteFile
 
 LISTING_THREADS = 16
-WHOLE_BYTES = 16 << 20  # a file up to this size is written by one call, repeated whole
+WHOLE_BYTES = 16 << 20  # smaller files are written by one call, retried as a whole
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def file_system(backend: Backend) -> pyarrow.fs.PyFileSystem:
 
 
 class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
-    """What pyarrow and `poets.storage` ask of a file system, for any backend."""
+    """pyarrow's file system interface, and a few more methods, for any backend."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -59,9 +59,10 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         return self._call(self.backend.read, path, what="reading the file")
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        """Writes a file in place of another; after an error there is none, or it.
+        """Creates or replaces a file; its folder must exist.
 
-        The folder must exist. A lost connection is made up for.
+        An error never leaves a part of the file. Up to WHOLE_BYTES, the write is
+        retried after a lost connection.
         """
         if len(data) <= WHOLE_BYTES:
             self._call(self.backend.write, path, data, what="writing the file")
@@ -76,7 +77,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         file.close()
 
     def rename(self, source: str, target: str, overwrite: bool = False) -> None:
-        """Renames a file or a folder at once.
+        """Renames a file or a folder in one step.
 
         Raises:
           FileExistsError: if the target exists, unless it is a file, the source too,
@@ -96,7 +97,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         )
 
     def attributes(self, folder: str) -> dict[str, Attributes]:
-        """Returns the attributes of what is in a folder, by name."""
+        """Returns the attributes of the entries of a folder, by name."""
         return {
             posixpath.basename(status.path): Attributes(
                 status.owner,
@@ -109,7 +110,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         }
 
     def list_files(self, folder: str) -> list[Status]:
-        """Returns the files below a folder, whose folders are listed side by side."""
+        """Returns all files below a folder, listing folders in parallel."""
         return [status for status in self.walk(folder) if not status.is_folder]
 
     def walk(
@@ -118,18 +119,18 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         enters: Callable[[str], bool] = lambda path: True,
         forbidden: Callable[[str, OSError], None] | None = None,
     ) -> Iterator[Status]:
-        """Yields what is below a folder, whose folders are listed side by side.
+        """Yields everything below a folder, listing folders in parallel.
 
         Args:
-          enters: returns whether a folder is listed, by its path.
+          enters: returns whether to list a folder, given its path.
           forbidden: is called for each folder below that may not be listed, which is
-            passed over then; None raises.
+            then skipped; None raises.
         """
 
         def listing(path: str) -> list[Status]:
             try:
                 return self._listing(path)
-            except FileNotFoundError:  # deleted since its own folder was listed
+            except FileNotFoundError:  # deleted since its parent was listed
                 return []
             except PermissionError as error:
                 if forbidden is None or isinstance(error, NotAuthenticatedError):
@@ -149,13 +150,13 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
                     if status.is_folder and enters(status.path):
                         deeper.append(status.path)
                 level = pool.map(listing, deeper) if deeper else ()
-        finally:  # Ctrl-C does not wait for a server that is silent
+        finally:  # Ctrl-C does not wait for a silent server
             pool.shutdown(wait=False, cancel_futures=True)
 
-    # What pyarrow asks for.
+    # pyarrow's interface.
 
     def get_type_name(self) -> str:
-        """Returns the kind of file system, as "hdfs"."""
+        """Returns the kind of file system, such as "hdfs"."""
         return self.backend.type_name
 
     def normalize_path(self, path: str) -> str:
@@ -163,11 +164,11 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         return path
 
     def get_file_info(self, paths: list[str]) -> list[FileInfo]:
-        """Returns what is at each path; NotFound only where nothing is."""
+        """Returns what is at each path; raises if the storage does not answer."""
         return [self._info(path) for path in paths]
 
     def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
-        """Returns what is in a folder, or below it."""
+        """Returns the entries of a folder or, if recursive, everything below it."""
         folder = selector.base_dir
         try:
             found = (
@@ -180,7 +181,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         return [_info_of(status) for status in found]
 
     def create_dir(self, path: str, recursive: bool) -> None:
-        """Makes a folder; it may be there."""
+        """Creates a folder unless it exists."""
         make = self.backend.make_folder
         self._call(make, path, recursive, what="making the folder")
 
@@ -190,12 +191,12 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         self._delete(path, recursive=False)
 
     def delete_dir(self, path: str) -> None:
-        """Deletes a folder and all in it."""
+        """Deletes a folder with everything in it."""
         self._refuse(path, folder=False)
         self._delete(path, recursive=True)
 
     def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
-        """Deletes all that is in a folder."""
+        """Deletes everything in a folder."""
         if not path.strip("/"):
             self.delete_root_dir_contents()
         try:
@@ -208,11 +209,13 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
             self._delete(status.path, recursive=True)
 
     def delete_root_dir_contents(self) -> None:
-        """Refuses to: nobody can want to empty a cluster."""
-        raise OSError(errno.EPERM, "the root is not emptied", self.backend.root)
+        """Refuses: nobody means to empty a whole cluster."""
+        raise OSError(
+            errno.EPERM, "refusing to empty the root folder", self.backend.root
+        )
 
     def move(self, src: str, dest: str) -> None:
-        """Renames, and refuses where something is."""
+        """Renames, unless the target exists."""
         self.rename(src, dest, overwrite=False)
 
     def copy_file(self, src: str, dest: str) -> None:
@@ -227,23 +230,23 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         target.close()
 
     def open_input_stream(self, path: str) -> pyarrow.PythonFile:
-        """Opens a file to read."""
+        """Opens a file for reading."""
         return pyarrow.PythonFile(self._open_to_read(path), mode="r")
 
     def open_input_file(self, path: str) -> pyarrow.PythonFile:
-        """Opens a file to read parts of it."""
+        """Opens a file for random access."""
         return pyarrow.PythonFile(self._open_to_read(path), mode="r")
 
     def open_output_stream(self, path: str, metadata: object) -> pyarrow.PythonFile:
-        """Makes a file, which is gone again if the block that writes it fails."""
+        """Creates a file, which is removed if the block that writes it fails."""
         return pyarrow.PythonFile(self._open_to_write(path), mode="w")
 
     def open_append_stream(self, path: str, metadata: object) -> pyarrow.PythonFile:
-        """Refuses to: files are written once."""
+        """Refuses: files are written once."""
         text = "files are written once; write another file"
         raise OSError(errno.ENOTSUP, text, self._url(path))
 
-    # How they are made.
+    # Requests to the backend.
 
     def _url(self, path: str) -> str:
         return self.backend.root + path
@@ -261,7 +264,8 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
     ) -> None:
         """Makes a request whose answer may be lost after it was carried out.
 
-        The next try finds the path gone then; `is_done` tells whether that was us.
+        A retry then finds the path gone; `is_done` returns whether an earlier try did
+        that.
         """
         lost = False
 
@@ -296,7 +300,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
             return FileInfo(path, FileType.NotFound)
 
     def _refuse(self, path: str, folder: bool) -> None:
-        """Raises IsADirectoryError or NotADirectoryError if that is what is there."""
+        """Raises IsADirectoryError if `folder` and it is one, or NotADirectoryError."""
         if self._status(path).is_folder == folder:
             number = errno.EISDIR if folder else errno.ENOTDIR
             raise OSError(number, os.strerror(number), self._url(path))
@@ -312,7 +316,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
 
 
 def status_of(info: FileInfo) -> Status:
-    """Returns what pyarrow tells of a file or a folder; it knows no owner or mode."""
+    """Returns pyarrow's metadata as a `Status`; pyarrow has no owner or mode."""
     return Status(
         path=info.path,
         is_folder=info.type == FileType.Directory,

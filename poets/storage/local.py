@@ -14,7 +14,7 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """Returns the local file system and the absolute path of `url`.
 
     Raises:
-      StorageError: if a `file://` URL names another machine, or it is no path.
+      StorageError: if a `file://` URL names another machine, or the path is invalid.
     """
     if "://" not in url:
         return pyarrow.fs.LocalFileSystem(), _absolute(url, url)
@@ -32,7 +32,7 @@ def _absolute(path: str, url: str) -> str:
     try:
         path.encode()
     except UnicodeEncodeError:
-        found = "a character that is no Unicode text"
+        found = "a character that is not valid Unicode"
     else:
         found = "a NUL character" if "\0" in path else ""
     if found:
@@ -41,15 +41,15 @@ def _absolute(path: str, url: str) -> str:
 
 
 def rename(source: str, target: str, overwrite: bool) -> None:
-    """Renames a file or a folder; a folder never takes the place of another.
+    """Renames a file or a folder; a folder never replaces another.
 
     Raises:
       FileExistsError: if something is at `target` and `overwrite` is false, or one
         of the two is a folder.
-      OSError: as the system tells it.
+      OSError: as the system reports it.
     """
     if os.path.isdir(source):
-        if os.path.lexists(target):  # an empty folder would be replaced in silence
+        if os.path.lexists(target):  # os.rename would silently replace an empty folder
             raise _exists(target)
         try:
             os.rename(source, target)
@@ -63,14 +63,14 @@ def rename(source: str, target: str, overwrite: bool) -> None:
         except IsADirectoryError as error:
             raise _exists(target) from error
     else:
-        os.link(source, target)  # unlike a rename, it refuses
+        os.link(source, target)  # unlike os.rename, it fails if the target exists
         os.unlink(source)
 
 
 def exchange(one: str, other: str) -> bool:
-    """Swaps the names of two folders in one step; returns whether the system could.
+    """Swaps the names of two folders in one step; returns whether that worked.
 
-    renameat2(2) is Linux's, and not every file system has it (NFS has not).
+    renameat2(2) exists on Linux only, and some file systems lack it (NFS).
     """
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2

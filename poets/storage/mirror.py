@@ -1,11 +1,11 @@
-"""A local folder whose growing files are copied to any storage.
+"""Copies the growing files of a local folder to any storage.
 
     with Mirror(local_dir, "hdfs://default/run/summaries") as mirror:
         ...                        # files below local_dir grow; every few seconds those
-                                   # that did appear there, whole, under their own names
+                                   # that grew are copied as a whole, under their names
 
-No storage but the local one can be appended to. Whoever reads the copies sees files
-that get longer from time to time.
+Only local files can be appended to. Readers of the copies see files that get longer
+every few seconds.
 """
 
 import logging
@@ -22,17 +22,17 @@ COPY_EVERY_S = 5.0
 
 
 class Mirror:
-    """Copies while its body runs, in a thread of its own, and once more at its end.
+    """Copies in a thread of its own while its body runs, and once more at the end.
 
-    A copy that fails is tried again and only warned of; the last one is an error.
+    A failed copy is logged and tried again; only the last one raises.
     """
 
     def __init__(self, local_dir: str, url: str, every_s: float = COPY_EVERY_S) -> None:
-        """Starts to copy when it is entered.
+        """Sets up the copying, which starts when the mirror is entered.
 
         Args:
           local_dir: the folder to copy.
-          url: the folder that gets the copies.
+          url: the folder for the copies.
           every_s: seconds between two copies.
         """
         self._local_dir = local_dir
@@ -54,14 +54,14 @@ class Mirror:
         except PoetsError as error:
             if kind is None:
                 raise
-            logger.warning("%s", error)  # what ended the body is told
+            logger.warning("%s", error)  # the body's own error is raised
 
     def _run(self) -> None:
         while not self._ended.wait(self._every_s):
             try:
                 self._copy()
             except PoetsError as error:
-                logger.warning("%s; it is tried again", error)
+                logger.warning("%s; trying again", error)
 
     def _copy(self) -> None:
         """Copies the files that grew since they were copied last."""

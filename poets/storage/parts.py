@@ -1,10 +1,10 @@
-"""What is not yet a result: its names, and what killed jobs left of it.
+"""Temporary names of results, and cleanup after killed jobs.
 
     out/.graph.pb.0f3a52c7d1e9.part      a file or a folder, written beside its place
     out/.saved_model.0f3a52c7d1e9.aside  an earlier folder, while the new one moves in
 
-Names are unique and hidden, so nobody takes them for a result. A job that is killed
-leaves some; the next one that publishes there removes those that are nobody's.
+These names are unique and hidden, so that nothing takes them for results. A killed job
+leaves some; the next job that publishes to the folder removes them.
 """
 
 import contextlib
@@ -20,28 +20,28 @@ from poets.storage import is_folder, rename
 
 PART_SUFFIX = ".part"
 ASIDE_SUFFIX = ".aside"
-KEPT = timedelta(hours=1)
-"""No publication takes as long: an older part is nobody's."""
+ABANDONED_AFTER = timedelta(hours=1)
+"""Publishing takes less: an older part was left by a killed job."""
 
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}(?P<kind>\.part|\.aside)")
 
 
 def beside(path: str) -> str:
-    """Returns the path of a new part in the folder of a path."""
+    """Returns a new temporary path in the same folder."""
     folder, name = posixpath.split(path.rstrip("/"))
     return posixpath.join(folder, f".{name}.{uuid.uuid4().hex[:12]}{PART_SUFFIX}")
 
 
 def aside_of(part: str) -> str:
-    """Returns where the earlier folder goes while a part takes its place."""
+    """Returns where to put the earlier folder while a part replaces it."""
     return part.removesuffix(PART_SUFFIX) + ASIDE_SUFFIX
 
 
 def delete(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
-    """Deletes a file, or a folder with all that is in it.
+    """Deletes a file, or a folder with everything in it.
 
     Raises:
-      OSError: as the storage tells it.
+      OSError: as the storage reports it.
     """
     if is_folder(filesystem, path):
         filesystem.delete_dir(path)
@@ -52,14 +52,14 @@ def delete(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
 def sweep(
     filesystem: pyarrow.fs.FileSystem, folder: str, now: datetime, left: Set[str]
 ) -> None:
-    """Removes what killed jobs left in a folder; one that they put aside moves back.
+    """Removes what killed jobs left in a folder, and restores what they put aside.
 
-    What cannot be removed stays: it disturbs nobody.
+    What cannot be removed stays, which does no harm.
 
     Args:
-      now: the time by the clock that gives files of this storage their times.
-      left: the names of parts of jobs that are known to be killed. All others that
-        are older than an hour are removed too.
+      now: the time by the storage's own clock.
+      left: the parts of jobs that are known to be killed. Other parts are removed
+        once they are older than an hour.
 
     Raises:
       OSError: if the folder cannot be listed.
@@ -70,7 +70,7 @@ def sweep(
             continue
         with contextlib.suppress(OSError):
             named = info.base_name in left
-            if not named and now - _time_of(filesystem, info, now) <= KEPT:
+            if not named and now - _time_of(filesystem, info, now) <= ABANDONED_AFTER:
                 continue
             if match["kind"] == ASIDE_SUFFIX:
                 place = posixpath.join(folder, match["name"])

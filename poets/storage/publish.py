@@ -1,12 +1,12 @@
-"""Results appear whole: written beside, then renamed.
+"""Publishes results as a whole: writes them beside their place, then renames.
 
-    with Publication(claim) as publication:
+    with Publication(lock) as publication:
         publication.add_file("out/graph.pb", data)     # out/.graph.pb.<id>.part
         publication.add_folder("out/saved_model/1", local_dir)
         publication.commit()                           # now they are all there
 
-A full disk, a lost connection or a kill before `commit` leaves what was there. With
-a claim, of two jobs that publish to one folder one wins, and the other says so.
+A full disk, a lost connection or a kill before `commit` leaves earlier results as they
+were. With a lock, only one of two jobs can publish to a folder; the other one fails.
 """
 
 import contextlib
@@ -34,15 +34,15 @@ from poets.storage.publish_lock import PublishLock
 
 
 class Publication:
-    """Files and folders that are written first and renamed together.
+    """Files and folders that are written first, and then renamed together.
 
     Args:
-      claim: keeps other jobs away while this one renames; None for files that any
-        job may replace.
+      lock: keeps other jobs from publishing during the renames; None for files that
+        any job may replace.
     """
 
-    def __init__(self, claim: PublishLock | None = None) -> None:
-        self._claim = claim
+    def __init__(self, lock: PublishLock | None = None) -> None:
+        self._lock = lock
         self._renames: list[tuple[pyarrow.fs.FileSystem, str, str, str]] = []
 
     def __enter__(self) -> "Publication":
@@ -89,15 +89,15 @@ class Publication:
         """Renames everything into place, in the order it was added.
 
         Raises:
-          StorageError: if another job has published, and nothing has changed then;
-            if a rename fails, and what comes before it is in place then.
+          StorageError: if another job has published, and then nothing has changed;
+            if a rename fails, and then the earlier ones are done.
         """
         with contextlib.ExitStack() as stack:
             refresh = None
-            if self._claim and self._renames:
+            if self._lock and self._renames:
                 parts = [posixpath.basename(part) for _, part, _, _ in self._renames]
                 refresh = stack.enter_context(
-                    self._claim.held(
+                    self._lock.held(
                         [*parts, *map(aside_of, parts)],
                         {folder_of(url) for _, _, _, url in self._renames},
                     )
@@ -119,7 +119,7 @@ class Publication:
 
 
 def write_atomically(url: str, data: bytes) -> None:
-    """Writes a file that is there whole or not at all.
+    """Writes a file so that readers see all of it or nothing.
 
     Raises:
       StorageError: if it cannot be written; an earlier file is unchanged then.
@@ -130,7 +130,7 @@ def write_atomically(url: str, data: bytes) -> None:
 
 
 def check_writable(folder_url: str) -> None:
-    """Writes, renames and removes a small file in a folder, making the folder.
+    """Writes, renames and removes a small file in a folder, which it creates.
 
     Raises:
       StorageError: if one of these fails.
@@ -153,7 +153,7 @@ def _write_file(filesystem: pyarrow.fs.FileSystem, path: str, data: bytes) -> No
 
 
 def _refuse_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
-    """Raises IsADirectoryError if a file would take the place of a folder."""
+    """Raises IsADirectoryError if a file would replace a folder."""
     if is_folder(filesystem, path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
@@ -182,7 +182,7 @@ def _replace_folder(filesystem: pyarrow.fs.FileSystem, part: str, path: str) -> 
         except BaseException:
             rename(filesystem, earlier, path, overwrite=False)
             raise
-    with contextlib.suppress(OSError):  # the results are there all the same
+    with contextlib.suppress(OSError):  # the results are in place already
         filesystem.delete_dir(earlier)
 
 

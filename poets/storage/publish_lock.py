@@ -1,15 +1,15 @@
-"""One job at a time publishes to a folder, and none over another's results.
+"""Lets one job at a time publish to a folder, and never over another's results.
 
-    claim = Claim("hdfs://default/out")     when the job starts: what is there now?
+    lock = PublishLock("hdfs://default/out")    when the job starts: reads the manifest
     ...
-    with claim.held(parts) as refresh:      a marker in the folder, and nobody else's;
-        ...                                 the manifest is still the one of the start
+    with lock.held(parts, folders) as refresh:  the folder has our marker and no other;
+        ...                                     the manifest is the one of the start
 
 The marker is a file, `.poets-publishing.<id>`. Each publisher writes its own and then
-lists the folder: of two that do so at once, at least one sees the other, takes its
-marker back and tries again. A marker that was not written anew for a minute, by the
-storage's own clock, is that of a killed job: its parts, which it names, are removed.
-Nothing but writing, listing and deleting is needed, so every storage can do it.
+lists the folder. Of two that do so at once, at least one sees the other's, deletes its
+own and tries again. A marker that was not rewritten for a minute, by the storage's own
+clock, was left by a killed job: the parts that it lists are removed. The lock needs
+only writing, listing and deleting, so it works on every storage.
 """
 
 import contextlib
@@ -31,28 +31,28 @@ from poets.storage.parts import sweep
 
 MANIFEST = "metrics.json"
 STALE_S = 60.0
-"""A marker that is older is that of a killed job."""
+"""An older marker was left by a killed job."""
 WAIT_S = 150.0
-"""How long a job waits for another's marker to go."""
+"""How long a job waits until another's marker is gone."""
 
 _MARKER = re.compile(r"\.poets-publishing\.[0-9a-f]{32}")
 
 
-class LostClaimError(StorageError):
+class AlreadyPublishedError(StorageError):
     """Another job published to the same folder meanwhile.
 
-    Two jobs were given one folder, which is a mistake of who did: a scheduler that
-    starts what failed again would have this one overwrite the other's results.
+    Two jobs were given one folder, which is a configuration error: a scheduler that
+    restarted this job would have it overwrite the other's results.
     """
 
     exit_code = 2
 
 
 class PublishLock:
-    """The right of one job to publish to a folder.
+    """One job's lock for publishing to a folder.
 
     Args:
-      folder_url: the folder that holds the manifest; nothing is written to it yet.
+      folder_url: the folder of the manifest; nothing is written to it before `held`.
 
     Raises:
       StorageError: if the manifest cannot be read.
@@ -64,7 +64,7 @@ class PublishLock:
         self._marker = self._path(f".poets-publishing.{uuid.uuid4().hex}")
         self._parts: list[str] = []
         self._marked_at = 0.0
-        with self._told():
+        with self._translated():
             self._found = self._manifest()
 
     @contextlib.contextmanager
@@ -74,21 +74,21 @@ class PublishLock:
         """Keeps all other jobs from publishing while its body runs.
 
         Args:
-          parts: the names of what is written and not yet renamed; if this job is
-            killed, the next one removes them.
-          folder_urls: the folders in which they are, and killed jobs' may be; they
-            exist.
+          parts: temporary names of what is not yet renamed; if this job is killed, the
+            next one removes them.
+          folder_urls: existing folders with these parts, and perhaps with those of
+            killed jobs.
 
         Yields:
-          What must be called before each rename: it keeps the marker young.
+          A function to call before each rename: it renews the marker.
 
         Raises:
-          StorageError: if another job has published since this claim was made, or
-            does not end to do so.
+          StorageError: if another job has published since this lock was made, or does
+            not finish publishing.
         """
         self._parts = list(parts)
         try:
-            with self._told():
+            with self._translated():
                 now, killed = self._wait()
                 self._check_manifest()
                 left = {part for marker in killed for part in self._parts_of(marker)}
@@ -102,7 +102,7 @@ class PublishLock:
             self._leave()
 
     def _wait(self) -> tuple[datetime, list[str]]:
-        """Returns once no other job's marker is there.
+        """Waits until no other job's marker is there.
 
         Returns:
           The time by the storage's clock, and the markers of killed jobs.
@@ -118,11 +118,11 @@ class PublishLock:
             others = [i.path for i in markers if _age_s(i, now) <= STALE_S]
             if now and not others:
                 return now, [info.path for info in markers]
-            self._leave()  # or two that came at once would wait for each other
+            self._leave()  # two jobs that start at once would wait for each other
             if time.monotonic() > deadline:
                 owner = self._owner(others[0]) if others else "removing our marker"
                 raise StorageError(
-                    f"cannot publish to {self._url!r}: another job has been doing so "
+                    f"cannot publish to {self._url!r}: another job has been publishing "
                     f"for {WAIT_S:g} s, {owner}; what was there is unchanged; run "
                     "again when it has ended"
                 )
@@ -130,7 +130,7 @@ class PublishLock:
             pause_s = min(2 * pause_s, 5.0)
 
     def _markers(self) -> tuple[datetime | None, list[pyarrow.fs.FileInfo]]:
-        """Returns when our own marker was written, and the others."""
+        """Returns the time of our own marker, and the other markers."""
         infos = self._filesystem.get_file_info(pyarrow.fs.FileSelector(self._folder))
         markers = {i.path: i for i in infos if _MARKER.fullmatch(i.base_name)}
         mine = markers.pop(self._marker, None)
@@ -150,7 +150,7 @@ class PublishLock:
         if is_local(self._filesystem):
             with open(self._marker, "wb") as file:
                 file.write(data)
-        else:  # tried again as a whole, where a stream is not
+        else:  # retried as a whole, unlike a stream
             self._filesystem.handler.write_bytes(self._marker, data)
         self._marked_at = time.monotonic()
 
@@ -158,11 +158,11 @@ class PublishLock:
         age_s = time.monotonic() - self._marked_at
         if age_s > STALE_S:
             raise StorageError(
-                f"cannot publish to {self._url!r}: this job stood still for "
+                f"cannot publish to {self._url!r}: this job was stopped for "
                 f"{age_s:.0f} s, and another may have taken its place; run again"
             )
         if age_s > STALE_S / 4:
-            with self._told():
+            with self._translated():
                 self._mark()
 
     def _check_manifest(self) -> None:
@@ -171,7 +171,7 @@ class PublishLock:
             return
         finished = _read(now).get("finished")
         at = f" at {finished}" if isinstance(finished, str) else ""
-        raise LostClaimError(
+        raise AlreadyPublishedError(
             f"cannot publish to {self._url!r}: another job published there{at}, while "
             "this one ran; its results stay; run again, or name another folder"
         )
@@ -195,21 +195,21 @@ class PublishLock:
     def _content(self, marker: str) -> bytes:
         try:
             return read_bytes(self._filesystem, marker)
-        except OSError:  # taken back since it was listed
+        except OSError:  # deleted since it was listed
             return b""
 
     def _path(self, name: str) -> str:
         return posixpath.join(self._folder, name)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated(self) -> Iterator[None]:
         try:
             yield
         except StorageError:
             raise
         except OSError as error:
             raise StorageError(
-                f"cannot claim {self._url!r} to publish there: {reason(error)}"
+                f"cannot lock {self._url!r} for publishing: {reason(error)}"
             ) from error
 
 
@@ -218,7 +218,7 @@ def _age_s(info: pyarrow.fs.FileInfo, now: datetime | None) -> float:
 
 
 def _read(data: bytes) -> dict[str, object]:
-    """Returns a JSON object, or {} for what is none: it may be being written."""
+    """Returns a JSON object; {} for other content, such as a file half written."""
     try:
         content = json.loads(data)
     except ValueError:

@@ -1,12 +1,12 @@
-"""Many files read at once, and given in order.
+"""Reads many files at once, and returns them in order.
 
     added        a.jpg  b.jpg  c.jpg  d.jpg  e.jpg  f.jpg  ...
     taken       └─────┘
     in flight           └─────────────────────────┘ at most IN_FLIGHT
 
-A file on a storage far away takes milliseconds, in which nothing else need wait: while
-one is used the next ones are on their way. Local files are read when their turn comes,
-which costs a third of handing them from thread to thread.
+A remote file takes milliseconds, so the next ones are read while one is used. Local
+files are read when they are taken, which needs a third of the time of passing them from
+thread to thread.
 """
 
 import contextlib
@@ -29,27 +29,27 @@ from poets.storage.calls import TIMEOUT_VARIABLE, allowed_s, deadline, shorten
 from poets.storage.tree import walk
 
 IN_FLIGHT = 32
-"""Files read and not yet taken: 5 ms a file give 6,400 a second."""
+"""Files read and not yet taken: at 5 ms a file, 6,400 files a second."""
 
 AHEAD_BYTES = 4 * 2**20
-"""A longer file is read when its turn comes: IN_FLIGHT of them would fill memory."""
+"""A longer file is read when it is taken: IN_FLIGHT of them would fill memory."""
 
 GRACE_S = 5.0
-"""What a read may end later than its deadline before it is given up."""
+"""How long a read may exceed its deadline before it is given up."""
 
 OWN_FAULTS = (
-    FileNotFoundError,  # it is gone
+    FileNotFoundError,  # deleted
     IsADirectoryError,
     NotADirectoryError,
     PermissionError,
 )
-"""All that one file can be at fault for, besides a content that cannot be decoded.
+"""Errors of one file alone, besides content that cannot be decoded.
 
-Any other error, known or not, may hit every file: the adapters translate the answers
-of their storages into built-ins, and this is the one place that divides those.
+Any other error, known or not, may concern every file. The adapters translate the
+answers of their storages into built-ins; only this table sorts those into two kinds.
 """
 
-KEPT = "run again when it can be had: what is done so far is kept"
+KEPT = "run again when it is available: what is done so far is kept"
 
 
 class Reads:
@@ -66,18 +66,18 @@ class Reads:
         self._backend = getattr(handler, "backend", None)
         self._order: deque[_Read] = deque()
         self._waiting: SimpleQueue[_Read | None] = SimpleQueue()
-        # A reader needs a place first and takes the first file that waits next: so
-        # whoever waits for a file knows that it has a place.
+        # A thread gets a place before it gets the next file of the queue, so the file
+        # that `take` waits for always has a place.
         self._places: SimpleQueue[None] = SimpleQueue()
         self._readers = 0
         self._closed = False
 
     def add(self, path: str, length: int = 0) -> None:
-        """Has a file read once it is its turn.
+        """Queues a file for reading.
 
         Args:
           path: in the file system.
-          length: bytes as listed, 0 if not known.
+          length: its size as listed, in bytes; 0 if unknown.
         """
         read = _Read(path)
         if self._ahead and length <= AHEAD_BYTES:
@@ -91,10 +91,10 @@ class Reads:
         self._order.append(read)
 
     def take(self) -> bytes:
-        """Returns the content of the first file that is not yet taken.
+        """Returns the content of the next file, in the order of `add`.
 
         Raises:
-          OSError: as the storage tells it (FileNotFoundError, PermissionError, ...).
+          OSError: as the storage reports it (FileNotFoundError, PermissionError, ...).
         """
         read = self._order.popleft()
         if read.done is None:
@@ -103,7 +103,7 @@ class Reads:
             raise TimeoutError(
                 errno.ETIMEDOUT,
                 f"it was not read in {self._timeout_s:g} s: the server does not "
-                "answer; see whether it is up and not overloaded "
+                "answer; check whether it is up and not overloaded "
                 f"({TIMEOUT_VARIABLE} gives more time)",
                 read.path,
             )
@@ -113,7 +113,7 @@ class Reads:
         return read.data
 
     def close(self) -> None:
-        """Ends the threads; each ends the read it is at."""
+        """Ends the threads, each after its current read."""
         self._closed = True
         for _ in range(self._readers):
             self._places.put(None)
@@ -127,17 +127,17 @@ class Reads:
                 return
             try:
                 read.data = self._read(read.path)
-            except BaseException as error:  # raised again where the file is taken
+            except BaseException as error:  # raised again by `take`
                 read.error = error
             read.done.release()  # type: ignore[union-attr]
-            del read  # its content is the taker's now
+            del read  # so that `take` holds the only reference to the content
 
     def _read(self, path: str) -> bytes:
-        """Returns a file's content, within the deadline but for a silent server.
+        """Returns a file's content; `take` keeps the deadline if the server is silent.
 
-        `calls` makes each request in a daemon thread, to be able to leave it behind.
-        These are such threads and `take` keeps the deadline, so that the first try is
-        made right here: changing threads is a third of what a small file costs us.
+        `calls` makes each request in a daemon thread, to be able to abandon it. This
+        already is one, so the first try is made right here: changing threads takes a
+        third of the time of a small file.
         """
         if self._backend is None:
             return read_bytes(self._filesystem, path)
@@ -151,7 +151,7 @@ class Reads:
 
 
 class _Read:
-    """A file to read; `done` can be acquired once it is read, None: it is not ahead."""
+    """A file to read; `done` is released once it is read, None if `take` reads it."""
 
     __slots__ = ("data", "done", "error", "path")
 
@@ -165,7 +165,7 @@ class _Read:
 def read_files(
     filesystem: pyarrow.fs.FileSystem, paths: Iterable[str]
 ) -> Iterator[bytes | OSError]:
-    """Gives the content of each file, or why it cannot be read, in order."""
+    """Yields the content of each file, or the error of reading it, in order."""
     reads = Reads(filesystem)
     left = iter(paths)
     count = sum(1 for _ in map(reads.add, islice(left, IN_FLIGHT)))
@@ -184,9 +184,9 @@ def read_files(
 def read_beginnings(
     filesystem: pyarrow.fs.FileSystem, paths: Iterable[str], length: int
 ) -> Iterator[bytes | OSError]:
-    """Gives the first `length` bytes of each file, or why it cannot be read, in order.
+    """Yields the first `length` bytes of each file, or its error, in order.
 
-    As many are read at once as files by `read_files`.
+    IN_FLIGHT files are read at once.
     """
 
     def read(path: str) -> bytes | OSError:
@@ -204,7 +204,7 @@ def read_beginnings(
     )
     try:
         yield from pool.map(read, paths)
-    finally:  # Ctrl-C does not wait for a server that is silent
+    finally:  # Ctrl-C does not wait for a silent server
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -241,15 +241,15 @@ def stage_folder(url: str, local_dir: str) -> None:
 
 
 def is_of_one_file(error: OSError) -> bool:
-    """Returns whether an error is the fault of the one file that was asked for."""
+    """Returns whether an error concerns only the file that was asked for."""
     return isinstance(error, OWN_FAULTS) and not isinstance(error, PoetsError)
 
 
 def raise_outage(error: OSError, url: str) -> None:
-    """Raises StorageError unless an error is the fault of the one file at `url`.
+    """Raises StorageError unless an error concerns only the file at `url`.
 
-    A file that is gone or forbidden is left out of a training; after any other error,
-    all that was not yet read would be left out.
+    Training goes on without a file that is gone or forbidden. After any other error, it
+    would go on without all files that were not yet read.
     """
     if isinstance(error, StorageError):
         raise error
@@ -260,18 +260,18 @@ def raise_outage(error: OSError, url: str) -> None:
 def require_readable(folder: str, witness: str) -> None:
     """Raises StorageError unless a folder is still there and may be read.
 
-    Called after files of it were gone or forbidden. Keys that were revoked make every
-    file forbidden, and a bucket or a mount that vanished makes every file missing: one
-    answer does not show that, a second request for what was there before does.
+    Called after some of its files were gone or forbidden. Revoked keys make every file
+    forbidden, and a bucket or a mount that vanished makes every file missing. A second
+    request, for something that was there before, tells these cases apart.
 
     Args:
-      folder: URL of the folder that the files are in.
+      folder: URL of the folder of the files.
       witness: path below it of a file that could be read; "" if there was none.
     """
     filesystem, path = open_storage(folder)
     try:
         if witness:
-            with contextlib.suppress(FileNotFoundError):  # gone, too: see the folder
+            with contextlib.suppress(FileNotFoundError):  # gone too: look at the folder
                 read_bytes(filesystem, posixpath.join(path, witness))
                 return
         if not filesystem.get_file_info(pyarrow.fs.FileSelector(path)):

@@ -1,7 +1,7 @@
-"""Files of a backend as pyarrow reads and writes them.
+"""Python files on a backend, for pyarrow to read and write.
 
     ReadFile    any part, any number of times; opened again when a server is lost
-    WriteFile   written once, from begin to end; gone if the writing fails
+    WriteFile   written once, from start to end; removed if writing fails
 
 Each request has the deadline of `calls`.
 """
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from poets.storage.calls import call
 
-REQUEST_BYTES = 32 << 20  # at most so much has to arrive within one deadline
+REQUEST_BYTES = 32 << 20  # the most that has to arrive within one deadline
 
 
 class Reader(Protocol):
@@ -31,16 +31,16 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    """A file in the making."""
+    """A file that is being written."""
 
     def write(self, data: bytes) -> None:
         """Adds to the end."""
 
     def close(self) -> None:
-        """Ends the file: it is complete."""
+        """Completes the file."""
 
     def abort(self) -> None:
-        """Removes the file, as well as that goes; raises nothing."""
+        """Removes the file if possible; raises nothing."""
 
 
 class ReadFile:
@@ -67,7 +67,7 @@ class ReadFile:
         return False
 
     def tell(self) -> int:
-        """Returns the position, in bytes from the begin."""
+        """Returns the position, in bytes from the start."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -77,7 +77,7 @@ class ReadFile:
         return self._position
 
     def read(self, size: int | None = -1) -> bytes:
-        """Returns up to `size` bytes, all that is left if it is negative or None."""
+        """Returns up to `size` bytes; all that is left if it is negative or None."""
         left = self._size - self._position
         wanted = left if size is None or size < 0 else min(size, left)
         parts = []
@@ -100,7 +100,7 @@ class ReadFile:
         """Does nothing."""
 
     def close(self) -> None:
-        """Lets go of the reader."""
+        """Releases the reader."""
         self._reader, self.closed = None, True
 
     def _read_range(self, offset: int, length: int) -> bytes:
@@ -112,7 +112,7 @@ class ReadFile:
                 "took its place; read it again",
                 self._url,
             )
-        self._reader = None  # the next try asks anew where the blocks are
+        self._reader = None  # a retry asks again where the blocks are
         data = reader.read_range(offset, length)
         self._reader = reader
         return data
@@ -124,8 +124,8 @@ class WriteFile:
     def __init__(self, open_writer: Callable[[], Writer], url: str) -> None:
         self._url = url
         self._position = 0
-        # pyarrow closes a stream also when the block that writes fails, and does not
-        # tell; it is called while that block's exception is handled, though.
+        # pyarrow closes a stream also when the block that writes it fails, and does not
+        # say why. `sys.exc_info` shows it: that block's exception is being handled.
         self._handled = sys.exc_info()[1]
         self.closed = False
         self._writer = call(open_writer, what="creating the file", url=url)
@@ -148,7 +148,7 @@ class WriteFile:
 
     def write(self, data: object) -> int:
         """Adds `data` to the end and returns its length."""
-        # A client may take ten times as long to copy a pyarrow.Buffer as bytes.
+        # A client may copy a pyarrow.Buffer ten times more slowly than bytes.
         taken = data if isinstance(data, bytes) else bytes(memoryview(data))  # type: ignore[arg-type]
         for start in range(0, len(taken), REQUEST_BYTES):
             part = taken[start : start + REQUEST_BYTES]
@@ -160,7 +160,7 @@ class WriteFile:
         """Does nothing: the file appears when it is closed."""
 
     def close(self) -> None:
-        """Ends the file; removes it if the block that writes it has failed."""
+        """Completes the file; removes it if the block that writes it has failed."""
         if self.closed:
             return
         if sys.exc_info()[1] is not self._handled:
@@ -170,13 +170,13 @@ class WriteFile:
         self.closed = True
 
     def abort(self) -> None:
-        """Removes the file, as well as that goes."""
+        """Removes the file if possible."""
         self.closed = True
         with contextlib.suppress(OSError):
             call(self._writer.abort, what="removing the file", url=self._url)
 
     def _once(self, function: Callable[..., None], *args: bytes, what: str) -> None:
-        """Makes a request that must not be repeated; without it the file is gone."""
+        """Makes a request that must not be repeated; if it fails, removes the file."""
         try:
             call(function, *args, what=what, url=self._url, repeat=False)
         except BaseException:

@@ -1,13 +1,13 @@
-"""All files and folders below a folder of any storage, each real folder once.
+"""Lists everything below a folder of any storage, each real folder once.
 
     flowers/rose/1.jpg            rose/1.jpg
     flowers/lily -> /data/lily    lily/1.jpg, if /data/lily is not listed as well
     flowers/rose/all -> ..        rose/all, a folder that is listed elsewhere
 
 Real folders are listed before links to folders, and both in the order of their names.
-So pictures keep the name of their own folder, in whatever order a system lists names.
-Only local folders have links that lead into others: HDFS lists a link as a file, and
-object stores have none.
+So pictures keep the name of their own folder, whatever the order of the system's lists.
+Only local folders can contain links to folders: HDFS lists a link as a file, and object
+stores have none.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from pyarrow.fs import FileType
 from poets.storage import is_local
 
 NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""What the system reports of a link that leads to nothing."""
+"""The system's errors for a link that leads nowhere."""
 
 Forbidden = Callable[[str, OSError], None]
 
@@ -37,8 +37,8 @@ class Entry(NamedTuple):
       kind: NotFound is a link that leads nowhere, Unknown a pipe, socket or device.
       length: bytes, 0 for a folder.
       mtime_ns: modification time, nanoseconds since 1970, 0 if the storage has none.
-      leads_to: of a folder that is listed under another name, where that is; of a link
-        that leads nowhere, what it names; "" otherwise.
+      leads_to: for a folder that is listed under another name, its path; for a link
+        that leads nowhere, its target; "" otherwise.
     """
 
     path: str
@@ -54,15 +54,15 @@ def walk(
     enters: Callable[[str], bool] = lambda path: True,
     forbidden: Forbidden | None = None,
 ) -> Iterator[Entry]:
-    """Yields what is below a folder while it is listed.
+    """Yields everything below a folder, as it is listed.
 
     Args:
       filesystem: of any storage.
       root: the folder's path in it.
-      enters: returns whether a folder is listed, by its path below `root`. Object
+      enters: returns whether to list a folder, given its path below `root`. Object
         stores list all of them.
-      forbidden: is called for each folder that may not be listed, which is passed over
-        then; None raises.
+      forbidden: is called for each folder that may not be listed, which is then
+        skipped; None raises.
 
     Raises:
       OSError: as the storage reports it; its `filename` is the folder's.
@@ -120,7 +120,7 @@ def _list(
     below: list[str],
     links: list[str],
 ) -> Iterator[Entry]:
-    """Yields what is in a folder, but for the folders that are to be listed.
+    """Yields the entries of a folder, except the folders to list.
 
     These are added to `below`, or to the heap `links`.
     """
@@ -139,7 +139,7 @@ def _list(
 
 
 def _entry(path: str, found: "os.DirEntry[str]") -> Entry | None:
-    """Returns what a name in a folder is; None if it is gone since."""
+    """Returns the entry of a name; None if it was deleted since."""
     try:
         if found.is_dir():
             return Entry(path, FileType.Directory)
@@ -155,7 +155,7 @@ def _entry(path: str, found: "os.DirEntry[str]") -> Entry | None:
 
 
 def _note(path: str, listed: dict[tuple[int, int], str]) -> str:
-    """Notes that a folder is listed; returns where it is, if it already was."""
+    """Records that a folder is listed; returns where, if it already was."""
     status = os.stat(path)
     identity = status.st_dev, status.st_ino
     if known := listed.get(identity, ""):
@@ -165,7 +165,7 @@ def _note(path: str, listed: dict[tuple[int, int], str]) -> str:
 
 
 def _above(root: str) -> dict[tuple[int, int], str]:
-    """Returns the folders above one: links to them would lead into it again."""
+    """Returns the parents of a folder: links to them would lead into it again."""
     found: dict[tuple[int, int], str] = {}
     path = os.path.realpath(root)
     while (above := os.path.dirname(path)) != path:

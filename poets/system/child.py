@@ -1,11 +1,11 @@
-"""A Python process of ours that is told, and tells, in lines of JSON.
+"""Runs a Python child process that exchanges lines of JSON with this one.
 
     with Child("poets.features.process") as child:
         child.send({"part": ...})
         child.receive()             {"unread": ...}
 
-Plain processes, not `multiprocessing`: its spawn imports the host's main module again,
-and a DC/OS wrapper without a guard would run twice.
+It does not use `multiprocessing`, which imports the main module again in a spawned
+process: a DC/OS wrapper without a guard would run twice.
 """
 
 import contextlib
@@ -25,16 +25,15 @@ Self = TypeVar("Self", bound="Child")
 
 
 class ChildDiedError(Exception):
-    """A process ended before it replied; the message says how."""
+    """A process ended before it replied; the message is its signal or exit code."""
 
 
 class Child:
-    """A running process; it is ended with the body.
+    """A running process, which is killed at the end of the body.
 
     Args:
-      module: what it runs, found where this process finds it.
-      environment: variables it has besides those of this process; None for one that
-        it has not.
+      module: what it runs, found on this process's path.
+      environment: its variables besides those of this process; None removes one.
     """
 
     def __init__(self, module: str, environment: Mapping[str, str | None]) -> None:
@@ -57,7 +56,7 @@ class Child:
         self.stop()
 
     def send(self, request: Mapping[str, Any]) -> None:
-        """Tells it something.
+        """Sends it a line.
 
         Raises:
           ChildDiedError: if it has ended.
@@ -69,7 +68,7 @@ class Child:
             raise ChildDiedError(self.death()) from error
 
     def receive(self) -> dict[str, Any]:
-        """Waits for what it says next.
+        """Waits for its next line.
 
         Raises:
           ChildDiedError: if it ended instead.
@@ -81,19 +80,19 @@ class Child:
         return reply
 
     def kill(self) -> None:
-        """Ends it now; what it is writing is lost, and nothing else."""
+        """Kills it; only what it is writing is lost."""
         self._process.kill()
 
     def stop(self) -> None:
-        """Ends it as `kill` does, and waits until it has ended."""
+        """Kills it, and waits until it has ended."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
-            with contextlib.suppress(OSError):  # what was not sent cannot be flushed
+            with contextlib.suppress(OSError):  # unsent lines cannot be flushed
                 stream.close()  # type: ignore[union-attr]
 
     def death(self) -> str:
-        """Waits until it has ended, and returns how: signal or code, last line."""
+        """Waits until it has ended; returns its signal or exit code, and last line."""
         status = self._process.wait()
         self._errors.seek(0)
         text = self._errors.read().decode(errors="replace").strip().splitlines()

@@ -1,7 +1,7 @@
-"""A command line whose mistakes are reported as those of a job context are.
+"""A command-line parser that reports mistakes like those of a job context.
 
-Unknown options are reported all at once, each with the nearest known one, beside
-whatever else is wrong; the exit code is 2.
+Unknown options are reported all at once, each with the nearest known one, together with
+all other mistakes; the exit code is 2.
 """
 
 import argparse
@@ -14,14 +14,14 @@ from typing import Any, NoReturn
 from poets.errors import ConfigError, format_problems, nearest
 
 NO_VALUE = ("expected one argument", "takes one value, found none")
-"""argparse's words, and ours."""
+"""argparse's text, and ours."""
 
 
 class Parser(argparse.ArgumentParser):
     """Raises ConfigError where its base class prints the usage and exits.
 
-    A verb with `problems` among its defaults gets them there instead, to report them
-    together with wrong values. `--learning-rate` is `--learning_rate`.
+    A verb with a default for `problems` gets the mistakes there instead, to report them
+    together with wrong values. `--learning-rate` means `--learning_rate`.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -30,23 +30,23 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Returns the namespace, and nothing that is left over.
+        """Returns the namespace, and an empty list of remaining words.
 
         Raises:
-          ConfigError: names everything that is wrong.
+          ConfigError: names all mistakes.
         """
         words = list(map(self._spelled, sys.argv[1:] if args is None else args))
         found = None
         try:
             found, left = super().parse_known_args(words, namespace)
         except _WrongError as wrong:
-            if self._subparsers:  # what follows the verb is the verb's
+            if self._subparsers:  # the verb's own parser sees what follows it
                 words = list(itertools.takewhile(_is_option, words))
             problems = [*self._unknown(words), str(wrong)]
         else:
             problems = [*self._unknown(left), *_stray(left)]
             if self._follows_unknown(words, getattr(found, "folder", None)):
-                found.folder = None  # it is the value of a misspelt option
+                found.folder = None  # this is the value of a misspelt option
         if found is not None and self.get_default("problems") is not None:
             found.problems = problems
         elif problems:
@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         return found, []
 
     def error(self, message: str) -> NoReturn:
-        """Ends the parsing, for `parse_known_args` to say why."""
+        """Ends the parsing; `parse_known_args` reports the message."""
         message = message.removeprefix("argument ")
         raise _WrongError(message.replace(*NO_VALUE))
 
@@ -69,7 +69,7 @@ class Parser(argparse.ArgumentParser):
             )
 
     def _spelled(self, word: str) -> str:
-        """Returns an option with "_" for "-" if that is how it is known."""
+        """Returns an option with "_" for "-" if such an option exists."""
         name, separator, value = word.partition("=")
         spelled = f"--{_bare(name)}"
         known = name.startswith("--") and spelled in self._options()
@@ -85,7 +85,7 @@ class Parser(argparse.ArgumentParser):
                 yield f"unknown flag {name!r}{likely}"
 
     def _follows_unknown(self, words: Sequence[str], value: str | None) -> bool:
-        """Returns whether a word stands where an unknown option's value would."""
+        """Returns whether a word is in the place of an unknown option's value."""
         known = self._options()
         return any(
             word == value
@@ -100,11 +100,11 @@ class Parser(argparse.ArgumentParser):
 
 
 class _WrongError(Exception):
-    """What is wrong with the words of one parser, in argparse's words."""
+    """A mistake found by one parser, in argparse's words."""
 
 
 def _is_option(word: str) -> bool:
-    """Returns whether argparse takes a word for an option; "-" and "-1" are none."""
+    """Returns whether argparse takes a word for an option; not "-" and "-1"."""
     return bool(re.match(r"-[^\d.]", word)) and " " not in word
 
 

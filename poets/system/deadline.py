@@ -1,14 +1,14 @@
-"""Waiting no longer than a deadline for a call that may never return.
+"""Calls functions with a deadline, even if they never return.
 
-A client library's call into a silent server blocks for ever and cannot be
-interrupted. It is made in another thread, which is left behind when time is up:
+A client library's call to a silent server blocks for ever and cannot be interrupted.
+It is made in another thread, which is abandoned when the deadline passes:
 
     caller ──> idle thread, or a new one ──> function()
        └── waits at most timeout_s <── result or exception
 
-The threads are daemons, so that a call left behind never keeps the program from
-ending, and they are used again: a call costs some 20 microseconds more. A thread
-whose call returns late serves later calls.
+The threads are daemons, so an abandoned call never keeps the program from ending. They
+are reused: a deadline costs some 20 microseconds per call. A thread whose call returns
+late serves later calls.
 """
 
 import os
@@ -24,12 +24,12 @@ def run_with_deadline(function: Callable[[], T], timeout_s: float) -> T:
     """Returns `function()`, called in another thread, unless it takes too long.
 
     Args:
-      function: takes no argument. It should hold nothing that others wait for: when
-        time is up it goes on, and its result or exception is dropped.
+      function: takes no argument. It should hold no lock that others wait for: after
+        the deadline it goes on, and its result or exception is dropped.
       timeout_s: how long to wait at most; 0 or less does not wait.
 
     Raises:
-      TimeoutError: if time is up. It has no text: the caller knows what it waits for.
+      TimeoutError: after the deadline, without a text: the caller adds its own.
       BaseException: whatever `function` raises, unchanged.
     """
     try:
@@ -38,7 +38,7 @@ def run_with_deadline(function: Callable[[], T], timeout_s: float) -> T:
         worker = _Worker()
     call = _Call(function)
     worker.calls.put(call)
-    # A negative timeout would wait for ever, a larger one is an OverflowError.
+    # A negative timeout would wait for ever, a larger one raises OverflowError.
     if not call.over.acquire(timeout=min(max(timeout_s, 0), threading.TIMEOUT_MAX)):
         raise TimeoutError
     if call.error is not None:
@@ -50,7 +50,7 @@ def run_with_deadline(function: Callable[[], T], timeout_s: float) -> T:
 
 
 class _Call(Generic[T]):
-    """A function to call and, once `over` can be acquired, what came of it."""
+    """A function to call and, once `over` is released, its result or error."""
 
     __slots__ = ("error", "function", "over", "result")
 
@@ -64,7 +64,7 @@ class _Call(Generic[T]):
 
 
 class _Worker:
-    """A daemon thread that makes one call after the other."""
+    """A daemon thread that makes one call after another."""
 
     def __init__(self) -> None:
         self.calls: SimpleQueue[_Call[Any]] = SimpleQueue()
@@ -75,9 +75,9 @@ class _Worker:
             call = self.calls.get()
             try:
                 call.result = call.function()
-            except BaseException as error:  # a Rust panic is no Exception
+            except BaseException as error:  # a Rust panic is not an Exception
                 call.error = error
-            _idle.append(self)  # first: the caller's next call finds it idle
+            _idle.append(self)  # first, so that the caller's next call finds it idle
             call.over.release()
             del call
 

@@ -1,7 +1,7 @@
-"""How many processes this machine, or this container of it, has room for.
+"""The number of processes and the memory that this machine or container allows.
 
-A scheduler gives a task a share of a machine: `os.cpu_count()` still tells all of its
-cores, and one process for each would take more memory than the task has.
+A scheduler gives a task a share of a machine, but `os.cpu_count()` still counts all of
+its cores. A process for each would need more memory than the task has.
 """
 
 import contextlib
@@ -9,20 +9,20 @@ import os
 from pathlib import Path
 
 CHIEF_BYTES = 1200 * 2**20
-"""What the first process takes, with TensorFlow and the features in it."""
+"""Memory of the first process, with TensorFlow and the features in it."""
 
 PROCESS_BYTES = 200 * 2**20
-"""What a process that computes bottlenecks takes, with a small network in it."""
+"""Memory of a process that computes bottlenecks, with a small network in it."""
 
 
 def room_for_processes(root: Path = Path("/")) -> int:
-    """Returns how many processes may compute at once, 1 or more.
+    """Returns how many processes may compute at once, at least 1.
 
-    It is the least of the cores that this process may run on, its control group's
+    It is the minimum of the cores that this process may use, its control group's
     share of them, and what fits into the group's memory beside the first process.
 
     Args:
-      root: where the file system begins; another one in tests.
+      root: root of the file system; tests pass another one.
     """
     groups = root / "sys/fs/cgroup"
     rooms = [float(_cores())]
@@ -40,10 +40,10 @@ def room_for_processes(root: Path = Path("/")) -> int:
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
-    """Returns how much memory this machine, or this container of it, has.
+    """Returns the memory of this machine or container.
 
     Args:
-      root: where the file system begins; another one in tests.
+      root: root of the file system; tests pass another one.
     """
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return int(min([pages, *_group_memory(root / "sys/fs/cgroup")]))
@@ -63,7 +63,7 @@ def _group_memory(groups: Path) -> list[float]:
 
 
 def _numbers(path: Path) -> list[float]:
-    """Returns the numbers in a file; none if it is absent or says "max"."""
+    """Returns the numbers in a file; none if it is absent or contains "max"."""
     with contextlib.suppress(OSError, ValueError):
         return [float(word) for word in path.read_text().split()]
     return []

@@ -1,4 +1,4 @@
-"""Progress of long work and lines about many files, without flooding a log."""
+"""Reports progress, and messages about many files, without flooding the log."""
 
 import contextlib
 import logging
@@ -16,28 +16,28 @@ MOST_LINES = 20
 def track(
     total: int, what: str, unit: str = "images"
 ) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with the number of units just done.
+    """Yields a function to call with the number of units just done.
 
     Args:
       total: units of the whole work, 0 or more.
-      what: what is done, as in "bottlenecks".
+      what: the work, such as "bottlenecks".
       unit: what is counted.
     """
     if sys.stderr.isatty() or "ipykernel" in sys.modules:
-        from tqdm.auto import tqdm  # 0.1 s, where there is a bar
+        from tqdm.auto import tqdm  # takes 0.1 s, only needed for a bar
 
         with tqdm(total=total, desc=what, unit=f" {unit}", leave=False) as bar:
             yield lambda count: bar.update(count)
         return
-    started = said = time.monotonic()
+    started = logged = time.monotonic()
     done = 0
 
     def advance(count: int) -> None:
-        nonlocal done, said
+        nonlocal done, logged
         done += count
         now = time.monotonic()
-        if now - said >= LINE_EVERY_S and 0 < done < total:
-            said = now
+        if now - logged >= LINE_EVERY_S and 0 < done < total:
+            logged = now
             rate = done / (now - started)
             logger.info(
                 "%s: %d of %d %s, %.0f a second, %.0f s to go",
@@ -53,13 +53,13 @@ def track(
 
 
 def log_some(log: Callable[..., None], lines: Sequence[str], more: str) -> None:
-    """Logs at most MOST_LINES lines of a kind, then how many there are besides.
+    """Logs at most MOST_LINES lines of a kind, then the number of the others.
 
     Args:
-      log: a method of a logger, as `logger.warning`.
+      log: a method of a logger, such as `logger.warning`.
       lines: all of one kind.
-      more: what the others are and where they are listed, as "more images skipped: see
-        skipped_images.csv".
+      more: what the others are and where they are listed, such as "more images
+        skipped: see skipped_images.csv".
     """
     for line in lines[:MOST_LINES]:
         log("%s", line)

@@ -1,4 +1,4 @@
-"""Holding back what C++ libraries print whatever the log level."""
+"""Suppresses what C++ libraries print regardless of the log level."""
 
 import contextlib
 import os
@@ -9,20 +9,20 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Holds back what is printed on file descriptor 2; shows it after an exception.
+    """Captures what is written to file descriptor 2; prints it after an exception.
 
-    Other threads' lines of that time are held back too: keep the body short.
+    This includes the output of other threads: keep the body short.
     """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        kept = os.dup(2)
-        os.dup2(held.fileno(), 2)
+    with tempfile.TemporaryFile() as captured:
+        stderr = os.dup(2)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(kept, held.read())
+            captured.seek(0)
+            os.write(stderr, captured.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)

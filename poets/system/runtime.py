@@ -1,8 +1,8 @@
-"""TensorFlow, imported once and quietly.
+"""Imports TensorFlow, once and quietly.
 
-Its C++ parts print a dozen lines at import whatever the log level; they are held
-back, and shown only if the import fails. All our modules take `tf` and `v1` from
-here. The processes that compute bottlenecks never import it.
+Its C++ parts print a dozen lines at import regardless of the log level. They are shown
+only if the import fails. All modules get `tf` and `v1` from here. The processes that
+compute bottlenecks never import it.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ from poets.system.quiet import quiet_stderr
 
 @contextlib.contextmanager
 def without(name: str) -> Iterator[None]:
-    """Has imports of a module fail, unless it is loaded already.
+    """Makes imports of a module fail, unless it is already loaded.
 
-    TensorFlow imports Keras only to have it early, and goes on where it is missing:
-    half a second for nothing, as we use none of it. `tf.keras` still loads on use.
+    TensorFlow imports Keras early, but works without it. We do not use Keras, so this
+    saves half a second. `tf.keras` still loads on use.
     """
     if name in sys.modules:
         yield
@@ -34,9 +34,9 @@ def without(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_collections() -> Iterator[None]:
-    """Has no garbage collected: an import makes a million objects and drops none.
+    """Disables garbage collection: an import makes a million objects and drops none.
 
-    They are then left out of later collections, too. Saves 0.4 s of a run.
+    Later collections leave these objects out, too. It saves 0.4 s of a run.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -52,10 +52,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with quiet_stderr(), without("keras"), without_collections():
     import tensorflow as tf
 
-    tf.config.list_physical_devices()  # where there is no GPU this prints too
+    tf.config.list_physical_devices()  # without a GPU, this prints too
 
 v1 = tf.compat.v1
-tf.get_logger().setLevel(logging.ERROR)  # its deprecation notes are for us, not users
+tf.get_logger().setLevel(logging.ERROR)  # deprecation notes are not for users
 logging.getLogger("absl").setLevel(logging.ERROR)
 
 __all__ = ["tf", "v1"]

@@ -164,7 +164,7 @@ def test_a_log_is_read_from_a_storage_far_away(log, far, capsys):
     assert run(url) == 0
     assert capsys.readouterr().out.startswith(f"{url}: 93 lines\n")
     far.fail({"status": "ConnectionError"})
-    with pytest.raises(StorageError, match=r"cannot look at 'far://.*: nobody answers"):
+    with pytest.raises(StorageError, match=r"cannot access 'far://.*: nobody answers"):
         run(url)
 
 

@@ -60,10 +60,10 @@ def test_everything_fine(doctor, hdfs, environment):
         f"{address} (127.0.0.1) accepts connections\n",
         "it answers tensorflow@LOCAL\n",
         f"hdfs://default{INPUT} holds 3 folders and 0 files\n",
-        ", a DataNode gave them\n",
-        f"hdfs://default{OUTPUT} takes files\n",
+        ", from a DataNode\n",
+        f"hdfs://default{OUTPUT} is writable\n",
         f"hdfs://default{OUTPUT}/new/run can be made\n",
-        "no safe mode, and a DataNode took the bytes\n",
+        "no safe mode, and a DataNode stored the bytes\n",
         "any: the keytab gets new tickets\n",
     ):
         assert text in ended.out, text
@@ -161,7 +161,7 @@ def test_the_demo_s_options(doctor, hdfs, options_of):
         "/kerberos.keytab has the key of tensorflow@LOCAL, version 1\n",
         f"realm LOCAL, KDC {hdfs.kdc.address}\n",
         f"hdfs://default{INPUT} holds 3 folders and 0 files\n",
-        "hdfs://default/tensorflow takes files\n",
+        "hdfs://default/tensorflow is writable\n",
         "hdfs://default/tensorflow/test_run can be made\n",
         "hdfs://default/tensorflow/test_run/bottlenecks can be made\n",
         "hdfs://default/tensorflow/test_run/training_summaries can be made\n",
@@ -250,7 +250,7 @@ def test_a_namenode_that_is_down(doctor, hdfs, environment, closed_port, tmp_pat
         "port",
         "as tensorflow@LOCAL",
         f"cannot reach the NameNode: {address}: connection refused",
-        "see whether it is up",
+        "check whether it is up",
     )
 
 
@@ -276,7 +276,7 @@ def test_datanodes_that_are_down(doctor, hdfs, environment, wait_until):
         "read",
         "as tensorflow@LOCAL",
         "cannot read '/tensorflow_input_data/doctor/",
-        "no DataNode gives or takes the data",
+        "no DataNode sends or accepts the data",
         "dfs.client.use.datanode.hostname=true",
     )
 
@@ -327,7 +327,9 @@ def test_a_configuration_that_does_not_ask_for_kerberos(
 
 def test_no_configuration(doctor, hdfs):
     ended = doctor(hdfs.kdc.environment("tensorflow"))
-    assert_failed(ended, "configuration", "fs.defaultFS is not set", "by --hadoop_conf")
+    assert_failed(
+        ended, "configuration", "fs.defaultFS is not set", "with --hadoop_conf"
+    )
 
 
 def test_a_configuration_folder_that_is_missing(doctor, hdfs, tmp_path):
@@ -345,14 +347,14 @@ def test_a_configuration_folder_that_is_missing(doctor, hdfs, tmp_path):
 def test_a_port_on_which_nobody_listens(doctor, environment, closed_port):
     ended = doctor(environment, f"hdfs://localhost:{closed_port}/x")
     assert_failed(
-        ended, "port", f"localhost:{closed_port}: connection refused", "8020 as a rule"
+        ended, "port", f"localhost:{closed_port}: connection refused", "usually 8020"
     )
 
 
 def test_the_port_of_the_web_interface(doctor, hdfs, environment):
     url = hdfs.webhdfs_url.replace("webhdfs", "hdfs") + "/x"
     ended = doctor(environment, url, "--timeout_s=2")
-    assert_failed(ended, "NameNode", "port 8020 as a rule; 9870 is the web's")
+    assert_failed(ended, "NameNode", "usually port 8020; 9870 is the web's")
 
 
 def test_a_user_whom_it_may_not_act_for(doctor, environment):

@@ -69,7 +69,7 @@ def test_a_keytab_older_than_the_account_s_key(doctor, hdfs, tmp_path):
         "ticket",
         "as stale@LOCAL",
         f"the key of stale@LOCAL in {old} (version 1) is not the KDC's",
-        "export the keytab anew",
+        "export the keytab again",
     )
 
 
@@ -140,7 +140,7 @@ def test_a_kdc_that_is_down(doctor, hdfs, environment):
         "KDC",
         "as tensorflow@LOCAL",
         f"cannot reach the KDC of LOCAL: {hdfs.kdc.address}: connection refused",
-        "see whether it is up",
+        "check whether it is up",
     )
 
 

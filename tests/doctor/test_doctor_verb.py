@@ -32,7 +32,7 @@ def test_local_folders(doctor, tmp_path):
     assert f"{images} holds 3 folders and 0 files" in lines[1]
     assert lines[2].startswith("  ok        read ")
     assert f" bytes of {images}/" in lines[2]
-    assert f"{tmp_path} takes files" in lines[3]
+    assert f"{tmp_path} is writable" in lines[3]
     assert lines[4].strip() == f"{tmp_path}/new/out can be made"
     assert lines[-1].startswith("all is well (")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
@@ -81,7 +81,7 @@ def test_a_folder_without_write_permission(doctor, unprivileged):
     code, out, _ = doctor("--write", unprivileged / "out")
     assert code == 1
     assert f"cannot write in '{unprivileged}/out': permission denied" in out
-    assert "what to do   give this user the right, or name another folder" in out
+    assert "what to do   give this user the permission, or name another folder" in out
 
 
 def test_folders_are_listed_as_by_the_job(doctor, unprivileged):
@@ -171,7 +171,7 @@ def test_the_folders_of_an_options_file(doctor, options, tmp_path):
     code, out, _ = doctor("--options", path, f"--arg=image_dir={images}")
     assert code == 0
     assert f"{images} holds 3 folders" in out
-    assert f"{tmp_path} takes files" in out
+    assert f"{tmp_path} is writable" in out
     assert f"{tmp_path}/shared can be made" in out
     assert "sandbox" not in out, "what is inside a task is not looked at"
 
@@ -199,7 +199,7 @@ def test_s3(doctor, s3, store):
         f"{s3.address} accepts connections\n",
         f"{store}/in holds 1 folders and 0 files\n",
         "9 bytes of ",
-        f"{store}/out takes files\n",
+        f"{store}/out is writable\n",
     ):
         assert text in out
     assert s3.secret_key not in out
@@ -230,7 +230,7 @@ def test_a_store_that_is_down(doctor, s3, monkeypatch, closed_port):
         "FAILED: endpoint, on s3://bucket\n"
         f"  found        cannot reach the store: 127.0.0.1:{closed_port}: connection "
         "refused\n"
-        "  what to do   see whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT"
+        "  what to do   check whether it is up, whether AWS_ENDPOINT_URL or S3_ENDPOINT"
     ) in out
 
 

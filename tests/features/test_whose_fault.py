@@ -75,7 +75,7 @@ def refusing(answers, after=20, only="photos/"):
         ((("GET", 400, "ExpiredToken"),), "the session token has expired; see AWS_"),
         (
             (("HEAD", 403, ""), ("GET", 403, "InvalidAccessKeyId")),
-            "the store knows no such access key; see AWS_ACCESS_KEY_ID",
+            "the store does not know this access key; see AWS_ACCESS_KEY_ID",
         ),
         ((("GET", 403, "AccountProblem"),), "closed or suspended; see AWS_ACCESS_KEY"),
         (DENIED, "permission denied by the store: the keys are wrong"),

@@ -198,6 +198,6 @@ def test_no_place_for_it_is_told(environment, tmp_path):
     with pytest.raises(ConfigError) as caught:
         current_login()
     assert str(caught.value) == (
-        "no place for Kerberos tickets: no such file or directory; name a folder that "
-        "this user may write by TMPDIR"
+        "no place for Kerberos tickets: no such file or directory; set TMPDIR to a "
+        "folder that this user may write to"
     )

@@ -84,12 +84,15 @@ def test_no_key_is_shown(keytab):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "is no keytab: it begins with '', not with '05 02'"),
-        (b"\x05\x01\0\0", "is no keytab: it begins with '05 01', not with '05 02'"),
-        (b"PK\x03\x04", "is no keytab: it begins with '50 4b', not with '05 02'"),
-        (b"\x05\x02\0\0\1\0ab", "is no keytab: it ends inside an entry"),
-        (b"\x05\x02\0\0", "is no keytab: it ends too early"),
-        (b"\x05\x02\0\0\0\4\0\1\0\x99", "is no keytab: a name ends outside its entry"),
+        (b"", "is not a keytab: it begins with '', not with '05 02'"),
+        (b"\x05\x01\0\0", "is not a keytab: it begins with '05 01', not with '05 02'"),
+        (b"PK\x03\x04", "is not a keytab: it begins with '50 4b', not with '05 02'"),
+        (b"\x05\x02\0\0\1\0ab", "is not a keytab: it ends inside an entry"),
+        (b"\x05\x02\0\0", "is not a keytab: it ends too early"),
+        (
+            b"\x05\x02\0\0\0\4\0\1\0\x99",
+            "is not a keytab: a name ends outside its entry",
+        ),
     ],
 )
 def test_what_is_no_keytab_is_said(content, says, tmp_path):
@@ -98,8 +101,8 @@ def test_what_is_no_keytab_is_said(content, says, tmp_path):
     with pytest.raises(KeytabError) as caught:
         read_keytab(str(path))
     assert str(caught.value) == (
-        f"{str(path)!r} {says}; export it anew (kadmin ktadd), and copy it as a binary "
-        "file"
+        f"{str(path)!r} {says}; export it again (kadmin ktadd), and copy it as a "
+        "binary file"
     )
 
 
@@ -107,7 +110,7 @@ def test_a_secret_that_nobody_decoded_is_recognised(keytab, tmp_path):
     path = tmp_path / "hdfs.keytab"
     path.write_bytes(base64.b64encode(keytab.read_bytes()))
     with pytest.raises(
-        KeytabError, match="it is one in base64; decode it; DC/OS does so if the secret"
+        KeytabError, match="it is encoded in base64; decode it; DC/OS does so if the"
     ):
         read_keytab(str(path))
 
@@ -177,7 +180,7 @@ def test_random_bytes_are_read_or_told(seed, keytab, tmp_path):
             reads += 1
     assert reads + len(said) == 500
     assert said
-    assert all("is no keytab: " in text for text in said)
+    assert all("is not a keytab: " in text for text in said)
 
 
 def test_the_only_principal_need_not_be_named(kdc):

@@ -38,7 +38,7 @@ def test_mit_gets_a_ticket_by_what_is_written(kdc, keytab, tmp_path):
     "realm", ["", "A B", "LOCAL\n", "L}", "[x]", "a=b", "-x", "LOCAL\n[realms]"]
 )
 def test_what_is_no_realm_is_not_written(realm):
-    with pytest.raises(ConfigError, match="no Kerberos realm can be called"):
+    with pytest.raises(ConfigError, match="invalid Kerberos realm"):
         krb5_conf_text(realm, ["kdc"])
 
 
@@ -46,7 +46,7 @@ def test_what_is_no_realm_is_not_written(realm):
     "kdc", ["", "a b", "kdc:", "kdc:x", "kdc:123456", "http://kdc", "kdc\n}", "a/b"]
 )
 def test_what_is_no_kdc_is_not_written(kdc):
-    with pytest.raises(ConfigError, match="no KDC can be found at"):
+    with pytest.raises(ConfigError, match="invalid KDC address"):
         krb5_conf_text("LOCAL", ["good", kdc])
 
 

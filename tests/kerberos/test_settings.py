@@ -91,7 +91,7 @@ def test_a_keytab_that_is_no_file_is_told(name):
     with pytest.raises(ConfigError) as caught:
         read_settings({"KRB5_CLIENT_KTNAME": name})
     assert str(caught.value) == (
-        f"the keytab {name!r} is no file; give the path of one (--kerberos_keytab, "
+        f"the keytab {name!r} is not a file; give the path of one (--kerberos_keytab, "
         "KRB5_CLIENT_KTNAME)"
     )
 
@@ -156,7 +156,7 @@ def test_all_that_does_not_fit_together_is_told_at_once(task):
         read_settings(task)
     assert str(caught.value) == (
         "service.security.kerberos: 2 problems\n"
-        "  - kdc.port is '99999', which is no port; give 1 to 65535\n"
+        "  - kdc.port is '99999', which is not a port; give 1 to 65535\n"
         "  - kdc.hostname is set and realm is not; give both"
     )
 
@@ -181,7 +181,8 @@ def test_a_task_without_its_keytab_is_told_what_there_is(kdc, task, tmp_path, ca
         "hdfs/localhost@LOCAL; name its secret in "
         "service.security.kerberos.keytab_secret"
     )
-    assert "b.keytab' is no keytab: it is one in base64; decode it" in caplog.text
+    found = "b.keytab' is not a keytab: it is encoded in base64; decode it"
+    assert found in caplog.text
 
 
 def test_a_task_without_a_sandbox_is_told(task):

@@ -136,7 +136,7 @@ def test_a_stale_key_is_told_with_its_version(kdc, keytab, preauth):
     says = "Preauthentication failed" if preauth else "Decrypt integrity check failed"
     assert told(get_tgt, Login(name, old, None), 30) == (
         f"no ticket for {name!r}: {says}; the key of {name} in {old} (version 1) is "
-        "not the KDC's, which may have been changed since: export the keytab anew"
+        "not the KDC's, which may have been changed since: export the keytab again"
     )
 
 
@@ -173,7 +173,7 @@ def test_an_expired_principal_is_told(kdc):
     keytab = str(kdc.keytab("late", ["late@LOCAL"]))
     kdc.kadmin("modprinc", "-expire", "2001-01-01", "late@LOCAL")
     text = told(get_tgt, Login("late@LOCAL", keytab, None), 30)
-    assert text.endswith("; have late@LOCAL prolonged at the KDC")
+    assert text.endswith("; have the expiry of late@LOCAL extended at the KDC")
 
 
 def test_old_kinds_of_keys_alone_are_told(kdc, tmp_path, environment):
@@ -187,7 +187,7 @@ def test_old_kinds_of_keys_alone_are_told(kdc, tmp_path, environment):
     )
     environment.setenv("KRB5_CONFIG", str(path))
     text = told(get_tgt, Login("old@LOCAL", keytab, None), 30)
-    assert "make aes keys there and export the keytab anew" in text
+    assert "make aes keys there and export the keytab again" in text
 
 
 def test_a_kdc_that_is_down_is_told_with_its_address(kdc, tensorflow):
@@ -408,7 +408,7 @@ def test_a_default_cache_whose_daemon_is_gone_is_named(kdc, tmp_path, environmen
         ("two words = x", "'two words = x' is not 'name = value'", "correct"),
         ("}", "'}' closes nothing", "remove it"),
         ("[realms", "'[realms' has no ']'", "write it as [name]"),
-        ("x = {\n[y]", "'[y]' stands inside 'x'", "close that by }"),
+        ("x = {\n[y]", "'[y]' is inside 'x'", "close that with }"),
     ],
 )
 @pytest.mark.parametrize("nested", [False, True])

@@ -61,7 +61,7 @@ def test_a_file_cut_anywhere_is_refused_without_a_secret(read, form):
         with pytest.raises(ConfigError) as caught:
             read(whole[:length])
         assert " is not a file of delegation tokens: it " in str(caught.value)
-        assert "; get the tokens anew (hdfs fetchdt), or unset " in str(caught.value)
+        assert "; get new tokens (hdfs fetchdt), or unset " in str(caught.value)
         assert "password" not in str(caught.value)
 
 
@@ -89,7 +89,7 @@ def test_a_missing_file_is_refused(tmp_path):
         read_tokens(str(tmp_path / "none"))
     assert str(caught.value) == (
         f"cannot read delegation tokens from '{tmp_path}/none': no such file or "
-        "directory; get the tokens anew (hdfs fetchdt), or unset "
+        "directory; get new tokens (hdfs fetchdt), or unset "
         "HADOOP_TOKEN_FILE_LOCATION"
     )
 

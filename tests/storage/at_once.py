@@ -166,15 +166,15 @@ class AtOnceContract:
         assert names_below(folder_url) == sorted(FILES)
         for code, text in ended:
             assert code == 0 or text == (
-                f"LostClaimError: cannot publish to {folder_url!r}: another job "
+                f"AlreadyPublishedError: cannot publish to {folder_url!r}: another job "
                 f"published there at day {winner}, while this one ran; its results "
                 "stay; run again, or name another folder\n"
             )
 
     def test_of_threads_that_publish_at_once_one_wins(self, folder_url):
         check_writable(folder_url)
-        claims = [PublishLock(folder_url) for _ in range(4)]
-        raised = at_once(lambda i: publish(folder_url, i, claims[i]), 4)
+        locks = [PublishLock(folder_url) for _ in range(4)]
+        raised = at_once(lambda i: publish(folder_url, i, locks[i]), 4)
         (winner,) = (i for i, error in enumerate(raised) if error is None)
         assert version_of(folder_url) == {winner}
         assert names_below(folder_url) == sorted(FILES)
@@ -213,7 +213,9 @@ class AtOnceContract:
                 assert data in (content(name, last), content(name, last + 1))
         publish(folder_url, 200)
         assert version_of(folder_url) == {200}
-        monkeypatch.setattr(parts, "KEPT", timedelta(-1))  # all are old enough
+        monkeypatch.setattr(
+            parts, "ABANDONED_AFTER", timedelta(-1)
+        )  # all are old enough
         with PublishLock(folder_url).held([], [folder_url, join(folder_url, "saved")]):
             pass
         assert names_below(folder_url) == sorted(FILES)

@@ -1,6 +1,6 @@
 """A process that publishes: `python -m tests.storage.publisher ACT URL VERSION`.
 
-    once     makes its claim, says "ready", waits for a line, publishes
+    once     makes its lock, says "ready", waits for a line, publishes
     forever  publishes version after version until it is killed
     file     replaces the file `URL`/graph forever
     rename   says "ready", waits for a line, renames a part of its own to `URL`/one

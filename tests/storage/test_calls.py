@@ -107,7 +107,7 @@ def test_silence_ends_at_the_deadline():
     assert caught.value.errno == errno.ETIMEDOUT
     assert caught.value.filename == URL
     assert caught.value.strerror == (
-        "listing the folder took more than 0.2 s: the server does not answer; see "
+        "listing the folder took more than 0.2 s: the server does not answer; check "
         "whether it is up and not overloaded, and whether a firewall drops the packets "
         "(POETS_STORAGE_TIMEOUT_S gives more time)"
     )
@@ -143,7 +143,7 @@ def test_the_deadline_holds_for_all_tries_together(monkeypatch):
 
 
 def test_long_pauses_are_told(monkeypatch, caplog):
-    monkeypatch.setattr(calls, "TOLD_PAUSE_S", 0.0)
+    monkeypatch.setattr(calls, "LOGGED_PAUSE_S", 0.0)
     with caplog.at_level(logging.WARNING):
         ask(Server(refused()))
     assert caplog.messages == [f"{URL}: asking: nobody listens; trying again"]

@@ -153,8 +153,8 @@ def test_an_ended_token_is_told_with_its_owner_and_end(given):
         rpc_token("hdfs://localhost:8020/", conf({}))
     text = caught.value.strerror
     assert text.startswith(
-        f"the token of alice@LOCAL for 127.0.0.1:8020 in {path!r} ({TOKEN_FILE}) ended "
-        "at 20"
+        f"the token of alice@LOCAL for 127.0.0.1:8020 in {path!r} ({TOKEN_FILE}) "
+        "expired at 20"
     )
     assert text.endswith(
         "; get a new one (hdfs fetchdt), or give a keytab (--kerberos_principal, "

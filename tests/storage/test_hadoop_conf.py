@@ -106,7 +106,7 @@ def test_a_file_that_the_source_lacks_is_told(tmp_path, monkeypatch, variable):
         load_conf()
     assert str(caught.value) == (
         f"cannot read '{tmp_path}/conf/hdfs-site.xml': no such file or directory; "
-        f"{variable} names it; see whether that is right"
+        f"{variable} names it; check whether that is right"
     )
 
 
@@ -134,7 +134,7 @@ def test_a_folder_of_a_web_server_is_read(monkeypatch, web_server):
         (404, b"", "the server answered 404 Not Found; POETS_HADOOP_CONF names it"),
         (403, b"", "the server answered 403 Forbidden; "),
         (200, b"<html><body>Log in</body></html>", "found <html> where a Hadoop "),
-        (200, b"Log in", "it is no XML file .* begins with 'Log in'"),
+        (200, b"Log in", "it is not an XML file .* begins with 'Log in'"),
     ],
 )
 def test_what_a_web_server_has_not_is_told(
@@ -273,8 +273,8 @@ def test_a_file_that_includes_itself_is_told(conf_of):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("", "it is no XML file .no element found"),
-        ("<configuration>", "it is no XML file"),
+        ("", "it is not an XML file .no element found"),
+        ("<configuration>", "it is not an XML file"),
         ("<config/>", "found <config> where a Hadoop configuration has"),
         (
             "<!DOCTYPE a [<!ENTITY b 'c'>]><configuration>&b;</configuration>",
@@ -350,10 +350,14 @@ def test_what_may_be_a_password_is_not_shown():
     ("url", "default", "found"),
     [
         ("hdfs:///p", None, "fs.defaultFS is not set .read hdfs-site.xml.; give the"),
-        ("hdfs:///p", "s3a://bucket", "fs.defaultFS is 's3a://bucket' .*is no HDFS"),
-        ("hdfs:///p", "hdfs://${host}", "'..host.' is no address of a NameNode"),
-        ("hdfs://h:port/p", None, "'h:port' is no address of a NameNode; give host:"),
-        ("hdfs://h:99999/p", None, "'h:99999' is no address"),
+        ("hdfs:///p", "s3a://bucket", "fs.defaultFS is 's3a://bucket' .*is not HDFS"),
+        ("hdfs:///p", "hdfs://${host}", "'..host.' is not an address of a NameNode"),
+        (
+            "hdfs://h:port/p",
+            None,
+            "'h:port' is not an address of a NameNode; give host:",
+        ),
+        ("hdfs://h:99999/p", None, "'h:99999' is not an address"),
         ("hdfs://me@h/p", None, "a URL of 'h': it names a user before '@'"),
         ("viewfs://other/p", None, r"no fs.viewfs.mounttable.other.link\.\.\. is set"),
         ("viewfs:///p", "hdfs://h", r"no fs.viewfs.mounttable.default.link"),
@@ -372,7 +376,7 @@ def test_without_a_configuration_it_is_told_what_was_searched():
     assert str(caught.value) == (
         "cannot open 'hdfs:///p': fs.defaultFS is not set (read no file: "
         "POETS_HADOOP_CONF, HDFS_CORE_SITE_URI, HADOOP_CONF_DIR and HADOOP_HOME are "
-        "not set); give the cluster's configuration by --hadoop_conf, or write the "
+        "not set); give the cluster's configuration with --hadoop_conf, or write the "
         "NameNode's host and port into the URL"
     )
 

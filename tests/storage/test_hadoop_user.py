@@ -62,7 +62,7 @@ def test_a_cluster_that_goes_by_names_needs_one(
         open_storage(url)
     assert str(caught.value) == (
         "cannot log in to HDFS: user id 54321 has no name on this machine, and a "
-        "cluster without Kerberos goes by names; set HADOOP_USER_NAME"
+        "cluster without Kerberos needs one; set HADOOP_USER_NAME"
     )
     assert caught.value.exit_code == 2
     monkeypatch.setenv("HADOOP_USER_NAME", "carol")
@@ -104,8 +104,8 @@ def test_hdfs_does_not_act_for_another_without_kerberos(monkeypatch):
         open_storage("hdfs://h:1/p")
     assert str(caught.value) == (
         "cannot act for 'alice' (HADOOP_PROXY_USER): hdfs:// does that with Kerberos "
-        "alone, and hadoop.security.authentication is not 'kerberos'; give the "
-        "cluster's configuration by --hadoop_conf, or, if it believes any name, set "
+        "only, and hadoop.security.authentication is not 'kerberos'; give the "
+        "cluster's configuration with --hadoop_conf, or, if it trusts any name, set "
         "HADOOP_USER_NAME=alice and unset HADOOP_PROXY_USER"
     )
 

@@ -336,7 +336,7 @@ def test_a_keytab_that_is_older_than_the_key_is_told(
     stale.write_bytes(kdc.user("stale").read_bytes())
     kdc.kadmin("cpw", "-randkey", "stale@LOCAL")
     monkeypatch.setenv("KRB5_CLIENT_KTNAME", str(stale))
-    with pytest.raises(NotAuthenticatedError, match="export the keytab anew"):
+    with pytest.raises(NotAuthenticatedError, match="export the keytab again"):
         read_bytes(*open_storage("hdfs://default/tensorflow/graph"))
 
 
@@ -385,7 +385,7 @@ def test_a_port_that_nobody_listens_on_is_told(as_user, closed_port):
         pytest.raises(StorageError, match=r"tried [2-9] times in 1 s") as caught,
     ):
         read_url(url)
-    assert f"nobody listens at localhost:{closed_port}; " in str(caught.value)
+    assert f"nothing listens at localhost:{closed_port}; " in str(caught.value)
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 

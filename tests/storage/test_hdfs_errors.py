@@ -51,7 +51,7 @@ DENIED = (
             *(
                 FileNotFoundError,
                 errno.ENOENT,
-                "the folder that is to hold it does not",
+                "its parent folder does not exist",
             ),
         ),
         (
@@ -87,11 +87,11 @@ DENIED = (
                 f"{HADOOP}.security.AccessControlException",
                 "SIMPLE authentication is not enabled.  Available:[TOKEN, KERBEROS]",
             ),
-            *(NotAuthenticatedError, errno.EACCES, "there:8020 does not take us for"),
+            *(NotAuthenticatedError, errno.EACCES, "there:8020 does not accept us as"),
         ),
         (
             rpc(f"{HADOOP}.security.token.SecretManager$InvalidToken", "token expired"),
-            *(NotAuthenticatedError, errno.EACCES, "there:8020 does not take us for"),
+            *(NotAuthenticatedError, errno.EACCES, "there:8020 does not accept us as"),
         ),
         (
             RuntimeError(
@@ -100,8 +100,8 @@ DENIED = (
             ),
             NotAuthenticatedError,
             errno.EACCES,
-            "there:8020 does not take us for 'me@LOCAL': No credentials were supplied: "
-            "Ticket expired; see keytab",
+            "there:8020 does not accept us as 'me@LOCAL': No credentials were "
+            "supplied: Ticket expired; see keytab",
         ),
         (
             RuntimeError("Failed to load libgssapi_krb"),
@@ -159,7 +159,7 @@ DENIED = (
             *(
                 ConnectionRefusedError,
                 errno.ECONNREFUSED,
-                "nobody listens at there:8020",
+                "nothing listens at there:8020",
             ),
         ),
         (
@@ -238,7 +238,13 @@ def test_a_connection_that_is_closed_at_once_has_two_likely_causes(line):
     [
         ("early eof", "", True, "closes each connection at once", "the NameNode's RPC"),
         ("early eof", "bob", True, "closes each connection at once", "knows 'me@LOCAL"),
-        ("early eof", "", False, "closes each connection at once", "by --hadoop_conf"),
+        (
+            "early eof",
+            "",
+            False,
+            "closes each connection at once",
+            "with --hadoop_conf",
+        ),
         (
             "RPC listener disconnected",
             *("", True, "although it knows 'me@LOCAL'", "security.client.protocol.acl"),
@@ -254,7 +260,7 @@ def test_a_connection_that_is_closed_at_once_has_two_likely_causes(line):
         ),
         (
             "RPC listener disconnected",
-            *("", False, "closes each connection at once", "by --hadoop_conf"),
+            *("", False, "closes each connection at once", "with --hadoop_conf"),
         ),
     ],
 )

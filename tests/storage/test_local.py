@@ -111,7 +111,7 @@ def test_relative_paths_begin_at_the_working_folder(tmp_path, monkeypatch):
         ),
         (
             "a\udce9",
-            "cannot open 'a\\udce9': found a character that is no Unicode text; "
+            "cannot open 'a\\udce9': found a character that is not valid Unicode; "
             "name another path",
         ),
     ],
@@ -229,7 +229,7 @@ def test_a_folder_that_may_not_be_entered_is_told(unprivileged):
     shut = unprivileged / "shut"
     shut.mkdir(mode=0o000)
     for act, verb in (
-        (kind_of, "look at"),
+        (kind_of, "access"),
         (read_url, "read"),
         (check_writable, "write"),
     ):

@@ -52,7 +52,7 @@ def test_a_failing_copy_is_warned_of_and_made_up_for(far, folders, wait_until, c
     far.fail({"write": "ConnectionError"})
     with mirror(far, folders):
         (here / "train" / "events").write_bytes(b"x")
-        wait_until(lambda: "it is tried again" in caplog.text)
+        wait_until(lambda: "; trying again" in caplog.text)
         assert "cannot write 'far://" in caplog.text
         far.fail({})
         wait_until(lambda: snapshot(there) == snapshot(here))

@@ -92,7 +92,7 @@ GOOGLE = "google::cloud::Status({}: {} error_info={{reason=x}})"
         (
             AWS.format("NETWORK_CONNECTION during HeadObject", "curlCode: 28, Timeout"),
             TimeoutError,
-            "the store does not answer; see whether it is up",
+            "the store does not answer; check whether it is up",
         ),
         (
             AWS.format(

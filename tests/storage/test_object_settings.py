@@ -75,16 +75,16 @@ def test_the_environment_says_where_the_store_is(store_settings, variables, expe
         ),
         (
             {"S3_ENDPOINT": "minio:9000/bucket"},
-            "S3_ENDPOINT='minio:9000/bucket' is no address; write host:port",
+            "S3_ENDPOINT='minio:9000/bucket' is not an address; write host:port",
         ),
         (
             {"AWS_ENDPOINT_URL": "minio:9000"},
-            "AWS_ENDPOINT_URL='minio:9000' is no address; write http://host:port or "
-            "https://host",
+            "AWS_ENDPOINT_URL='minio:9000' is not an address; write http://host:port "
+            "or https://host",
         ),
         (
             {"AWS_ENDPOINT_URL": f"http://me:{SECRET}@minio:9000"},
-            "AWS_ENDPOINT_URL='***@minio:9000' is no address; write "
+            "AWS_ENDPOINT_URL='***@minio:9000' is not an address; write "
             "http://host:port or https://host",
         ),
         (
@@ -101,7 +101,7 @@ def test_the_environment_says_where_the_store_is(store_settings, variables, expe
             {"AWS_REGION": "eu", "S3_REGION": "us"},
             "AWS_REGION='eu' and S3_REGION='us' differ; unset all but one",
         ),
-        ({"AWS_CA_BUNDLE": "/no/file"}, "AWS_CA_BUNDLE='/no/file' is no file"),
+        ({"AWS_CA_BUNDLE": "/no/file"}, "AWS_CA_BUNDLE='/no/file' is not a file"),
     ],
 )
 def test_what_contradicts_itself_is_told(store_settings, variables, problem):
@@ -140,8 +140,8 @@ def test_a_secret_is_in_no_text_of_the_settings():
         ),
         (
             "gs://b/\udce9",
-            "cannot open 'gs://b/\\udce9': found a character that is no Unicode text; "
-            "name gs://bucket/key",
+            "cannot open 'gs://b/\\udce9': found a character that is not valid "
+            "Unicode; name gs://bucket/key",
         ),
         (
             f"s3://AKIA:{SECRET}@b/c",
@@ -162,7 +162,7 @@ def test_what_names_no_object_is_told(store_settings, url, text):
     [
         (
             {"STORAGE_EMULATOR_HOST": "http://host/path"},
-            "STORAGE_EMULATOR_HOST='http://host/path' is no address; write "
+            "STORAGE_EMULATOR_HOST='http://host/path' is not an address; write "
             "http://host:port",
         ),
         (
@@ -231,10 +231,10 @@ def test_the_proxy_of_a_store_is_in_the_environment(
     [
         (
             {"HTTPS_PROXY": "socks5://user:secret@p:1080"},
-            "cannot use S3 through the proxy 'socks5://p:1080': it is no address of an "
-            "HTTP proxy; set HTTPS_PROXY and HTTP_PROXY to http://host:port, or ",
+            "cannot use S3 through the proxy 'socks5://p:1080': it is not an address "
+            "of an HTTP proxy; set HTTPS_PROXY and HTTP_PROXY to http://host:port, or ",
         ),
-        ({"HTTPS_PROXY": "http://p:x"}, "the proxy 'http://p:x': it is no address"),
+        ({"HTTPS_PROXY": "http://p:x"}, "the proxy 'http://p:x': it is not an address"),
         (
             {"HTTPS_PROXY": "http://p:1", "S3_VERIFY_SSL": "0", "AWS_REGION": "eu"},
             "S3_VERIFY_SSL=0 works without a proxy only; name the certificates by ",

@@ -92,8 +92,8 @@ def test_a_bucket_that_does_not_exist_is_told(s3):
     url = "s3://no-such-bucket/flowers"
     told = "the bucket 'no-such-bucket' does not exist; make it, or name another"
     for act, verb in (
-        (kind_of, "look at"),
-        (exists, "look at"),
+        (kind_of, "access"),
+        (exists, "access"),
         (check_writable, "write"),
     ):
         with pytest.raises(StorageError, match=f"cannot {verb} 's3://no-such-bucket/"):
@@ -121,7 +121,7 @@ def test_a_bucket_is_not_emptied(s3):
     bucket = s3.make_bucket()
     write_atomically(f"s3://{bucket}/a", b"x")
     filesystem, path = open_storage(f"s3://{bucket}")
-    with pytest.raises(OSError, match="a bucket is not emptied"):
+    with pytest.raises(OSError, match="refusing to empty a bucket"):
         filesystem.delete_dir(path)
     assert names_below(f"s3://{bucket}") == ["a"]
 
@@ -215,7 +215,10 @@ def test_who_may_only_read_is_told_when_writing(guarded):
     ("keys", "text"),
     [
         ({"secret_key": SECRET}, "the secret key is not that of the access key; see "),
-        ({"access_key": "AKIAOTHER"}, "the store knows no such access key; see AWS_"),
+        (
+            {"access_key": "AKIAOTHER"},
+            "the store does not know this access key; see AWS_",
+        ),
     ],
 )
 def test_wrong_keys_are_told_apart_from_missing_rights(guarded, keys, text):
@@ -236,7 +239,7 @@ def test_a_store_that_is_down_is_told(store_settings, closed_port, monkeypatch):
     store_settings(**KEYS, S3_ENDPOINT=f"127.0.0.1:{closed_port}", S3_USE_HTTPS="0")
     monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "1")
     with pytest.raises(
-        StorageError, match="nobody listens at the store's address; see the endpoint"
+        StorageError, match="nothing listens at the store's address; see the endpoint"
     ) as caught:
         read_url("s3://bucket/key")
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)

@@ -76,8 +76,8 @@ def test_a_job_waits_no_longer_than_its_deadline(folder, monkeypatch):
     with pytest.raises(StorageError) as caught:
         publish(folder)
     assert str(caught.value) == (
-        f"cannot publish to {str(folder)!r}: another job has been doing so for 0.3 s, "
-        "on host 'node-7' since 2026-01-31 12:00:00 +0000; what was there is "
+        f"cannot publish to {str(folder)!r}: another job has been publishing for 0.3 "
+        "s, on host 'node-7' since 2026-01-31 12:00:00 +0000; what was there is "
         "unchanged; run again when it has ended"
     )
     assert names_in(folder) == [MARKER]
@@ -165,7 +165,7 @@ def test_a_job_that_stood_still_does_not_go_on(folder, monkeypatch):
         monkeypatch.setattr(publish_lock.time, "monotonic", lambda: monotonic() + 70)
         refresh()
     assert str(caught.value) == (
-        f"cannot publish to {str(folder)!r}: this job stood still for 70 s, and "
+        f"cannot publish to {str(folder)!r}: this job was stopped for 70 s, and "
         "another may have taken its place; run again"
     )
     assert names_in(folder) == []
@@ -205,7 +205,7 @@ def test_who_published_meanwhile_stays(folder, manifest, when):
 def test_a_manifest_that_cannot_be_read_is_told(folder):
     (folder / "metrics.json").mkdir()
     with pytest.raises(
-        StorageError, match="cannot claim .*/out' to publish there: is a directory"
+        StorageError, match="cannot lock .*/out' for publishing: is a directory"
     ):
         PublishLock(str(folder))
 
@@ -214,10 +214,10 @@ def test_a_folder_that_went_away_is_told(folder):
     made = PublishLock(str(folder))
     folder.rmdir()
     with (
-        pytest.raises(StorageError, match="cannot claim .*: .*no such file or dir"),
+        pytest.raises(StorageError, match="cannot lock .*: .*no such file or dir"),
         made.held([], []),
     ):
-        pytest.fail("the claim is held")
+        pytest.fail("the lock is held")
 
 
 def test_the_earlier_folder_returns_if_the_new_one_cannot_come(folder, monkeypatch):

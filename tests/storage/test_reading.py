@@ -124,7 +124,7 @@ def test_a_storage_that_fails_is_no_missing_file(far, files, fault, found):
     with pytest.raises(StorageError) as caught:
         raise_outage(errors[0], "far:///files/05")
     assert str(caught.value) == (
-        f"cannot read 'far:///files/05': {found}; run again when it can be had: what "
+        f"cannot read 'far:///files/05': {found}; run again when it is available: what "
         "is done so far is kept"
     )
     assert caught.value.__cause__ is errors[0]

@@ -397,8 +397,8 @@ def test_the_default_cluster_has_its_web_address(
     ("url", "text"),
     [
         ("webhdfs://default/p", "fs.defaultFS is not set"),
-        ("webhdfs://alice:secret@nn:9870/p", "is no host"),
-        ("webhdfs://nn:port/p", "is no host"),
+        ("webhdfs://alice:secret@nn:9870/p", "is not a host"),
+        ("webhdfs://nn:port/p", "is not a host"),
     ],
 )
 def test_urls_that_name_no_cluster_are_told(url, text):

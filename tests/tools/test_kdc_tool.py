@@ -313,7 +313,7 @@ def test_another_realm(directory, tmp_path, run, monkeypatch):
 def test_a_realm_that_cannot_be_is_told(directory, run):
     code, _, err = run("--local", directory, "--realm", "A B", "add", "alice")
     assert code == 2
-    assert "no Kerberos realm can be called 'A B'; give one like" in err
+    assert "invalid Kerberos realm 'A B'; give one like" in err
 
 
 def test_a_folder_that_kerberos_could_not_name_is_told(tmp_path, run):

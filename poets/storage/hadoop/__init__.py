@@ -1,7 +1,7 @@
-"""HDFS by two clients, behind one interface.
+"""HDFS through two clients, behind one interface.
 
     core-site.xml, hdfs-site.xml ─> conf ─> url ─> native   hdfs://, viewfs://
                                                    web      webhdfs://, swebhdfs://
 
-What a Java class of the server means is told in one place, `errors`.
+Only `errors` knows what the server's Java exceptions mean.
 """

@@ -1,7 +1,8 @@
-"""The configuration as hdfs-native takes it, and what of it only we obey.
+"""The configuration for hdfs-native, and the keys that it ignores and we obey.
 
-The client knows neither lists with blanks nor addresses without a port, tries a refused
-connection for three minutes, and has its own idea of replication and permissions.
+The client does not understand lists with blanks or addresses without a port, retries a
+refused connection for three minutes, and has its own defaults for replication and
+permissions.
 """
 
 import re
@@ -37,7 +38,7 @@ def client_conf(
     """Returns the keys that hdfs-native reads, for a file system.
 
     Args:
-      with_login: whether Kerberos is asked for; it is used then unless the
+      with_login: whether there is a Kerberos login; it is then used unless the
         configuration says otherwise.
     """
     made = {key: conf[key] for key in conf if key.startswith(_READ_BY_CLIENT)}
@@ -61,17 +62,17 @@ def kerberos_is_on(conf: Mapping[str, str], with_login: bool = False) -> bool:
     """Returns whether the client authenticates.
 
     Args:
-      with_login: whether Kerberos is asked for, where the configuration is silent.
+      with_login: whether there is a Kerberos login; decides if the key is not set.
     """
     default = "kerberos" if with_login else "simple"
     return conf.get(AUTHENTICATION, default).lower() != "simple"
 
 
 def replication(conf: HadoopConf) -> int | None:
-    """Returns `dfs.replication`, None for what the NameNode has.
+    """Returns `dfs.replication`, or None for the NameNode's default.
 
     Raises:
-      StorageError: if it is no number above 0.
+      StorageError: if it is not a number above 0.
     """
     if REPLICATION not in conf:
         return None
@@ -88,7 +89,7 @@ def modes(conf: HadoopConf) -> tuple[int, int]:
     """Returns the permissions of new files and new folders, as 0o644 and 0o755.
 
     Raises:
-      StorageError: if Hadoop would not take `fs.permissions.umask-mode`.
+      StorageError: if Hadoop would reject `fs.permissions.umask-mode`.
     """
     umask = DEFAULT_UMASK
     if UMASK in conf:
@@ -106,25 +107,25 @@ def modes(conf: HadoopConf) -> tuple[int, int]:
 def _umask(text: str) -> int:
     """Returns the bits that a umask removes, as Hadoop understands its text.
 
-    Octal digits name what is removed, clauses name what is kept, beginning with
-    nothing: "g-w" removes all, "o+r" all but reading by others. The last clause for
-    user, group or others counts alone.
+    Octal digits are the bits to remove. Clauses name the bits to keep, starting from
+    none: "g-w" removes all, "o+r" all but reading by others. For each of user, group
+    and others, only the last clause counts.
 
     Raises:
-      ValueError: if Hadoop would not take it.
+      ValueError: if Hadoop would reject it.
     """
     if match := _OCTAL.fullmatch(text):
         return int(match["umask"], 8)
-    kept, start, comma = {"u": 0, "g": 0, "o": 0}, 0, True
+    allowed, start, comma = {"u": 0, "g": 0, "o": 0}, 0, True
     while start < len(text) or not start:
         match = _CLAUSE.match(text, start)
         if not match or not comma:
             raise ValueError(text)
         bits = sum(_BITS[bit] for bit in set(match["bits"]))
-        for who in set(match["who"]) - {"a"} or kept.keys():
-            kept[who] = 0 if match["sign"] == "-" else bits
+        for who in set(match["who"]) - {"a"} or allowed.keys():
+            allowed[who] = 0 if match["sign"] == "-" else bits
         start, comma = match.end(), "," in match["end"]
-    return 0o777 & ~(kept["u"] << 6 | kept["g"] << 3 | kept["o"])
+    return 0o777 & ~(allowed["u"] << 6 | allowed["g"] << 3 | allowed["o"])
 
 
 def _unusable(conf: HadoopConf, key: str, kind: str) -> StorageError:

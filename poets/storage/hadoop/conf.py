@@ -1,15 +1,15 @@
-"""The configuration of a Hadoop cluster: `load_conf()` reads its two XML files.
+"""Reads the configuration of a Hadoop cluster from its two XML files: `load_conf()`.
 
     POETS_HADOOP_CONF                          a folder, or an http(s):// folder
     HDFS_CORE_SITE_URI, HDFS_HDFS_SITE_URI     two files, as a DC/OS task has them
     HADOOP_CONF_DIR                            a folder
     HADOOP_HOME                                its etc/hadoop
 
-The first that is set is the source, and must have both core-site.xml and
-hdfs-site.xml. They are read as Hadoop reads them: later files win, except over what
-is <final>; a key's old name sets its new one; values are trimmed; ${name},
-${env.NAME} and ${env.NAME:-default} are replaced, 20 deep; <xi:include> is followed.
-The clients' own parsers do less.
+The first one that is set is the source, and must have both core-site.xml and
+hdfs-site.xml. They are read as Hadoop reads them: later files override earlier ones
+except for <final> values; a deprecated key sets its successor; values are trimmed;
+${name}, ${env.NAME} and ${env.NAME:-default} are replaced, 20 deep; <xi:include> is
+followed. The clients' own parsers do less.
 """
 
 import logging
@@ -32,7 +32,7 @@ FILES = ("core-site.xml", "hdfs-site.xml")
 MAX_DEPTH = 20  # of variables in variables, and of files in files
 MAX_BYTES = 16 << 20
 CONNECT_TIMEOUT_S = 10.0
-RENAMED = {  # keys that Hadoop still takes for their successors; those used here
+RENAMED = {  # deprecated key -> successor, of the keys used here
     "fs.default.name": "fs.defaultFS",
     "dfs.http.address": "dfs.namenode.http-address",
     "dfs.https.address": "dfs.namenode.https-address",
@@ -51,8 +51,8 @@ class HadoopConf(Mapping[str, str]):
     """Keys and their values, with the file that each came from.
 
     Attributes:
-      sources: the files that were read, in their order, as paths or URLs.
-      searched: what was looked at to find them, for messages.
+      sources: the files that were read, in order, as paths or URLs.
+      searched: the variables that were examined to find them, for messages.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class HadoopConf(Mapping[str, str]):
         return len(self._raw)
 
     def source_of(self, key: str) -> str:
-        """Returns the file that gave a key's value; raises KeyError."""
+        """Returns the file that a key's value is from; raises KeyError."""
         return self._raw[key][1]
 
     def _expanded(self, value: str, key: str) -> str:
@@ -84,12 +84,12 @@ class HadoopConf(Mapping[str, str]):
                 if found is not None and found != match[0]:
                     break
             else:
-                return value.strip()  # what is not known stays, as in Hadoop
+                return value.strip()  # unknown variables stay, as in Hadoop
             value = value[: match.start()] + found + value[match.end() :]
         raise StorageError(
             f"cannot read {self.source_of(key)!r}: the value of {key!r} has variables "
-            f"more than {MAX_DEPTH} deep, {self._raw[key][0]!r}; see whether one names "
-            "itself"
+            f"more than {MAX_DEPTH} deep, {self._raw[key][0]!r}; check whether one "
+            "names itself"
         )
 
     def _variable(self, name: str) -> str | None:
@@ -112,12 +112,12 @@ os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.Lock
 
 
 def load_conf() -> HadoopConf:
-    """Returns the configuration that the environment names; empty if it names none.
+    """Returns the configuration of the environment; empty if no variable is set.
 
-    It is read once for each value of these variables.
+    It is read once for each set of values of these variables.
 
     Raises:
-      StorageError: if a file of the source is missing or is no configuration.
+      StorageError: if a file of the source is missing or not a configuration.
     """
     names = (CONF_VARIABLE, *URI_VARIABLES, "HADOOP_CONF_DIR", "HADOOP_HOME")
     key = tuple(os.environ.get(name) for name in names)
@@ -262,7 +262,7 @@ def _without_password(url: str) -> str:
 
 def _content(url: str, variable: str) -> bytes:
     shown = _without_password(url)
-    advice = f"{variable} names it; see whether that is right"
+    advice = f"{variable} names it; check whether that is right"
     try:
         if _is_http(url):
             return call(_get, url, what="reading the configuration", url=shown)
@@ -291,7 +291,7 @@ def _get(url: str) -> bytes:
 
 
 def _cause_of(error: BaseException) -> str:
-    """Returns the system's text for a failed request, without urllib3's wrapping."""
+    """Returns the system's error text of a failed request, without urllib3's."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
@@ -302,7 +302,7 @@ def _cause_of(error: BaseException) -> str:
 
 class _NoDoctype(ElementTree.TreeBuilder):
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        """Refuses: Hadoop has none, and one can grow without end or name files."""
+        """Refuses: Hadoop has none, and entities can grow without end or read files."""
         raise ElementTree.ParseError("a document type, which is not allowed")
 
 
@@ -316,6 +316,6 @@ def _parsed(data: bytes, shown: str) -> ElementTree.Element:
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         begin = data[:40].decode("utf-8", "replace")
         raise StorageError(
-            f"cannot read {shown!r}: it is no XML file ({error}); it begins with "
+            f"cannot read {shown!r}: it is not an XML file ({error}); it begins with "
             f"{begin!r}, give Hadoop's own {' or '.join(FILES)}"
         ) from error

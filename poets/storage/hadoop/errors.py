@@ -1,7 +1,7 @@
-"""What hdfs-native raises, as the built-ins that `poets.errors` describes.
+"""Translates errors of hdfs-native into the built-ins that `poets.errors` describes.
 
-The client tells a server's error as the text of a RuntimeError that begins with its
-Java class and ends in a Java stack; this is the one place that looks into it.
+The client reports a server's error as a RuntimeError whose text begins with a Java
+class and ends with a Java stack trace. Only this module parses it.
 """
 
 import errno
@@ -19,7 +19,7 @@ _DENIED = re.compile(
     r":(?P<owner>[^:]+:[^:]+):(?P<mode>\S+)"
 )
 _CLOSED = re.compile("RPC listener disconnected|early eof|[Bb]roken pipe")
-_NOT_KNOWN = (  # Java classes, and first words of the client's own errors
+_UNAUTHENTICATED = (  # Java classes, and first words of the client's own errors
     "SaslException",
     "InvalidToken",
     "AuthorizationException",
@@ -50,9 +50,9 @@ _ACCESS = {
 
 
 class Situation(NamedTuple):
-    """What helps to explain an error: who asks, whom, and by which configuration.
+    """Context for explaining an error: the user, the server and the configuration.
 
-    With a delegation token, `token_file` is where it was read.
+    `token_file` is the file of the delegation token, if one is used.
     """
 
     who: User
@@ -69,9 +69,9 @@ def translated(
     """Returns the built-in for what the client raised.
 
     Args:
-      error: of hdfs-native; a Rust panic is no Exception.
-      url: of the file or folder that was asked for.
-      of_data: whether a DataNode is asked.
+      error: of hdfs-native; a Rust panic is not an Exception.
+      url: of the requested file or folder.
+      of_data: whether the request went to a DataNode.
     """
     text = str(error)
     line = text.partition("\n")[0]
@@ -87,7 +87,7 @@ def translated(
         java_class = re.split(r"[.$]", match[1])[-1]
         message = match[2].replace('\\"', '"').partition("\\n")[0]
         return of_server(java_class, message, url, situation)
-    if any(word in text for word in _NOT_KNOWN):
+    if any(word in text for word in _UNAUTHENTICATED):
         return NotAuthenticatedError(errno.EACCES, _not_known(line, situation), url)
     if text.startswith(("DataTransferError", "ChecksumError", "BlocksNotFound")):
         advice = f"{datanode_advice(situation)}; {_LOST_BLOCKS}"
@@ -101,8 +101,8 @@ def datanode_advice(situation: Situation) -> str:
     """Returns what to do if a DataNode cannot be reached or refuses."""
     protection = situation.protection
     return (
-        "no DataNode gives or takes the data: see whether they are up; where they have "
-        "addresses of an inner network set dfs.client.use.datanode.hostname=true; "
+        "no DataNode sends or accepts the data: check whether they are up; where they "
+        "have addresses of an inner network set dfs.client.use.datanode.hostname=true; "
         "dfs.data.transfer.protection must be the cluster's, here it is "
         + (repr(protection) if protection else "not set")
     )
@@ -116,7 +116,7 @@ def _not_found(line: str, url: str) -> OSError:
     if "Path is not a file" in line:
         return _system(errno.EISDIR, url)
     if "arent" in line:  # "Parent directory ..", "rename destination parent .."
-        text = "the folder that is to hold it does not exist; make it first"
+        text = "its parent folder does not exist; create it first"
         return FileNotFoundError(errno.ENOENT, text, url)
     return _system(errno.ENOENT, url)
 
@@ -136,8 +136,8 @@ def _network(line: str, url: str, situation: Situation, of_data: bool) -> OSErro
         return ConnectionError(errno.EIO, text + datanode_advice(situation), url)
     if "refused" in line:
         text = (
-            f"nobody listens at {at}; see whether the NameNode is up and this is its "
-            "RPC address (port 8020 as a rule; 9870 is the web's)"
+            f"nothing listens at {at}; check whether the NameNode is up and this is "
+            "its RPC address (usually port 8020; 9870 is the web's)"
         )
         return ConnectionRefusedError(errno.ECONNREFUSED, text, url)
     if "failed to lookup address" in line:
@@ -156,15 +156,15 @@ def _network(line: str, url: str, situation: Situation, of_data: bool) -> OSErro
 
 
 def is_closed_at_once(error: BaseException) -> bool:
-    """Returns whether a server closed the connection, rather than that it broke."""
+    """Returns whether a server closed the connection, rather than losing it."""
     return isinstance(error, OSError) and bool(_CLOSED.search(str(error)))
 
 
 def closed_text(error: BaseException, situation: Situation) -> str:
     """Returns why a NameNode closes each connection at once, and what to do."""
     text = f"{situation.authority} closes each connection at once"
-    # The client says "early eof" until it is authenticated, and then this. It has read
-    # the reason by then and does not tell it.
+    # The client reports "early eof" until it is authenticated, and then this. It has
+    # read the server's reason by then, but does not report it.
     if situation.kerberos and "listener disconnected" in str(error):
         if situation.who.acts_for:
             return _may_not_act(situation)
@@ -173,17 +173,17 @@ def closed_text(error: BaseException, situation: Situation) -> str:
 
 
 def closed_advice(situation: Situation) -> str:
-    """Returns what to do where a NameNode closes each connection at once."""
+    """Returns what to do if a NameNode closes each connection at once."""
     sources = ", ".join(situation.sources) or "no configuration"
     if not situation.kerberos:
         return (
             "a secure NameNode does that to clients that do not authenticate: "
             f"hadoop.security.authentication is not 'kerberos' in {sources}; give the "
-            "cluster's configuration by --hadoop_conf"
+            "cluster's configuration with --hadoop_conf"
         )
     return (
-        f"see whether {situation.authority} is the NameNode's RPC address (port 8020 "
-        "as a rule; 9870 is the web's), and whether the cluster knows "
+        f"check whether {situation.authority} is the NameNode's RPC address (usually "
+        "port 8020; 9870 is the web's), and whether the cluster knows "
         f"{situation.who!r} (hadoop.security.auth_to_local)"
     )
 
@@ -191,8 +191,8 @@ def closed_advice(situation: Situation) -> str:
 def _not_now(java_class: str, message: str, situation: Situation) -> str:
     if "safe mode" in message or java_class == "SafeModeException":
         return (
-            "the NameNode is in safe mode: it waits for its DataNodes, or was told to "
-            "by `hdfs dfsadmin -safemode enter`; wait, or leave it"
+            "the NameNode is in safe mode: it waits for its DataNodes, or somebody ran "
+            "`hdfs dfsadmin -safemode enter`; wait, or leave it"
         )
     return f"the NameNode is not ready ({java_class}: {_shortened(message)}); wait"
 
@@ -230,13 +230,13 @@ def _not_known(line: str, situation: Situation) -> str:
     quoted = re.findall(r'"([^"]*)"', line)
     said = quoted[-1] if line.startswith("GSSAPIError") and quoted else line
     return (
-        f"{situation.authority} does not take us for {situation.who!r}: "
+        f"{situation.authority} does not accept us as {situation.who!r}: "
         f"{_shortened(said)}; {unknown_advice(situation, said)}"
     )
 
 
 def unknown_advice(situation: Situation, said: str) -> str:
-    """Returns what to do where a server, with these words, refuses who we are."""
+    """Returns what to do if a server rejects our identity with these words."""
     if re.search("[Cc]lock skew|not yet valid", said):
         return "set this machine's clock, or the server's: they differ by minutes"
     if "not authorized for protocol" in said:
@@ -260,11 +260,11 @@ class _Answer(NamedTuple):
 
     Attributes:
       classes: the last names of its Java classes.
-      words: what others of the kind have in their message; "" for none.
+      words: identify others of the kind by their message; "" for none.
       error: the built-in.
       number: its errno.
-      text: what it says, made of the Java class, the message and the situation; None
-        for what the system says of the errno.
+      text: makes its text from the Java class, the message and the situation; None for
+        the system's text of the errno.
     """
 
     classes: tuple[str, ...]
@@ -274,12 +274,12 @@ class _Answer(NamedTuple):
     text: Callable[[str, str, Situation], str] | None = None
 
 
-_ANSWERS = (  # the first that fits
+_ANSWERS = (  # the first match counts
     _Answer(
         ("ParentNotDirectoryException",), "is not a directory", OSError, errno.ENOTDIR
     ),
     _Answer(
-        _NOT_KNOWN,
+        _UNAUTHENTICATED,
         "authentication is not enabled",
         NotAuthenticatedError,
         errno.EACCES,
@@ -325,7 +325,7 @@ _ANSWERS = (  # the first that fits
         "must both be directories",
         FileExistsError,
         errno.EEXIST,
-        lambda *_: "a file and a folder do not take each other's place",
+        lambda *_: "a file and a folder cannot replace each other",
     ),
     _Answer(
         (),
@@ -346,13 +346,15 @@ _ANSWERS = (  # the first that fits
         "DestHost:destPort",
         ConnectionError,
         errno.EAGAIN,
-        lambda _, message, __: f"{_shortened(message)}; see whether that server is up",
+        lambda _, message, __: (
+            f"{_shortened(message)}; check whether that server is up"
+        ),
     ),
 )
 
 
 def of_server(java_class: str, message: str, url: str, situation: Situation) -> OSError:
-    """Returns the built-in for an exception of the server, by its class's last name."""
+    """Returns the built-in for a server's exception, given its class's last name."""
     if java_class == "FileNotFoundException":
         return _not_found(message, url)
     if java_class == "FileAlreadyExistsException":

@@ -1,9 +1,9 @@
-"""HDFS by hdfs-native: `hdfs://` and `viewfs://` without a JVM.
+"""HDFS through hdfs-native: `hdfs://` and `viewfs://` without a JVM.
 
-One client serves all threads of a process; a small file is one request to the NameNode
-and one to a DataNode. A client that was inherited over a fork would hang for ever, so
-each process has its own. A forked process waits three seconds for it: until then the
-library would give it connections to DataNodes that its parent keeps for further use.
+One client serves all threads of a process. A small file takes one request to the
+NameNode and one to a DataNode. A client inherited over a fork would block for ever, so
+each process has its own. A forked process waits three seconds before it makes one:
+until then the library would reuse its parent's idle connections to DataNodes.
 """
 
 import errno
@@ -40,14 +40,14 @@ from poets.storage.hadoop.url import Location, locate
 from poets.storage.hadoop.user import PROXY_USER, USER, User, current_user
 from poets.storage.handler import file_system
 
-CLOSED_AT_ONCE = 3  # so often in a row and never otherwise: that is an answer
+CLOSED_AT_ONCE = 3  # in a row, with no other answer ever: a rejection
 DEFAULT_REPLICATION = 3  # Hadoop's
 KDC_TIMEOUT_S = 5.0
-KEPT_S = 3.5  # hdfs-native uses a connection to a DataNode again for 3 s
-MIN_BLOCK_BYTES = 1 << 20  # of the NameNode: a whole block is a multiple of it
+REUSE_S = 3.5  # hdfs-native reuses an idle connection to a DataNode for 3 s
+MIN_BLOCK_BYTES = 1 << 20  # the NameNode's; block sizes are multiples of it
 
 _backends: dict[tuple[object, ...], "HdfsBackend"] = {}
-_forked_s = -KEPT_S  # when this process was, by the monotonic clock
+_forked_s = -REUSE_S  # when this process was forked, by the monotonic clock
 
 
 def _note_fork() -> None:
@@ -63,7 +63,7 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
     Raises:
       StorageError: if the configuration lacks what the URL needs.
-      ConfigError: if a name is needed and there is none, if somebody is acted for
+      ConfigError: if a user name is needed and there is none, if a proxy user is set
         without Kerberos, or if the file of delegation tokens cannot be read.
       NotAuthenticatedError: if keytab, principal or delegation token cannot be used.
     """
@@ -71,25 +71,25 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     token = rpc_token(url, conf)
     with_kerberos = kerberos_is_on(conf, with_login=bool(token or login))
     user = current_user(login, with_kerberos, token)
-    if user.acts_for and not with_kerberos:  # the client would act for itself
+    if user.acts_for and not with_kerberos:  # the client would ignore the proxy user
         raise ConfigError(
             f"cannot act for {user.acts_for!r} ({PROXY_USER}): hdfs:// does that with "
-            f"Kerberos alone, and {AUTHENTICATION} is not 'kerberos'; give the "
-            "cluster's configuration by --hadoop_conf, or, if it believes any name, "
+            f"Kerberos only, and {AUTHENTICATION} is not 'kerberos'; give the "
+            "cluster's configuration with --hadoop_conf, or, if it trusts any name, "
             f"set {USER}={user.acts_for} and unset {PROXY_USER}"
         )
     location = locate(url, conf, user.home)
-    # A configuration is kept for good.
+    # `id` is safe: configurations are never freed.
     key = (location.root, id(conf), user, token, login)
     if key not in _backends:
         for other in [other for other in _backends if other[-1] != login]:
-            _backends.pop(other, None)  # its connections end with their last user
+            _backends.pop(other, None)  # its connections close with its last reference
         _backends.setdefault(key, HdfsBackend(location, conf, user, login, token))
     return file_system(_backends[key]), location.path
 
 
 class HdfsBackend(Backend):
-    """The requests to one cluster, by hdfs-native."""
+    """The requests to one cluster, through hdfs-native."""
 
     type_name = "hdfs"
 
@@ -121,7 +121,7 @@ class HdfsBackend(Backend):
         self._answered, self._closed_at_once = False, 0
 
     def read(self, path: str) -> bytes:
-        """Returns a file's content: one request for its blocks, one for each."""
+        """Returns a file's content: one request for the blocks' list, one for each."""
         opened = False
         try:
             reader = self.client().read(path)
@@ -134,11 +134,11 @@ class HdfsBackend(Backend):
         return data
 
     def _check_length(self, path: str, length: int) -> None:
-        """Raises ConnectionRefusedError if the last block is not counted yet.
+        """Raises ConnectionRefusedError if the last block is missing from the length.
 
-        A file may be closed before its last block is known to be complete
-        (`dfs.namenode.file.close.num-committed-allowed`); this client then takes it
-        for a block shorter, without a word. Only such lengths cost a request.
+        A file may be closed before the NameNode knows that its last block is complete
+        (`dfs.namenode.file.close.num-committed-allowed`). This client then silently
+        reads a block less. Only a length of whole blocks needs the extra request.
         """
         if length % MIN_BLOCK_BYTES:
             return
@@ -152,26 +152,26 @@ class HdfsBackend(Backend):
             )
 
     def reader(self, path: str) -> "_Reader":
-        """Opens a file to read parts of it."""
+        """Opens a file for random access."""
         with self.errors(path):
             reader = self.client().read(path)
         self._check_length(path, len(reader))
         return _Reader(self, path, reader)
 
     def writer(self, path: str) -> "_Writer":
-        """Makes a file, in place of another and in a folder that exists."""
+        """Creates or replaces a file; its folder must exist."""
         return self._create(path, self._replication)
 
     def write(self, path: str, data: bytes) -> None:
-        """Writes a file whole, or not at all, also where a DataNode is lost.
+        """Writes the whole file, or none of it, even if a DataNode is lost.
 
-        The client gives up if one of the file's DataNodes cannot be reached, and the
-        NameNode names such ones for minutes. A single copy is soon with one that can;
-        the NameNode makes the others.
+        The client gives up if it cannot reach one of the file's DataNodes, and the
+        NameNode keeps choosing a lost one for minutes. A single replica soon gets a
+        DataNode that works; the NameNode makes the others.
         """
         try:
             super().write(path, data)
-        except ConnectionRefusedError:  # the NameNode's
+        except ConnectionRefusedError:  # by the NameNode
             raise
         except ConnectionError:
             self._write(self._create(path, replication=1), data)
@@ -190,12 +190,12 @@ class HdfsBackend(Backend):
             return _Writer(self, path, self.client().create(path, options))
 
     def status(self, path: str) -> Status:
-        """Returns what is known of `path`."""
+        """Returns the metadata of `path`."""
         with self.errors(path):
             return _status_of(path, self.client().get_file_info(path))
 
     def listing(self, folder: str) -> list[Status]:
-        """Returns what is directly in a folder."""
+        """Returns the entries of a folder."""
         with self.errors(folder):
             found = list(self.client().list_status(folder, False))
         if len(found) == 1 and found[0].path == folder:  # a file lists itself
@@ -208,7 +208,7 @@ class HdfsBackend(Backend):
         ]
 
     def make_folder(self, path: str, parents: bool) -> None:
-        """Makes a folder; it may be there."""
+        """Creates a folder unless it exists."""
         with self.errors(path):
             self.client().mkdirs(path, self._folder_mode, parents)
 
@@ -219,7 +219,7 @@ class HdfsBackend(Backend):
                 raise FileNotFoundError
 
     def rename(self, source: str, target: str, overwrite: bool) -> None:
-        """Renames at once."""
+        """Renames in one step."""
         with self.errors(target):
             self.client().rename(source, target, overwrite)
 
@@ -229,24 +229,24 @@ class HdfsBackend(Backend):
         return found or self._clients.setdefault(os.getpid(), self._new_client())
 
     def _new_client(self) -> hdfs_native.Client:
-        if (pause_s := _forked_s + KEPT_S - time.monotonic()) > 0:
+        if (pause_s := _forked_s + REUSE_S - time.monotonic()) > 0:
             time.sleep(pause_s)
         given = {}
-        # A forked process has tickets of its own.
+        # A forked process has its own tickets.
         login = self._login if os.getpid() == self._made_by else current_login()
-        # A delegation token is only looked for without these.
+        # The client looks for a delegation token only without these.
         if login and login.principal:
             given = {
                 "kerberos_principal": login.principal,
                 "kerberos_keytab": login.keytab,
                 "kerberos_cache": login.cache,
             }
-        # os.devnull is no folder: it reads no configuration but what is given.
+        # os.devnull as its folder: it reads no configuration besides `_conf`.
         return hdfs_native.Client(self._client_root, self._conf, os.devnull, **given)
 
     @contextmanager
     def errors(self, path: str, of_data: bool = False) -> Iterator[None]:
-        """Makes what the client raises a built-in."""
+        """Translates what the client raises into built-ins."""
         try:
             yield
         except BaseException as error:
@@ -259,7 +259,7 @@ class HdfsBackend(Backend):
         """Returns the built-in for what the client raised.
 
         Args:
-          of_data: whether a DataNode is asked.
+          of_data: whether the request went to a DataNode.
         """
         if isinstance(error, KeyboardInterrupt | SystemExit):
             return error
@@ -276,7 +276,7 @@ class HdfsBackend(Backend):
         return NotAuthenticatedError(errno.EACCES, text, url)
 
     def _explained(self, error: OSError, url: str) -> OSError:
-        """Returns the error with the reason that token or ticket give, if they do."""
+        """Returns the error with a reason found in the token or ticket, if any."""
         try:
             if self._token is not None:
                 rpc_token(self.root, self._hadoop_conf)
@@ -305,7 +305,7 @@ class _Reader:
 
 
 class _Writer:
-    """A file in the making."""
+    """A file that is being written."""
 
     def __init__(
         self, backend: HdfsBackend, path: str, writer: hdfs_native.FileWriter

@@ -1,13 +1,13 @@
-"""HDFS's old rename made safe, for HttpFS, which has no other.
+"""Makes HDFS's old rename safe, for HttpFS, which has no other.
 
-It moves a source into a folder that has the target's name, and replaces nothing:
+The old rename replaces nothing, and moves the source into a folder at the target:
 
     rename(out/.saved.0f3a52c7d1e9.part, out/saved)
-        out/saved is not there     it is the source now
-        out/saved is a folder      out/saved/.saved.0f3a52c7d1e9.part: is brought back
-        out/saved is a file        false; it must be deleted first
+        out/saved is absent        renamed
+        out/saved is a folder      out/saved/.saved.0f3a52c7d1e9.part: moved back here
+        out/saved is a file        returns false; it must be deleted first
 
-So a file is replaced in two steps, between which there is none.
+So a file is replaced in two steps, and is absent between them.
 """
 
 import errno
@@ -21,11 +21,11 @@ Move = Callable[[str, str], object]
 
 
 def refuse_target(backend: Backend, source: str, target: str, overwrite: bool) -> bool:
-    """Returns whether a file is in the way that is to be replaced.
+    """Returns whether there is a file at the target, which is to be replaced.
 
     Raises:
-      FileExistsError: if something is in the way that is not.
-      FileNotFoundError: if there is no source, or no folder to hold the target.
+      FileExistsError: if something is there that must not be replaced.
+      FileNotFoundError: if the source or the target's folder does not exist.
     """
     from_folder = backend.status(source).is_folder
     try:
@@ -41,7 +41,7 @@ def refuse_target(backend: Backend, source: str, target: str, overwrite: bool) -
 
 
 def bring_back(backend: Backend, move: Move, source: str, target: str) -> None:
-    """Undoes a rename that went into a folder.
+    """Undoes a rename that moved the source into a folder.
 
     Raises:
       FileExistsError: if it did.

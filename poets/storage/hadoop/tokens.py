@@ -1,12 +1,12 @@
-"""Which delegation token a cluster takes: by its service, by host name or address.
+"""Finds a cluster's delegation token, by service, host name or address.
 
     HADOOP_TOKEN_FILE_LOCATION   127.0.0.1:8020  ha-hdfs:ns  127.0.0.1:9870 ...
                                        │
     hdfs://localhost:8020 ─────────────┴──> the token, and the address that hdfs-native
                                             finds it by: hdfs://127.0.0.1:8020
 
-As in Hadoop, a token goes before a ticket cache. A principal that is given for this
-job, by a flag or the task's options, goes before both.
+As in Hadoop, a token is preferred to a ticket cache. A principal that is given for this
+job, by a flag or the task's options, is preferred to both.
 """
 
 import errno
@@ -32,10 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 def token_file() -> str | None:
-    """Returns the path of the tokens; None if there is none, or a principal is given.
+    """Returns the path of the token file; None if unset, or a principal is given.
 
     Raises:
-      ConfigError: if what is said of the login does not fit together.
+      ConfigError: if the settings of the login contradict each other.
     """
     path = os.environ.get(TOKEN_FILE)
     login = current_login() if path else None
@@ -45,7 +45,7 @@ def token_file() -> str | None:
 def rpc_token(url: str, conf: HadoopConf) -> Token | None:
     """Returns the token for the NameNode of a URL; None if a ticket is needed.
 
-    Of a mount table, the token for the first NameNode that has one.
+    For a mount table, it is the token of the first NameNode that has one.
 
     Raises:
       ConfigError: if the file of tokens cannot be read.
@@ -65,7 +65,7 @@ def rpc_token(url: str, conf: HadoopConf) -> Token | None:
 def web_token(addresses: Iterable[str], url: str, conf: HadoopConf) -> Token | None:
     """Returns the token for a web interface; None if a ticket is needed.
 
-    A NameNode takes its RPC tokens there, too.
+    A NameNode's web interface accepts its RPC tokens, too.
 
     Args:
       addresses: as "http://host:9870".
@@ -88,9 +88,9 @@ def web_token(addresses: Iterable[str], url: str, conf: HadoopConf) -> Token | N
 
 
 def addressed(location: Location, conf: HadoopConf) -> tuple[str, dict[str, str]]:
-    """Returns a file system as hdfs-native must see it to find its token.
+    """Returns a file system's address, written so that hdfs-native finds its token.
 
-    It takes a token whose service is the text of the URL's host and port. Hadoop
+    It looks for a token whose service is the text of the URL's host and port. Hadoop
     writes the IP address there, unless hadoop.security.token.service.use_ip is false.
 
     Returns:
@@ -106,7 +106,7 @@ def addressed(location: Location, conf: HadoopConf) -> tuple[str, dict[str, str]
 
 
 def why_none(url: str, conf: HadoopConf, addresses: Iterable[str] = ()) -> str:
-    """Returns why no token is used for a URL, "" if no file of tokens is given."""
+    """Returns why no token is used for a URL; "" if no token file is given."""
     path = token_file()
     if not path:
         return ""
@@ -120,8 +120,8 @@ def why_none(url: str, conf: HadoopConf, addresses: Iterable[str] = ()) -> str:
 def rpc_services(root: str, conf: HadoopConf) -> list[str]:
     """Returns the services that a token for "hdfs://..." may name, the usual first.
 
-    Of a name service, a token for one NameNode is the last choice: hdfs-native knows
-    no other NameNode then.
+    For a name service, a token for one NameNode is the last choice, since hdfs-native
+    then knows no other NameNode.
     """
     authority = re.sub("^hdfs://([^/]*).*", r"\1", root)
     nodes = name_nodes(root, authority, conf)
@@ -156,7 +156,7 @@ def _links(location: Location, conf: HadoopConf) -> list[tuple[str, str]]:
 
 
 def _is_name_node(authority: str, hosts: list[str], conf: HadoopConf) -> bool:
-    """Returns whether a web interface is known to be that of fs.defaultFS."""
+    """Returns whether a web interface is known to belong to fs.defaultFS."""
     if authority in ("", "default") or f"{HA_PREFIX}{authority}" in conf:
         return True
     keys = [key for key in conf if re.match(r"dfs\.namenode\.https?-address", key)]
@@ -165,7 +165,7 @@ def _is_name_node(authority: str, hosts: list[str], conf: HadoopConf) -> bool:
 
 
 def _find(kinds: tuple[str, ...], services: list[str]) -> Token | None:
-    """Returns the token for the first service that has one, the one that lasts.
+    """Returns the token of the first service that has one; of several, the latest.
 
     Raises:
       ConfigError: if the file of tokens cannot be read.
@@ -182,9 +182,9 @@ def _find(kinds: tuple[str, ...], services: list[str]) -> Token | None:
             raise NotAuthenticatedError(
                 errno.EACCES,
                 f"the token of {token.owner} for {token.service} in {path!r} "
-                f"({TOKEN_FILE}) ended at "
-                f"{datetime.fromtimestamp(token.ends_s):%Y-%m-%d %H:%M}, which can no "
-                "longer be prolonged; get a new one (hdfs fetchdt), or give a keytab "
+                f"({TOKEN_FILE}) expired at "
+                f"{datetime.fromtimestamp(token.ends_s):%Y-%m-%d %H:%M}, and can no "
+                "longer be renewed; get a new one (hdfs fetchdt), or give a keytab "
                 "(--kerberos_principal, --kerberos_keytab)",
             )
         _warn_of_mode(path)
@@ -193,7 +193,7 @@ def _find(kinds: tuple[str, ...], services: list[str]) -> Token | None:
 
 
 def _is_same(service: str, wanted: str) -> bool:
-    """Returns whether two services are one: the port, and the host or its address."""
+    """Returns whether two services have the same port and the same host or address."""
     if service == wanted:
         return True
     host, _, port = service.rpartition(":")

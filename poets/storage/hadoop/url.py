@@ -1,4 +1,4 @@
-"""What the URLs of a Hadoop cluster mean, by its configuration: `locate(url)`.
+"""Resolves the URLs of a Hadoop cluster by its configuration: `locate(url)`.
 
     hdfs://host:port/p      that NameNode
     hdfs://host/p           that NameNode, port 8020
@@ -6,10 +6,10 @@
     hdfs:///p               fs.defaultFS
     hdfs://default/p        fs.defaultFS, as libhdfs, TensorFlow and DC/OS have it
     hdfs://default          fs.defaultFS, the user's folder there
-    viewfs://table/p        a mount table of the configuration; viewfs:///p likewise
+    viewfs://table/p        a mount table of the configuration; also viewfs:///p
 
-They are split by hand: a "#", "?" or "%" is a character of a name, and the case of a
-name service counts.
+They are not split by `urllib`: "#", "?" and "%" are ordinary characters, and names of
+name services are case-sensitive.
 """
 
 import posixpath
@@ -29,10 +29,10 @@ class Location(NamedTuple):
     """A file system of a cluster and a path in it.
 
     Attributes:
-      root: as a client takes it, "hdfs://host:8020" or "hdfs://service".
+      root: for a client, as "hdfs://host:8020" or "hdfs://service".
       path: absolute, without a slash at its end.
-      name_nodes: "host:port" of each NameNode, with more than one the service is
-        highly available; empty for a mount table.
+      name_nodes: "host:port" of each NameNode, several if the service is highly
+        available; empty for a mount table.
     """
 
     root: str
@@ -41,11 +41,11 @@ class Location(NamedTuple):
 
 
 def locate(url: str, conf: HadoopConf, user: str) -> Location:
-    """Returns what a URL means.
+    """Returns the file system and the path of a URL.
 
     Args:
       url: "<scheme>://...", of a scheme that ends in hdfs, or viewfs.
-      user: whose folder a URL without a path means.
+      user: the owner of the folder that a URL without a path means.
 
     Raises:
       StorageError: if the configuration lacks what the URL needs.
@@ -53,11 +53,11 @@ def locate(url: str, conf: HadoopConf, user: str) -> Location:
     scheme, _, rest = url.partition("://")
     scheme = "viewfs" if scheme.lower() == "viewfs" else "hdfs"
     authority, slash, path = rest.partition("/")
-    if "@" in authority:  # what stands before it may be a password: it is not shown
+    if "@" in authority:  # not shown: it may contain a password
         host = authority.rpartition("@")[2]
         raise StorageError(
-            f"cannot open a URL of {host!r}: it names a user before '@', and who we "
-            f"are is for Kerberos to say; write {scheme}://{host}/..."
+            f"cannot open a URL of {host!r}: it names a user before '@', but "
+            f"Kerberos decides about the user; write {scheme}://{host}/..."
         )
     if authority == "" and scheme == "viewfs" or authority in ("", "default"):
         scheme, authority = _default(url, scheme, conf)
@@ -76,7 +76,7 @@ def name_nodes(url: str, authority: str, conf: HadoopConf) -> tuple[str, ...]:
     """Returns "host:port" of the NameNodes that an authority means.
 
     Raises:
-      StorageError: if there is none, or the configuration does not tell where.
+      StorageError: if there is none, or the configuration lacks an address.
     """
     if listed := conf.get(f"dfs.ha.namenodes.{authority}"):
         keys = [
@@ -105,7 +105,7 @@ def _default(url: str, scheme: str, conf: HadoopConf) -> tuple[str, str]:
     if "fs.defaultFS" not in conf:
         raise StorageError(
             f"cannot open {url!r}: fs.defaultFS is not set (read {read}); "
-            "give the cluster's configuration by --hadoop_conf, or write the "
+            "give the cluster's configuration with --hadoop_conf, or write the "
             "NameNode's host and port into the URL"
         )
     given = conf["fs.defaultFS"]
@@ -114,7 +114,7 @@ def _default(url: str, scheme: str, conf: HadoopConf) -> tuple[str, str]:
     if not separator or found.lower() not in SCHEMES or not authority:
         raise StorageError(
             f"cannot open {url!r}: fs.defaultFS is {given!r} (read {read}), which is "
-            "no HDFS; write the NameNode's host and port into the URL"
+            "not HDFS; write the NameNode's host and port into the URL"
         )
     if scheme == "viewfs" and found.lower() != "viewfs":
         return scheme, "default"  # Hadoop's name for the mount table without a name
@@ -131,7 +131,7 @@ def _mount_table(url: str, name: str, conf: HadoopConf) -> str:
     if f"{prefix}linkFallback" not in conf:
         raise StorageError(
             f"cannot open {url!r}: {prefix}linkFallback is not set, without which "
-            "hdfs-native takes no mount table; set it to an empty folder, or name the "
+            "hdfs-native rejects a mount table; set it to an empty folder, or name the "
             "cluster behind the link in the URL"
         )
     return f"viewfs://{name}"
@@ -142,7 +142,7 @@ def _with_port(url: str, address: str) -> str:
     port = int(match["port"] or DEFAULT_RPC_PORT) if match else 0
     if not match or not 0 < port < 65536:
         raise StorageError(
-            f"cannot open {url!r}: {address!r} is no address of a NameNode; "
-            f"give host:port, port {DEFAULT_RPC_PORT} as a rule"
+            f"cannot open {url!r}: {address!r} is not an address of a NameNode; "
+            f"give host:port, usually with port {DEFAULT_RPC_PORT}"
         )
     return f"{match['host']}:{port}"

@@ -1,11 +1,11 @@
-"""Whom a Hadoop cluster takes this process for.
+"""The user of this process on a Hadoop cluster.
 
     with a token         its owner
     with Kerberos        the principal of the login, or of the ticket cache
     without              HADOOP_USER_NAME, else the name of the user id
-    HADOOP_PROXY_USER    the user for whom it acts, where the cluster allows that
+    HADOOP_PROXY_USER    the user it acts for, if the cluster allows that
 
-In a container, a user id often has no name. Only a cluster without Kerberos needs one.
+A user id in a container often has no name. Only clusters without Kerberos need one.
 """
 
 import os
@@ -21,11 +21,11 @@ USER, PROXY_USER = "HADOOP_USER_NAME", "HADOOP_PROXY_USER"
 
 
 class User(NamedTuple):
-    """Who asks; in a message, `repr` is the quoted text.
+    """The user of a request; `repr` is the quoted text for messages.
 
     Attributes:
-      name: a principal with its realm; a name where there is no Kerberos.
-      acts_for: whose rights count and who owns new files, if somebody else's; or "".
+      name: a principal with its realm; without Kerberos, a user name.
+      acts_for: another user, whose rights count and who owns new files; or "".
     """
 
     name: str
@@ -51,15 +51,15 @@ class User(NamedTuple):
 def current_user(
     login: Login | None, with_kerberos: bool, token: Token | None = None
 ) -> User:
-    """Returns who asks a cluster: the owner of a delegation token before all others.
+    """Returns this process's user; if there is a delegation token, its owner.
 
     Raises:
-      ConfigError: if a name is needed and this process has none; hdfs-native would
-        send "unknown".
+      ConfigError: if a user name is needed and there is none; hdfs-native would send
+        "unknown".
     """
     for variable in (USER, PROXY_USER):
         if not os.environ.get(variable):
-            os.environ.pop(variable, None)  # hdfs-native takes "" for a name
+            os.environ.pop(variable, None)  # hdfs-native would use "" as a name
     acts_for = os.environ.get(PROXY_USER, "")
     if token is not None:
         return User(token.owner, acts_for)
@@ -70,7 +70,7 @@ def current_user(
     if not found:
         raise ConfigError(
             f"cannot log in to HDFS: user id {os.geteuid()} has no name on this "
-            f"machine, and a cluster without Kerberos goes by names; set {USER}"
+            f"machine, and a cluster without Kerberos needs one; set {USER}"
         )
     return User(found, acts_for)
 

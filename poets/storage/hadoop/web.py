@@ -1,4 +1,4 @@
-"""HDFS by its web interface: `webhdfs://`, with TLS `swebhdfs://`, and HttpFS.
+"""HDFS through its web interface: `webhdfs://`, with TLS `swebhdfs://`, and HttpFS.
 
     webhdfs://host/p           http://host:9870
     swebhdfs://host/p          https://host:9871
@@ -6,9 +6,9 @@
     webhdfs://nameservice/p    dfs.namenode.http-address.<nameservice>.<each>
     webhdfs://default/p        the NameNode of fs.defaultFS; also webhdfs:///p
 
-Kerberos is used where the configuration or the login says so, else the name of the
-user; either may act for another (`doas`). HttpFS renames without options: there a file
-is replaced in two steps.
+Kerberos is used if the configuration or the login says so, otherwise the user's name.
+Both may act for another user (`doas`). HttpFS ignores the options of a rename, so a
+file is replaced in two steps there.
 """
 
 import contextlib
@@ -57,17 +57,17 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     Raises:
       StorageError: if the URL or the configuration does not name a web interface, or
         the file of POETS_CA_FILE or REQUESTS_CA_BUNDLE is missing.
-      ConfigError: if a name is needed and there is none, or if the file of delegation
-        tokens cannot be read.
+      ConfigError: if a user name is needed and there is none, or if the file of
+        delegation tokens cannot be read.
       NotAuthenticatedError: if keytab, principal or delegation token cannot be used.
     """
     conf, login = load_conf(), current_login()
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
     if authority and not HOST.fullmatch(authority):
-        host = authority.rpartition("@")[2]  # before it might be a password
+        host = authority.rpartition("@")[2]  # what precedes it may be a password
         raise StorageError(
-            f"cannot open a URL: {host!r} is no host; give {scheme}://host:port/path"
+            f"cannot open a URL: {host!r} is not a host; give {scheme}://host:port/path"
         )
     addresses = web_addresses(url, conf)
     token = web_token(addresses, url, conf)
@@ -77,7 +77,7 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     is_default = authority in ("", "default")
     if is_default:
         authority = location.root.partition("://")[2]
-    if is_default and len(addresses) == 1:  # its port is the one for RPC
+    if is_default and len(addresses) == 1:  # the authority's port is for RPC
         authority = addresses[0].partition("://")[2]
     ca_variable = next(filter(os.environ.get, CA_VARIABLES), None)
     ca_file = os.environ[ca_variable] if ca_variable else None
@@ -86,11 +86,11 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
             f"cannot open {url!r}: there is no file {ca_file!r}; correct {ca_variable}"
         )
     root = f"{scheme.lower()}://{authority}"
-    # A configuration is kept for good.
+    # `id` is safe: configurations are never freed.
     key = (root, id(conf), login, token, user, ca_file)
     if key not in _backends:
         for other in [other for other in _backends if other[2] != login]:
-            _backends.pop(other, None)  # its connections end with their last user
+            _backends.pop(other, None)  # its connections close with its last reference
         situation = Situation(
             who=user,
             authority=" or ".join(addresses),
@@ -110,7 +110,7 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def _shown(token: Token, addresses: list[str], url: str, conf: HadoopConf) -> str:
-    """Returns a token as a request shows it: the file's, which may be a newer one."""
+    """Returns a token for a request; a newer one if the file has it."""
     with contextlib.suppress(PoetsError):
         token = web_token(addresses, url, conf) or token
     return token.url_text()
@@ -128,18 +128,18 @@ class WebHdfs(Backend):
         self._folder = {"permission": f"{folder_mode:o}"}
 
     def renew(self) -> None:
-        """Forgets the connections, which are the parent's after a fork."""
+        """Drops the connections, which belong to the parent after a fork."""
         self._client.renew()
 
     def status(self, path: str) -> Status:
-        """Returns what is known of `path`."""
+        """Returns the metadata of `path`."""
         with self._client.errors(self.root + path):
             return _status_of(
                 path, self._client._get_file_status(path).json()["FileStatus"]
             )
 
     def listing(self, folder: str) -> list[Status]:
-        """Returns what is directly in a folder."""
+        """Returns the entries of a folder."""
         with self._client.errors(self.root + folder):
             answer = self._client._list_status(folder).json()
             found = answer["FileStatuses"]["FileStatus"]
@@ -156,7 +156,7 @@ class WebHdfs(Backend):
             return self._client.read(path)
 
     def reader(self, path: str) -> Reader:
-        """Looks how long a file is, to read parts of it."""
+        """Opens a file for random access: gets its size."""
         status = self.status(path)
         if status.is_folder:
             number = errno.EISDIR
@@ -164,7 +164,7 @@ class WebHdfs(Backend):
         return _Reader(self, path, status.size)
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
-        """Returns a part of a file, all of it or an error."""
+        """Returns exactly `length` bytes of a file, or raises."""
         with self._client.errors(self.root + path):
             data = self._client.read(path, offset, length)
             if len(data) != length:
@@ -174,35 +174,35 @@ class WebHdfs(Backend):
             return data
 
     def writer(self, path: str) -> Writer:
-        """Makes an empty file, and sends what is written to take its place."""
+        """Creates an empty file, and uploads another in its place."""
         self.write(path, b"")
         return _Upload(self, path)
 
     def write(self, path: str, data: bytes) -> None:
-        """Writes a file whole, or not at all."""
+        """Writes the whole file, or none of it."""
         try:
             self.send(path, data)
         except OSError as error:
             if type(error) not in (ConnectionError, OSError):
-                raise  # nothing has begun
+                raise  # nothing was written
             with contextlib.suppress(ConnectionError):
-                if data:  # a refusal may not be heard while data is sent: ask again
+                if data:  # the answer may be lost while data is sent: ask again
                     self.send(path, b"")
             self.discard(path)
             raise
 
     def send(self, path: str, data: bytes | Iterator[bytes]) -> None:
-        """Makes a file, in place of another."""
+        """Creates or replaces a file."""
         with self._client.errors(self.root + path):
             self._client.write(path, data, createparent="false", **self._file)
 
     def discard(self, path: str) -> None:
-        """Deletes a file, as well as that goes."""
+        """Deletes a file if possible."""
         with contextlib.suppress(OSError):
             self.delete(path, recursive=False)
 
     def make_folder(self, path: str, parents: bool) -> None:
-        """Makes a folder; the interface always makes its parents."""
+        """Creates a folder; the interface always creates its parents."""
         if not parents:
             self.status(posixpath.dirname(path))
         with self._client.errors(self.root + path):
@@ -216,7 +216,7 @@ class WebHdfs(Backend):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def rename(self, source: str, target: str, overwrite: bool) -> None:
-        """Renames at once, except a file over another through HttpFS."""
+        """Renames in one step, except a file over another through HttpFS."""
         options = "OVERWRITE" if overwrite else "NONE"
         moved = self._rename(source, target, options)
         if moved is None:
@@ -229,7 +229,7 @@ class WebHdfs(Backend):
         bring_back(self, self._rename, source, target)
 
     def _rename(self, source: str, target: str, options: str = "NONE") -> bool | None:
-        """Returns what HttpFS says, which ignores the options, or None."""
+        """Returns the answer of HttpFS, which ignores the options, or None."""
         with self._client.errors(self.root + target):
             answer = self._client._rename(
                 source, destination=target, renameoptions=options
@@ -252,18 +252,18 @@ def _status_of(path: str, found: dict[str, str | int | bool]) -> Status:
 
 
 class _Reader:
-    """A file of which parts are read, each by requests of its own."""
+    """A file for random access; each read makes its own requests."""
 
     def __init__(self, backend: WebHdfs, path: str, size: int) -> None:
         self._backend, self._path, self.size = backend, path, size
 
     def read_range(self, offset: int, length: int) -> bytes:
-        """Returns `length` bytes from `offset` on."""
+        """Returns `length` bytes, starting at `offset`."""
         return self._backend.read_range(self._path, offset, length)
 
 
 class _Upload:
-    """A file in the making: a thread sends the parts while they are written.
+    """A file that is being written: a thread uploads the parts.
 
     write ──> queue of one part ──> thread ──> one request, to a DataNode
     """
@@ -289,7 +289,7 @@ class _Upload:
         raise self._failure or ConnectionError(errno.EIO, "the upload has ended")
 
     def close(self) -> None:
-        """Waits until all is sent, and looks whether it arrived."""
+        """Waits until everything is sent, and checks that it arrived."""
         self._parts.put(None)
         self._thread.join()
         if self._failure is not None:
@@ -305,10 +305,11 @@ class _Upload:
     def abort(self) -> None:
         """Ends the request and deletes the file.
 
-        A request that breaks off might be carried out after the deletion.
+        It waits for the request: one that is cut off could be completed after the
+        deletion.
         """
         self._is_aborted = True
-        with contextlib.suppress(Full):  # the thread takes the part that waits
+        with contextlib.suppress(Full):  # the thread takes the part in the queue
             self._parts.put_nowait(None)
         self._thread.join()
         self._backend.discard(self._path)

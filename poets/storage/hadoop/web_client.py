@@ -1,13 +1,13 @@
-"""The requests of HDFS's web interface: signed, redirected, refusals as built-ins.
+"""Requests to HDFS's web interface: authentication, redirects, errors as built-ins.
 
     Client ──> NameNode   Kerberos for the first request, then its cookie hadoop.auth;
        │          │       or a delegation token of the job
-       │          └── 307, or 200 from HttpFS, which has the data itself
-       └─────> DataNode   the token in the redirect's URL says who asks
+       │          └── 307, or 200 from HttpFS, which serves the data itself
+       └─────> DataNode   the token in the redirect's URL authenticates the user
 
-HdfsCLI makes the requests and turns to the next NameNode. Threads share a client: each
-request that needs Kerberos has a GSS context of its own. Tickets, tokens and cookies
-reach no message, no exception and no log.
+HdfsCLI makes the requests and fails over to the next NameNode. Threads share a client;
+each request that needs Kerberos has its own GSS context. Tickets, tokens and cookies
+never appear in a message, an exception or a log.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from requests_kerberos import OPTIONAL, HTTPKerberosAuth
 from poets.errors import NotAuthenticatedError
 from poets.storage.hadoop.errors import Situation, of_server
 from poets.storage.hadoop.web_errors import (
-    SEE_THE_PORT,
+    CHECK_THE_PORT,
     TOKEN,
     java_class,
     lost_connection,
@@ -37,13 +37,13 @@ from poets.storage.hadoop.web_errors import (
 )
 
 TIMEOUTS_S = (10, 60)
-"""To connect; from one packet to the next."""
+"""To connect; between two packets."""
 
 CONNECTIONS = 64  # kept open, to a host
 COOKIE = "hadoop.auth"
 
 UNREACHED = (requests.ConnectionError, requests.ReadTimeout)
-NEXT = ("StandbyException", "RetriableException")  # HdfsCLI asks the next NameNode
+NEXT = ("StandbyException", "RetriableException")  # HdfsCLI then asks the next NameNode
 
 
 class _NoTokens(logging.Filter):
@@ -56,7 +56,7 @@ class _NoTokens(logging.Filter):
 
 for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
     logging.getLogger(_name).addFilter(_NoTokens())
-for _name in ("requests_kerberos", "spnego"):  # they log tickets; what fails is raised
+for _name in ("requests_kerberos", "spnego"):  # they log tickets; failures are raised
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
@@ -65,7 +65,7 @@ os.register_at_fork(after_in_child=lambda: globals().update(_signing=threading.L
 
 
 class _Signature(HTTPKerberosAuth):  # type: ignore[misc]
-    """One after the other: MIT renews tickets in a file that others must not read."""
+    """Signs one request at a time: MIT renews tickets in a file, not atomically."""
 
     def generate_request_header(self, *args: Any, **kwargs: Any) -> str:
         """Returns the header, by a new GSS context."""
@@ -74,12 +74,12 @@ class _Signature(HTTPKerberosAuth):  # type: ignore[misc]
 
 
 class _Negotiate(requests.auth.AuthBase):
-    """Signs a request with a Kerberos ticket unless the NameNode's cookie does."""
+    """Signs a request with a Kerberos ticket, unless it has the NameNode's cookie."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if "delegation=" in (request.url or ""):
             return request
-        # A new one each time: two threads in one GSS context end in a crash.
+        # A new one each time: two threads in one GSS context crash.
         signature = _Signature(
             mutual_authentication=OPTIONAL,
             force_preemptive=not _has_cookie(request),
@@ -89,10 +89,10 @@ class _Negotiate(requests.auth.AuthBase):
 
 
 class _Delegation(requests.auth.AuthBase):
-    """Shows a delegation token; the URL of a DataNode has it already.
+    """Adds a delegation token, unless the URL, that of a DataNode, has one already.
 
     Args:
-      token: returns it; the file may have a new one.
+      token: returns it, as the file may have a new one.
     """
 
     def __init__(self, token: Callable[[], str]) -> None:
@@ -122,13 +122,13 @@ class Client(hdfs.Client):  # type: ignore[misc]
 
     Args:
       addresses: of its NameNodes or HttpFS, as "http://host:9870".
-      token: returns the delegation token to show, as `url_text`; or None.
-      ca_file: certificates to trust in place of the usual ones.
-      situation: who asks, with Kerberos or without, and what helps to explain a
-        refusal.
+      token: returns the delegation token to send, as `url_text`; or None.
+      ca_file: certificates to trust instead of the usual ones.
+      situation: the user, whether Kerberos is used, and context for explaining
+        errors.
     """
 
-    # Redirects are followed here: what fails at a DataNode is not the NameNode's fault.
+    # Redirects are followed here, to tell a DataNode's failures from a NameNode's.
     _open = _Request("GET", allow_redirects=False)
 
     def __init__(
@@ -146,8 +146,8 @@ class Client(hdfs.Client):  # type: ignore[misc]
 
     def _new_session(self) -> requests.Session:
         session = requests.Session()
-        # As Hadoop's client: no proxy, no .netrc. Looking for them takes a fifth of
-        # the time of a read.
+        # No proxy and no .netrc, like Hadoop's client. Looking for them takes a fifth
+        # of the time of a read.
         session.trust_env = False
         adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS)
         session.mount("http://", adapter)
@@ -166,11 +166,11 @@ class Client(hdfs.Client):  # type: ignore[misc]
         return session
 
     def renew(self) -> None:
-        """Forgets all connections, which are the parent's after a fork."""
+        """Drops all connections, which belong to the parent after a fork."""
         self._session = self._new_session()
 
     def resolve(self, hdfs_path: str) -> str:
-        """Returns the path as it is: "#LATEST" is a name like others."""
+        """Returns the path as it is: "#LATEST" is an ordinary name here."""
         return hdfs_path
 
     def read(
@@ -182,7 +182,7 @@ class Client(hdfs.Client):  # type: ignore[misc]
         ).content
 
     def write(self, path: str, data: bytes | Iterator[bytes], **options: Any) -> None:
-        """Makes a file, in place of another."""
+        """Creates or replaces a file."""
         self._with_data(self._create, "PUT", path, data, overwrite="true", **options)
 
     def _with_data(
@@ -193,10 +193,10 @@ class Client(hdfs.Client):  # type: ignore[misc]
         data: bytes | Iterator[bytes] | None,
         **params: Any,
     ) -> requests.Response:
-        """Asks the NameNode for a place, and the place for the data.
+        """Asks the NameNode for a DataNode, and exchanges the data with it.
 
-        The token of the first redirect is shown from then on: else the NameNode would
-        make, write down and keep a new one for each request.
+        The token of the first redirect is sent from then on. Otherwise the NameNode
+        would create, log and keep a new one for each request.
         """
         token = self._token
         try:
@@ -211,14 +211,14 @@ class Client(hdfs.Client):  # type: ignore[misc]
                 raise refusal(answer, self._situation)
             return answer
         except NotAuthenticatedError:
-            self._token = None  # it may be too old, or of a NameNode that was restarted
+            self._token = None  # it has expired, or the NameNode was restarted
             if token is None or isinstance(data, Iterator):
                 raise
         return self._with_data(operation, method, path, data, **params)
 
     @contextlib.contextmanager
     def errors(self, url: str) -> Iterator[None]:
-        """Makes what the requests raise built-in errors that tell `url`."""
+        """Translates what the requests raise into built-in errors that show `url`."""
         try:
             yield
             return
@@ -226,7 +226,7 @@ class Client(hdfs.Client):  # type: ignore[misc]
             failure = of_server(error.exception, error.message, url, self._situation)
         except (KeyError, TypeError, ValueError):
             failure = OSError(
-                errno.EPROTO, f"the answer is not WebHDFS's; {SEE_THE_PORT}"
+                errno.EPROTO, f"the answer is not WebHDFS's; {CHECK_THE_PORT}"
             )
         except Unreached as error:
             failure = error.failure
@@ -240,8 +240,8 @@ class Client(hdfs.Client):  # type: ignore[misc]
 
         Raises:
           OSError: a built-in, if it is refused, except by a standby; if a DataNode
-            does not answer, or whether the NameNode did is not known.
-          Unreached: if a NameNode does not answer; HdfsCLI turns to the next one then.
+            does not answer; if a NameNode may have carried it out without an answer.
+          Unreached: if a NameNode does not answer; HdfsCLI then asks the next one.
         """
         at_data_node = "delegation=" in url
         lost, is_next_asked = None, False
@@ -255,8 +255,8 @@ class Client(hdfs.Client):  # type: ignore[misc]
                 break
             if answer.status_code != 401 or not _has_cookie(answer.request):
                 break
-            self._session.cookies.clear()  # too old, or of another service on the host
-        # Not in the handler: the error there has the token.
+            self._session.cookies.clear()  # expired, or of another service on the host
+        # Raised outside the handler: its error contains the token.
         if lost is not None and is_next_asked and not at_data_node:
             raise Unreached(lost)
         if lost is not None:

@@ -1,9 +1,9 @@
-"""What goes wrong with requests to HDFS's web interface, as built-in errors.
+"""Translates errors of HDFS's web interface into built-ins.
 
-    lost_connection   there is no answer: TLS, Kerberos, names, ports, silence
-    refusal           there is one, with Java's exception or a web server's page
+    lost_connection   no answer: TLS, Kerberos, names, ports, silence
+    refusal           an answer, with a Java exception or a web server's page
 
-No text has a delegation token in it.
+No text contains a delegation token.
 """
 
 import errno
@@ -24,9 +24,9 @@ from poets.kerberos.libkrb5 import get_service_ticket
 from poets.kerberos.login import Login, current_login
 from poets.storage.hadoop.errors import Situation, of_server, unknown_advice
 
-ASKING_TIMEOUT_S = 10  # the KDC, why there is no ticket
-SEE_THE_PORT = (
-    "see whether host and port are those of the NameNode's web interface (9870, with "
+KDC_TIMEOUT_S = 10  # to find out why there is no ticket
+CHECK_THE_PORT = (
+    "check whether host and port are those of the NameNode's web interface (9870, with "
     "TLS 9871) or of HttpFS (14000)"
 )
 TOKEN = re.compile(r"delegation=(?P<token>[^&\s'\"]+)")
@@ -69,7 +69,9 @@ def lost_connection(error: requests.RequestException, url: str) -> OSError:
         )
     if is_any(ssl.SSLError) and not is_any(ssl.SSLEOFError):
         reason = _of_kind(ssl.SSLError, causes)
-        return OSError(errno.EPROTO, f"no TLS with {server} ({reason}); {SEE_THE_PORT}")
+        return OSError(
+            errno.EPROTO, f"no TLS with {server} ({reason}); {CHECK_THE_PORT}"
+        )
     if is_any(socket.gaierror):
         return OSError(
             errno.EHOSTUNREACH,
@@ -80,8 +82,8 @@ def lost_connection(error: requests.RequestException, url: str) -> OSError:
     if is_any(ConnectionRefusedError, requests.ConnectTimeout):
         return ConnectionRefusedError(
             errno.ECONNREFUSED,
-            f"nobody answers at {server}; see whether it is up, and whether the port "
-            "is that of the web interface",
+            f"nothing answers at {server}; check whether it is up, and whether the "
+            "port is that of the web interface",
         )
     if is_any(requests.ReadTimeout):
         return ConnectionError(errno.ETIMEDOUT, f"{server} sent nothing for a minute")
@@ -90,10 +92,10 @@ def lost_connection(error: requests.RequestException, url: str) -> OSError:
 
 
 def _no_ticket(error: Exception, host: str | None) -> NotAuthenticatedError:
-    """Returns the error of a request that could not be signed, in MIT's own words."""
+    """Returns the error of a request that could not be signed, with MIT's text."""
     login = current_login() or Login(None, None, None)
     try:
-        get_service_ticket(login, f"HTTP/{host}", ASKING_TIMEOUT_S)
+        get_service_ticket(login, f"HTTP/{host}", KDC_TIMEOUT_S)
     except PoetsError as exact:
         return NotAuthenticatedError(errno.EACCES, str(exact))
     match = _GSS_REASON.search(str(error))
@@ -116,7 +118,7 @@ def _of_kind(kind: type[BaseException], causes: list[BaseException]) -> str:
 
 
 def java_class(answer: requests.Response) -> str:
-    """Returns the class of the server's exception, "" if there is none."""
+    """Returns the Java class of the server's exception; "" without one."""
     try:
         return answer.json()["RemoteException"]["exception"]
     except (ValueError, KeyError, TypeError):
@@ -128,7 +130,7 @@ def refusal(answer: requests.Response, situation: Situation) -> OSError:
     if name := java_class(answer):
         message = str(answer.json()["RemoteException"].get("message"))
         text = without_tokens(message.partition("\n")[0])
-        # The web's words for a token that it refuses, and HttpFS's.
+        # How the web interface and HttpFS reject a token.
         if name == "SecurityException" or "$InvalidToken" in text:
             name = "InvalidToken"
         if name in _LOST:
@@ -141,19 +143,19 @@ def refusal(answer: requests.Response, situation: Situation) -> OSError:
     if answer.status_code == 401 and not situation.kerberos:
         return NotAuthenticatedError(
             errno.EACCES,
-            f"{server} wants to know who asks ({said}), and nothing here asks for "
+            f"{server} requires authentication ({said}), and nothing here asks for "
             "Kerberos; give --kerberos_principal and --kerberos_keytab, or the "
-            "cluster's configuration by --hadoop_conf",
+            "cluster's configuration with --hadoop_conf",
         )
     if answer.status_code in (401, 403):
         return NotAuthenticatedError(
             errno.EACCES,
-            f"{server} does not take us for {situation.who!r} ({said}); "
+            f"{server} does not accept us as {situation.who!r} ({said}); "
             f"{unknown_advice(situation, said)}",
         )
     if answer.status_code in (502, 503, 504):
         return ConnectionError(errno.EIO, f"{server} answered {said}")
     return OSError(
         errno.EPROTO,
-        f"{server} answered {said}; {SEE_THE_PORT}",
+        f"{server} answered {said}; {CHECK_THE_PORT}",
     )

@@ -1,4 +1,4 @@
-"""Where the web interfaces of a Hadoop cluster are, by URL and configuration.
+"""Finds a Hadoop cluster's web interfaces, by URL and configuration.
 
 webhdfs://host/p           http://host:9870
 swebhdfs://host/p          https://host:9871
@@ -12,7 +12,7 @@ from poets.errors import StorageError
 from poets.storage.hadoop.conf import HadoopConf
 from poets.storage.hadoop.url import locate, names
 
-_WEB = {  # scheme -> (of the addresses, the key of their configuration, usual port)
+_WEB = {  # scheme -> (scheme of the addresses, their key, default port)
     "webhdfs": ("http", "dfs.namenode.http-address", 9870),
     "swebhdfs": ("https", "dfs.namenode.https-address", 9871),
 }
@@ -20,7 +20,7 @@ HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?")
 
 
 def web_addresses(url: str, conf: HadoopConf) -> list[str]:
-    """Returns "http://host:port" of each server that a URL means.
+    """Returns "http://host:port" of each server of a URL.
 
     Raises:
       StorageError: if the configuration does not name them.
@@ -39,7 +39,7 @@ def _addresses(
     """Returns "http://host:port" of each NameNode.
 
     Args:
-      is_default: whether the authority is that of fs.defaultFS, with its RPC port.
+      is_default: whether the authority is from fs.defaultFS, with its RPC port.
     """
     http, key, usual_port = _WEB[scheme]
     listed = names(conf.get(f"dfs.ha.namenodes.{authority}", ""))
@@ -64,8 +64,8 @@ def _addresses(
     matches = [HOST.fullmatch(address) for address in found]
     if None in matches:
         raise StorageError(
-            f"cannot open {url!r}: {found[matches.index(None)]!r} is no host; correct "
-            f"{key} in {', '.join(conf.sources)}"
+            f"cannot open {url!r}: {found[matches.index(None)]!r} is not a host; "
+            f"correct {key} in {', '.join(conf.sources)}"
         )
     return [
         f"{http}://{match['host']}:{match['port'] or usual_port}"

@@ -1,15 +1,15 @@
-"""Object stores by pyarrow's own clients: `s3://bucket/key` and `gs://bucket/key`.
+"""Object stores through pyarrow's clients: `s3://bucket/key` and `gs://bucket/key`.
 
     open_storage("s3://photos/flowers") ──> PyFileSystem ──> ObjectHandler
                                                                   │ calls.call
        variables of the environment ──> S3FileSystem, GcsFileSystem <── ObjectBackend
 
     S3      see `poets.storage.objects.s3_settings`
-    Google  GOOGLE_APPLICATION_CREDENTIALS, else what Google's client finds; nobody in
-            particular with CLOUDSDK_AUTH_DISABLE_CREDENTIALS=1 or an emulator at
+    Google  GOOGLE_APPLICATION_CREDENTIALS, else what Google's client finds; anonymous
+            with CLOUDSDK_AUTH_DISABLE_CREDENTIALS=1 or an emulator at
             STORAGE_EMULATOR_HOST
 
-Keys are taken verbatim: "#", "?", "%" and blanks are characters of a name.
+Object keys are taken verbatim: "#", "?", "%" and blanks are ordinary characters.
 """
 
 import json
@@ -31,7 +31,7 @@ GOOGLE = "storage.googleapis.com"
 CONNECT_TIMEOUT_S = 10
 REQUEST_TIMEOUT_S = 60
 IN_FLIGHT = 32
-"""Connections to a store; the client has as many as Arrow has I/O threads."""
+"""Connections to a store; the client opens one per I/O thread of Arrow."""
 
 
 def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -39,7 +39,7 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
     Raises:
       ConfigError: if the environment does not say how to reach the store.
-      StorageError: if the URL names no bucket, or no key that there can be.
+      StorageError: if the URL names no bucket, or its key is invalid.
     """
     scheme, _, path = url.partition("://")
     scheme = scheme.lower()
@@ -58,10 +58,10 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 @lru_cache(maxsize=8)
 def _s3(pid: int, settings: S3Settings, region: str) -> pyarrow.fs.PyFileSystem:
-    """Returns the one client that a process has for these settings."""
+    """Returns the client for these settings, one in each process."""
     if pyarrow.io_thread_count() < IN_FLIGHT:
         pyarrow.set_io_thread_count(IN_FLIGHT)
-    if settings.address:  # few stores but AWS's know the checksums that the SDK adds
+    if settings.address:  # few stores besides AWS support the SDK's checksums
         os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     scheme = "https" if settings.uses_https else "http"
     if settings.verifies or not settings.uses_https:
@@ -79,7 +79,7 @@ def _s3(pid: int, settings: S3Settings, region: str) -> pyarrow.fs.PyFileSystem:
             tls_ca_file_path=settings.ca_file or None,
             proxy_options=settings.proxy or None,
         )
-    else:  # only a URL can say so; the keys it finds in the environment itself
+    else:  # only a URL can turn this off; keys are from the environment
         options = f"region={quote(region)}&scheme=https&tls_verify_certificates=false"
         if settings.address:
             options += f"&endpoint_override={quote(settings.address)}"
@@ -91,7 +91,7 @@ def _s3(pid: int, settings: S3Settings, region: str) -> pyarrow.fs.PyFileSystem:
 
 @lru_cache(maxsize=64)
 def _region_of(bucket: str) -> str:
-    """Returns where AWS has a bucket, as it tells anybody who asks."""
+    """Returns the region of a bucket on AWS, which anyone may ask for."""
     url = f"s3://{bucket}"
 
     def ask() -> str:
@@ -103,7 +103,7 @@ def _region_of(bucket: str) -> str:
             return call(ask, what="asking for the bucket's region", url=url)
     except OSError as error:
         raise StorageError(
-            f"cannot open {url!r}: AWS does not tell the bucket's region: "
+            f"cannot open {url!r}: AWS does not report the bucket's region: "
             f"{error.strerror}; set AWS_REGION, or S3_ENDPOINT for another store"
         ) from error
 
@@ -112,12 +112,12 @@ def _region_of(bucket: str) -> str:
 def _google(
     pid: int, address: str, scheme: str, anonymous: bool
 ) -> pyarrow.fs.PyFileSystem:
-    """Returns the one client that a process has for these settings."""
+    """Returns the client for these settings, one in each process."""
     store = pyarrow.fs.GcsFileSystem(
         anonymous=anonymous,
         scheme=scheme,
         endpoint_override=address or None,
-        retry_time_limit=timedelta(seconds=CONNECT_TIMEOUT_S),  # then we try again
+        retry_time_limit=timedelta(seconds=CONNECT_TIMEOUT_S),  # then `calls` retries
     )
     return file_system(store, "gs")
 
@@ -129,7 +129,7 @@ def google_url() -> str:
 
 
 def _google_settings() -> tuple[str, str, bool]:
-    """Returns the address, the scheme, and whether nobody in particular asks.
+    """Returns the address, the scheme, and whether access is anonymous.
 
     Raises:
       ConfigError: if a variable is malformed.
@@ -139,7 +139,7 @@ def _google_settings() -> tuple[str, str, bool]:
         if scheme not in ("", "http", "https") or not address or "/" in address:
             raise ConfigError(
                 f"cannot use Google Cloud Storage: STORAGE_EMULATOR_HOST={emulator!r} "
-                "is no address; write http://host:port"
+                "is not an address; write http://host:port"
             )
         return address, scheme or "http", True
     if os.environ.get("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "").lower() in ("1", "true"):
@@ -150,7 +150,7 @@ def _google_settings() -> tuple[str, str, bool]:
             with open(path, encoding="utf-8") as file:
                 kind = json.load(file).get("type")
         except (OSError, ValueError, AttributeError) as error:
-            found = getattr(error, "strerror", None) or "it is no JSON object"
+            found = getattr(error, "strerror", None) or "it is not a JSON object"
             raise ConfigError(
                 f"cannot use Google Cloud Storage: {name}={path!r}: {found}; name the "
                 "JSON file of a service account"
@@ -164,10 +164,10 @@ def _google_settings() -> tuple[str, str, bool]:
 
 
 def _checked(path: str, scheme: str) -> str:
-    """Returns "bucket/key" without slashes at its end.
+    """Returns "bucket/key" without trailing slashes.
 
     Raises:
-      StorageError: if there is no bucket, or pyarrow cannot name the key.
+      StorageError: if there is no bucket, or the key is invalid for pyarrow.
     """
     path = path.rstrip("/")
     bucket = path.partition("/")[0]
@@ -181,7 +181,7 @@ def _checked(path: str, scheme: str) -> str:
         "no bucket": not bucket,
         "an empty folder name": "//" in path,
         "a NUL character": "\0" in path,
-        "a character that is no Unicode text": (
+        "a character that is not valid Unicode": (
             path != path.encode(errors="ignore").decode()
         ),
     }

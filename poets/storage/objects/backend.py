@@ -1,10 +1,10 @@
-"""Object stores as file systems: what `poets.storage.objects` connects to.
+"""Makes a file system of an object store, for `poets.storage.objects`.
 
-An object appears whole when its upload ends, and nothing can be renamed: what is called
-so here copies on the server and deletes, so that of two renames at once both may win.
-Folders are what the keys of objects make them; one that was made and is still empty is
-seen by the process that made it. A folder replaces another file by file, with
-`saved_model.pb` last; what the earlier one had besides is deleted then.
+An object appears as a whole when its upload ends. Stores cannot rename: `rename` copies
+on the server and then deletes, so two renames at once may both succeed. Folders are
+derived from the keys of objects; an empty one exists only in the process that made it.
+A folder replaces another one file by file, with `saved_model.pb` last; other files of
+the earlier folder are deleted afterwards.
 """
 
 import contextlib
@@ -26,23 +26,23 @@ from poets.storage.streams import Reader, Writer
 
 COPYING_THREADS = 8
 LAST = "saved_model.pb"
-"""Who finds it takes the folder for a SavedModel, so it comes last."""
+"""Its presence marks a folder as a SavedModel, so it is copied last."""
 
 
 def file_system(store: pyarrow.fs.FileSystem, scheme: str) -> pyarrow.fs.PyFileSystem:
-    """Returns the file system that is made of a client of pyarrow's."""
+    """Returns the file system for one of pyarrow's clients."""
     return pyarrow.fs.PyFileSystem(ObjectHandler(ObjectBackend(store, scheme)))
 
 
 class ObjectBackend(Backend):
-    """The requests of pyarrow's client, with errors as built-ins."""
+    """The requests of pyarrow's client, with errors translated into built-ins."""
 
     def __init__(self, store: pyarrow.fs.FileSystem, scheme: str) -> None:
         self.type_name = scheme
         self.root = f"{scheme}://"
         self._store = store
         self._buckets: set[str] = set()
-        self._made: set[str] = set()  # folders, in which there may be nothing yet
+        self._made: set[str] = set()  # folders, which may still be empty
 
     def status(self, path: str) -> Status:
         with self._explained(path):
@@ -70,9 +70,9 @@ class ObjectBackend(Backend):
         return list(found.values())
 
     def tree(self, folder: str, depth: int) -> list[Status]:
-        """Returns what is in a folder or, with a depth above 0, all that is below it.
+        """Returns the entries of a folder or, if `depth` > 0, everything below it.
 
-        That is one request for each 1,000 objects.
+        It takes one request for each 1,000 objects.
         """
         selector = FileSelector(folder, recursive=depth > 0)
         try:
@@ -97,14 +97,14 @@ class ObjectBackend(Backend):
             return _ObjectWriter(self._store.open_output_stream(path), self, path)
 
     def make_folder(self, path: str, parents: bool) -> None:
-        """Remembers it: a store has a folder once something is in it."""
+        """Remembers the folder: a store has it only once something is in it."""
         while "/" in path:
             self._made.add(path)
             path = posixpath.dirname(path)
 
     def delete(self, path: str, recursive: bool) -> None:
         if recursive and "/" not in path.strip("/"):
-            raise OSError(errno.EPERM, "a bucket is not emptied", self.root + path)
+            raise OSError(errno.EPERM, "refusing to empty a bucket", self.root + path)
         if recursive and self.status(path).is_folder:
             self._delete_folder(path)
             return
@@ -129,7 +129,7 @@ class ObjectBackend(Backend):
     def require_bucket(self, path: str) -> None:
         """Raises FileNotFoundError if the bucket of a path does not exist.
 
-        A store that does not tell, since that may be forbidden, is asked no more.
+        If the store forbids asking, the bucket is assumed to exist.
         """
         bucket = path.partition("/")[0]
         if bucket in self._buckets:
@@ -144,11 +144,11 @@ class ObjectBackend(Backend):
 
     @contextlib.contextmanager
     def _explained(self, path: str) -> Iterator[None]:
-        """Translates the errors of its body; a refusal without a reason gets one.
+        """Translates errors of its body; finds the reason of a refusal without one.
 
-        S3 answers HEAD requests, which come before each read, by a status alone: 400
-        for an expired token, 403 for a key that was revoked or one object that is
-        forbidden. It answers a listing in full, so what that meets is the reason.
+        S3 answers HEAD requests, which precede each read, with a status only: 400 for
+        an expired token, 403 for a revoked key or for one forbidden object. Its answer
+        to a listing is complete, so the error of a listing is the reason.
         """
         try:
             with translate_errors(self.type_name, path):
@@ -164,7 +164,7 @@ class ObjectBackend(Backend):
         except NotAuthenticatedError:
             raise
         except (FileNotFoundError, PermissionError):
-            pass  # no more than what is known: one object may be gone or forbidden
+            pass  # nothing new: one object may be gone or forbidden
 
     def _move_folder(self, source: str, target: str, replaces: bool) -> None:
         names = self._names(source)
@@ -189,7 +189,7 @@ class ObjectBackend(Backend):
         self._made = {
             made for made in self._made if not f"{made}/".startswith(f"{path}/")
         }
-        # Google's client deletes what is in it, and then misses an object for itself.
+        # Google's client empties the folder, then misses an object of its own name.
         with (
             contextlib.suppress(FileNotFoundError),
             translate_errors(self.type_name, path),
@@ -205,7 +205,7 @@ class ObjectBackend(Backend):
 
 
 class ObjectHandler(Handler):
-    """What differs from file systems that have folders."""
+    """The methods that differ from file systems with real folders."""
 
     replaces_folders = True  # by `rename` with `overwrite`
     backend: ObjectBackend
@@ -214,7 +214,7 @@ class ObjectHandler(Handler):
         """Returns what is at each path.
 
         Raises:
-          FileNotFoundError: if the bucket does not exist: not even nothing is there.
+          FileNotFoundError: if the bucket does not exist.
         """
         infos = super().get_file_info(paths)
         for info in infos:
@@ -225,7 +225,7 @@ class ObjectHandler(Handler):
         return [_without_time_of_folder(info) for info in infos]
 
     def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
-        """Returns what is in a folder, or below it."""
+        """Returns the entries of a folder or, if recursive, everything below it."""
         infos = super().get_file_info_selector(selector)
         return [_without_time_of_folder(info) for info in infos]
 
@@ -242,9 +242,9 @@ class ObjectHandler(Handler):
         enters: Callable[[str], bool] = lambda path: True,
         forbidden: Callable[[str, OSError], None] | None = None,
     ) -> Iterator[Status]:
-        """Yields all objects below a folder, and what their keys make folders.
+        """Yields all objects below a folder, and the folders that their keys imply.
 
-        Rights are given by the beginning of keys: no folder is left out.
+        Permissions apply to prefixes of keys, so no folder is left out.
         """
         yield from self._call(self.backend.tree, folder, 1, what="listing the folder")
 
@@ -276,7 +276,8 @@ class _ObjectWriter:
             self._stream.close()
 
     def abort(self) -> None:
-        with contextlib.suppress(Exception):  # half an object; there is no other way
+        # A stream cannot be aborted: this completes half an object, and deletes it.
+        with contextlib.suppress(Exception):
             self._stream.close()
             self._backend.delete(self._path, recursive=False)
 

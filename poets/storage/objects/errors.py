@@ -1,11 +1,11 @@
-"""What the clients of object stores say, as the built-ins that a caller expects.
+"""Translates errors of object stores into the built-ins that a caller expects.
 
     OSError("When reading information for key 'k' in bucket 'b': AWS Error ACCESS_DENIED
              during HeadObject operation: No response body.")   ->  PermissionError
     OSError("google::cloud::Status(UNAVAILABLE: ...)")          ->  ConnectionError
 
-pyarrow puts everything but a missing object into OSError, so its text is read, here and
-nowhere else.
+pyarrow raises OSError for everything but a missing object, so its text must be parsed.
+Only this module does that.
 """
 
 import contextlib
@@ -31,12 +31,13 @@ _NO_REASON = re.compile(r" operation: (?:No response body\.)?\s*$")
 
 
 class _Answer(NamedTuple):
-    """The built-in for an answer of a store, by what it says and what to do.
+    """The built-in for a store's answer: what it means and what to do.
 
     Attributes:
-      kind, number: the error; FileNotFoundError and PermissionError alone are the fault
-        of the one file, see `poets.storage.reading`.
-      text: of `said` by the store, under the code `answer`; `keys` are variables.
+      kind, number: the error; only FileNotFoundError and PermissionError concern a
+        single file, see `poets.storage.reading`.
+      text: may contain {answer}, the store's code; {said}, its text; {keys}, the
+        variables with the credentials.
     """
 
     kind: type[OSError]
@@ -48,7 +49,7 @@ def _keys(found: str) -> _Answer:
     return _Answer(NotAuthenticatedError, errno.EACCES, f"{found}; see {{keys}}")
 
 
-_NO_KEY = _keys("the store knows no such access key")
+_NO_KEY = _keys("the store does not know this access key")
 _OTHER_SECRET = _keys("the secret key is not that of the access key")
 _EXPIRED = _keys("the session token has expired")
 _WRONG_TOKEN = _keys("the session token is wrong")
@@ -119,7 +120,7 @@ _ANSWERS = {  # code of S3 or Google -> what it means; others are _OTHER
     ),
 }
 _STATUSES = {"301": _ELSEWHERE, "401": _FORBIDDEN, "403": _FORBIDDEN, "429": _BUSY}
-"""What answers without a code mean, as those to HEAD requests are."""
+"""What answers without a code mean, such as those to HEAD requests."""
 
 _TLS = ("35", "51", "53", "54", "58", "59", "60", "66", "77", "80", "82", "83", "91")
 KEYS = {
@@ -130,7 +131,7 @@ KEYS = {
 
 @contextlib.contextmanager
 def translate_errors(scheme: str, path: str) -> Iterator[None]:
-    """Raises what the body raises as built-ins, with the URL and what to do.
+    """Translates errors of its body into built-ins, with the URL and what to do.
 
     Raises:
       FileNotFoundError, PermissionError, NotAuthenticatedError, TimeoutError,
@@ -140,7 +141,7 @@ def translate_errors(scheme: str, path: str) -> Iterator[None]:
         yield
     except (OSError, pyarrow.ArrowException) as error:
         if isinstance(error, OSError) and error.filename is not None:
-            raise  # made here, or by a caller of the same kind
+            raise  # already translated
         raise translated(error, scheme, path) from error
 
 
@@ -187,7 +188,7 @@ def translated(error: Exception, scheme: str, path: str) -> OSError:
 
 
 def has_no_reason(error: OSError) -> bool:
-    """Returns whether a store refused a request without a word why."""
+    """Returns whether a store refused a request without a reason."""
     refused = isinstance(error, PermissionError) or error.errno == errno.EIO
     return refused and bool(_NO_REASON.search(str(error.__cause__)))
 
@@ -198,7 +199,7 @@ def _network(text: str, url: str) -> OSError:
     code = match[1] if match else ""
     if code == "28":
         return TimeoutError(
-            errno.ETIMEDOUT, "the store does not answer; see whether it is up", url
+            errno.ETIMEDOUT, "the store does not answer; check whether it is up", url
         )
     if code in _TLS:
         return OSError(
@@ -210,7 +211,7 @@ def _network(text: str, url: str) -> OSError:
     if code == "6":
         found = "the store's host name is unknown"
     elif code == "7":
-        refused = "nobody listens at the store's address; see the endpoint's variables"
+        refused = "nothing listens at the store's address; see the endpoint's variables"
         return ConnectionRefusedError(errno.ECONNREFUSED, refused, url)
     else:
         found = f"the connection to the store failed: {_short(text)}"
@@ -218,7 +219,7 @@ def _network(text: str, url: str) -> OSError:
 
 
 def _short(text: str) -> str:
-    """Returns the first line of what a server said, without its request ids."""
+    """Returns the first line of a server's text, without its request ids."""
     line = text.strip().partition("\n")[0]
     line = re.sub(r"\s*\((?:Request ID|RequestId)[^)]*\)", "", line)
     return line[:300].rstrip(" .")

@@ -1,4 +1,4 @@
-"""Where an S3 store is and who asks: `s3_settings()`, from the environment.
+"""The address and the keys of an S3 store, from the environment: `s3_settings()`.
 
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN   the keys; without them
                                     what the AWS SDK finds: profile, role, web identity
@@ -8,8 +8,8 @@
     S3_VERIFY_SSL, AWS_CA_BUNDLE            0 or 1; a file of certificates
     HTTPS_PROXY, HTTP_PROXY, NO_PROXY       see `poets.storage.objects.proxy`
 
-The S3_ names are those of TensorFlow's own S3 client, which the options of older jobs
-carry. What contradicts itself is told, all at once and without a secret.
+The S3_ names are those of TensorFlow's own S3 client, as in the options of older jobs.
+Contradictions are reported all at once, without secrets.
 """
 
 import os
@@ -32,12 +32,12 @@ class S3Settings:
     """How to reach an S3 store.
 
     Attributes:
-      access_key, secret_key, session_token: "" leaves it to the AWS SDK to find them.
-      address: host:port; "" is AWS itself.
+      access_key, secret_key, session_token: "" if the AWS SDK is to find them.
+      address: host:port; "" for AWS itself.
       uses_https: whether the connection is encrypted.
       verifies: whether the server's certificate is verified.
-      ca_file: a file of certificates to verify with; "" takes the system's.
-      region: "" leaves it to the AWS SDK.
+      ca_file: a file of certificates to verify with; "" for the system's.
+      region: "" if the AWS SDK is to find it.
       proxy: http://host:port that requests go through; "" without one.
     """
 
@@ -53,14 +53,14 @@ class S3Settings:
 
     @property
     def url(self) -> str:
-        """The store's address, as "https://host:port"; without one, AWS's own."""
+        """The store's address, as "https://host:port"; by default, that of AWS."""
         scheme = "https" if self.uses_https else "http"
         aws = f"s3.{self.region or 'us-east-1'}.amazonaws.com"
         return f"{scheme}://{self.address or aws}"
 
 
 def s3_settings() -> S3Settings:
-    """Returns what the environment says.
+    """Returns the settings of the environment.
 
     Raises:
       ConfigError: if variables are malformed or contradict each other.
@@ -70,7 +70,7 @@ def s3_settings() -> S3Settings:
     address, uses_https = _endpoint(problems)
     ca_file = os.environ.get("AWS_CA_BUNDLE", "")
     if ca_file and not os.path.isfile(ca_file):
-        problems.append(f"AWS_CA_BUNDLE={ca_file!r} is no file")
+        problems.append(f"AWS_CA_BUNDLE={ca_file!r} is not a file")
     verifies = _switch("S3_VERIFY_SSL", problems)
     region = _one_of(REGIONS, problems)
     if problems:
@@ -96,7 +96,7 @@ def s3_settings() -> S3Settings:
 
 
 def _keys(problems: list[str]) -> list[str]:
-    """Returns the three keys; a problem never shows one."""
+    """Returns the three keys; problems never show one."""
     found = [os.environ.get(name, "") for name in KEYS]
     for name, value in zip(KEYS, found, strict=True):
         if re.search(r"\s", value):
@@ -124,7 +124,7 @@ def _endpoint(problems: list[str]) -> tuple[str, bool]:
             wants_scheme and scheme not in ("http", "https")
         ):
             form = "http://host:port or https://host" if wants_scheme else "host:port"
-            problems.append(f"{name}={_shown(value)} is no address; write {form}")
+            problems.append(f"{name}={_shown(value)} is not an address; write {form}")
         elif separator and not wants_scheme:
             problems.append(
                 f"{name}={value!r} has a scheme; write {address!r}, and "
@@ -161,12 +161,12 @@ def _one_of(names: tuple[str, ...], problems: list[str]) -> str:
     """Returns the value that variables agree on, or ""."""
     found = {name: value for name in names if (value := os.environ.get(name))}
     if len(set(found.values())) > 1:
-        told = " and ".join(f"{name}={value!r}" for name, value in found.items())
-        problems.append(f"{told} differ; unset all but one")
+        found_text = " and ".join(f"{name}={value!r}" for name, value in found.items())
+        problems.append(f"{found_text} differ; unset all but one")
     return next(iter(found.values()), "")
 
 
 def _shown(value: str) -> str:
-    """Returns an address as a message may show it: without a user and a password."""
+    """Returns an address for a message, without a user and a password."""
     before, separator, address = value.rpartition("@")
     return repr(f"***@{address}" if separator else value)
