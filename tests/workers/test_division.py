@@ -244,7 +244,7 @@ def test_progress_names_who_was_not_heard_of_and_who_is_silent(
         shown.report(mine)
         texts.append(read_progress(str(tmp_path))["workers"])
     assert texts == [
-        "0: 5, 1: 7 with 1 chunk of others, 2: 0, 3: not heard of",
+        "0: 5, 1: 7 with 1 chunk of others, 2: 0, 3: not heard from",
         "0: 5, 1: 7 with 1 chunk of others, silent for 12 s, 2: 0, silent for 12 s, "
-        "3: not heard of",
+        "3: not heard from",
     ]
