@@ -71,7 +71,6 @@ class Division:
         self._left = dict.fromkeys(range(len(plan)))  # in order, and quick to remove
         self._taken: dict[int, float] = {}  # chunk -> when it was taken here
         self._slowest_s = 0.0  # of a bottleneck, computed here
-
         self._looked_s, self._look_took_s = -1e9, 0.0
         self._shards = [_Shard(copies) for copies in plan.copies[:num_workers]]
 
