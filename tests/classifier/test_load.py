@@ -234,7 +234,7 @@ def test_a_model_that_does_not_load_is_named_and_leaves_nothing(
 def test_a_damaged_tflite_is_named_by_its_url(results, far):
     (results / "retrained_graph.tflite").write_bytes(b"no model")
     url = far.url(results / "retrained_graph.tflite")
-    with pytest.raises(ModelError, match=f"'{url}' is no LiteRT model: "):
+    with pytest.raises(ModelError, match=f"'{url}' is not a LiteRT model: "):
         load_classifier(url)
 
 

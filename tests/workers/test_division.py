@@ -223,7 +223,9 @@ def test_only_parts_of_the_plan_count():
 
 def test_a_file_that_is_no_plan_is_named(tmp_path):
     (tmp_path / "plan.parquet").write_bytes(b"PAR1 not")
-    with pytest.raises(StorageError, match=r"plan.parquet' is no plan of this version"):
+    with pytest.raises(
+        StorageError, match=r"plan.parquet' is not a plan of this version"
+    ):
         WorkPlan.read(str(tmp_path / "plan.parquet"))
 
 
