@@ -150,7 +150,7 @@ def test_an_empty_folder_is_no_model(tmp_path):
 
 def test_bytes_that_are_no_graph_are_refused(results):
     (results / "retrained_graph.pb").write_bytes(b"\xff not a graph" * 10)
-    with pytest.raises(ModelError, match="are no TensorFlow GraphDef"):
+    with pytest.raises(ModelError, match="are not a TensorFlow GraphDef"):
         load_classifier(str(results / "retrained_graph.pb"))
 
 
