@@ -1,4 +1,4 @@
-"""One process that computes bottlenecks: `python -m poets.features.process`.
+"""A process that computes bottlenecks: `python -m poets.features.process`.
 
     stdin   {"spec": {"image_dir": ..., "store_url": ..., ...}}
     stdout  {}                                                  it is loaded

@@ -251,7 +251,7 @@ class _Network:
         return [_node(given) for given in self._nodes[name].input]
 
     def _constant(self, given: str) -> str | None:
-        """Returns the float constant behind an input and its Identity nodes, or None."""
+        """Returns the float constant behind an input, past Identity nodes, or None."""
         node = self._nodes[_node(given)]
         while node.op == "Identity":
             node = self._nodes[_node(node.input[0])]

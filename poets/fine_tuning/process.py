@@ -1,7 +1,7 @@
-"""One worker's child: `python -m poets.fine_tuning.process`.
+"""Runs the fine-tuning steps of one worker: `python -m poets.fine_tuning.process`.
 
     stdin   {"folder": ..., "key": ..., "step": 40, "worker": 0, "workers": 2, ...}
-    stdout  {"step": 41}                          the cluster is up, and goes on
+    stdout  {"step": 41}                          the cluster is up, in progress
             {"step": 60, "cross_entropy": 0.61, "validation_accuracy": 0.7, "n": 120}
             {"done": true}                        all steps are done and written
             or {"failed": "cannot write ..."}     trying again would not help

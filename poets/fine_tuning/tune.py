@@ -54,13 +54,13 @@ def plan(config: RetrainConfig, backbone: Backbone, images: int) -> Cut | None:
     cut = cut_before_last(backbone, config.fine_tune_layers)
     copies = 1 + (config.augmentations if config.distorts else 0)
     needed = COPIES_IN_MEMORY * images * copies * cut.tail.feature_size * 4
-    room = memory_bytes() - CHIEF_BYTES
-    if needed > room:
+    available = memory_bytes() - CHIEF_BYTES
+    if needed > available:
         raise ConfigError(
             f"--fine_tune_layers={config.fine_tune_layers}: {images * copies} pictures "
             f"have {cut.tail.feature_size} features each before the last layers of "
             f"{backbone.name}, which takes {needed / 2**30:.1f} GiB of memory; found "
-            f"{room / 2**30:.1f} GiB; give fewer layers or more memory"
+            f"{available / 2**30:.1f} GiB; give fewer layers or more memory"
         )
     return cut
 

@@ -143,7 +143,7 @@ def plan_sweep(
         )
     if base and base.fine_tune_steps:
         problems.append(
-            "a sweep trains heads alone; leave --fine_tune_steps out, and fine-tune "
+            "a sweep trains heads only; leave --fine_tune_steps out, and fine-tune "
             "the best combination with poets retrain"
         )
     if base is None or problems:
@@ -190,7 +190,7 @@ def _axes(
                 problems.append(f"--grid={text!r}: {each}: {error}")
                 continue
             if value in axes[flag]:
-                problems.append(f"--grid={text!r}: {each} is there twice")
+                problems.append(f"--grid={text!r}: {each} is given twice")
             axes[flag].append(value)
     return axes
 

@@ -143,7 +143,7 @@ def test_every_flag_may_vary_or_is_refused_with_its_reason():
         (("learning_rate",), "give different values, like --grid learning_rate=1,2,3"),
         (("learning_rate=0.1,fast",), "fast: takes a number"),
         (("learning_rate=0.1,-1",), "-1: must be above 0"),
-        (("learning_rate=0.1,0.10",), "0.10 is there twice"),
+        (("learning_rate=0.1,0.10",), "0.10 is given twice"),
         (("seed=1", "seed=2"), "seed already has a --grid"),
         (("architecture=mobilenet_1.0_225",), "did you mean 'mobilenet_1.0_224'?"),
         (("testing_percentage=10,20",), "run a sweep for each value"),
