@@ -248,13 +248,13 @@ def _check_labels(
             files.at_top,
         )
     if len(counts) == 1:
-        cure = folder_below(image_dir, images.paths.to_pylist())
+        advice = folder_below(image_dir, images.paths.to_pylist())
         if layout.splits:
-            cure = ", or give --split=hash to take the folders as labels"
+            advice = ", or give --split=hash to take the folders as labels"
         raise DatasetError(
             f"Only one valid folder of images found at {image_dir!r} - multiple "
             f"classes are needed for classification: found {next(iter(counts))!r}; "
-            f"add a folder of images for another label{cure}"
+            f"add a folder of images for another label{advice}"
         )
 
 

@@ -161,7 +161,7 @@ def test_a_grid_that_cannot_be_is_refused(grid, message):
 
 
 def test_fine_tuning_in_a_sweep_is_refused():
-    message = "a sweep trains heads alone; leave --fine_tune_steps out"
+    message = "a sweep trains heads only; leave --fine_tune_steps out"
     flags = {"architecture": "mobilenet_0.25_128", "fine_tune_steps": 5}
     assert message in refusal("learning_rate=0.1,1", **flags)
 
