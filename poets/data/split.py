@@ -149,9 +149,9 @@ def check_split(dataset: Dataset, splits: Sequence[str]) -> list[str]:
     for split, flag in ((VALIDATION, "validation"), (TEST, "testing")):
         empty = [folder for folder in dataset.folders if not counts[folder, split]]
         if len(empty) == len(dataset.folders):
-            advice = "" if split in own else f", or raise --{flag}_percentage"
+            hint = "" if split in own else f", or raise --{flag}_percentage"
             raise DatasetError(
-                f"the {split} split of {len(splits)} images is empty; add images{advice}"
+                f"the {split} split of {len(splits)} images is empty; add images{hint}"
             )
         if empty:
             why = (

@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterator
 from poets.features.plan import WorkPlan
 from poets.features.pool import Part
 
-LOOK_S = 0.1
+LIST_EVERY_S = 0.1
 """Shortest pause between two listings, in seconds, while there are chunks to take."""
 
 WAIT_S = 0.02
 """The same while there are none."""
 
-LOOKING_SHARE = 20
+LIST_SHARE = 20
 """The pause between two listings is at least this many times what a listing takes."""
 
 LATE_CHUNKS = 3.0
@@ -71,7 +71,7 @@ class Division:
         self._left = dict.fromkeys(range(len(plan)))  # in order, and quick to remove
         self._taken: dict[int, float] = {}  # chunk -> when it was taken here
         self._slowest_s = 0.0  # of a bottleneck, computed here
-        self._looked_s, self._look_took_s = -1e9, 0.0
+        self._listed_s, self._listing_took_s = -1e9, 0.0
         self._shards = [_Shard(copies) for copies in plan.copies[:num_workers]]
 
     @property
@@ -91,14 +91,14 @@ class Division:
         """
         while not self.over:
             yield
-            self.look()
+            self.refresh()
             if not self.over:
-                pause_s = max(WAIT_S, LOOKING_SHARE * self._look_took_s)
+                pause_s = max(WAIT_S, LIST_SHARE * self._listing_took_s)
                 time.sleep(random.uniform(0.5, 1.5) * pause_s)
 
     def take(self) -> Part | None:
         """Returns the next chunk for this worker, None if there is none now."""
-        self.look(LOOK_S)
+        self.refresh(LIST_EVERY_S)
         with self._lock:
             number = None if self._over else self._next()
             if number is None:
@@ -120,24 +120,24 @@ class Division:
             self._slowest_s = max(self._slowest_s, each_s)
             self._remove(part.number)
 
-    def look(self, after_s: float = 0.0) -> None:
+    def refresh(self, after_s: float = 0.0) -> None:
         """Lists the store, unless it was listed less than `after_s` seconds ago.
 
         Raises StorageError if the store cannot be listed.
         """
         with self._lock:
             began_s = time.monotonic()
-            pause_s = max(after_s, LOOKING_SHARE * self._look_took_s)
-            if after_s and began_s - self._looked_s < pause_s:
+            pause_s = max(after_s, LIST_SHARE * self._listing_took_s)
+            if after_s and began_s - self._listed_s < pause_s:
                 return
             found = self.plan.done(self._list_parts())
-            is_first = self._looked_s < 0
-            self._looked_s = time.monotonic()
-            self._look_took_s = self._looked_s - began_s
+            is_first = self._listed_s < 0
+            self._listed_s = time.monotonic()
+            self._listing_took_s = self._listed_s - began_s
             for number in found:
                 if self._remove(number) and not is_first:
                     shard = self._shards[number % self._num_workers]
-                    shard.gained(self.plan.copies[number], self._looked_s)
+                    shard.gained(self.plan.copies[number], self._listed_s)
             self._over = self._over or self._stopped()
 
     def _remove(self, number: int) -> bool:
