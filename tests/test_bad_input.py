@@ -229,7 +229,7 @@ def test_a_truncated_model_archive(poets, tmp_path, model_dir):
     )
     assert code == 1
     assert f"poets retrain: the archive {archive} is damaged (100000 bytes: " in err
-    assert "remove it, and it is downloaded again, or put a whole one there" in err
+    assert "remove it to download it again, or replace it by a whole one" in err
     assert archive.stat().st_size == 100_000
 
 

@@ -160,7 +160,7 @@ def test_a_worker_without_a_chief_says_for_whom_it_waited(tmp_path):
         "bottleneck_dir": str(tmp_path / "store"),
         "chief_timeout_s": 1,
     }
-    with pytest.raises(PoetsError, match=r"the chief was not heard of for 1 s in '"):
+    with pytest.raises(PoetsError, match=r"the chief was not heard from for 1 s in '"):
         main(cluster_server("worker", 1), str(tmp_path), {"args": args})
 
 

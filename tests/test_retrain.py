@@ -330,7 +330,7 @@ def test_more_than_half_unreadable_stops_and_changes_nothing(again, finished, tm
     with pytest.raises(
         DatasetError,
         match=r"32 of 63 images in '.*/images' cannot be used, first 'Red Roses/.*': "
-        "not a JPEG.* image; more than half is no dataset: mend the files",
+        "not a JPEG.* image; fix the files: at most half may be skipped",
     ):
         again(image_dir=images)
     assert snapshot(tmp_path / "out") == before

@@ -1,7 +1,7 @@
-"""The frozen networks that make bottlenecks of pictures.
+"""The frozen networks that compute bottlenecks of pictures.
 
-Whatever a backbone comes from, it becomes one thing: a frozen GraphDef from a
-placeholder for pictures to the bottleneck, with the scaling its input wants.
+A backbone from any source becomes a frozen GraphDef from a placeholder for pictures to
+the bottleneck, with the scaling that its input needs.
 
     inception_v3, mobilenet_*   the original archives      backbones.archives
     scattering_*                computed, no download      backbones.scattering
@@ -18,7 +18,7 @@ from poets.config import RetrainConfig
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen network and how pictures are fed to it.
+    """A frozen network, and how to feed it pictures.
 
     Attributes:
       name: as the user gave it.
@@ -30,8 +30,8 @@ class Backbone:
       mean: a pixel value p in 0..255 is fed as (p - mean) / std.
       std: see `mean`.
       bottleneck_input_name: in retrained graphs, the node where bottlenecks are fed.
-      head_scope: in retrained graphs, the scope of the trained layer. Both are the
-        names that the original script gives to graphs with such a backbone.
+      head_scope: in retrained graphs, the scope of the trained layer. Both names are
+        those of the original script's graphs with such a backbone.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Backbone:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all that decides what a picture's bottleneck is."""
+        """SHA-256 over all that determines a picture's bottleneck."""
         spec = f"{self.input_name} {self.bottleneck_name} {self.image_size_px} "
         spec += f"{self.mean} {self.std} decode-1 "  # decode-1: see poets.data.images
         return hashlib.sha256(spec.encode() + self.graph).hexdigest()
@@ -60,7 +60,7 @@ def load_backbone(config: RetrainConfig) -> Backbone:
     """Returns the backbone that the flags name.
 
     Raises:
-      ModelError: if it cannot be had, or is not what its name promises.
+      ModelError: if it cannot be loaded, or is not the network of its name.
     """
     if config.tfhub_module:
         adapter = "poets.backbones.saved_model"

@@ -1,11 +1,11 @@
-"""The networks of the original `--architecture` names, in their original archives.
+"""Loads the networks of the original `--architecture` names from their archives.
 
     model_dir/mobilenet_v1_0.25_128_frozen.tgz                 as published (2017)
     model_dir/mobilenet_v1_0.25_128/frozen_graph.pb            or already unpacked
     model_dir/inception-2015-12-05.tgz
     model_dir/classify_image_graph_def.pb
 
-What is there is used without a network; what is not is downloaded once.
+Files that exist are used offline; a missing archive is downloaded once.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from poets.storage import exists, join, read_url
 
 logger = logging.getLogger(__name__)
 
-SHA256 = {  # of the archives that could be had when this was written
+SHA256 = {  # of the archives that were available when this was written
     "mobilenet_v1_0.25_128_frozen.tgz": (
         "30af63cf9039861bc03f86c7b8092fab754d51b27f042830c456ddbfa2b72fce"
     ),
@@ -38,7 +38,7 @@ def load(config: RetrainConfig) -> Backbone:
     """Returns the backbone that `--architecture` names.
 
     Raises:
-      ModelError: if its archive is damaged, or is not there and cannot be downloaded.
+      ModelError: if its archive is damaged, or missing and cannot be downloaded.
     """
     name = config.architecture
     graph_file = "frozen_graph.pb"
@@ -46,7 +46,7 @@ def load(config: RetrainConfig) -> Backbone:
         name = name.removesuffix("_quantized")
         graph_file = "quantized_graph.pb"
         logger.info(
-            "%s: its 8-bit weights are computed with as the numbers they stand for",
+            "%s: its 8-bit weights are converted to float32",
             config.architecture,
         )
     if name == "inception_v3":
@@ -129,7 +129,7 @@ def read_member(content: bytes, member: str, source: str) -> bytes:
     """Returns one file of a tgz archive, without unpacking the others.
 
     Raises:
-      ModelError: if the archive is damaged or does not hold the file.
+      ModelError: if the archive is damaged, or the file is not in it.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
@@ -138,13 +138,13 @@ def read_member(content: bytes, member: str, source: str) -> bytes:
                     continue
                 if entry.size > MAX_GRAPH_BYTES:
                     raise ModelError(
-                        f"{source}: {member} is {entry.size} bytes, which is no graph"
+                        f"{source}: {member} is {entry.size} bytes, too large a graph"
                     )
                 file = archive.extractfile(entry)
                 return file.read() if file else b""
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ModelError(
             f"the archive {source} is damaged ({len(content)} bytes: {error}); remove "
-            "it, and it is downloaded again, or put a whole one there"
+            "it to download it again, or replace it by a whole one"
         ) from error
     raise ModelError(f"the archive {source} does not hold {member!r}; fetch it again")

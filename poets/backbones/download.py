@@ -1,10 +1,10 @@
-"""Downloads that go on where they stopped, are checked, and appear whole.
+"""Downloads that resume where they stopped, are checked, and appear whole.
 
-    model_dir/.archive.tgz.download       what has come so far; on this machine if
-    /tmp/poets-downloads-<user>/...       model_dir is not
-    model_dir/archive.tgz                 there once it is whole, for all workers
+    model_dir/.archive.tgz.download       the part so far; if model_dir is remote,
+    /tmp/poets-downloads-<user>/...       it is here
+    model_dir/archive.tgz                 appears once it is whole, for all workers
 
-Of several processes on a machine one downloads, and the others wait for it.
+If several processes on a machine need a file, one downloads and the others wait.
 """
 
 import base64
@@ -27,28 +27,28 @@ from poets.system.progress import track
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 4
-PAUSE_S = 0.5  # before the second attempt; twice as long before each further one
-TIMEOUT_S = (10, 60)  # to connect, between two pieces
+PAUSE_S = 0.5  # before the second attempt; doubled before each further one
+TIMEOUT_S = (10, 60)  # to connect; between two pieces
 PIECE_BYTES = 1 << 16
 
 
 def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
     """Downloads a file to any storage and returns its content.
 
-    What a broken download left is kept beside the target and completed by the next.
+    The part of a broken download is kept beside the target; the next one completes it.
 
     Args:
       source_url: http or https.
       target_url: where the file appears once it is whole and checked.
-      sha256: the expected digest, hex; None checks what the server itself tells
-        (length, and the MD5 of Google Cloud Storage's `x-goog-hash`).
+      sha256: the expected digest, hex; None checks only the server's own data (length,
+        and the MD5 of Google Cloud Storage's `x-goog-hash`).
 
     Raises:
-      ModelError: if it cannot be had or has another digest.
+      ModelError: if it cannot be downloaded, or has another digest.
       StorageError: if it cannot be written.
     """
     part = _part_path(target_url)
-    with _alone(part) as waited:
+    with _locked(part) as waited:
         if waited and exists(target_url):
             return read_url(target_url)
         return _download(source_url, target_url, sha256, part)
@@ -70,8 +70,8 @@ def _download(source_url: str, target_url: str, sha256: str | None, part: str) -
         except (requests.RequestException, OSError) as error:
             if attempt == ATTEMPTS - 1:
                 raise ModelError(
-                    f"cannot download {source_url!r}: {_short(error)}; where there is "
-                    f"no network put the file at {target_url!r}"
+                    f"cannot download {source_url!r}: {_short(error)}; without a "
+                    f"network, put the file at {target_url!r}"
                 ) from error
         time.sleep(PAUSE_S * 2**attempt)
     with open(part, "rb") as file:
@@ -95,7 +95,7 @@ def _part_path(target_url: str) -> str:
             if os.lstat(folder).st_uid != os.getuid():
                 raise StorageError(
                     f"cannot download to {folder!r}: it is another user's; remove it, "
-                    "or name another temporary folder by TMPDIR"
+                    "or set TMPDIR to another temporary folder"
                 )
             digest = hashlib.sha256(target_url.encode()).hexdigest()
             part = f".{name}.{digest[:12]}.download"
@@ -104,14 +104,14 @@ def _part_path(target_url: str) -> str:
         raise
     except OSError as error:
         raise StorageError(
-            f"cannot write {target_url!r}: {reason(error)}; name another folder"
+            f"cannot write {target_url!r}: {reason(error)}; give another folder"
         ) from error
     return os.path.join(folder, part)
 
 
 @contextlib.contextmanager
-def _alone(part: str) -> Iterator[bool]:
-    """Has one process at a time write a part; tells whether another one did."""
+def _locked(part: str) -> Iterator[bool]:
+    """Lets one process at a time write a part; gives whether it waited for another."""
     try:
         file = open(part, "ab")  # noqa: SIM115 - closed below
     except OSError as error:
@@ -122,13 +122,13 @@ def _alone(part: str) -> Iterator[bool]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             logger.info("waiting for the process that downloads %s", part)
-            fcntl.flock(file, fcntl.LOCK_EX)  # a process that dies lets go of it
+            fcntl.flock(file, fcntl.LOCK_EX)  # released if its process dies
             waited = True
         yield waited
 
 
 def _fetch(source_url: str, part: str) -> str | None:
-    """Completes `part`; returns the base64 MD5 that the server tells, if any."""
+    """Completes `part`; returns the base64 MD5 that the server sends, if any."""
     have = os.path.getsize(part) if os.path.exists(part) else 0
     headers = {"Accept-Encoding": "identity"}
     if have:
@@ -136,7 +136,7 @@ def _fetch(source_url: str, part: str) -> str | None:
     with requests.get(
         source_url, headers=headers, stream=True, timeout=TIMEOUT_S
     ) as response:
-        if response.status_code == 416:  # the part is already whole, or too long
+        if response.status_code == 416:  # the part is whole already, or too long
             os.truncate(part, 0)
             return _fetch(source_url, part)
         response.raise_for_status()
@@ -152,7 +152,7 @@ def _fetch(source_url: str, part: str) -> str | None:
                 got += len(piece)
                 advance(len(piece))
         if got < length:
-            raise requests.ConnectionError(f"{got} of {length} bytes came")
+            raise requests.ConnectionError(f"received {got} of {length} bytes")
         hashes = response.headers.get("x-goog-hash", "")
     values = dict(item.strip().split("=", 1) for item in hashes.split(",") if item)
     return values.get("md5")
@@ -168,9 +168,9 @@ def _check(
     if (sha256 and found != sha256) or (md5 and found_md5 != md5):
         os.unlink(part)
         raise ModelError(
-            f"what came from {source_url!r} is not the published file: SHA-256 "
-            f"{found}, expected {sha256 or 'MD5 ' + str(md5)}; try again, or another "
-            "--model_url"
+            f"the download from {source_url!r} is not the published file: SHA-256 "
+            f"{found}, expected {sha256 or 'MD5 ' + str(md5)}; try again, or give "
+            "another --model_url"
         )
     logger.info("downloaded %d bytes, SHA-256 %s", len(data), found)
 

@@ -1,8 +1,8 @@
-"""Surgery on frozen TensorFlow graphs: cut, join, convert.
+"""Cuts, joins and converts frozen TensorFlow graphs.
 
-The published archives hold more than the backbone, with a batch of 1 written into
-their shapes. `cut` leaves what lies between the input and the bottleneck, for any
-batch. All else is made of that by joining GraphDefs: no functions, no variables.
+The published archives hold more than the backbone, with a batch of 1 fixed in their
+shapes. `cut` keeps the part between the input and the bottleneck, for any batch size.
+All other graphs are made of it by joining GraphDefs, without functions or variables.
 """
 
 import os
@@ -16,22 +16,22 @@ from poets.system.quiet import quiet_stderr
 from poets.system.runtime import tf, v1
 
 PIXELS_NAME, OUTPUT_NAME = "pixels", "output"
-"""Input and output of the graphs that engines and `.tflite` files are made of."""
+"""Input and output of the graphs for engines and `.tflite` files."""
 
 
 def parse_graph(data: bytes, source: str) -> Any:
     """Returns the GraphDef in `data`.
 
     Raises:
-      ModelError: if it is none.
+      ModelError: if it is not a GraphDef.
     """
     graph_def = v1.GraphDef()
     try:
         graph_def.ParseFromString(data)
     except Exception as error:
         raise ModelError(
-            f"cannot read {source}: its {len(data)} bytes are no TensorFlow GraphDef; "
-            "fetch the file again"
+            f"cannot read {source}: its {len(data)} bytes are not a TensorFlow "
+            "GraphDef; fetch the file again"
         ) from error
     return graph_def
 
@@ -46,7 +46,7 @@ def cut(
       input_name: node that becomes a placeholder, float32 [N, size_px, size_px, 3].
       bottleneck_name: node whose output is the bottleneck.
       size_px: image size.
-      source: what to call the graph in errors.
+      source: the graph's name in errors.
 
     Raises:
       ModelError: if a node is missing.
@@ -57,7 +57,7 @@ def cut(
         if name not in nodes:
             raise ModelError(
                 f"{source} has no node {name!r} among its {len(nodes)}: it is not the "
-                "network that its name promises"
+                "network of its name; fetch the file again"
             )
     node = nodes[input_name]
     node.Clear()
@@ -71,7 +71,7 @@ def cut(
 
 
 def _free_batch(nodes: dict[str, Any], node: Any) -> None:
-    """Makes a last reshape to [1, D] one to [-1, D]."""
+    """Changes a last reshape to [1, D] into one to [-1, D]."""
     if node.op != "Reshape":
         return
     constant = nodes.get(node.input[1].split(":")[0])
@@ -112,9 +112,9 @@ def pixel_placeholder(backbone: Backbone) -> Any:
 
 
 def scale(pixels: Any, backbone: Backbone) -> Any:
-    """Adds the scaling that the backbone's input wants to pixels in 0..255.
+    """Adds the scaling of pixels in 0..255 for the backbone's input.
 
-    The nodes are named as in the original graphs. There `Mul` is Inception's input.
+    The nodes are named as in the original graphs, where `Mul` is Inception's input.
     """
     name = "Mul/product" if backbone.input_name == "Mul" else "Mul"
     factor = tf.constant(1.0 / backbone.std, name="Mul/y")
@@ -125,7 +125,7 @@ def add_backbone(images: Any, backbone: Backbone) -> Any:
     """Adds the backbone to the current graph; returns float32 [N, D].
 
     Args:
-      images: float32 [N, S, S, 3], scaled; stands in for the backbone's placeholder.
+      images: float32 [N, S, S, 3], scaled; replaces the backbone's placeholder.
       backbone: the network; its nodes keep their names.
     """
     graph_def = parse_graph(backbone.graph, backbone.name)
@@ -153,13 +153,13 @@ def convert_to_litert(graph: bytes) -> bytes:
     """Returns a GraphDef from `pixels` to `output` as a LiteRT model.
 
     Raises:
-      ModelError: if it has an operation that is not built into LiteRT.
+      ModelError: if it has an operation that LiteRT does not have.
     """
     with tempfile.TemporaryDirectory(prefix="poets-litert-") as folder:
         path = os.path.join(folder, "graph.pb")
         with open(path, "wb") as file:
             file.write(graph)
-        # A quarter of the time of the converter for functions.
+        # Takes a quarter of the time of the converter for functions.
         converter = v1.lite.TFLiteConverter.from_frozen_graph(
             path, [PIXELS_NAME], [OUTPUT_NAME]
         )

@@ -1,11 +1,11 @@
-"""Operations of 2015 to 2017 that today's TensorFlow or LiteRT no longer takes.
+"""Replaces operations of 2015 to 2017 that TensorFlow or LiteRT no longer supports.
 
-    Dequantize of constants              ─> the constants it gives
+    Dequantize of constants              ─> the dequantised constants
     BatchNormWithGlobalNormalization     ─> Mul, BiasAdd with folded constants
     CheckNumerics                        ─> Identity
 
-The published Inception (2015) is built of the last two; the `_quantized` MobileNets
-keep their large weights in 8 bits behind the first.
+The published Inception (2015) uses the last two. The `_quantized` MobileNets store
+their large weights in 8 bits and use the first.
 """
 
 from typing import Any
@@ -20,10 +20,10 @@ BATCH_NORM = "BatchNormWithGlobalNormalization"
 def modernise(graph_def: Any) -> Any:
     """Returns a frozen GraphDef with its old operations replaced.
 
-    All nodes keep their names, also those that nothing needs now: programs fetch them.
+    All nodes keep their names, even unused ones: programs fetch them.
 
-    Control inputs go, too: nothing in a frozen graph has an effect beside its value,
-    and one that depends on the input would run it where it is fed.
+    Control inputs are removed: operations of a frozen graph have no side effects, and a
+    control input from the placeholder would require it even where it is replaced.
     """
     values = _constants(graph_def)
     replaced = v1.GraphDef(versions=graph_def.versions)
@@ -46,7 +46,7 @@ def modernise(graph_def: Any) -> Any:
 
 
 def _constants(graph_def: Any) -> dict[str, np.ndarray]:
-    """Returns the values, by node, that old operations are replaced with."""
+    """Returns the constants for replacing old operations, by node."""
     wanted: list[str] = []
     for node in graph_def.node:
         if node.op == "Dequantize":

@@ -1,13 +1,13 @@
-"""Backbones from TensorFlow Hub handles and SavedModel folders.
+"""Loads backbones from TensorFlow Hub handles and SavedModel folders.
 
 Both generations load: TensorFlow 2 SavedModels and the hub's own TensorFlow 1 format.
-The variables become constants, so that all that follows sees a frozen graph like any
-other. Pictures are fed in 0..1, as the hub's image signatures say.
+Variables become constants, so that the result is a frozen graph like any other.
+Pictures are fed in 0..1, as the hub's image signatures specify.
 
     model_dir/<SHA-1 of the handle>/      where the hub's own library keeps a module
 
-On a storage that TensorFlow cannot read, modules are kept under the same names and
-copied here to be loaded.
+On a storage that TensorFlow cannot read, modules have the same names and are copied to
+a local folder for loading.
 """
 
 import hashlib
@@ -34,15 +34,15 @@ SIGNATURES = ("image_feature_vector", "default", "serving_default", "serve")
 OUTPUTS = ("feature_vector", "default", "outputs", "output_0")
 INPUT_NAME, BOTTLENECK_NAME = "input", "bottleneck"
 HUB_INPUT_NAME = "Placeholder"
-"""What the original script calls the input of graphs with a module."""
+"""The original script's name for the input of graphs with a module."""
 
 
 def load(config: RetrainConfig) -> Backbone:
     """Returns the backbone that `--tfhub_module` names.
 
     Raises:
-      ConfigError: if the image size is not fixed by it and not given.
-      ModelError: if it cannot be had or has no signature from images to features.
+      ConfigError: if it does not fix the image size, and none is given.
+      ModelError: if it cannot be loaded, or has no signature from images to features.
     """
     handle = config.tfhub_module
     with tempfile.TemporaryDirectory(prefix="poets-saved-model-") as staging:
@@ -111,8 +111,8 @@ def _download(handle: str, cache_dir: str) -> str:
         return hub.resolve(handle)
     except Exception as error:
         raise ModelError(
-            f"cannot download --tfhub_module={handle!r}: {error}; where there is no "
-            "network give the folder of an unpacked SavedModel"
+            f"cannot download --tfhub_module={handle!r}: {error}; without a network, "
+            "give the folder of an unpacked SavedModel"
         ) from error
     finally:
         if own_cache:
@@ -128,7 +128,7 @@ def _image_function(folder: str, handle: str) -> Any:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"--tfhub_module={handle!r} is no SavedModel: {reason}"
+            f"--tfhub_module={handle!r} is not a SavedModel: {reason}"
         ) from error
     signatures = module.signatures
     for name in SIGNATURES:
@@ -160,7 +160,7 @@ def _image_size_px(function: Any, config: RetrainConfig) -> int:
     if not size_px:
         raise ConfigError(
             f"--tfhub_module={config.tfhub_module!r} takes images of any size; give "
-            "the size it was trained for by --input_size_px"
+            "the size it was trained for with --input_size_px"
         )
     if any(fixed not in (None, size_px) for fixed in (height, width)):
         raise ConfigError(
@@ -223,10 +223,10 @@ def _freeze(function: Any, size_px: int, handle: str) -> bytes:
 
 
 def _number_nodes(graph_def: Any) -> None:
-    """Names nodes by their place in the graph.
+    """Names nodes by their position in the graph.
 
-    TensorFlow names constants by what the process did before, and the graph's digest
-    names the features in the store.
+    TensorFlow's names of constants depend on what the process did before, but the
+    graph's digest must not: it names the features in the store.
     """
     kept = (INPUT_NAME, HUB_INPUT_NAME, BOTTLENECK_NAME)
     names = {
@@ -238,4 +238,4 @@ def _number_nodes(graph_def: Any) -> None:
         for i, given in enumerate(node.input):  # as "name" or "name:1"
             name = given.partition(":")[0]
             node.input[i] = given.replace(name, names[name], 1)
-        node.attr.pop("_class", None)  # where it lies, by the old names
+        node.attr.pop("_class", None)  # colocation, by the old names

@@ -6,16 +6,17 @@
                                ├──> |Morlet| (4 octaves) ────> mean            shapes
                                └──> times their neighbours ──> mean            pairs
 
-and the logarithm of it all is the bottleneck. Nothing in it is learnt. The filters are
-Morlet wavelets, and a layer is a convolution, the modulus and local averages (Bruna and
-Mallat, "Invariant scattering convolution networks", PAMI 2013). The colour histogram is
-soft: each pixel is shared among 27 colours, which makes 27 maps, scattered like light.
-The pairs are a colour correlogram (Huang et al., CVPR 1997) at one distance. In the
-logarithm, contrast is an offset, which a linear head can learn to pass over.
+The bottleneck is the logarithm of all these. Nothing is learnt. The filters are Morlet
+wavelets; a layer is a convolution, the modulus and local averages (Bruna and Mallat,
+"Invariant scattering convolution networks", PAMI 2013). The colour histogram is soft:
+each pixel is shared among 27 colours, which gives 27 maps, scattered like light. The
+pairs are a colour correlogram (Huang et al., CVPR 1997) at one distance. The logarithm
+turns contrast into an offset, which a linear head can learn to ignore.
 
-The graph is written node by node, without the attributes that have defaults: it loads
-in TensorFlow 1.5 as in today's, converts to LiteRT's builtin operations, and is the
-same bytes from every TensorFlow, as its digest names the features in the store.
+The graph is written node by node, without attributes that have defaults. So it loads in
+TensorFlow 1.5 and in current versions, and converts to LiteRT's builtin operations.
+Every version of TensorFlow writes the same bytes: their digest names the features in
+the store.
 """
 
 import itertools
@@ -36,16 +37,16 @@ SIZES_PX = (96, 128, 160, 224)
 BOTTLENECK_SIZE = 1194
 
 OCTAVES = 4
-ONE = np.ones((1, 1))  # the only channel, as it is
+ONE = np.ones((1, 1))  # the only channel, unchanged
 LIGHT = np.array([[0.299, 0.587, 0.114]])  # luma of R, G, B (ITU-R BT.601)
-CHROMA = np.array([[0.5, -0.419, -0.081], [-0.169, -0.331, 0.5]])  # Cr, Cb of the same
+CHROMA = np.array([[0.5, -0.419, -0.081], [-0.169, -0.331, 0.5]])  # Cr, Cb of BT.601
 
-# A grid of colours in RGB; at this softness a pixel belongs to its neighbours as well.
+# A grid of colours in RGB; at this softness a pixel also counts for nearby colours.
 COLOURS = np.array(list(itertools.product((-2 / 3, 0, 2 / 3), repeat=3)))
 COLOUR_SOFTNESS = 0.45
 NEIGHBOURHOOD_PX = 5  # of the colour maps, which have a quarter of the image's size
 
-# About a tenth of a usual average. It keeps the logarithm finite, on black as well.
+# About a tenth of a usual average. It keeps the logarithm finite, even on black.
 FLOOR = 1e-3
 
 
@@ -102,7 +103,7 @@ def _scatter_light(graph: "_Graph", octaves: Sequence["_Maps"]) -> list[str]:
 
     Returns:
       Nodes of 224 averages of the edges in each direction, by quarter of the image, and
-      of 52 that say how edges of all directions are arranged.
+      of 52 averages of the arrangement of edges in all directions.
     """
     averages = []
     for octave, image in enumerate(octaves):
@@ -125,11 +126,11 @@ def _scatter_light(graph: "_Graph", octaves: Sequence["_Maps"]) -> list[str]:
 
 
 def _colours(graph: "_Graph", image: "_Maps") -> list[str]:
-    """Adds the colour maps and what is made of them.
+    """Adds the colour maps, and the features computed from them.
 
     Returns:
-      Nodes of 108 averages, the histogram by quarter of the image; of 378, how much of
-      each colour is near each; and of 432, the first layer of wavelets over each map.
+      Nodes of 108 averages, the histogram by quarter of the image; of 378, the pairs of
+      neighbouring colours; and of 432, the first layer of wavelets over each map.
     """
     colours, size = len(COLOURS), image.size_px
     # Shares of exp(-|pixel - colour|^2 / 2 s^2), in which |pixel|^2 cancels out.
@@ -137,7 +138,7 @@ def _colours(graph: "_Graph", image: "_Maps") -> list[str]:
     bias = -(COLOURS**2).sum(axis=1) / (2 * COLOUR_SOFTNESS**2)
     scores = graph.convolve("Scattering/colour/scores", image, weights)
     pixels = graph.bias("Scattering/colour/pixels", scores.node, bias)
-    # The Softmax of TensorFlow 1.5 knows only two dimensions.
+    # The Softmax of TensorFlow 1.5 takes only two dimensions.
     pixels = graph.reshape("Scattering/colour/flat", pixels, colours)
     pixels = graph.add("Softmax", "Scattering/colour/shares", pixels)
     shares = graph.reshape("Scattering/colour", pixels, size, size, colours)
@@ -149,7 +150,7 @@ def _colours(graph: "_Graph", image: "_Maps") -> list[str]:
     near = graph.reshape("Scattering/pairs/near", window.node, size**2, colours)
     sums = graph.add("BatchMatMul", "Scattering/pairs/sums", here, near, adj_x=True)
     sums = graph.reshape("Scattering/pairs/flat", sums, colours**2)
-    # Red near green is green near red: half of the table will do.
+    # Red near green equals green near red: half of the table is enough.
     half = np.ravel_multi_index(np.triu_indices(colours), (colours, colours))
     picked = graph.pick("Scattering/pairs/half", sums, half)
     averages.append(graph.scale("Scattering/pairs", picked, 1 / size**2))
@@ -171,8 +172,8 @@ def _wavelets(
 ) -> np.ndarray:
     """Returns the real parts, then the imaginary ones, of a bank of Morlet wavelets.
 
-    A wavelet is a plane wave under a Gaussian that is longer along its crests, less
-    what gives it the mean 0; here with the sum of its magnitudes 2.
+    A wavelet is a plane wave under a Gaussian that is longer along its crests, shifted
+    to the mean 0 and scaled so that its magnitudes sum to 2.
 
     Args:
       width: pixels W of a filter, odd.
@@ -212,7 +213,7 @@ class _Graph:
     """Writes a GraphDef. A method adds the nodes below `name` and returns the last."""
 
     def __init__(self) -> None:
-        # Of TensorFlow 1.5, so that every reader since takes the nodes as it did.
+        # TensorFlow 1.5's version, so that later ones read the nodes as it did.
         self._graph_def = v1.GraphDef(versions={"producer": 24})
 
     def serialise(self) -> bytes:
@@ -222,7 +223,7 @@ class _Graph:
         return self._graph_def.node.add(op=op, name=name, input=inputs)
 
     def add(self, op: str, name: str, *inputs: str, **attrs: Any) -> str:
-        """Adds an operation on floats; an attribute is bytes, a bool, int or ints."""
+        """Adds an operation on floats; attributes are bytes, bools, ints or lists."""
         node = self._node(op, name, *inputs)
         node.attr["T"].type = tf.float32.as_datatype_enum
         for key, value in attrs.items():
@@ -241,7 +242,7 @@ class _Graph:
         return _Maps(name, size_px, channels)
 
     def constant(self, name: str, value: Any) -> str:
-        """Adds integers as int32, and all else as float32."""
+        """Adds integers as int32, other values as float32."""
         value = np.asarray(value)
         if value.dtype.kind == "i":
             value = value.astype(np.int32)
@@ -282,7 +283,7 @@ class _Graph:
         return name
 
     def pool(self, name: str, maps: _Maps, width: int, stride: int) -> _Maps:
-        """Adds local averages, which see nothing beyond the edge."""
+        """Adds local averages, without pixels beyond the edge."""
         windows = {"ksize": [1, width, width, 1], "strides": [1, stride, stride, 1]}
         padding = b"SAME" if stride == 1 else b"VALID"
         self.add("AvgPool", name, maps.node, padding=padding, **windows)
@@ -305,7 +306,7 @@ class _Graph:
         """Adds a layer of the network: sqrt(real^2 + imaginary^2) of the wavelets."""
         both = self.convolve(f"{name}/wavelets", maps, wavelets, stride)
         squares = self.add("Square", f"{name}/squares", both.node)
-        # Much faster in LiteRT than to cut the channels in two and add them.
+        # Much faster in LiteRT than splitting the channels and adding the halves.
         sums = np.tile(np.eye(both.channels // 2), (2, 1))[None, None]
         squared = self.convolve(
             f"{name}/squared", _Maps(squares, both.size_px, both.channels), sums

@@ -1,4 +1,4 @@
-"""What is learnt from: labelled folders, their pictures, and the split of these.
+"""The training data: labelled folders, their pictures, and the split of these.
 
 image_dir ─> image_listing ─> dataset ─> split ─> distorted copies
              (image_files)    (layout)            (distortions)

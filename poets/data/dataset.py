@@ -2,12 +2,12 @@
 
     image_dir/                 one folder per label, or per split (`poets.data.layout`)
         daisy/100080576.jpg
-        Red Roses/2016/a.PNG   nested folders count for "Red Roses"
+        Red Roses/2016/a.PNG   images in nested folders have the label "Red Roses"
 
-Nothing here reads a pixel or imports TensorFlow: names, lengths and times come from
-one recursive listing, and every worker makes the same list of them. A storage far away
-lists its folders side by side; a million files take some seconds. Which files are
-images is `poets.data.image_files`' to say.
+This module neither reads pixels nor imports TensorFlow: names, lengths and times come
+from one recursive listing, and every worker gets the same list. A remote storage lists
+its folders in parallel; a million files take some seconds. `poets.data.image_files`
+decides which files are images.
 """
 
 import logging
@@ -44,7 +44,7 @@ class Image(NamedTuple):
         the split's.
       folder: the label's folder, in its own spelling.
       length: bytes.
-      mtime_ns: modification time, nanoseconds since 1970, 0 if the storage has none.
+      mtime_ns: modification time, nanoseconds since 1970; 0 if the storage has none.
     """
 
     path: str
@@ -54,7 +54,7 @@ class Image(NamedTuple):
 
 
 class Images:
-    """Many images, as columns: 30 bytes each and their paths, a tenth of the objects.
+    """Many images as columns: 30 bytes and a path each, a tenth of Python's objects.
 
     Attributes:
       paths: large_string [N].
@@ -72,7 +72,7 @@ class Images:
 
     @classmethod
     def of(cls, images: Iterable[Image]) -> "Images":
-        """Returns images one by one as columns.
+        """Returns the columns of an iterable of images.
 
         Raises:
           UnicodeEncodeError: if a path is not UTF-8.
@@ -100,7 +100,7 @@ class Images:
 
     @property
     def folders(self) -> list[str]:
-        """The label's folder of each."""
+        """The label's folder of each image."""
         column = self._columns[1]
         names = column.dictionary.to_pylist()
         return [names[code] for code in column.indices.to_pylist()]
@@ -114,7 +114,7 @@ class Images:
         return self.take(pc.array_sort_indices(self.paths))
 
     def smallest(self) -> str:
-        """Returns the path of the shortest image with something in it."""
+        """Returns the path of the smallest image that is not empty."""
         return self[
             int(np.where(self.lengths > 0, self.lengths, 1 << 62).argmin())
         ].path
@@ -143,13 +143,12 @@ class Dataset:
     Attributes:
       image_dir: as the user gave it.
       folders: the labels' own spelling, in the order of the labels.
-      labels: the labels as `retrained_labels.txt` has them, sorted.
+      labels: the labels as in `retrained_labels.txt`, sorted.
       images: sorted by path.
       splits: first folder of an image's path -> its split, if the user made the split;
         else empty.
       notes: sentences for the user on how the folders were read.
-      skipped: (path, reason) of files that were passed over though they could be meant
-        as pictures, by path.
+      skipped: (path, reason) of passed-over files that look like pictures, by path.
     """
 
     image_dir: str
@@ -166,12 +165,12 @@ def find_images(image_dir: str, split: str = "auto") -> Dataset:
 
     Args:
       image_dir: in any storage.
-      split: the flag; it decides whether folders are splits.
+      split: the flag `--split`, which decides whether folders are splits.
 
     Raises:
       DatasetError: if the folder is missing or cannot be listed, if fewer than two
-        labels have images, if two folders clean up to one label, or if a label is in
-        the user's own split and not among its training images.
+        labels have images, if two folders give the same label, or if a label in the
+        user's own split has no training images.
       StorageError: if the storage does not answer.
     """
     kind = kind_of(image_dir)
@@ -211,7 +210,7 @@ def _count_places(images: Images) -> Counter[Place]:
 
 
 def _relabelled(images: Images, labels: Mapping[Place, str]) -> Images:
-    """Returns the images that have a label, with its folder inside the split's."""
+    """Returns the images that have a label, with the label's folder in the split's."""
     return Images.of(
         image._replace(folder=label)
         for image in images
@@ -249,13 +248,13 @@ def _check_labels(
             files.at_top,
         )
     if len(counts) == 1:
-        cure = folder_below(image_dir, images.paths.to_pylist())
+        advice = folder_below(image_dir, images.paths.to_pylist())
         if layout.splits:
-            cure = ", or give --split=hash to take the folders as labels"
+            advice = ", or give --split=hash to take the folders as labels"
         raise DatasetError(
             f"Only one valid folder of images found at {image_dir!r} - multiple "
             f"classes are needed for classification: found {next(iter(counts))!r}; "
-            f"add a folder of images for another label{cure}"
+            f"add a folder of images for another label{advice}"
         )
 
 
@@ -286,14 +285,14 @@ def _label(files: ImageFiles, images: Images, layout: Layout) -> Dataset:
 
 
 def _report_folders(folders: Sequence[str], counts: Mapping[str, int]) -> None:
-    """Logs what the original logs of each folder, at most 20 lines of a kind."""
+    """Logs the original's lines on each folder, at most 20 of a kind."""
     looking = [f"Looking for images in '{folder}'" for folder in folders]
     log_some(logger.info, looking, "more folders")
     empty = [f for f in folders if not counts[f]]
     log_some(
         logger.warning,
-        [f"No files found in '{folder}': it is no label" for folder in empty],
-        "more folders have no images and are no labels",
+        [f"No files found in '{folder}': it is not a label" for folder in empty],
+        "more folders have no images and are not labels",
     )
     few = [
         f"WARNING: Folder has less than {FEW_IMAGES} images, which may cause issues. "

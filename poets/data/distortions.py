@@ -1,10 +1,9 @@
-"""Distorted copies of training images, as the original's flags describe them.
+"""Makes distorted copies of training images, as the original's flags describe them.
 
-The picture is scaled up by `random_crop` percent and a random share of
-`random_scale` percent, a random square of the backbone's size is cut out of that,
-flipped in half of the cases, and its brightness multiplied. Each copy is drawn from
-its own generator, seeded by the image's content, so it is the same on any machine
-and in any order.
+The picture is scaled up by `random_crop` percent and a random share of `random_scale`
+percent. A random square of the backbone's size is cut out of it, flipped in half of the
+cases, and multiplied by a random brightness. Each copy has its own random generator,
+seeded by the image's content, so it is the same on any machine and in any order.
 """
 
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from poets.data.images import sample
 
 @dataclass(frozen=True)
 class Distortions:
-    """What is varied, and by how much (percent)."""
+    """The distortions and their strength (percent)."""
 
     flip_left_right: bool
     random_crop: int
@@ -37,7 +36,7 @@ class Distortions:
         )
 
     def variant(self, copy: int) -> str:
-        """Returns the key under which a copy's bottleneck is kept; "" is the image."""
+        """Returns the key of a copy's bottleneck in the store, "" for the image."""
         return (
             f"flip={int(self.flip_left_right)},crop={self.random_crop},"
             f"scale={self.random_scale},brightness={self.random_brightness},"
@@ -53,10 +52,10 @@ class Distortions:
           pixels: uint8 [H, W, 3].
           size_px: S, the size the backbone reads.
           digest: of the image's content.
-          copy: which of the copies, 0 or more.
+          copy: the number of the copy, 0 or more.
 
         Returns:
-          float32 [S, S, 3]; brightness may take values past 255, as in the original.
+          float32 [S, S, 3]; brightness may raise values above 255, as in the original.
         """
         words = np.frombuffer(digest[:16], np.uint32).tolist()
         random = np.random.default_rng([self.seed, copy, *words])

@@ -1,7 +1,8 @@
-"""Pictures that are in the dataset more than once, and where that matters.
+"""Finds pictures that are in the dataset more than once, and reports harmful ones.
 
-The same picture under two labels teaches nothing; one that trains and tests flatters
-the accuracy. The split by hash keeps a content together; a user's own split may not.
+The same picture under two labels teaches nothing. A picture in both the training and
+the test images makes the accuracy too high: the split by hash keeps equal contents
+together, a user's own split may not.
 """
 
 import logging
@@ -21,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What the contents of N images say.
+    """The duplicates among N images.
 
     Attributes:
-      count: images whose content an earlier one has.
-      across_labels: folders of labels -> how many contents are in all of them, the
-        most frequent first.
-      in_train: "validation", "test" -> its images whose content trains, too.
+      count: images with the content of an earlier image.
+      across_labels: folders of labels -> number of contents that are in all of them,
+        the most frequent first.
+      in_train: "validation", "test" -> its images with the content of a training image.
     """
 
     count: int
@@ -35,7 +36,7 @@ class Duplicates:
     in_train: Mapping[str, int]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Returns what `metrics.json` says of contents under several labels."""
+        """Returns the entry for `metrics.json`: contents under several labels."""
         return [
             {"folders": list(folders), "contents": count}
             for folders, count in self.across_labels.items()
@@ -71,12 +72,12 @@ def find_duplicates(
 def report_duplicates(
     duplicates: Duplicates, splits: np.ndarray, own_split: bool
 ) -> list[str]:
-    """Logs what is suspicious, and returns sentences for `metrics.json`.
+    """Logs warnings on duplicates, and returns sentences for `metrics.json`.
 
     Args:
-      duplicates: what was found.
+      duplicates: as `find_duplicates` returned them.
       splits: the split of each image.
-      own_split: whether the user made the split, so that it stays as it is.
+      own_split: whether the user made the split, which then stays unchanged.
     """
     lines = [
         f"{count} pictures are in {' and '.join(folders)} with the same content"

@@ -1,4 +1,4 @@
-"""Which files below `image_dir` are images, by their names and their first bytes.
+"""Decides which files below `image_dir` are images, by name and first bytes.
 
     rose/1.JPG                       an image, by its name
     rose/1.jfif, 2.jpg?w=500, 3      an image, if its first bytes are an image's
@@ -8,7 +8,7 @@
     _temporary/, rose/_1.jpg, .git/  hidden, as from Hadoop's jobs
     lost+found/, @eaDir/             the file system's own
 
-`listing` lists them, for the job as for `poets label`.
+`image_listing` lists them, for the job and for `poets label`.
 """
 
 import functools
@@ -18,7 +18,7 @@ import re
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 BEGINNING = 64
-"""Bytes that show the signature of an image or the text of a pointer."""
+"""Bytes that hold the signature of an image or the text of a pointer."""
 
 _HIDDEN = ("_", ".")
 """Hadoop's `FileInputFormat.hiddenFileFilter`."""
@@ -27,7 +27,7 @@ _OF_FILE_SYSTEMS = frozenset(
     ("lost+found", "system volume information", "$recycle.bin")
     + ("@eadir", "#recycle", "#snapshot")
 )
-"""Lower case; the last three are those of network storages."""
+"""In lower case; the last three are made by network storages."""
 
 _PICTURE = re.compile(
     r"\.(?:jpe?g|jpe|jfif|jif|jfi|pjpe?g|pjp|a?png|webp|bmp|dib|gif|tiff?|hei[cf]|avif"
@@ -70,7 +70,7 @@ _POINTER_TEXTS = (
 
 
 def passed_over(path: str) -> str:
-    """Returns the part of a path up to a name that is passed over with all below it.
+    """Returns the start of a path, up to a name that is passed over with all below it.
 
     Args:
       path: below `image_dir`, whose own name does not matter.
@@ -96,24 +96,24 @@ def is_listed(path: str) -> bool:
 
 
 def is_image_name(path: str) -> bool:
-    """Returns whether a file is taken for an image without a look at it."""
+    """Returns whether a file is taken for an image by its name alone."""
     return path.lower().endswith(IMAGE_SUFFIXES)
 
 
 def claims_picture(path: str) -> bool:
-    """Returns whether a name has a picture's suffix, perhaps with more behind it."""
+    """Returns whether a name holds a picture's suffix, perhaps followed by more."""
     return bool(_PICTURE.search(posixpath.basename(path)))
 
 
 def may_be_image(path: str) -> bool:
-    """Returns whether it is worth a look if a file is an image in spite of its name."""
+    """Returns whether a file may be an image by its content, despite its name."""
     return suffix_of(path) not in _OTHER_SUFFIXES
 
 
 def suffix_of(path: str) -> str:
-    """Returns the suffix by which a file is counted.
+    """Returns the suffix that a file is counted under, in lower case.
 
-    Lower case; ".jpg…" where something follows a picture's suffix, "" for none.
+    ".jpg…" if more follows a picture's suffix; "" for none.
     """
     name = posixpath.basename(path).lower()
     if found := _PICTURE.search(name):
@@ -123,12 +123,12 @@ def suffix_of(path: str) -> str:
 
 
 def pointer_by_name(path: str) -> str:
-    """Returns what a file only points to a picture by, and what to do, or ""."""
+    """Returns the kind of a pointer file and what to do, or ""; by its name."""
     return _POINTERS.get(posixpath.splitext(path.lower())[1], "")
 
 
 def pointer_in(data: bytes) -> str:
-    """Returns what a file only points to a picture by, and what to do, or "".
+    """Returns the kind of a pointer file and what to do, or ""; by its content.
 
     Args:
       data: the first BEGINNING bytes, or more.

@@ -1,11 +1,11 @@
-"""The image files below a folder, and what is passed over there.
+"""Lists the image files below a folder, and reports the files passed over.
 
     files = ImageFiles(image_dir)
     for entry in files: ...        images, and folders that are listed
     files.report()                 what else there was, in few lines
 
-The job and `poets label` list their folders so, and the doctor enters the same ones.
-Only a name that says too little costs a look at the first bytes.
+The job and `poets label` list folders this way, and the doctor enters the same folders.
+First bytes are only read of files whose name does not decide.
 """
 
 import logging
@@ -42,11 +42,11 @@ MOST_LOOKS = 1000
 """Files of one suffix whose first bytes are read: 1 s at 30 ms each, 32 at once."""
 
 MOST_NAMES = 5
-"""Names in a sentence, before the number of the others."""
+"""Names in a message; the others are counted."""
 
 HIDDEN = "hidden, since its name begins with '_': rename it"
 NO_NAME = "a folder in its key has no name ('//'): give the object another key"
-NO_FILE = "not a file but a pipe, a socket or a device"
+NO_FILE = "a pipe, a socket or a device, not a file"
 NOT_IMAGE = "not an image by its first bytes"
 
 
@@ -55,15 +55,15 @@ class ImageFiles:
 
     Attributes:
       url: the folder.
-      at_top: how many images are directly in it.
+      at_top: the number of images directly in it.
       others: suffix -> first name of the path ("" in the folder itself) -> number of
         files that are not images.
-      hidden: what was passed over for its name: paths of folders, names of files.
-      skipped: (path, reason) of files passed over that could be meant as pictures.
+      hidden: passed over for their name: paths of folders, names of files.
+      skipped: (path, reason) of passed-over files that look like pictures.
     """
 
     def __init__(self, url: str) -> None:
-        """Opens the storage of a folder; nothing is listed."""
+        """Opens the storage of a folder; lists nothing yet."""
         self.url = url
         self.at_top = 0
         self.others: dict[str, Counter[str]] = defaultdict(Counter)
@@ -92,8 +92,8 @@ class ImageFiles:
             elif entry.kind is FileType.Directory:
                 if entry.leads_to:
                     self._links.append(
-                        f"{path!r} is passed over: it is {entry.leads_to!r}, which is "
-                        "listed once, or a folder above"
+                        f"{path!r} is passed over: it links to {entry.leads_to!r}, "
+                        "which is listed elsewhere, or a folder above"
                     )
                 yield entry
             elif entry.kind is FileType.File and is_image_name(path):
@@ -110,13 +110,13 @@ class ImageFiles:
         """Logs what was passed over, at most 20 lines of a kind.
 
         Args:
-          listed_in: the file that lists what is in `skipped`.
+          listed_in: the file that lists `skipped`, for the messages.
         """
         for line in self._looked:
             logger.info("%s", line)
         if self._nameless:
             logger.warning(
-                "%d names are not UTF-8 and passed over, '%s' for one; rename them",
+                "%d names are not UTF-8 and passed over, first '%s'; rename them",
                 len(self._nameless),
                 min(self._nameless),
             )
@@ -129,7 +129,7 @@ class ImageFiles:
                 some(self.hidden),
             )
         log_some(
-            logger.warning, sorted(self._links), "more folders that are listed once"
+            logger.warning, sorted(self._links), "more links to folders passed over"
         )
         by_reason: dict[str, list[str]] = defaultdict(list)
         for path, why in sorted(self.skipped):
@@ -180,7 +180,7 @@ class ImageFiles:
             self.hidden.add(name if is_file else hidden)
 
     def _is_unsure(self, entry: Entry) -> bool:
-        """Returns whether a file needs a look; notes the others."""
+        """Returns whether a file's first bytes must be read; records other files."""
         path, pointer = entry.path, pointer_by_name(entry.path)
         if entry.kind is FileType.NotFound:
             annexed = "annex/objects/" in entry.leads_to
@@ -204,8 +204,8 @@ class ImageFiles:
     def _images_among(self, suffix: str, entries: Sequence[Entry]) -> Iterable[Entry]:
         """Returns which files are images, by the first bytes of at most MOST_LOOKS.
 
-        Of a larger number the rest is what most of those are: the job finds out which
-        of them cannot be decoded.
+        If there are more, the rest is taken for what most of those are: the job finds
+        out later which cannot be decoded.
         """
         looked, rest = entries[:MOST_LOOKS], entries[MOST_LOOKS:]
         paths = [posixpath.join(self._root, entry.path) for entry in looked]
@@ -231,7 +231,7 @@ class ImageFiles:
         elif rest:
             for entry in rest:
                 self._pass_over(entry.path)
-            text += f", and {len(rest)} more are taken for none"
+            text += f", and {len(rest)} more are taken for other files"
         if found or rest:
             self._looked.append(f"{text}, by the first bytes of {len(looked)}")
         return found

@@ -1,12 +1,12 @@
-"""Image bytes as pixels, the same everywhere.
+"""Decodes and resizes images, with the same pixels on every machine.
 
     bytes ──> decode: uint8 [H, W, 3], upright ──> resize: float32 [S, S, 3], 0..255
 
-JPEG goes through libjpeg-turbo with the accurate DCT, which gives bit for bit what
-TensorFlow's `decode_jpeg(dct_method="INTEGER_ACCURATE")` in the exported graph gives;
-what it does not take (CMYK, damaged but readable) and the other formats go through
-Pillow. `resize` is the bilinear interpolation of TensorFlow 1.x (corner at 0, no
-antialiasing), which the exported graphs and the clients of old graphs use.
+libjpeg-turbo with the accurate DCT decodes JPEG, bit for bit as TensorFlow's
+`decode_jpeg(dct_method="INTEGER_ACCURATE")` in the exported graph does. Pillow decodes
+the JPEGs that it refuses (CMYK, damaged but readable) and all other formats. `resize`
+is the bilinear interpolation of TensorFlow 1.x (corner at 0, no antialiasing), which
+the exported graphs and the clients of old graphs use.
 """
 
 import io
@@ -19,7 +19,7 @@ import simplejpeg
 from poets.data.image_files import pointer_in
 
 MAX_BYTES = 256 * 2**20
-"""A longer file is no photograph; it is refused before it is read."""
+"""A longer file is not a photograph; it is refused before it is read."""
 
 MAX_PIXELS = 100_000_000
 """A larger picture is taken for a decompression bomb (300 MB of pixels)."""
@@ -31,14 +31,14 @@ PIL.Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is checked here, and without a w
 
 
 class ImageError(ValueError):
-    """The bytes are no image that can be used; the message is the reason alone."""
+    """The bytes are not a usable image; the message is the reason."""
 
 
 def decode(data: bytes) -> np.ndarray:
     """Returns the upright picture in image bytes.
 
-    Alpha is dropped and 16 bits become the upper 8, as TensorFlow's decoders do; the
-    first frame of an animation counts.
+    As TensorFlow's decoders do, it drops alpha and the lower 8 of 16 bits. Of an
+    animation it returns the first frame.
 
     Args:
       data: JPEG, PNG, WebP, BMP or GIF.
@@ -70,7 +70,7 @@ def orientation(data: bytes) -> int:
 
 
 def _has_exif(data: bytes) -> bool:
-    """Returns whether there may be EXIF data; in 2 us, where Pillow takes 100."""
+    """Returns whether there may be EXIF data, in 2 us; Pillow takes 100."""
     if data[:2] != b"\xff\xd8":
         return b"eXIf" in data or b"EXIF" in data  # the chunks of PNG and of WebP
     at = 2
@@ -82,9 +82,9 @@ def _has_exif(data: bytes) -> bool:
 
 
 def is_plain(data: bytes) -> bool:
-    """Returns whether TensorFlow's decoder sees these bytes as `decode` does.
+    """Returns whether TensorFlow's decoder gives the same pixels as `decode`.
 
-    So it is with upright JPEGs that libjpeg-turbo takes and with 8-bit PNGs.
+    This holds for upright JPEGs that libjpeg-turbo takes and for 8-bit PNGs.
     """
     if orientation(data) != 1:
         return False

@@ -1,11 +1,11 @@
-"""How folders are read: as labels, or as the user's own split into train and test.
+"""Decides whether folders are labels, or the user's own split into train and test.
 
     flowers/daisy/1.jpg              a folder is a label
     flowers/train/daisy/1.jpg        a folder is a split, which holds the labels
     flowers/test/daisy/2.jpg
 
-Downloads of Kaggle, Roboflow, Ultralytics and torchvision come in the second form.
-Only the first two folders of a path count, so the answer needs no picture.
+Downloads of Kaggle, Roboflow, Ultralytics and torchvision have the second form. Only
+the first two folders of a path count, so no picture is read.
 """
 
 import re
@@ -20,7 +20,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""Name of a folder, in lower case -> the split that it holds."""
+"""Name of a folder in lower case -> its split."""
 
 Place = tuple[str, str]
 """The first two folders of an image's path; the second is "" without one."""
@@ -28,14 +28,14 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class Layout:
-    """What the folders below `image_dir` are.
+    """The meaning of the folders below `image_dir`.
 
     Attributes:
       splits: folder -> "train", "validation" or "test"; empty if folders are labels.
-      labels: place -> the label's folder, in one spelling for all splits; images of
-        another place are left out. Empty if the folders are labels.
-      decision: one sentence on the split folders; "" if there are none.
-      warnings: sentences on what is unusual, or left out.
+      labels: place -> the label's folder, in one spelling for all splits; images in
+        other places are left out. Empty if the folders are labels.
+      decision: a sentence on the split folders; "" if there are none.
+      warnings: sentences on unusual folders, and images left out.
     """
 
     splits: Mapping[str, str] = field(default_factory=dict)
@@ -47,15 +47,15 @@ class Layout:
 def clean_label(folder: str) -> str:
     """Returns a folder's name as the original script writes labels.
 
-    Lower case, each run of characters outside a-z and 0-9 becomes one space. A name
-    that has none of those characters keeps its own, for else all would be one blank.
+    Lower case; each run of characters outside a-z and 0-9 becomes one space. A name
+    without any of those characters keeps its own: all such names would become " ".
     """
     cleaned = re.sub(r"[^a-z0-9]+", " ", folder.lower())
     return cleaned if cleaned.strip() else " ".join(folder.lower().split())
 
 
 def split_named(folder: str) -> str | None:
-    """Returns the split that a folder is named for, None if it is not."""
+    """Returns the split that a folder is named after, or None."""
     return SPLIT_NAMES.get(folder.casefold())
 
 
@@ -71,7 +71,7 @@ def place_of(path: str) -> Place:
 
 
 def layout_of(counts: Mapping[Place, int], how: str, image_dir: str) -> Layout:
-    """Returns what the folders are.
+    """Returns the layout of the folders.
 
     Args:
       counts: images of each place.
@@ -82,7 +82,7 @@ def layout_of(counts: Mapping[Place, int], how: str, image_dir: str) -> Layout:
       image_dir: for messages.
 
     Raises:
-      DatasetError: if nothing trains, or a label has no image to train on.
+      DatasetError: if there are no training images, or a label has none.
     """
     inside: dict[str, list[str]] = {}
     for first, second in sorted(counts):
@@ -104,7 +104,7 @@ def layout_of(counts: Mapping[Place, int], how: str, image_dir: str) -> Layout:
 
 
 def _share_labels(own: Mapping[str, Sequence[str]]) -> bool:
-    """Returns whether two folders hold a label of the same name."""
+    """Returns whether two split folders hold a label of the same name."""
     seen = Counter(
         label for below in own.values() for label in set(map(clean_label, below))
     )
@@ -114,7 +114,7 @@ def _share_labels(own: Mapping[str, Sequence[str]]) -> bool:
 def _lone_train(
     own: Mapping[str, Sequence[str]], inside: Mapping[str, Sequence[str]]
 ) -> bool:
-    """Returns whether labels are in "train" alone, beside pictures without a label.
+    """Returns whether only "train" holds labels, beside pictures without a label.
 
     Competitions publish their test pictures that way.
     """
@@ -129,7 +129,7 @@ def _lone_train(
 def _taken_as_labels(
     named: Sequence[str], inside: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    """Returns a warning if folders that are named for a split look like one."""
+    """Returns a warning if folders taken as labels look like a split."""
     nested = any(len(inside[folder]) > 1 for folder in named)
     if len(inside) < 2 or (len(named) < 2 and not nested):
         return []
@@ -174,7 +174,8 @@ def _labels(
 ) -> dict[Place, str]:
     """Returns the label's folder of each place, in the spelling of "train".
 
-    Two folders of one split that are one label keep their spellings, to be refused.
+    Two folders of one split with the same label keep their spellings: they are refused
+    later.
     """
     spellings: dict[str, str] = {}
     labels = {}
@@ -194,7 +195,7 @@ def _decision(splits: Mapping[str, str]) -> str:
     train = listed([folder for folder in folders if splits[folder] == "train"])
     carved = [split for split in order if split not in splits.values()]
     taken = f"; {' and '.join(carved)} images are taken from {train}" if carved else ""
-    return f"the split is that of the folders: {whole}{taken}"
+    return f"the folders are a split: {whole}{taken}"
 
 
 def _left_out(counts: Mapping[Place, int], splits: Mapping[str, str]) -> list[str]:

@@ -1,13 +1,12 @@
-"""Which images train, which validate, which test.
+"""Splits the images into training, validation and test images.
 
-The split depends on the label's folder and the path below it, never on where the data
-lies: the same images get the same split on HDFS, here, and with "./" in front. Images
-that must not be told apart stay together: those whose names differ only after
-`_nohash_`, and those with the same content.
+The split depends on the label's folder and the path below it, never on the storage or
+`image_dir`: the same images get the same split on HDFS, on a local disk, and with "./"
+in front. Images stay together if their names differ only after `_nohash_`, or if they
+have the same content.
 
-A split that the user made by folders stays as it is (`poets.data.layout`). What it
-lacks is taken from its training images, by the label's folder and the path below it,
-too.
+A split that the user made by folders stays unchanged (`poets.data.layout`). A split
+that it lacks is taken from its training images, in the same way.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ MAX_HASH = 2**27 - 1
 
 
 def percentage_of(key: str, split_seed: int = 0) -> float:
-    """Returns where a key falls, 0 to 100, by the original's SHA-1 formula."""
+    """Returns the position of a key, 0 to 100, by the original's SHA-1 formula."""
     salted = f"{split_seed}:{key}" if split_seed else key
     digest = hashlib.sha1(salted.encode(), usedforsecurity=False).hexdigest()
     return int(digest, 16) % (MAX_HASH + 1) * (100.0 / MAX_HASH)
@@ -41,8 +40,8 @@ def split_images(
 
     Args:
       dataset: N images, and the split of their folders if the user made it.
-      digests: the content digest of each, bytes [N]; None if they are not known: each
-        image is taken for unlike the others then.
+      digests: the content digest of each, bytes [N]; None if they are not known, which
+        takes all contents as different.
       config: for the two percentages and `split_seed`.
     """
     paths = dataset.images.paths.to_pylist()
@@ -68,7 +67,7 @@ def _carve(
     config: RetrainConfig,
     wanted: Sequence[str],
 ) -> list[str]:
-    """Returns the split of each path; what would go to one not wanted trains."""
+    """Returns the split of each path; splits not wanted are replaced by training."""
     splits = []
     for key in _group_keys(paths, digests):
         percentage = percentage_of(key, config.split_seed)
@@ -83,7 +82,7 @@ def _carve(
 
 
 def same_content(digests: np.ndarray) -> list[np.ndarray]:
-    """Returns the images of each content that several have, the first ones first.
+    """Returns groups of images with the same content, in the order of the first image.
 
     Args:
       digests: the content digest of each image, bytes [N].
@@ -99,10 +98,10 @@ def same_content(digests: np.ndarray) -> list[np.ndarray]:
 
 
 def _group_keys(paths: Sequence[str], digests: np.ndarray | None) -> list[str]:
-    """Returns for each image the least name of all images tied to it.
+    """Returns for each image the least name among all images tied to it.
 
-    Ties go through names and contents alike, so groups are the connected components
-    (union by least name, with path halving).
+    Equal names and equal contents are ties; groups are the connected components (union
+    by least name, with path halving).
     """
     names = [
         re.sub(r"_nohash_.*$", "", path) if "_nohash_" in path else path
@@ -131,11 +130,11 @@ def check_split(dataset: Dataset, splits: Sequence[str]) -> list[str]:
     """Returns sentences about labels that a split lacks.
 
     Args:
-      dataset: its images are those the splits are of.
+      dataset: N images.
       splits: the split of each image.
 
     Raises:
-      DatasetError: if a label has nothing to train on, or a split is empty.
+      DatasetError: if a label has no training images, or a split is empty.
     """
     counts = Counter(zip(dataset.images.folders, splits, strict=True))
     untrained = [folder for folder in dataset.folders if not counts[folder, TRAIN]]
@@ -150,9 +149,9 @@ def check_split(dataset: Dataset, splits: Sequence[str]) -> list[str]:
     for split, flag in ((VALIDATION, "validation"), (TEST, "testing")):
         empty = [folder for folder in dataset.folders if not counts[folder, split]]
         if len(empty) == len(dataset.folders):
-            cure = "" if split in own else f", or raise --{flag}_percentage"
+            hint = "" if split in own else f", or raise --{flag}_percentage"
             raise DatasetError(
-                f"the {split} split of {len(splits)} images is empty; add images{cure}"
+                f"the {split} split of {len(splits)} images is empty; add images{hint}"
             )
         if empty:
             why = (

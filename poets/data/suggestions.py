@@ -1,4 +1,4 @@
-"""Which folder could be meant where `image_dir` has no labels, or only one.
+"""Suggests another folder if `image_dir` has no labels, or only one.
 
 data/flowers/rose/1.jpg     --image_dir=data: "flowers" would be the only label
 flowers/rose/1.jpg          --image_dir=flowers/rose: no folder, images alone
@@ -16,16 +16,16 @@ from poets.data.image_listing import ImageFiles, some
 from poets.storage import folder_of, join, open_storage, scheme_of
 
 MOST_SIBLINGS = 20
-"""Folders beside `image_dir` that are listed."""
+"""Limit of folders beside `image_dir` that are listed."""
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xml", ".xls", ".xlsx", ".parquet")
 
 
 def what_is_there(files: ImageFiles, folders: Sequence[str]) -> str:
-    """Returns what a folder without labels holds, and what could be meant.
+    """Returns the contents of a folder without labels, and a suggestion, as text.
 
     Args:
-      files: listed to the end.
+      files: after listing all of it.
       folders: the folders in it.
     """
     images = f"{files.at_top} images at the top" if files.at_top else "no image"
@@ -36,7 +36,7 @@ def what_is_there(files: ImageFiles, folders: Sequence[str]) -> str:
         text += f", other files: {', '.join(listed)}"
     if files.skipped:
         path, why = files.skipped[0]
-        text += f", {len(files.skipped)} files skipped, {path!r} for one: {why}"
+        text += f", {len(files.skipped)} files skipped, first {path!r}: {why}"
     if files.hidden:
         text += f", hidden: {some(files.hidden)}"
     if not files.at_top:
@@ -54,7 +54,7 @@ def what_is_there(files: ImageFiles, folders: Sequence[str]) -> str:
 
 
 def folder_below(image_dir: str, paths: Sequence[str]) -> str:
-    """Returns the advice to name the folder that holds the labels, or "".
+    """Returns advice to give the folder that holds the labels, or "".
 
     Args:
       image_dir: the folder that has one label.
@@ -84,6 +84,6 @@ def _labels_beside(image_dir: str) -> str:
             infos = filesystem.get_file_info(FileSelector(folder))
             if any(is_image_name(info.path) for info in infos):
                 return parent
-    except (OSError, UnicodeDecodeError):  # it is a suggestion alone
+    except (OSError, UnicodeDecodeError):  # a suggestion must not fail
         return ""
     return ""

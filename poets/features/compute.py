@@ -1,7 +1,7 @@
 """Bottlenecks of a list of images: from the store, or computed and stored.
 
 extraction = compute_bottlenecks(images, spec, size, workers)
-extraction.matrix        float32 [N, D], one row an image that could be read
+extraction.matrix        float32 [N, D], one row for each image that could be read
 """
 
 import itertools
@@ -22,24 +22,24 @@ from poets.system.progress import track
 logger = logging.getLogger(__name__)
 
 MAX_CHUNK = 256
-"""Copies in a part, a quarter of a second of a core's work; a kill may lose a few."""
+"""Copies in a part: a quarter of a second on one core. A kill may lose a few parts."""
 
 MIN_CHUNK = 32
-"""Copies in the last parts, for which a process may have to wait for another."""
+"""Copies in the last parts: one process may have to wait for another's."""
 
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What became of N images and their copies.
+    """The bottlenecks of N images and their copies.
 
     Attributes:
       kept: int64 [M], the images that have all their bottlenecks, ascending.
       digests: SHA-256 of the content of each of these, 32 bytes each [M].
       matrix: float32 [M * C, D] for C copies; the C rows of an image are adjacent.
       skipped: (path, reason) of the images that are left out.
-      computed: how many bottlenecks were computed or copied now.
+      computed: number of bottlenecks that this call computed or copied.
     """
 
     kept: np.ndarray
@@ -63,14 +63,14 @@ def compute_bottlenecks(
       images: N images.
       spec: how they are computed; `known_content` is set here.
       bottleneck_size: D.
-      workers: the processes, or those of all workers.
+      workers: this machine's processes, or those of all workers.
       copies: numbers of the distorted copies wanted, or PLAIN for the image itself.
       verify: read every image and compare it with the store.
 
     Raises:
       StorageError: if the store cannot be read or written.
       PoetsError: if the processes do not start.
-      OSError: if there is no room for the bottlenecks.
+      OSError: if the disk is too full for the bottlenecks.
     """
     store = Store(spec.store_url, bottleneck_size)
     variants = [_variant(spec, copy) for copy in copies]
@@ -78,7 +78,7 @@ def compute_bottlenecks(
     unread: dict[str, str] = {}
     for _ in range(ATTEMPTS):
         index = store.read_index()
-        # What another worker could not read or store is left to this one.
+        # This worker computes what another could not read or store.
         for processes in (workers, workers.alone):
             rows = np.stack([index.fresh(images, variant) for variant in variants])
             tasks = _tasks(images, rows, copies, index, unread, verify)
@@ -100,7 +100,7 @@ def compute_bottlenecks(
             continue
     raise StorageError(
         f"the feature store {spec.store_url!r} was damaged {ATTEMPTS} times while it "
-        "was used; look for another program that writes there, or a failing disk"
+        "was in use; look for another program that writes there, or a failing disk"
     )
 
 
@@ -118,7 +118,7 @@ def _tasks(
     unread: Mapping[str, str],
     verify: bool,
 ) -> list[ImageTask]:
-    """Returns what is to be done; `rows` [C, N] are those of all copies of images."""
+    """Returns the tasks to compute; `rows` [C, N] are those of all copies of images."""
     missing = rows == NONE
     wanted = missing.any(axis=0) & ~_undecodable(rows, index)
     if verify:
@@ -139,15 +139,15 @@ def _tasks(
 
 
 def _undecodable(rows: np.ndarray, index: Index) -> np.ndarray:
-    """Returns which images cannot be decoded, whatever the copy: bool [N]."""
+    """Returns which images cannot be decoded, in any copy: bool [N]."""
     return ((rows != NONE) & np.append(index.failed, False)[rows]).any(axis=0)
 
 
 def _chunks(tasks: Sequence[ImageTask], processes: int) -> list[Chunk]:
     """Returns the tasks in chunks that get smaller towards the end.
 
-    So the processes end together (guided self-scheduling; Polychronopoulos and Kuck,
-    1987).
+    This lets all processes finish at about the same time (guided self-scheduling;
+    Polychronopoulos and Kuck, 1987).
     """
     copies = max(len(task.copies) for task in tasks)
     chunks, start = [], 0
@@ -167,7 +167,7 @@ def _gather(
     store: Store,
     computed: int,
 ) -> Extraction:
-    """Returns what became of the images; `rows` [C, N] are those of all copies."""
+    """Returns the extraction; `rows` [C, N] are those of all copies of images."""
     usable = (rows != NONE).all(axis=0) & ~_undecodable(rows, index)
     if unread:
         usable &= [path not in unread for path in images.paths.to_pylist()]

@@ -1,9 +1,9 @@
 """LiteRT with XNNPACK: one interpreter, one thread.
 
-The interpreter holds the GIL, so cores are used by processes, not by threads. Small
-pictures go in small batches: at 128 px four at once take 8 % less time than one by
-one; at 224 px the activations of two no longer fit the caches, and it is the other
-way round.
+The interpreter holds the GIL, so processes use the cores, not threads. Small pictures
+go in small batches: at 128 px, a batch of four takes 8 % less time than four batches of
+one. At 224 px, the activations of two pictures do not fit the caches, and batches of
+one are faster.
 """
 
 import math
@@ -18,17 +18,17 @@ from poets.features.engines import Normalization
 from poets.system.quiet import quiet_stderr
 
 BATCH_PIXELS = 4 * 128 * 128
-"""Pixels that are best computed at once."""
+"""Pixels in a batch of the fastest size."""
 
 TYPES = (np.float32, np.uint8, np.int8)
-"""Of inputs and outputs; integers are quantised."""
+"""Types of inputs and outputs; integers are quantised."""
 
 
 class LiteRT:
     """An interpreter; see `poets.features.engines.Engine`.
 
     Attributes:
-      input_name: of the only input.
+      input_name: name of the only input.
       is_quantised: whether that input takes integers.
     """
 
@@ -55,8 +55,8 @@ class LiteRT:
         """Sets how pixels are fed.
 
         Args:
-          normalization: None feeds floats as they are, and integers so that 0..255
-            is the whole range of their type.
+          normalization: None feeds floats unchanged, and maps 0..255 to the whole
+            range of an integer type.
         """
         given = self._given
         scale, zero = given["quantization"]
@@ -78,13 +78,15 @@ class LiteRT:
             given = self._input()
             for row, image in enumerate(batch):
                 given[row] = image if self._as_they_are else self._fed(image)
-            del given  # the interpreter refuses to run while its memory is looked at
+            del (
+                given
+            )  # the interpreter refuses to run while a view of its memory exists
             self._interpreter.invoke()
             outputs[start : start + len(batch)] = self._answers()
         return outputs
 
     def _fed(self, image: np.ndarray) -> np.ndarray:
-        """Returns [S, S, 3] in the numbers of the input's type."""
+        """Returns [S, S, 3] in the units of the input's type."""
         values = (image - self._mean) / self._divisor + self._zero
         if not self.is_quantised:
             return values
@@ -92,7 +94,7 @@ class LiteRT:
         return np.rint(values).clip(limits.min, limits.max)
 
     def _answers(self) -> np.ndarray:
-        """Returns the output [N, D] in the numbers that integers mean."""
+        """Returns the output [N, D], dequantised if it is integers."""
         found = self._output().reshape(-1, self.output_size)
         scale, zero = self._answer["quantization"]
         return (found.astype(np.float32) - zero) * scale if scale else found
@@ -111,17 +113,17 @@ def connect(model_path: str, source: str = "") -> LiteRT:
 
     Args:
       model_path: a local file.
-      source: what messages call it, if not by its path.
+      source: its name in messages, the path by default.
 
     Raises:
-      ModelError: if the file is no model of one image input and one output.
+      ModelError: if the file is not a model with one image input and one output.
     """
     try:
         return LiteRT(model_path, source or model_path)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
-            f"{source or model_path!r} is no LiteRT model: {reason}"
+            f"{source or model_path!r} is not a LiteRT model: {reason}"
         ) from error
 
 
@@ -133,7 +135,7 @@ def _image_input(details: Sequence[dict[str, Any]], source: str) -> dict[str, An
         if batch in (-1, 1) and size > 0 and rest == [size, size, 3]:
             return details[0]
     raise ModelError(
-        f"{source!r} takes {_described(details)}; a classifier here takes one "
+        f"{source!r} takes {_described(details)}; a classifier must take one "
         "square RGB picture, float32, uint8 or int8 [1, S, S, 3]"
     )
 
@@ -145,7 +147,7 @@ def _vector_output(details: Sequence[dict[str, Any]], source: str) -> dict[str, 
         if others and size == math.prod(details[0]["shape"]):
             return details[0]
     raise ModelError(
-        f"{source!r} gives {_described(details)}; a classifier here gives one "
+        f"{source!r} gives {_described(details)}; a classifier must give one "
         "vector of scores, float32, uint8 or int8 [1, L]"
     )
 

@@ -25,7 +25,7 @@ class TensorFlow:
         self.image_size_px = int(self._input.shape[1])
         self.output_size = int(self._output.shape[-1])
         has_gpu = bool(tf.config.list_physical_devices("GPU"))
-        threads = 0 if has_gpu else 1  # on a CPU the cores are used by processes
+        threads = 0 if has_gpu else 1  # on a CPU, processes use the cores
         config = v1.ConfigProto(
             intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads
         )

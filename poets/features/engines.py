@@ -1,6 +1,6 @@
-"""What runs the backbone: LiteRT on CPUs, TensorFlow where LiteRT cannot.
+"""The engines that run a backbone: LiteRT on CPUs, else TensorFlow.
 
-Both take pixels in 0..255, scaled inside, and give the same features to 1e-4. An
+Both take pixels in 0..255, scale them inside, and give features that agree to 1e-4. An
 engine belongs to one process and one thread.
 """
 
@@ -20,14 +20,14 @@ ADAPTERS = {  # --engine -> module with connect(model_path)
 
 @dataclass(frozen=True)
 class Normalization:
-    """How a network that does not scale inside is fed: (pixel - mean) / std.
+    """The scaling for a network that does not scale inside: (pixel - mean) / std.
 
     Attributes:
       mean: one value in units of pixels, 0..255, or one each for R, G and B.
-      std: as many, none 0.
+      std: as many values, none of them 0.
 
     Raises:
-      ValueError: if they are something else.
+      ValueError: if the values are not finite, or their number is wrong.
     """
 
     mean: Sequence[float]
@@ -47,7 +47,7 @@ class Engine(Protocol):
     Attributes:
       image_size_px: S.
       output_size: D.
-      batch_size: how many images it likes at once.
+      batch_size: the number of images that it computes fastest at once.
     """
 
     image_size_px: int
@@ -67,7 +67,7 @@ def load_engine(
       name: "litert" (a .tflite file) or "tensorflow" (a frozen graph whose input is
         `pixels` and whose output is `output`).
       model_path: local file.
-      normalization: of a .tflite file that does not scale its pixels.
+      normalization: for a .tflite file that does not scale its pixels.
     """
     engine = importlib.import_module(ADAPTERS[name]).connect(model_path)
     if normalization:

@@ -1,9 +1,9 @@
-"""What heads of one backbone are trained and scored on.
+"""The data that heads of one backbone are trained and scored on.
 
 backbone ─> bottlenecks of all images ─> split ─> bottlenecks of distorted copies
 
-The backbone is the same for many heads, and so are its bottlenecks: a sweep asks for
-them once, and for distorted copies as often as they are distorted otherwise.
+Many heads share a backbone and its bottlenecks: a sweep computes them once, and the
+distorted copies once for each set of distortions.
 """
 
 import logging
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Features:
-    """What heads of one backbone are trained and scored on.
+    """The data that heads of one backbone are trained and scored on.
 
     Attributes:
       backbone: the network.
       spec: how bottlenecks are computed.
-      extraction: what became of the images that were listed.
+      extraction: the bottlenecks of the listed images, and the images skipped.
       dataset: its images are the N that are used.
       splits: the split of each.
       duplicates: images of the same content among them.
@@ -64,10 +64,10 @@ class Trained:
     """A head and what it was trained on.
 
     Attributes:
-      features: of the backbone.
-      head: on its bottlenecks.
-      steps: that it was trained for.
-      notes: sentences for `metrics.json` on how it came about.
+      features: those of the backbone.
+      head: the head on its bottlenecks.
+      steps: the number of training steps.
+      notes: sentences for `metrics.json` on how the head was made.
     """
 
     features: Features
@@ -77,7 +77,7 @@ class Trained:
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        """The (path, reason) of images that are left out, and of other files."""
+        """(path, reason) of the images and other files that are left out."""
         features = self.features
         return sorted((*features.dataset.skipped, *features.extraction.skipped))
 
@@ -89,10 +89,10 @@ def features_of(
     model: EngineModel,
     workers: Workers,
 ) -> Features:
-    """Returns the bottlenecks of all images, and who trains and who tests.
+    """Returns the bottlenecks of all images, and their split.
 
     Raises:
-      PoetsError: if they cannot be had, or cannot train a classifier.
+      PoetsError: if they cannot be computed, or cannot train a classifier.
     """
     spec = Spec(
         image_dir=config.image_dir,
@@ -128,10 +128,10 @@ def features_of(
 def training_examples(
     config: RetrainConfig, features: Features, workers: Workers
 ) -> Examples:
-    """Returns the training images and, if asked for, their distorted copies.
+    """Returns the training images and, if the flags ask for them, distorted copies.
 
     Raises:
-      PoetsError: if the copies' bottlenecks cannot be had.
+      PoetsError: if the copies' bottlenecks cannot be computed.
     """
     rows = np.flatnonzero(features.splits == TRAIN)
     every = features.every
@@ -165,6 +165,6 @@ def _report_extraction(dataset: Dataset, extraction: Extraction) -> None:
         path, why = extraction.skipped[0]
         raise DatasetError(
             f"{len(extraction.skipped)} of {len(dataset.images)} images in "
-            f"{dataset.image_dir!r} cannot be used, first {path!r}: {why}; more than "
-            "half is no dataset: mend the files"
+            f"{dataset.image_dir!r} cannot be used, first {path!r}: {why}; fix the "
+            "files: at most half may be skipped"
         )

@@ -1,11 +1,11 @@
-"""What a feature store has, without the bottlenecks: columns, and a number for a row.
+"""The index of a feature store: all columns but the bottlenecks, by row number.
 
     part-2   0 1 2 3     the rows of all parts, those of the newest part first:
-    part-1   4 5 6       of two rows for one image the one with the lesser number counts
+    part-1   4 5 6       of two rows for one image, the one with the lower number counts
 
-A row takes some 150 bytes, where Python's objects would take a thousand: the index of
-a million images is read again and again, by the chief and by processes that look for
-pictures they know under another name.
+A row takes some 150 bytes, where Python objects would take a thousand. The index of a
+million images is read repeatedly, by the chief and by processes that look for pictures
+stored under another name.
 """
 
 import functools
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from poets.data.dataset import Images
 
 NONE = -1
-"""In place of the number of a row: there is none."""
+"""Replaces the number of a row where there is none."""
 
 KEYS = pa.schema(
     {
@@ -30,10 +30,10 @@ KEYS = pa.schema(
         "error": pa.string(),
     }
 )
-"""The columns of a part but for the bottleneck."""
+"""The columns of a part, except the bottleneck."""
 
 CONTENT_KEYS = pa.schema([KEYS.field(name) for name in ("variant", "digest", "error")])
-"""Those that tell whether a content is known."""
+"""The columns that show whether a content is known."""
 
 
 class Index:
@@ -48,7 +48,7 @@ class Index:
 
         Args:
           parts: the keys of the rows, by the name of their part.
-          keys: `KEYS`, or `CONTENT_KEYS` where only `with_content` is asked.
+          keys: `KEYS`, or `CONTENT_KEYS` if only `with_content` is used.
         """
         self._names = sorted(parts, reverse=True)
         tables = [parts[name] for name in self._names]
@@ -99,7 +99,7 @@ class Index:
           rows: int [N], numbers of rows.
 
         Yields:
-          Its name, which of the N rows are there, and where in it they are.
+          Its name, which of the N rows it has, and their positions in it.
         """
         order = np.argsort(rows, kind="stable")
         bounds = np.searchsorted(rows[order], self._starts)
@@ -112,7 +112,7 @@ class Index:
 
     @functools.cached_property
     def digests(self) -> np.ndarray:
-        """The content digests, 32 bytes each [R]; all zeros for what was not read."""
+        """The content digests, 32 bytes each [R]; zeros for an unread file."""
         whole = self.table["digest"].combine_chunks()
         memory = np.frombuffer(whole.buffers()[1] or b"", "V32")
         return memory[whole.offset : whole.offset + len(whole)]
@@ -132,7 +132,7 @@ class Index:
 
     @functools.cached_property
     def _by_content(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rows with a bottleneck by the first bytes of the digest, and these."""
+        """The rows with a bottleneck by their digest's first 8 bytes, and these."""
         whole = np.flatnonzero(~self.failed)
         begins = self.digests[whole].view(">u8").reshape(-1, 4)[:, 0]
         order = np.argsort(begins, kind="stable")

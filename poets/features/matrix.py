@@ -1,8 +1,8 @@
-"""Room for the features of all images, in memory or beyond it.
+"""Allocates the matrix of all images' features, in memory or on disk.
 
-A matrix that would take a large share of the memory is a file without a name, mapped:
-the kernel keeps as much of it in memory as there is room for and writes the rest to
-the disk, so that a data set is bounded by the disk of the temporary folder.
+A matrix that would take a large share of the memory is a mapped, unnamed temporary
+file: the kernel keeps as much of it in memory as fits and writes the rest to the disk.
+The size of a data set is limited by the disk of the temporary folder.
 """
 
 import mmap
@@ -14,17 +14,17 @@ import numpy as np
 from poets.system.machine import memory_bytes
 
 SHARE_OF_MEMORY = 1 / 4
-"""A matrix may hold so much of the machine's memory, or of its container's."""
+"""Largest share of the machine's or container's memory for a matrix in memory."""
 
 ALIGNMENT = 64
-"""TensorFlow's kernels use memory in place from here on (EIGEN_MAX_ALIGN_BYTES)."""
+"""Bytes; TensorFlow uses memory so aligned in place (EIGEN_MAX_ALIGN_BYTES)."""
 
 
 def empty_matrix(rows: int, columns: int) -> np.ndarray:
     """Returns an uninitialised float32 matrix that TensorFlow can use in place.
 
     Raises:
-      OSError: if it needs a file and there is no room for it.
+      OSError: if it needs a file and the disk is full.
     """
     size = rows * columns * 4
     if size > SHARE_OF_MEMORY * memory_bytes():
@@ -36,10 +36,10 @@ def empty_matrix(rows: int, columns: int) -> np.ndarray:
 
 
 def _mapped(size: int) -> mmap.mmap:
-    """Returns memory of a file that is gone when nobody uses it any more."""
+    """Returns the memory of a temporary file that vanishes when it is unused."""
     with tempfile.TemporaryFile(prefix="poets-features-") as file:
         if hasattr(os, "posix_fallocate"):  # not on macOS
-            os.posix_fallocate(file.fileno(), 0, size)  # or the disk is full later on
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk fails here
         else:
             file.truncate(size)
         return mmap.mmap(file.fileno(), size)

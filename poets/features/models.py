@@ -1,9 +1,9 @@
-"""The backbone as the file that an engine loads.
+"""Writes the backbone as the file that an engine loads.
 
     model_dir/mobilenet_0.25_128-ddb3e9765ec0.tflite     converted once, kept
 
-The file is named by the backbone's digest, so it is never another network's. Without
-LiteRT a frozen graph from `pixels` to `output` is written for this run only.
+The backbone's digest is in the file name, so it is never another network's. Without
+LiteRT, a frozen graph from `pixels` to `output` is written for this run only.
 """
 
 import logging
@@ -34,10 +34,10 @@ class EngineModel:
 def engine_model(
     config: RetrainConfig, backbone: Backbone, work_dir: str
 ) -> EngineModel:
-    """Returns what the processes load.
+    """Returns the model that the processes load.
 
     Args:
-      config: `engine`, and `model_dir` for what is kept.
+      config: `engine`, and `model_dir` for converted models.
       backbone: the network.
       work_dir: local folder that lives as long as the run.
 
@@ -53,7 +53,7 @@ def engine_model(
         except ModelError as error:
             if engine == "litert":
                 raise
-            logger.warning("%s: the TensorFlow engine is used instead", error)
+            logger.warning("%s: using the TensorFlow engine instead", error)
     path = os.path.join(work_dir, "backbone.pb")
     with open(path, "wb") as file:
         file.write(pixel_graph(backbone))

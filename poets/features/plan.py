@@ -1,12 +1,12 @@
-"""What several workers share: numbered chunks, written once by the chief.
+"""The work plan that several workers share: numbered chunks, written by the chief.
 
     plan-9c1f-0.parquet      chunk 0: daisy/1.jpg, daisy/2.jpg, ...   of worker 0
                              chunk 1: ...                             of worker 1
                              chunk 2: ...                             of worker 0
 
 It holds all that a worker needs, so that only the chief lists images, reads the index
-of the store and imports TensorFlow. The part of a chunk carries the plan's name and
-the chunk's number: the listing of the store says what is done, whoever computed it.
+of the store and imports TensorFlow. A part's name holds the plan's name and the chunk's
+number: the listing of the store shows which chunks are done, by any worker.
 """
 
 import hashlib
@@ -47,9 +47,9 @@ class WorkPlan:
     """Numbered chunks.
 
     Attributes:
-      name: no other plan's; letters and digits.
+      name: unique; letters and digits.
       spec: how they are computed; its model is a name in the job's folder.
-      copies: how many bottlenecks each chunk gives.
+      copies: the number of bottlenecks of each chunk.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class WorkPlan:
         Args:
           name: letters and digits.
           spec: how they are computed.
-          first_number: that of the first chunk's part.
-          chunks: their numbers are their places.
+          first_number: the number of the first chunk's part.
+          chunks: each is numbered by its position.
         """
         number, *fields = SCHEMA
         columns = [
@@ -96,7 +96,7 @@ class WorkPlan:
         """Returns the plan in a file.
 
         Raises:
-          StorageError: if it cannot be read, or is no plan.
+          StorageError: if it cannot be read, or is not a plan.
         """
         try:
             table = pq.read_table(pa.BufferReader(read_url(url)))
@@ -105,7 +105,7 @@ class WorkPlan:
             return cls(table=table, spec=spec, **about)
         except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
             raise StorageError(
-                f"{url!r} is no plan of this version of poets: {error}; give all "
+                f"{url!r} is not a plan of this version of poets: {error}; give all "
                 "workers the same version"
             ) from error
 
@@ -136,15 +136,15 @@ class WorkPlan:
         return [ImageTask(*row) for row in rows]
 
     def part(self, number: int) -> Part:
-        """Returns a chunk and where it goes."""
+        """Returns a chunk with the name of its part."""
         return Part(self.stem(number), self.chunk(number), number, marks=True)
 
     def stem(self, number: int) -> str:
-        """Returns what the name of a chunk's part begins with."""
+        """Returns the prefix of the name of a chunk's part."""
         return part_stem(self._first_number + number, self.name)
 
     def done(self, names: Iterable[str]) -> list[int]:
-        """Returns the chunk of each of a store's parts that is of this plan."""
+        """Returns the chunks of this plan among the names of a store's parts."""
         found = []
         for name in names:
             match = _PART.fullmatch(name)
@@ -156,7 +156,7 @@ class WorkPlan:
 
 
 def offer_model(folder_url: str, path: str) -> str:
-    """Copies a local model to where all workers find it; returns its name there.
+    """Copies a local model into the job's folder, for all workers; returns its name.
 
     Raises:
       StorageError: if it cannot be written.
@@ -172,12 +172,12 @@ def offer_model(folder_url: str, path: str) -> str:
 
 
 def fetch_model(folder_url: str, name: str, work_dir: str) -> str:
-    """Returns the local path of a model that was offered.
+    """Returns the local path of a model that the chief offered.
 
     Args:
-      folder_url: where it is.
+      folder_url: the job's folder.
       name: as `offer_model` returned it.
-      work_dir: where a model that is not on this machine is copied to.
+      work_dir: a local folder for a copy of a model that is not on this machine.
 
     Raises:
       StorageError: if it cannot be read.

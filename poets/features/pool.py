@@ -1,9 +1,9 @@
-"""Processes that compute chunks, one a core, and what to do when one dies.
+"""Processes that compute chunks, one per core, and are replaced when they die.
 
-A child has its next chunk while it computes one, so that it can read ahead, and goes on
-while parts are written. One that dies takes at most these chunks with it; they are
-tried one by one, and that in which it dies again is halved until the image that kills
-is alone, and that one is left out.
+A child has the next chunk while it computes one, so that it can read ahead, and it goes
+on while parts are written. When a child dies, at most these chunks are lost. They are
+tried one by one; a chunk in which the child dies again is halved until the image that
+kills it is found. That image is left out.
 """
 
 import contextlib
@@ -27,13 +27,13 @@ Chunk = Sequence[ImageTask]
 
 
 class Part(NamedTuple):
-    """A chunk and where it goes.
+    """A chunk and the name of its part.
 
     Attributes:
-      stem: what the name of the part begins with, see `store.part_stem`.
+      stem: prefix of the part's name, see `store.part_stem`.
       tasks: the chunk.
       number: of the chunk in its plan.
-      marks: whether the store tells of a part without a row, too.
+      marks: whether a mark is written for a part without rows.
     """
 
     stem: str
@@ -49,14 +49,14 @@ class Work(Protocol):
         """Returns the next part, None if there is none now."""
 
     def advance(self, count: int) -> None:
-        """Takes note of `count` copies done."""
+        """Counts `count` copies as done."""
 
     def done(self, part: Part) -> None:
-        """Takes note of a part that is wholly done."""
+        """Marks a whole part as done."""
 
 
 class Workers(Protocol):
-    """Who computes bottlenecks: this machine's processes, or those of all tasks."""
+    """The processes that compute bottlenecks: this machine's, or those of all tasks."""
 
     @property
     def cluster(self) -> Cluster:
@@ -64,14 +64,14 @@ class Workers(Protocol):
 
     @property
     def processes(self) -> int:
-        """How many processes compute, in all tasks."""
+        """The number of processes in all tasks."""
 
     @property
     def alone(self) -> "Workers":
         """This machine's processes."""
 
     def joined_in(self, activity: str) -> contextlib.AbstractContextManager[None]:
-        """Has the other tasks take part in something else, while the body runs."""
+        """Has the other tasks run a named activity while the body runs."""
 
     def compute(
         self,
@@ -83,22 +83,22 @@ class Workers(Protocol):
         """Has all chunks computed, see `Pool.compute`."""
 
 
-IN_HAND = 2
-"""Chunks that a process has to compute: one is computed, one is read ahead."""
+MAX_QUEUED = 2
+"""Chunks that a process holds: it computes one and reads ahead for the other."""
 
 
 class Extractor(Child):
-    """A process that computes chunks; it is loading when this returns."""
+    """A process that computes chunks; it is still loading when this returns."""
 
     def __init__(self) -> None:
         super().__init__("poets.features.process", {"OMP_NUM_THREADS": "1"})
         self._spec: Spec | None = None
 
     def prepare(self, spec: Spec) -> None:
-        """Loads what a spec names, unless it is loaded.
+        """Loads the engine and store of a spec, unless they are loaded.
 
         Raises:
-          PoetsError: if it does not load.
+          PoetsError: if they do not load.
         """
         if spec == self._spec:
             return
@@ -111,8 +111,8 @@ class Extractor(Child):
             ) from death
         self._spec = spec
 
-    def hand(self, part: Part) -> None:
-        """Hands a chunk over; there may be others that are not yet done.
+    def submit(self, part: Part) -> None:
+        """Sends a chunk to the process, which may have others in progress.
 
         Raises:
           ChildDiedError: if the process has ended.
@@ -133,7 +133,7 @@ class Extractor(Child):
 
 
 class Pool:
-    """This machine's processes: they load while the caller does other things.
+    """This machine's processes; they load while the caller does other things.
 
     with Pool(2) as pool:
         ...                                   # the processes import meanwhile
@@ -141,7 +141,7 @@ class Pool:
     """
 
     cluster = ALONE
-    """There is no other task."""
+    """The only task."""
 
     def __init__(self, processes: int) -> None:
         """Starts `processes` processes, 1 or more."""
@@ -161,7 +161,7 @@ class Pool:
         return self
 
     def joined_in(self, activity: str) -> contextlib.AbstractContextManager[None]:
-        """Has the other tasks, of which there are none, take part in it."""
+        """Does nothing: there are no other tasks."""
         return contextlib.nullcontext()
 
     def compute(
@@ -171,13 +171,13 @@ class Pool:
         advance: Callable[[int], None],
         first_number: int = 0,
     ) -> list[tuple[str, str]]:
-        """Has all chunks computed and returns (path, reason) of what was not read.
+        """Computes all chunks and returns (path, reason) of images not read.
 
         Args:
           spec: what the processes compute.
           chunks: the work; each becomes one part of the store.
-          advance: is called with the number of copies done, from any thread.
-          first_number: that of the first part, see `Store.next_number`.
+          advance: called with the number of copies done, from any thread.
+          first_number: the number of the first part, see `Store.next_number`.
 
         Raises:
           PoetsError: if a process does not start, or the store cannot be written.
@@ -185,7 +185,7 @@ class Pool:
         return self.work_off(spec, _Chunks(chunks, advance, first_number))
 
     def work_off(self, spec: Spec, work: Work) -> list[tuple[str, str]]:
-        """Computes until there is no work and returns what was not read, as `compute`.
+        """Computes until no work is left; returns the images not read, as `compute`.
 
         Raises:
           PoetsError: if a process does not start, or the store cannot be written.
@@ -194,7 +194,7 @@ class Pool:
 
 
 class _Pass:
-    """The work of all processes until there is none, a thread for each of them.
+    """One pass of all processes over the work, with a thread for each process.
 
     Args:
       children: the processes; one that dies is replaced in this list.
@@ -209,7 +209,7 @@ class _Pass:
         self._stopping = threading.Event()
 
     def run(self) -> list[tuple[str, str]]:
-        """Returns what was not read; raises what the first thread raised."""
+        """Returns the images not read; raises the first error of a thread."""
         threads = [
             threading.Thread(target=self._serve, args=(slot,), daemon=True)
             for slot in range(len(self._children))
@@ -234,7 +234,7 @@ class _Pass:
         except BaseException as error:  # raised again in the caller's thread
             self._failures.append(error)
             self._stopping.set()
-            for child in self._children:  # what they compute is lost anyway
+            for child in self._children:  # their results are lost anyway
                 child.kill()
 
     def _compute(self, slot: int) -> None:
@@ -244,10 +244,10 @@ class _Pass:
         while not self._stopping.is_set():
             child = self._children[slot]
             try:
-                while len(computing) < IN_HAND and (part := self._work.take()):
+                while len(computing) < MAX_QUEUED and (part := self._work.take()):
                     child.prepare(self._spec)
                     computing.append(part)
-                    child.hand(part)
+                    child.submit(part)
                 if not computing and not writing:
                     return
                 reply = child.reply()
@@ -266,11 +266,11 @@ class _Pass:
                 computing.clear()
 
     def _search(self, slot: int, part: Part) -> None:
-        """Computes a chunk without the image that kills, if there is one."""
+        """Computes a chunk without the image that kills the process, if any."""
         if self._stopping.is_set():
             return
         try:
-            self._children[slot].hand(part)
+            self._children[slot].submit(part)
             self._children[slot].reply()
             self._advance(self._children[slot].reply()["unread"], part.tasks)
         except ChildDiedError as death:
@@ -288,17 +288,17 @@ class _Pass:
         self._work.advance(sum(len(task.copies) for task in chunk))
 
     def _restart(self, slot: int, death: ChildDiedError) -> None:
-        """Replaces a process that died, unless all of them are being ended."""
+        """Replaces a process that died, unless all of them are being stopped."""
         if self._stopping.is_set():
             return
-        logger.warning("a process died: %s; its part is tried again", death)
+        logger.warning("a process died: %s; trying its part again", death)
         self._children[slot].stop()
         self._children[slot] = Extractor()
         self._children[slot].prepare(self._spec)
 
 
 class _Chunks:
-    """Chunks one after the other; see `Work`."""
+    """Chunks in a queue; see `Work`."""
 
     def __init__(
         self, chunks: Sequence[Chunk], advance: Callable[[int], None], first: int

@@ -1,4 +1,4 @@
-"""One process that computes bottlenecks: `python -m poets.features.process`.
+"""A process that computes bottlenecks: `python -m poets.features.process`.
 
     stdin   {"spec": {"image_dir": ..., "store_url": ..., ...}}
     stdout  {}                                                  it is loaded
@@ -7,18 +7,18 @@
     stdin   {"tasks": ...}                              before the first is computed
     stdout  {"computed": 256}                           its part is being written
     stdout  {"rows": 256, "unread": [["daisy/2.jpg", "permission denied"]]}
-            or {"failed": "cannot write ..."}           it is of no use any more
+            or {"failed": "cannot write ..."}           the process cannot go on
     ...     until stdin ends
 
-A chunk becomes one part of the store. No storage is waited for while there is something
-to compute:
+A chunk becomes one part of the store. The process does not wait for storage while it
+has something to compute:
 
     take      lines ──> chunks, and has their images read ahead
-    serve     chunks ──> rows; this thread alone runs the engine
-    write     rows ──> parts of the store; several at once where that takes long
+    serve     chunks ──> rows; only this thread runs the engine
+    write     rows ──> parts of the store; several at once where writing is slow
     answer    parts ──> replies, in order
 
-No TensorFlow is imported where LiteRT serves.
+With the LiteRT engine, TensorFlow is not imported.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ PLAIN = -1
 """The number of the image itself among its copies."""
 
 MAX_WRITES = 8
-"""Parts that are written at once: HDFS may take half a second to close a file."""
+"""Parts written at once: HDFS may take half a second to close a file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Spec:
       store_url: the store's folder.
       engine: a name in `poets.features.engines.ADAPTERS`.
       model_path: the engine's model, a local file.
-      distortions: what copies are made with; None if there are only plain images.
+      distortions: how copies are made; None if there are only plain images.
       known_content: whether the store may hold images under other names.
-      witness: path of an image that could be read before the work, "" if none was.
-      normalization: of a model that does not scale its pixels.
+      witness: path of an image that was readable before the work, "" if unknown.
+      normalization: for a model that does not scale its pixels.
     """
 
     image_dir: str
@@ -81,7 +81,7 @@ class Spec:
     normalization: Normalization | None = None
 
     def to_json(self) -> str:
-        """Returns the line that `from_json` reads."""
+        """Returns the spec as a line for `from_json`."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
@@ -103,7 +103,7 @@ class ImageTask(NamedTuple):
       length: bytes, as listed.
       mtime_ns: as listed.
       copies: which distorted copies to compute; PLAIN is the image itself.
-      expected: hex SHA-256 that the store has for it, when it is only verified.
+      expected: hex SHA-256 of it in the store, if it is only verified; else None.
     """
 
     path: str
@@ -114,14 +114,14 @@ class ImageTask(NamedTuple):
 
 
 def too_long(length: int) -> ImageError | None:
-    """Returns why a file of so many bytes is not read, or None."""
+    """Returns the error for a file that is too long to be read, or None."""
     if length <= MAX_BYTES:
         return None
     return ImageError(f"{length} bytes are more than {MAX_BYTES}: not read")
 
 
 class ChunkRequest(NamedTuple):
-    """What became of the tasks of one request: rows to store, and what was not read."""
+    """The results of one request: rows to store, and images that were not read."""
 
     rows: list[Row]
     unread: list[tuple[str, str]]
@@ -152,13 +152,13 @@ class Worker:
         """Returns the rows of tasks that were expected.
 
         Raises:
-          StorageError: if the storage of the images fails, and not one of them.
+          StorageError: if the storage of the images fails, not just one image.
         """
         reads = self._reads
         while True:
             try:
                 return self._compute(tasks, reads)
-            except CorruptPartError:  # what was to be reused is gone
+            except CorruptPartError:  # a bottleneck to be reused is gone
                 self._index = self._store.read_index()
                 reads = Reads(self._filesystem)
                 self._add(tasks, reads)
@@ -166,12 +166,12 @@ class Worker:
     def write(
         self, chunk: ChunkRequest, part: str, marks: bool
     ) -> "Future[ChunkRequest]":
-        """Has a part written; the result is what is in it, or a StorageError.
+        """Writes a part in the background; the future gives `chunk` or StorageError.
 
         Args:
-          chunk: what is in it.
-          part: what its name begins with.
-          marks: whether the store tells of a part without a row, too.
+          chunk: its content.
+          part: prefix of its name.
+          marks: whether a mark is written for a part without rows.
         """
 
         def write() -> ChunkRequest:
@@ -184,7 +184,7 @@ class Worker:
         return self._writers.submit(write)
 
     def close(self) -> None:
-        """Ends what reads ahead, and what writes."""
+        """Stops the threads that read and write."""
         self._reads.close()
         self._writers.shutdown()
 
@@ -259,7 +259,7 @@ class Worker:
         return Row(task.path, variant, task.length, task.mtime_ns, digest, error, None)
 
     def _run(self, rows: list[Row], waiting: list[tuple[int, np.ndarray]]) -> None:
-        """Fills in the bottlenecks of the pictures that wait, and empties the list."""
+        """Fills in the bottlenecks of the waiting pictures, and empties the list."""
         if not waiting:
             return
         outputs = self._engine.run([picture for _, picture in waiting])
@@ -326,18 +326,18 @@ class Server:
 
 
 def _end(args: threading.ExceptHookArgs) -> None:
-    """Ends the process when one of its threads does; the chief sees why on stderr."""
+    """Ends the process when a thread fails; the chief sees the reason on stderr."""
     if not issubclass(args.exc_type, BrokenPipeError):  # the chief is gone
         threading.__excepthook__(args)
     os._exit(1)
 
 
 def main() -> None:
-    """Serves on stdin and stdout; what libraries print goes to stderr."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the chief ends us, a part is whole
+    """Serves on stdin and stdout; output of libraries goes to stderr."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the chief ends us; parts stay whole
     cv2.setNumThreads(1)
     pa.set_cpu_count(1)
-    with contextlib.suppress(ImportError):  # told when a spec asks for it
+    with contextlib.suppress(ImportError):  # reported when a spec asks for it
         importlib.import_module(ADAPTERS["litert"])  # while the chief does other things
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
         os.dup2(2, 1)

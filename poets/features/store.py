@@ -3,18 +3,17 @@
     bottleneck_dir/mobilenet_0.25_128-ddb3e9765ec0/      one folder per backbone digest
         part-17641520301234567890-4f2a9c.parquet         written beside, renamed
 
-Parts are numbered, and of two rows for one image the later part's counts. A number is
-the time of the one that plans the parts, or follows the last part where a clock that
-was wrong wrote that.
+Parts are numbered; of two rows for one image, the later part's counts. A number is the
+time of the planning machine, or follows the last part if a wrong clock wrote that.
 
 A row is one image, or one distorted copy of it: path (relative to `image_dir`),
 variant ("" for the image itself), length, mtime_ns, SHA-256 of the content, then the
-bottleneck, or the reason why there is none. A path whose length and time are
-unchanged is trusted without reading it. Pages carry checksums: a torn or corrupt part
-is named, set aside and its images are computed again. A part that cannot be had, since
-the storage does not answer, is no damaged one: the run stops.
+bottleneck, or the reason why there is none. An image whose length and time are
+unchanged is not read again. Pages carry checksums: a torn or corrupt part is logged and
+set aside, and its images are computed again. If the storage does not answer, the run
+stops; the part is not taken for damaged.
 
-Parts never change, so that each is asked for its keys once, and several at a time.
+Parts never change, so the keys of each are read once, several parts at a time.
 """
 
 import contextlib
@@ -42,10 +41,10 @@ from poets.storage.reading import raise_outage
 logger = logging.getLogger(__name__)
 
 MAX_READS = 4
-"""Parts that are read at once; more of them gain nothing on a disk."""
+"""Parts that are read at once from a local disk; more gain nothing."""
 
-MAX_READS_AFAR = 16
-"""Parts that are read at once where each takes several requests."""
+MAX_READS_REMOTE = 16
+"""Parts that are read at once from other storages: each takes several requests."""
 
 PART_SUFFIX = ".parquet"
 MARK_SUFFIX = ".done"
@@ -67,17 +66,17 @@ class Store:
     """The parts of one backbone."""
 
     def __init__(self, url: str, bottleneck_size: int, keys: pa.Schema = KEYS) -> None:
-        """Opens a store; its folder is made when the first part is written.
+        """Opens a store; its folder is created with the first part.
 
         Args:
           url: the store's folder, see `store_url`.
           bottleneck_size: D.
-          keys: of its index.
+          keys: the columns of its index.
         """
         self.url = url
         self.bottleneck_size = bottleneck_size
         self._filesystem, self._path = open_storage(url)
-        self._reads = MAX_READS if is_local(self._filesystem) else MAX_READS_AFAR
+        self._reads = MAX_READS if is_local(self._filesystem) else MAX_READS_REMOTE
         self._key_schema = keys
         self._keys: dict[str, pa.Table] = {}  # by part
         self._bottleneck = pa.field(
@@ -85,7 +84,7 @@ class Store:
         )
 
     def next_number(self) -> int:
-        """Returns a number after those of all parts of the index that was last read."""
+        """Returns a number higher than those of all parts of the last index read."""
         last = max(map(_number_of, self._keys), default=0)
         return max(time.time_ns(), last + 1)
 
@@ -93,8 +92,8 @@ class Store:
         """Writes rows as a new part and returns its name.
 
         Args:
-          rows: what is in it.
-          stem: what its name begins with, see `part_stem`; "" for the next number.
+          rows: its content.
+          stem: prefix of its name, see `part_stem`; "" for the next number.
 
         Raises:
           StorageError: if it cannot be written.
@@ -114,7 +113,7 @@ class Store:
         return name
 
     def read_index(self) -> Index:
-        """Returns what all whole parts hold; corrupt ones are set aside and named.
+        """Returns the index of all whole parts; logs and sets aside corrupt ones.
 
         Raises:
           StorageError: if the store cannot be read.
@@ -131,7 +130,7 @@ class Store:
         """Returns the bottlenecks of N rows.
 
         Args:
-          index: what `read_index` returned.
+          index: as `read_index` returned it.
           rows: int [N], numbers of its rows.
 
         Returns:
@@ -139,7 +138,7 @@ class Store:
 
         Raises:
           CorruptPartError: if a part is damaged; it has been set aside.
-          OSError: if there is no room for them.
+          OSError: if the disk is full.
         """
         matrix = empty_matrix(len(rows), self.bottleneck_size)
 
@@ -163,7 +162,7 @@ class Store:
         return matrix
 
     def _read_keys(self, name: str) -> pa.Table | None:
-        """Returns the columns of a part that an index is made of, None if damaged."""
+        """Returns the index columns of a part, None if it is damaged."""
         try:
             table = self._read(name, self._key_schema)
             table.validate(full=True)
@@ -197,7 +196,7 @@ class Store:
         return table
 
     def write_mark(self, stem: str) -> None:
-        """Says that a part is done which has no row.
+        """Writes a mark: a part is done, and has no rows.
 
         Raises:
           StorageError: if it cannot be written.
@@ -205,7 +204,7 @@ class Store:
         write_atomically(join(self.url, f"{stem}{MARK_SUFFIX}"), b"")
 
     def _set_aside(self, name: str, error: Exception) -> None:
-        # What Parquet cannot decode is an OSError, too, but has no number.
+        # Parquet's decoding errors are OSErrors, too, but have no errno.
         if isinstance(error, OSError) and (
             error.errno or isinstance(error, PoetsError)
         ):
@@ -221,7 +220,7 @@ class Store:
         try:
             rename(self._filesystem, path, f"{path}.damaged", overwrite=True)
         except FileNotFoundError:
-            return  # another process was first
+            return  # another process has set it aside
         except OSError as failure:
             raise StorageError(
                 f"cannot set the damaged part {path!r} aside: {reason(failure)}; "
@@ -254,7 +253,7 @@ def list_parts(url: str) -> list[str]:
 
 
 def remove_marks(url: str, plan: str) -> None:
-    """Removes the marks of a plan; one that cannot be removed disturbs nobody."""
+    """Removes the marks of a plan; those that cannot be removed are harmless."""
     filesystem, path = open_storage(url)
     for name in list_parts(url):
         if name.endswith(f"-{plan}{MARK_SUFFIX}"):
@@ -263,7 +262,7 @@ def remove_marks(url: str, plan: str) -> None:
 
 
 def part_stem(number: int, plan: str = "") -> str:
-    """Returns what the name of a part begins with, by its number and its plan."""
+    """Returns the prefix of a part's name, from its number and its plan."""
     return f"part-{number:020d}" + (f"-{plan}" if plan else "")
 
 

@@ -1,15 +1,15 @@
-"""What the workers of one fine-tuning share: small files in one folder.
+"""The files that the workers of one fine-tuning share, in one folder.
 
     bottleneck_dir/fine_tuning-<flags>/
         features-<key>.npy             the pictures at the cut, training ones first
-        inputs-<key>.npz               all else that decides the result
-        checkpoint-<key>-<step>.npz    values and moments after so many steps
-        reg-0.json  reg-1.json  ...    where each worker's next child will be reached
-        generation.json                which children belong together, and from where
+        inputs-<key>.npz               all other inputs that determine the result
+        checkpoint-<key>-<step>.npz    values and moments after <step> steps
+        reg-0.json  reg-1.json  ...    the address of each worker's next child
+        generation.json                children that belong together, and their start
 
-`<flags>` is a digest of the flags, so every worker knows the folder; `<key>` is one of
-the inputs themselves, so a checkpoint is never that of other pictures or another head.
-Each file is written beside its place and renamed: a checkpoint that is there is whole.
+`<flags>` is a digest of the flags, so every worker knows the folder. `<key>` is a
+digest of the inputs, so a checkpoint never belongs to other pictures or another head.
+Files are written under a temporary name and renamed: an existing checkpoint is whole.
 """
 
 import hashlib
@@ -36,17 +36,17 @@ GENERATION = "generation.json"
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that decides what fine-tuning ends in.
+    """All inputs that determine the result of fine-tuning.
 
     Attributes:
       tail: the last layers.
-      standard: how the head sees bottlenecks.
-      values: by name, what the first step begins with.
+      standard: standardises bottlenecks for the head.
+      values: the initial values, by name.
       features: float32 [N, F], the pictures at the cut.
       labels: int32 [N].
-      trained: how many of the N are trained on; they come first, the others validate.
+      trained: the number of training examples, which come first; the others validate.
       label_weights: float32 [L].
-      steps: how many are made.
+      steps: the number of steps.
       batch_size: examples in a step, over all workers.
       learning_rate: of Adam.
       seed: of the order of the examples.
@@ -65,7 +65,7 @@ class Inputs:
     seed: int
 
     def key(self) -> str:
-        """Returns a digest of all of it, the features included."""
+        """Returns a digest of all inputs, the features included."""
         digest = hashlib.sha256(self._small())
         digest.update(np.ascontiguousarray(self.features).data)
         return digest.hexdigest()[:16]
@@ -94,7 +94,7 @@ class Folder:
     """The folder of one fine-tuning.
 
     Raises:
-      StorageError: by all methods, if the storage does not do what they ask.
+      StorageError: by all methods, if the storage fails.
     """
 
     def __init__(self, url: str) -> None:
@@ -102,7 +102,7 @@ class Folder:
         self._filesystem, self._path = open_storage(url)
 
     def write_inputs(self, inputs: Inputs, key: str) -> None:
-        """Writes what the children read, unless it is there."""
+        """Writes the inputs for the children, unless they exist."""
         there = self._names()
         if f"features-{key}.npy" not in there:
             file = io.BytesIO()
@@ -141,16 +141,16 @@ class Folder:
         return unpack(self._read(_checkpoint(key, step)))
 
     def newest_step(self, key: str) -> int:
-        """Returns after how many steps the newest checkpoint is; 0 without one."""
+        """Returns the step of the newest checkpoint; 0 without one."""
         return max(self._steps(key), default=0)
 
     def remove_checkpoints(self, key: str, keep: set[int]) -> None:
-        """Removes all checkpoints but those after some numbers of steps."""
+        """Removes all checkpoints except those of the steps in `keep`."""
         for step in set(self._steps(key)) - keep:
             self.remove(_checkpoint(key, step))
 
     def keep_result(self, key: str) -> None:
-        """Removes all that only matters until the last step was made."""
+        """Removes all inputs and checkpoints except the last checkpoint."""
         last = _checkpoint(key, self.newest_step(key))
         for name in self._names():
             stale = name.startswith(("features-", "inputs-", "checkpoint-"))
@@ -158,7 +158,7 @@ class Folder:
                 self.remove(name)
 
     def read_json(self, name: str) -> Any:
-        """Returns what a file says, or None if it is not there."""
+        """Returns the content of a JSON file, or None if it does not exist."""
         try:
             return json.loads(self._get(name))
         except FileNotFoundError:
@@ -167,11 +167,11 @@ class Folder:
             raise self._failed("read", name, error) from error
 
     def write_json(self, name: str, value: object) -> None:
-        """Writes a file."""
+        """Writes a JSON file."""
         write_atomically(join(self.url, name), json.dumps(value).encode())
 
     def remove(self, name: str) -> None:
-        """Removes a file if it is there."""
+        """Removes a file if it exists."""
         try:
             self._filesystem.delete_file(posixpath.join(self._path, name))
         except FileNotFoundError:
@@ -218,7 +218,7 @@ def folder_for(config: RetrainConfig) -> Folder:
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Returns arrays by name as the bytes of an npz file, always the same."""
+    """Returns arrays by name as an npz file; equal arrays give equal bytes."""
     file = io.BytesIO()
     by_name: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
     np.savez(file, **by_name)

@@ -1,18 +1,18 @@
-"""The last layers of a frozen network, and the cut before them.
+"""Finds the last layers of a frozen network, and cuts the network before them.
 
             ┌── trunk: a Backbone of its own ──┐┌────────── tail ──────────┐
     input ─>  conv ─> ... ─> conv ─> flatten ─>  split ─> conv ─> ... ─> D
                                     [N, F]                kernels, biases fed
 
-A layer is a convolution or a matrix product with a constant kernel; the layers that
-follow the most others on the way from the input are the last. Of each the kernel is
-trained, and the constant of the `BiasAdd` behind it if there is one. All other
-constants stay: those of batch normalisation (mean, variance, scale and shift, as the
-MobileNets of 2017 and SavedModels have them) remain the fixed affine map that they are
-in use. Where the normalisation was folded before (Inception, `backbones.old_ops`), its
-shift is such a `BiasAdd` and is trained, its factor is not.
+A layer is a convolution or a matrix product with a constant kernel. The last layers are
+those that follow the most others on the way from the input. The kernel of each is
+trained, and the constant of a `BiasAdd` behind it. All other constants are unchanged.
+Batch normalisation (mean, variance, scale and shift, as in the MobileNets of 2017 and
+SavedModels) stays the fixed affine map of inference. Where it is already folded
+(Inception, `backbones.old_ops`), its shift is such a `BiasAdd` and is trained; its
+factor is not.
 
-In a network with branches several tensors cross the cut; they are joined to one row.
+In a network with branches, several tensors cross the cut; they are joined to one row.
 """
 
 from collections.abc import Mapping
@@ -38,10 +38,10 @@ class Tail:
     """The last layers, as a graph from the tensors at the cut to the bottleneck.
 
     Attributes:
-      graph: serialised GraphDef; its placeholders are `fine_tuning/cut_0` and on.
+      graph: serialised GraphDef; its placeholders are `fine_tuning/cut_0`, `_1`, ...
       bottleneck_name: the output's node.
       shapes: of the tensors at the cut, without the batch.
-      constants: names of the nodes whose values are trained.
+      constants: the nodes whose values are trained.
     """
 
     graph: bytes
@@ -51,11 +51,11 @@ class Tail:
 
     @cached_property
     def feature_size(self) -> int:
-        """F, numbers that a picture has at the cut."""
+        """F, the features of a picture at the cut."""
         return int(sum(np.prod(shape) for shape in self.shapes))
 
     def initial(self) -> dict[str, np.ndarray]:
-        """Returns the values that are trained, by node, as they were before."""
+        """Returns the values to be trained as they are in the backbone, by node."""
         graph_def = parse_graph(self.graph, "the last layers")
         nodes = {node.name: node for node in graph_def.node}
         return {
@@ -64,11 +64,11 @@ class Tail:
         }
 
     def apply(self, features: Any, values: Mapping[str, Any]) -> Any:
-        """Adds the last layers to the current graph, or function.
+        """Adds the last layers to the current graph or function.
 
         Args:
           features: float32 [N, F].
-          values: what stands for each of `constants`.
+          values: the tensor that replaces each of `constants`.
 
         Returns:
           float32 [N, D].
@@ -106,7 +106,7 @@ class Tail:
 
 @dataclass(frozen=True)
 class Cut:
-    """A backbone in two parts; `trunk` gives features [N, F], which `tail` takes."""
+    """A backbone in two parts: `trunk` gives features [N, F], the input of `tail`."""
 
     trunk: Backbone
     tail: Tail
@@ -149,7 +149,7 @@ def cut_before_last(backbone: Backbone, layers: int) -> Cut:
 
 
 def with_constants(backbone: Backbone, values: Mapping[str, np.ndarray]) -> Backbone:
-    """Returns a backbone with other values for some constants; its digest changes."""
+    """Returns a backbone with new values for some constants; its digest changes."""
     graph_def = parse_graph(backbone.graph, backbone.name)
     for node in graph_def.node:
         if node.name in values:
@@ -159,11 +159,10 @@ def with_constants(backbone: Backbone, values: Mapping[str, np.ndarray]) -> Back
 
 
 class _Network:
-    """A frozen graph with what hangs on its input, and how deep.
+    """A frozen graph with the depth of each node that depends on its input.
 
     Attributes:
-      depth: of each node that hangs on the input: layers on the longest way to it,
-        itself included.
+      depth: node -> layers on the longest path from the input to it, itself included.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -180,7 +179,7 @@ class _Network:
                 self.depth[name] = deepest + is_layer
 
     def layers(self) -> dict[str, str]:
-        """Returns the nodes that are layers, each with the node of its kernel."""
+        """Returns the nodes that are layers -> the node of the kernel."""
         found = {}
         for name in self._order:
             node = self._nodes[name]
@@ -191,7 +190,7 @@ class _Network:
         return found
 
     def biases_of(self, layers: list[str]) -> list[str]:
-        """Returns the constants of the `BiasAdd`s that lie next behind layers."""
+        """Returns the constants of the `BiasAdd`s that follow the layers."""
         found = []
         for name in self._order:
             node = self._nodes[name]
@@ -209,7 +208,7 @@ class _Network:
         return found
 
     def behind(self, layers: list[str]) -> set[str]:
-        """Returns the layers and all nodes that hang on them."""
+        """Returns the layers and all nodes that depend on them."""
         found: set[str] = set(layers)
         for name in self._order:
             if any(given in found for given in self._given(name)):
@@ -252,7 +251,7 @@ class _Network:
         return [_node(given) for given in self._nodes[name].input]
 
     def _constant(self, given: str) -> str | None:
-        """Returns the node of a float constant that reaches an input unchanged."""
+        """Returns the float constant behind an input, past Identity nodes, or None."""
         node = self._nodes[_node(given)]
         while node.op == "Identity":
             node = self._nodes[_node(node.input[0])]
@@ -260,7 +259,7 @@ class _Network:
         return node.name if node.op == "Const" and is_float else None
 
     def _sorted(self) -> list[str]:
-        """Returns all nodes, each after those it is computed from."""
+        """Returns all nodes in topological order."""
         order: dict[str, None] = {}
         begun: set[str] = set()
         waiting = [self._backbone.bottleneck_name]
@@ -295,12 +294,12 @@ def _shapes(backbone: Backbone, tensors: list[str]) -> tuple[tuple[int, ...], ..
     for name, tensor in zip(tensors, found, strict=True):
         if tensor.shape.rank is None or None in tensor.shape[1:]:
             raise ModelError(
-                f"{backbone.name} cannot be fine-tuned there: its tensor {name!r} has "
+                f"{backbone.name} cannot be cut there: its tensor {name!r} has "
                 f"shape {tensor.shape}, which is not fixed; change --fine_tune_layers"
             )
         if tensor.dtype != tf.float32:
             raise ModelError(
-                f"{backbone.name} cannot be fine-tuned there: its tensor {name!r} is "
+                f"{backbone.name} cannot be cut there: its tensor {name!r} is "
                 f"{tensor.dtype.name}, not float32; change --fine_tune_layers"
             )
     return tuple(tuple(tensor.shape[1:].as_list()) for tensor in found)

@@ -1,15 +1,15 @@
-"""One worker's child: `python -m poets.fine_tuning.process`.
+"""Runs the fine-tuning steps of one worker: `python -m poets.fine_tuning.process`.
 
     stdin   {"folder": ..., "key": ..., "step": 40, "worker": 0, "workers": 2, ...}
-    stdout  {"step": 41}                          the cluster is up, and goes on
+    stdout  {"step": 41}                          the cluster is up, in progress
             {"step": 60, "cross_entropy": 0.61, "validation_accuracy": 0.7, "n": 120}
-            {"done": true}                        all steps were made and written
+            {"done": true}                        all steps are done and written
             or {"failed": "cannot write ..."}     trying again would not help
 
-It begins at the checkpoint after `step` steps. With several workers TF_CONFIG names
-them all, and MultiWorkerMirroredStrategy has them make each step together; it cannot
-outlive a lost worker, so this process then ends (exit code 75) and is started again.
-It ends with its parent, too: when stdin does.
+It begins at the checkpoint after `step` steps. With several workers, TF_CONFIG lists
+them all, and MultiWorkerMirroredStrategy runs each step on all of them. The strategy
+does not survive a lost worker, so this process then ends (exit code 75) and is
+restarted. It also ends when its stdin does, and so with its parent.
 """
 
 import json
@@ -30,28 +30,28 @@ from poets.fine_tuning.steps import STEP, TuningSteps, rows_of_step
 from poets.system.runtime import tf
 
 LOST_CLUSTER = 75
-"""Exit code, EX_TEMPFAIL of sysexits.h: to be tried again."""
+"""Exit code EX_TEMPFAIL of sysexits.h: try again."""
 
-SAY_EVERY_S = 2.0
-"""How often a child says how far it is; longer silence is a sign that it hangs."""
+REPORT_EVERY_S = 2.0
+"""Seconds between two progress reports; a much longer silence means a hang."""
 
 EVALUATIONS = 10
-"""Times that the validation images are scored in a whole run."""
+"""Evaluations on the validation images in a whole run."""
 
 SCORED_AT_ONCE = 256
 
-Say = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, Any]], None]
 
 
-def train(order: dict[str, Any], say: Say) -> None:
-    """Makes the steps that an order asks for.
+def train(order: dict[str, Any], report: Report) -> None:
+    """Runs the steps that an order asks for.
 
     Raises:
       PoetsError: if trying again would not help.
       tf.errors.OpError: if another worker is lost.
     """
     worker, workers = order["worker"], order["workers"]
-    # The strategy comes first: TensorFlow wants its cluster before any operation.
+    # The strategy comes first: TensorFlow must set up its cluster before any operation.
     strategy = tf.distribute.MultiWorkerMirroredStrategy() if workers > 1 else None
     folder, key = Folder(order["folder"]), order["key"]
     inputs = folder.read_inputs(key)
@@ -69,7 +69,7 @@ def train(order: dict[str, Any], say: Say) -> None:
         steps.start(inputs.values)
     checkpoints = _Checkpoints(folder, key, order) if worker == 0 else None
     interval = -(-inputs.steps // EVALUATIONS)
-    said_at = 0.0
+    reported_s = 0.0
     for step in range(order["step"], inputs.steps):
         rows = rows_of_step(step, inputs.batch_size, inputs.trained, inputs.seed)
         share = np.array_split(rows, workers)[worker]
@@ -82,7 +82,7 @@ def train(order: dict[str, Any], say: Say) -> None:
         done = step + 1
         if worker == 0 and (done % interval == 0 or done == inputs.steps):
             accuracy, n = _validate(steps, inputs)
-            say(
+            report(
                 {
                     "step": done,
                     "cross_entropy": entropy,
@@ -90,36 +90,36 @@ def train(order: dict[str, Any], say: Say) -> None:
                     "n": n,
                 }
             )
-        elif time.monotonic() - said_at > SAY_EVERY_S:
-            said_at = time.monotonic()
-            say({"step": done})
+        elif time.monotonic() - reported_s > REPORT_EVERY_S:
+            reported_s = time.monotonic()
+            report({"step": done})
         if checkpoints:
             checkpoints.after(steps, last=done == inputs.steps)
-    say({"done": True})
+    report({"done": True})
 
 
 class _Checkpoints:
-    """Writes the state from time to time, and removes what that makes useless."""
+    """Writes the state from time to time, and removes outdated checkpoints."""
 
     def __init__(self, folder: Folder, key: str, order: dict[str, Any]) -> None:
         self._folder = folder
         self._key = key
         self._every_s = order["checkpoint_every_s"]
-        self._kept = {order["step"]}  # another worker may still have to read it
-        self._written_at = time.monotonic()
+        self._kept = {order["step"]}  # another worker may not have read it yet
+        self._written_s = time.monotonic()
 
     def after(self, steps: TuningSteps, last: bool) -> None:
-        """Writes a checkpoint if it is time to, or after the last step."""
-        if not last and time.monotonic() - self._written_at < self._every_s:
+        """Writes a checkpoint if one is due, or after the last step."""
+        if not last and time.monotonic() - self._written_s < self._every_s:
             return
         state = steps.state()
         self._folder.write_checkpoint(self._key, state)
         self._folder.remove_checkpoints(self._key, self._kept | {int(state[STEP])})
-        self._written_at = time.monotonic()
+        self._written_s = time.monotonic()
 
 
 def _validate(steps: TuningSteps, inputs: Inputs) -> tuple[float, int]:
-    """Returns the accuracy on the validation images, and how many there are."""
+    """Returns the accuracy on the validation images, and their number."""
     right = 0
     for start in range(inputs.trained, len(inputs.labels), SCORED_AT_ONCE):
         part = slice(start, start + SCORED_AT_ONCE)
@@ -135,7 +135,7 @@ def _end_with_parent(lines: TextIO) -> None:
 
 
 def main() -> None:
-    """Trains as stdin says; what libraries print goes to stderr."""
+    """Reads an order from stdin and trains; output of libraries goes to stderr."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
@@ -145,20 +145,20 @@ def main() -> None:
             target=_end_with_parent, args=(sys.stdin,), daemon=True
         ).start()
 
-        def say(reply: dict[str, Any]) -> None:
+        def report(reply: dict[str, Any]) -> None:
             print(json.dumps(reply), file=replies, flush=True)
 
         code = 0
         try:
-            train(order, say)
+            train(order, report)
         except PoetsError as error:
-            say({"failed": str(error)})
+            report({"failed": str(error)})
             code = 1
         except tf.errors.OpError as error:
             first = error.message.partition("\n")[0]
             print(f"{type(error).__name__}: {first}", file=sys.stderr)
             code = LOST_CLUSTER
-    # TensorFlow's own end waits for workers that may be gone.
+    # A normal exit of TensorFlow waits for workers that may be gone.
     sys.stderr.flush()
     os._exit(code)
 

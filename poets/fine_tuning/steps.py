@@ -1,16 +1,16 @@
-"""The arithmetic of fine-tuning: one step, on one worker or as many as there are.
+"""The arithmetic of a fine-tuning step, on one worker or several.
 
-The head goes on as it was trained: on standardised bottlenecks, with the mean and the
-spread that they had before, and with the same weight decay. The loss is its mean cross
-entropy. Layers differ in scale by orders of magnitude, so Adam sets the length of each
-step (Kingma and Ba, 2015); the second half of the iterates is averaged (Polyak and
-Juditsky, 1992). Measured in benchmarks/fine_tuning.py.
+The head is trained as before: on bottlenecks standardised by their original mean and
+spread, with the same weight decay. The loss is its mean cross entropy. Layers differ in
+scale by orders of magnitude, so Adam sets the length of each step (Kingma and Ba,
+2015). The second half of the iterates is averaged (Polyak and Juditsky, 1992). Measured
+in benchmarks/fine_tuning.py.
 
-A step takes B examples, which follow from the seed and its number alone. Of W workers
-each takes B / W of them, and the mean of the gradients is that of the whole batch: the
-number of workers changes nothing but rounding.
+The seed and the number of a step determine its B examples. Each of W workers takes
+B / W of them, and the mean of their gradients is that of the whole batch: the number of
+workers changes only rounding.
 
-Gradients are taken symbolically: a tape does not see operations that were imported.
+Gradients are symbolic: a tape does not record imported operations.
 """
 
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ from poets.head.steps import WEIGHT_DECAY
 from poets.system.runtime import tf
 
 DECAY_1, DECAY_2 = 0.9, 0.999
-"""Of Adam's two moments, as its authors give them."""
+"""The decay of Adam's two moments, as its authors recommend."""
 
 EPSILON = 1e-4
-"""Of Adam; gradients that are all rounding (1e-7) then make hardly a step."""
+"""Adam's epsilon, large enough that gradients of mere rounding (1e-7) hardly count."""
 
 WEIGHTS, BIASES = "head/weights", "head/biases"
 STEP = "step"
@@ -37,7 +37,7 @@ STEP = "step"
 
 @dataclass(frozen=True)
 class Standardizer:
-    """How bottlenecks are standardised for the head.
+    """Standardises bottlenecks for the head.
 
     Attributes:
       mean: float32 [D].
@@ -48,7 +48,7 @@ class Standardizer:
     scale: np.ndarray
 
     def values_of(self, head: Head) -> dict[str, np.ndarray]:
-        """Returns what a head on raw bottlenecks is on standardised ones."""
+        """Returns the values on standardised bottlenecks of a head on raw ones."""
         weights = head.weights / self.scale[:, None]
         return {
             WEIGHTS: weights.astype(np.float32),
@@ -78,15 +78,15 @@ def _order(examples: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class TuningSteps:
-    """The values that are trained, and the compiled step.
+    """The values in training, and the compiled step.
 
     Args:
       tail: the last layers.
-      standard: how the head sees bottlenecks.
-      label_weights: float32 [L], what an example of each label counts.
+      standard: standardises bottlenecks for the head.
+      label_weights: float32 [L], the weight of an example by its label.
       learning_rate: of Adam.
       average_from: the first step whose result is averaged.
-      strategy: how the workers reduce gradients; None for one worker.
+      strategy: reduces gradients over the workers; None for one worker.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class TuningSteps:
         self._answers = tf.function(self._answer, autograph=False)
 
     def start(self, values: Mapping[str, np.ndarray]) -> None:
-        """Begins before the first step, with `values` by name."""
+        """Starts before the first step, with `values` by name."""
         state: dict[str, np.ndarray] = {STEP: np.int64(0)}  # type: ignore[dict-item]
         for name, value in values.items():
             state[f"value/{name}"] = value
@@ -119,14 +119,14 @@ class TuningSteps:
         self.restore(state)
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Goes on where `state` was taken."""
+        """Continues from a state."""
         self._names = tuple(
             sorted(name[6:] for name in state if name.startswith("value/"))
         )
         self._state = {name: tf.Variable(value) for name, value in state.items()}
 
     def state(self) -> dict[str, np.ndarray]:
-        """Returns all that the next steps depend on."""
+        """Returns the state that the next steps depend on, by name."""
         return {name: value.numpy() for name, value in self._state.items()}
 
     def run(self, features: np.ndarray, labels: np.ndarray) -> float:
@@ -149,7 +149,7 @@ class TuningSteps:
         return self._strategy.run(self._replica, args=(features, labels))
 
     def _replica(self, features: Any, labels: Any) -> Any:
-        # Read once: what is imported twice has two gradients.
+        # Read once: a value that is read twice has two gradients.
         values = {n: tf.identity(self._state[f"value/{n}"]) for n in self._names}
         entropies = tf.nn.sparse_softmax_cross_entropy_with_logits(
             labels, self._logits_of(features, values)

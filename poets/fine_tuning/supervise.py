@@ -1,15 +1,15 @@
-"""One child in each worker, all of them started together and again until it is done.
+"""Runs one child in each worker, and restarts them together until all steps are done.
 
     worker 0   reg-0.json ──┐                       ┌─> generation.json ─> child 0
     worker 1   reg-1.json ──┴─> all are there, new ─┘                  └─> child 1
 
-A registration has a nonce, made anew for each child, and the address at which it will
-listen. Once every worker has one that no earlier generation used, worker 0 publishes
-the generation; whoever finds its nonce in it starts its child, which goes on from the
-checkpoint that the generation names. A child that ends in any way but done, hangs, or
-belongs to a generation that has passed, is ended, and its worker registers anew.
+A registration holds a nonce, new for each child, and the address where the child will
+listen. When every worker has a nonce that no earlier generation used, worker 0
+publishes the generation. A worker that finds its nonce there starts its child, which
+continues from the generation's checkpoint. If a child fails, hangs or belongs to an old
+generation, it is killed, and its worker registers again.
 
-A worker alone goes the same way, with nobody to wait for.
+A single worker does the same, without waiting for others.
 """
 
 import contextlib
@@ -33,17 +33,17 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.2
 LOOK_EVERY_S = 1.0
-"""How often the others' files are read while a child runs."""
+"""Seconds between reads of the others' files while a child runs."""
 
-TELL_EVERY_S = 30.0
+LOG_EVERY_S = 30.0
 WAIT_S = 600.0
-"""How long worker 0 waits for the others, which may just be restarted elsewhere."""
+"""How long worker 0 waits for the others, which may be restarting elsewhere."""
 
 START_S = 300.0
-"""What a child may take to import TensorFlow, find the others and make a step."""
+"""Time limit for a child to import TensorFlow, find the others and run a step."""
 
 SILENT_S = 300.0
-"""A child that has begun and says nothing for so long hangs."""
+"""A child that has begun and reports nothing for so long hangs."""
 
 CHECKPOINT_EVERY_S = 20.0
 ATTEMPTS = 8
@@ -54,8 +54,8 @@ class Supervisor:
     """Keeps a worker's child running.
 
     Args:
-      folder: what the workers share.
-      cluster: which of them this is.
+      folder: the files that the workers share.
+      cluster: the workers, and which of them this is.
       checkpoint_every_s: seconds between two checkpoints.
     """
 
@@ -71,10 +71,10 @@ class Supervisor:
         self._death = ""
 
     def lead(self, key: str, steps: int) -> None:
-        """Has all steps made; the chief's part.
+        """Runs all steps; the chief's part.
 
         Raises:
-          PoetsError: if workers do not come, or no progress is made.
+          PoetsError: if workers do not register, or no progress is made.
         """
         attempts, newest = 0, -1
         while (step := self._folder.newest_step(key)) < steps:
@@ -87,8 +87,8 @@ class Supervisor:
             if attempts > ATTEMPTS:
                 raise PoetsError(
                     f"fine-tuning was started {ATTEMPTS} times from step {step} and "
-                    f"did not get on, last: {self._death}; look for what ends "
-                    f"its processes, then run again: it goes on from {step}"
+                    f"made no progress, last: {self._death}; find out why its "
+                    f"processes end, then run again: it continues from step {step}"
                 )
             generation = self._gather(key, step)
             self._run(generation, partial(self._is_current, generation))
@@ -97,7 +97,7 @@ class Supervisor:
         """Takes part in every generation until the job has ended; a worker's part.
 
         Args:
-          ended: whether the job has; may raise to tell that it failed.
+          ended: returns whether the job has ended; may raise if it failed.
         """
         me = self._cluster.worker_index
         try:
@@ -114,14 +114,14 @@ class Supervisor:
                 self._folder.remove(_registration(me))
 
     def _gather(self, key: str, step: int) -> dict[str, Any]:
-        """Returns the next generation, published, once every worker has registered.
+        """Publishes and returns the next generation, once every worker has registered.
 
         Raises:
-          PoetsError: if one does not within WAIT_S.
+          PoetsError: if a worker does not register within WAIT_S.
         """
         before = self._folder.read_json(GENERATION) or {"number": 0, "nonces": []}
         self._register()
-        began = told = time.monotonic()
+        began = logged = time.monotonic()
         while True:
             found = [
                 self._folder.read_json(_registration(worker))
@@ -139,11 +139,11 @@ class Supervisor:
             if now - began > WAIT_S:
                 raise PoetsError(
                     f"fine-tuning waits for {names} of {self._cluster.num_workers} "
-                    f"workers, which did not come to {self._folder.url!r} within "
+                    f"workers, which did not register in {self._folder.url!r} within "
                     f"{WAIT_S:g} s; see their logs, or run with fewer workers"
                 )
-            if now - told > TELL_EVERY_S:
-                told = now
+            if now - logged > LOG_EVERY_S:
+                logged = now
                 logger.info("fine-tuning waits for %s", names)
             time.sleep(POLL_S)
         generation = {
@@ -159,7 +159,7 @@ class Supervisor:
     def _register(self) -> str:
         """Writes a new registration of this worker and returns its nonce."""
         nonce = uuid.uuid4().hex
-        with socket.socket() as free:  # its port is, when it is closed
+        with socket.socket() as free:  # its port is free once it is closed
             free.bind(("", 0))
             address = f"{self._cluster.host or '127.0.0.1'}:{free.getsockname()[1]}"
         registration = {"nonce": nonce, "address": address}
@@ -168,25 +168,25 @@ class Supervisor:
         return nonce
 
     def _is_current(self, generation: dict[str, Any]) -> bool:
-        """Returns whether no worker has registered anew since."""
+        """Returns whether no worker has registered again since."""
         for worker, nonce in enumerate(generation["nonces"]):
             registration = self._folder.read_json(_registration(worker))
             if registration and registration["nonce"] != nonce:
-                self._death = f"worker {worker} has started anew"
+                self._death = f"worker {worker} has restarted"
                 return False
         return True
 
     def _goes_on(self, generation: dict[str, Any], ended: Callable[[], bool]) -> bool:
-        """Returns whether a generation has not passed, nor the job ended."""
+        """Returns whether a generation is the newest, and the job has not ended."""
         newest = self._folder.read_json(GENERATION)
         is_newest = bool(newest) and newest["number"] == generation["number"]
         return is_newest and not ended() and self._is_current(generation)
 
     def _run(self, generation: dict[str, Any], current: Callable[[], bool]) -> None:
-        """Runs a child until it ends; ends it if it hangs or its generation passes.
+        """Runs a child until it ends; kills it if it hangs or its generation is old.
 
         Raises:
-          PoetsError: if it says that trying again would not help.
+          PoetsError: if the child reports that trying again would not help.
         """
         order = {
             "folder": self._folder.url,
@@ -208,15 +208,15 @@ class Supervisor:
                         raise PoetsError(reply["failed"])
                     if "done" in reply:
                         return
-                    _tell(reply)
+                    _log(reply)
                 elif now - heard > allowed_s:
-                    self._death = f"a process said nothing for {allowed_s:g} s"
+                    self._death = f"a process reported nothing for {allowed_s:g} s"
                     return
                 if now - looked > LOOK_EVERY_S:
                     looked = now
                     if not current():
                         return
-            self._death = f"a process ended by {child.death()}"
+            self._death = f"a process ended: {child.death()}"
 
 
 class _Tuner(Child):
@@ -227,26 +227,26 @@ class _Tuner(Child):
             "cluster": {"worker": addresses},
             "task": {"type": "worker", "index": order["worker"]},
         }
-        told = json.dumps(place) if order["workers"] > 1 else None
-        super().__init__("poets.fine_tuning.process", {VARIABLE: told})
+        config = json.dumps(place) if order["workers"] > 1 else None
+        super().__init__("poets.fine_tuning.process", {VARIABLE: config})
         self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        with contextlib.suppress(ChildDiedError):  # `death` says why
+        with contextlib.suppress(ChildDiedError):  # `death` returns the reason
             self.send(order)
 
     def stop(self) -> None:
-        """Ends it, and waits until it has ended."""
+        """Kills the process, and waits until it has ended."""
         self.kill()
         self._reader.join()
         super().stop()
 
     def ended(self) -> bool:
-        """Returns whether it has ended and all it said was taken."""
+        """Returns whether it has ended and all its replies are read."""
         return not self._reader.is_alive() and self._replies.empty()
 
     def reply(self, timeout_s: float) -> dict[str, Any] | None:
-        """Returns the next thing it says, or None."""
+        """Returns the next reply, or None after `timeout_s` seconds."""
         with contextlib.suppress(queue.Empty):
             return self._replies.get(timeout=timeout_s)
         return None
@@ -257,7 +257,7 @@ class _Tuner(Child):
                 self._replies.put(self.receive())
 
 
-def _tell(reply: dict[str, Any]) -> None:
+def _log(reply: dict[str, Any]) -> None:
     if "n" in reply:
         logger.info(
             "fine-tuning step %d: cross entropy = %f, validation accuracy = %.1f%% "

@@ -1,10 +1,10 @@
-"""Fine-tuning as the job sees it: a backbone and its head in, better ones out.
+"""Fine-tunes a backbone and its head, for the job.
 
     images ─> features at the cut ─> inputs ─> children ─> values ─> Features, Head
               (store, processes)     (files)   (supervise)
 
-The new bottlenecks come from the features at the cut, too: the last layers with their
-new constants run over them here. No image is read again.
+The new bottlenecks are computed here from the features at the cut, by the last layers
+with their new constants. No image is read again.
 """
 
 import logging
@@ -38,11 +38,11 @@ from poets.system.machine import CHIEF_BYTES, memory_bytes
 logger = logging.getLogger(__name__)
 
 COPIES_IN_MEMORY = 3
-"""Of the features: those of all images, the inputs, the inputs as they are written."""
+"""Copies of the features: of all images, in the inputs, in the inputs as written."""
 
 
 def plan(config: RetrainConfig, backbone: Backbone, images: int) -> Cut | None:
-    """Returns where the backbone is cut; None if the flags ask for no fine-tuning.
+    """Returns the backbone cut before its last layers; None without fine-tuning.
 
     Raises:
       ConfigError: if it has too few layers, or the features of `images` images do
@@ -54,13 +54,13 @@ def plan(config: RetrainConfig, backbone: Backbone, images: int) -> Cut | None:
     cut = cut_before_last(backbone, config.fine_tune_layers)
     copies = 1 + (config.augmentations if config.distorts else 0)
     needed = COPIES_IN_MEMORY * images * copies * cut.tail.feature_size * 4
-    room = memory_bytes() - CHIEF_BYTES
-    if needed > room:
+    available = memory_bytes() - CHIEF_BYTES
+    if needed > available:
         raise ConfigError(
             f"--fine_tune_layers={config.fine_tune_layers}: {images * copies} pictures "
             f"have {cut.tail.feature_size} features each before the last layers of "
             f"{backbone.name}, which takes {needed / 2**30:.1f} GiB of memory; found "
-            f"room for {room / 2**30:.1f} GiB; give fewer layers or more memory"
+            f"{available / 2**30:.1f} GiB; give fewer layers or more memory"
         )
     return cut
 
@@ -77,18 +77,18 @@ def fine_tune(
 
     Args:
       config: the flags.
-      cut: as `plan` gave it.
+      cut: as `plan` returned it.
       trained: the head on the whole network.
-      train: what the head was trained on.
-      workers: compute what the store lacks; other tasks call `take_part`.
+      train: the examples that the head was trained on.
+      workers: compute the features that the store lacks; other tasks call `take_part`.
       work_dir: local folder that lives as long as the run.
 
     Returns:
       The head of the fine-tuned network, with a sentence for `metrics.json`.
 
     Raises:
-      PoetsError: if it cannot be done. When the job is run again it goes on from its
-        last checkpoint.
+      PoetsError: if it fails. When the job is run again, it continues from its last
+        checkpoint.
     """
     features, head = trained.features, trained.head
     at_cut = _at_cut(config, cut, features, workers, work_dir)
@@ -141,7 +141,7 @@ def take_part(
     Args:
       config: the same flags as the chief's.
       cluster: which worker this is.
-      ended: whether the job has; may raise to tell that it failed.
+      ended: returns whether the job has ended; may raise if it failed.
 
     Raises:
       PoetsError: if this worker cannot take part.
@@ -156,7 +156,7 @@ def _at_cut(
     workers: Workers,
     work_dir: str,
 ) -> Features:
-    """Returns the features that the same images have before the last layers."""
+    """Returns the features of the same images before the last layers."""
     folder = os.path.join(work_dir, "fine_tuning")
     os.makedirs(folder, exist_ok=True)
     model = engine_model(config, cut.trunk, folder)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PART = 4096
-"""Rows that are scored at once, for which nothing as large as all of them is needed."""
+"""Rows that are scored at once, which bounds the memory for scoring any number."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Head:
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def answers(self, bottlenecks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the likeliest label of each image, and its probability.
+        """Returns the most likely label of each image, and its probability.
 
         Args:
           bottlenecks: float32 [N, D].

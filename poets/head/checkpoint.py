@@ -1,4 +1,4 @@
-"""The head's training state as TensorFlow checkpoint files.
+"""Writes the head's training state as TensorFlow checkpoint files.
 
 <checkpoint_path>.index
 <checkpoint_path>.data-00000-of-00001

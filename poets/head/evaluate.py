@@ -1,4 +1,4 @@
-"""How good a classifier is, with what is not known for sure."""
+"""Accuracy of a classifier, with its confidence interval."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Z_95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Right answers among n, and the interval that holds the true share in 95 %."""
+    """Correct answers out of n, and the 95 % confidence interval of their share."""
 
     n: int
     correct: int
@@ -33,7 +33,7 @@ class Accuracy:
         return max(0.0, middle - half), min(1.0, middle + half)
 
     def to_json(self) -> dict[str, object]:
-        """Returns what `metrics.json` says of it."""
+        """Returns the entry for `metrics.json`."""
         share = round(self.share, 6) if self.n else None
         return {
             "n": self.n,
@@ -59,7 +59,7 @@ def confusion_of(
 def per_label(
     labels: tuple[str, ...], confusion: np.ndarray
 ) -> list[dict[str, object]]:
-    """Returns n, precision and recall of each label; None where there is no image."""
+    """Returns n, precision and recall of each label; None without images."""
     rows = []
     for index, label in enumerate(labels):
         right = int(confusion[index, index])

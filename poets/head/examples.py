@@ -1,4 +1,4 @@
-"""What heads are trained and scored on: bottlenecks, each with its label.
+"""The examples that heads are trained and scored on: bottlenecks with labels.
 
 bottlenecks [M, D]   one matrix of a data set, which may be large
      rows [N]        a split, a batch, a sample of it: no copy of the matrix
@@ -19,7 +19,7 @@ class Examples:
     Attributes:
       bottlenecks: float32 [M, D]; splits share one matrix, which may be large.
       label_indices: int32 [M].
-      rows: int [N], which of the M these examples are; None for all.
+      rows: int [N], the rows of the M that are these examples; None for all.
     """
 
     bottlenecks: np.ndarray
@@ -51,7 +51,7 @@ class Examples:
         return self.bottlenecks if self.rows is None else self.bottlenecks[self.rows]
 
     def parts(self) -> Iterator["Examples"]:
-        """Yields the examples in parts, for which no copy of the matrix is needed."""
+        """Yields the examples in parts of PART rows, to avoid a copy of the matrix."""
         for start in range(0, len(self), PART):
             yield self.choose(np.arange(start, min(start + PART, len(self))))
 

@@ -1,11 +1,11 @@
-"""Heads of one data set trained together, each as it would be alone.
+"""Trains heads of one data set together, each with the same result as alone.
 
     plans ─> those of one schedule ─> batches, steps ─> evaluate each ─> outcomes
                                           ^                  │
                                           └──────────────────┘ until all have ended
 
-Every head has its own rates, seed, batches, labels' weights and patience. One whose
-weights are no numbers any more has failed, and the others go on.
+Every head has its own rates, seed, batches, label weights and patience. A head whose
+weights are no longer finite has failed, and the others go on.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,15 +22,15 @@ from poets.head.summaries import Summaries
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a head was after a step.
+    """The accuracy and cross entropy of a head after a step.
 
     Attributes:
-      step: 0 and on.
+      step: from 0.
       train_accuracy: of the step's batch, 0 to 1.
       train_entropy: mean cross entropy of the batch, in nats.
-      accuracy: of the validation images taken, 0 to 1.
+      accuracy: of the validation images drawn, 0 to 1.
       entropy: their mean cross entropy, in nats.
-      n: how many they are.
+      n: the number of these images.
     """
 
     step: int
@@ -41,7 +41,7 @@ class Evaluation:
     n: int
 
     def record(self, summaries: Summaries) -> None:
-        """Adds it to the event files."""
+        """Adds the evaluation to the event files."""
         summaries.add("train", self.step, self.train_accuracy, self.train_entropy)
         summaries.add("validation", self.step, self.accuracy, self.entropy)
 
@@ -52,8 +52,8 @@ class HeadPlan:
 
     Attributes:
       config: steps, rates, sizes, seed.
-      report: is called with each evaluation.
-      store: is called with a step and the head so far, as often as the flags ask.
+      report: called with each evaluation.
+      store: called with a step and the head so far, as often as the flags ask.
     """
 
     config: RetrainConfig
@@ -62,7 +62,7 @@ class HeadPlan:
 
 
 def schedule_of(config: RetrainConfig) -> tuple[int, int, int]:
-    """Returns what heads that are trained together have in common."""
+    """Returns the settings that heads trained together must share."""
     return (
         config.how_many_training_steps,
         config.eval_step_interval,
@@ -71,17 +71,17 @@ def schedule_of(config: RetrainConfig) -> tuple[int, int, int]:
 
 
 def stream_of(config: RetrainConfig) -> tuple[int, int]:
-    """Returns what heads have in common that take the same batches."""
+    """Returns the settings that heads with the same batches share."""
     return config.train_batch_size, config.seed
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a head.
+    """The result of training a head.
 
     Attributes:
       head: the trained head; None if it failed.
-      steps: that were run.
+      steps: the number of steps run.
       stopped: whether `patience` ended it early.
       failure: why there is no head, else "".
     """
@@ -101,10 +101,10 @@ def train_many(
       train: the training examples, distorted copies among them.
       validation: the validation examples; never trained on.
       num_labels: L.
-      plans: K heads of one `schedule_of`, by `stream_of`, the least first.
+      plans: K heads with the same `schedule_of`, sorted by `stream_of`.
 
     Returns:
-      What became of each.
+      The outcome of each.
     """
     configs = [plan.config for plan in plans]
     streams = sorted(set(map(stream_of, configs)))
@@ -123,11 +123,12 @@ def train_many(
         done = last + 1
         heads = steps.heads()
         if last % interval == 0 or done == total:
-            in_hand = [train.choose(each[-1]) for each in indices]
+            last_batches = [train.choose(each[-1]) for each in indices]
             samples.draw()
             for run, head, stream in zip(runs, heads, numbers, strict=True):
                 if not run.outcome:
-                    run.evaluate(last, head, in_hand[stream], samples.of(run.plan))
+                    batch = last_batches[stream]
+                    run.evaluate(last, head, batch, samples.of(run.plan))
         for run, head in zip(runs, heads, strict=True):
             if storing and last and last % storing == 0 and not run.outcome:
                 run.plan.store(last, head)
@@ -137,7 +138,7 @@ def train_many(
 
 
 class _Samples:
-    """The validation images of an evaluation; heads of one seed see the same ones."""
+    """The validation images of an evaluation, the same for heads of one seed."""
 
     def __init__(self, validation: Examples, plans: Sequence[HeadPlan]) -> None:
         self._validation = validation
@@ -148,14 +149,14 @@ class _Samples:
         self._drawn: dict[tuple[int, int], Examples] = {}
 
     def draw(self) -> None:
-        """Takes new ones."""
+        """Draws new images."""
         self._drawn = {
             (size, seed): self._validation.sample(size, random)
             for (size, seed), random in self._random.items()
         }
 
     def of(self, plan: HeadPlan) -> Examples:
-        """Returns those that a head is evaluated on."""
+        """Returns the images that a head is evaluated on."""
         return self._drawn[self._key(plan)]
 
     def _key(self, plan: HeadPlan) -> tuple[int, int]:
@@ -166,7 +167,7 @@ class _Samples:
 
 
 class _Run:
-    """One head's way: its best evaluation, and its outcome once it has ended."""
+    """The run of one head: its best evaluation, and its outcome once it has ended."""
 
     def __init__(self, plan: HeadPlan) -> None:
         self.plan = plan
@@ -178,15 +179,15 @@ class _Run:
     def evaluate(
         self, step: int, head: Head, batch: Examples, sample: Examples
     ) -> None:
-        """Scores the head and reports it; ends one that fails or gets no better."""
+        """Scores and reports the head; ends a run that fails or stops improving."""
         train_accuracy, train_entropy = _score(head, batch)
         accuracy, entropy = _score(head, sample)
         if not np.isfinite([train_entropy, entropy]).all():
             self.outcome = Outcome(
                 None,
                 step + 1,
-                failure=f"training diverged by step {step}: its weights are no numbers "
-                f"any more; lower --learning_rate={self.plan.config.learning_rate:g}",
+                failure=f"training diverged by step {step}: weights are not finite; "
+                f"lower --learning_rate={self.plan.config.learning_rate:g}",
             )
             return
         self.plan.report(
@@ -209,7 +210,7 @@ class _Run:
             self.outcome = Outcome(self._best, step + 1, stopped=True)
 
     def end(self, head: Head, steps: int) -> Outcome:
-        """Returns the outcome, with the last head for want of a better one."""
+        """Returns the outcome, with the best head, else the last."""
         return self.outcome or Outcome(self._best or head, steps)
 
 
@@ -217,7 +218,7 @@ def _score(head: Head, examples: Examples) -> tuple[float, float]:
     """Returns the accuracy, 0 to 1, and the mean cross entropy, in nats.
 
     Args:
-      head: whose weights may be no numbers; the cross entropy is none then.
+      head: if its weights are not finite, neither is the cross entropy.
       examples: one or more.
     """
     right, likelihood = [], []
@@ -233,7 +234,7 @@ def _score(head: Head, examples: Examples) -> tuple[float, float]:
 
 
 def _batches(examples: int, size: int, seed: int) -> Iterator[np.ndarray]:
-    """Gives int32 [B] batches without end, every example once in each epoch."""
+    """Yields int32 [B] batches forever, with every example once in each epoch."""
     random = np.random.default_rng([seed, 0])
     order = np.empty(0, np.int32)
     while True:
@@ -245,7 +246,7 @@ def _batches(examples: int, size: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _stops(total: int, interval: int, storing: int) -> Iterator[int]:
-    """Gives the steps after which something is said or stored, ascending."""
+    """Yields the steps after which heads are evaluated or stored, ascending."""
     every = {interval, storing} - {0}
     step = 0
     while step < total - 1:

@@ -1,23 +1,23 @@
 """The training steps of K heads, compiled into one loop.
 
-Softmax regression by SGD on standardised bottlenecks. Bottlenecks of published networks
-have very unequal spreads, on which plain SGD with the original's learning rate hardly
-moves. Each dimension is therefore centred and scaled by its spread over the training
-images, and that is folded into the final weights: the exported layer is the same
-`bottleneck x W + b` as ever. Measured on 4,317 flower photographs (mobilenet_0.25_128,
-500 steps, three splits pooled): 53 % raw, 66 % standardised.
+Softmax regression by SGD on standardised bottlenecks. The dimensions of a published
+network's bottleneck differ widely in spread, and plain SGD with the original's learning
+rate hardly moves on them. Each dimension is therefore centred and scaled by its spread
+over the training images. The scaling is folded into the final weights: the exported
+layer is still `bottleneck x W + b`. Measured on 4,317 flower photographs
+(mobilenet_0.25_128, 500 steps, three splits pooled): 53 % raw, 66 % standardised.
 
 The weights decay (L2) and the second half of the iterates is averaged (Polyak and
-Juditsky, 1992), which takes the noise of the last batches out.
+Juditsky, 1992), which removes the noise of the last batches.
 
     batches of stream 0 ─> standardised images ─┬─> head 0 ─┐
                                                 ├─> head 1 ─┼─> weights [K, D, L]
     batches of stream 1 ─> standardised images ─┴─> head 2 ─┘
 
-Heads that see the same batches share the pictures' part of the work. What could round
-otherwise in a larger array (products, sums, exponentials) is an operation of each
-head's own, and the rest is exact wherever it stands: a head is bit for bit the same
-beside any others, and alone.
+Heads with the same batches share the lookup and scaling of the images. Operations that
+could round differently in a larger array (products, sums, exponentials) are separate
+for each head; all others are exact in any array. So a head is bit for bit the same
+alone and beside any others.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ from poets.system.runtime import tf
 WEIGHT_DECAY = 0.1
 SMALLEST_SPREAD = 1e-6
 INITIAL_STDDEV = 0.001
-"""Of the first weights, as in the original."""
+"""Standard deviation of the initial weights, as in the original."""
 
 
 class _State(NamedTuple):
@@ -42,7 +42,7 @@ class _State(NamedTuple):
     Attributes:
       weights: float32 [K, D, L], on standardised bottlenecks.
       biases: float32 [K, L].
-      weights_sum: float32 [K, D, L], of the iterates that are averaged.
+      weights_sum: float32 [K, D, L], sum of the iterates that are averaged.
       biases_sum: float32 [K, L].
     """
 
@@ -58,8 +58,8 @@ class HeadSteps:
     Args:
       train: the training examples.
       num_labels: L.
-      configs: of the K heads; all train for as many steps.
-      streams: for each head the number of the batches it takes, 0 and on, ascending.
+      configs: of the K heads; all train for the same number of steps.
+      streams: for each head the number of its stream of batches, from 0, ascending.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class HeadSteps:
         Args:
           batches: for each stream int [S, B], positions in `train`; the streams have
             the same S and each its own B.
-          first_step: the number of the first of them.
+          first_step: the number of the first step.
         """
         rows = [each if self._rows is None else self._rows[each] for each in batches]
         self._state = self._steps(
@@ -118,7 +118,7 @@ class _Step:
     Args:
       train, num_labels, configs, streams: see `HeadSteps`.
       mean: float32 [D], of the training bottlenecks.
-      scale: float32 [D], what standardises them.
+      scale: float32 [D], 1 / spread of the training bottlenecks.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class _Step:
         ]
 
     def loop(self, state: _State) -> Callable[[list[np.ndarray], int, _State], _State]:
-        """Returns what makes many steps, compiled; `state` shows the shapes."""
+        """Returns a compiled function that runs many steps on the shapes of `state`."""
 
         # Written as a loop of the graph: AutoGraph does not work on Python 3.13.
         @tf.function(
@@ -171,7 +171,7 @@ class _Step:
     def _after(
         self, batches: list[tf.Tensor], step: tf.Tensor, state: _State
     ) -> _State:
-        """Returns the state after a step: one batch a stream, int32 [B]."""
+        """Returns the state after a step with one batch per stream, int32 [B]."""
         sizes = [len(heads) for heads in self._heads_of]
         found = [
             self._gradients(*each)
@@ -199,13 +199,13 @@ class _Step:
     def _gradients(
         self, batch: tf.Tensor, heads: list[int], weights: tf.Tensor, biases: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the gradients of the heads that take one batch."""
+        """Returns the gradients of the heads that share a batch."""
         images = (tf.gather(self._bottlenecks, batch) - self._mean) * self._scale
         labels = tf.gather(self._label_indices, batch)
         logits = tf.stack([images @ each for each in tf.unstack(weights)])
         logits += biases[:, None]
         found = tf.stack([tf.nn.softmax(each) for each in tf.unstack(logits)])
-        # The gradient of the mean cross entropy, each image by its weight.
+        # The gradient of the mean cross entropy, weighted by image.
         error = found - tf.one_hot(labels, self._num_labels)
         error *= tf.gather(self._label_weights[heads], labels, axis=1)[..., None]
         error /= tf.cast(tf.size(batch), tf.float32)
@@ -224,7 +224,7 @@ def _first_weights(size: int, num_labels: int, config: RetrainConfig) -> np.ndar
 def _as_tensor(matrix: np.ndarray) -> tf.Tensor:
     """Returns a tensor that shares the matrix's memory where its alignment allows.
 
-    A copy would take as much again twice over, and the matrix may be large.
+    A conversion takes the matrix's size two more times, and the matrix may be large.
     """
     if matrix.size and matrix.ctypes.data % 64 == 0 and matrix.flags.c_contiguous:
         return tf.experimental.dlpack.from_dlpack(matrix.__dlpack__())

@@ -3,9 +3,9 @@
     summaries_dir/train/events.out.tfevents.*
     summaries_dir/validation/events.out.tfevents.*
 
-Only files of this name in these two folders are ours to clear; whatever else lies
-there stays, as does the folder itself. TensorFlow writes to local folders alone: for
-another storage the files are written here and copied as they grow.
+An earlier training's event files in these two folders are removed; all other files
+stay. TensorFlow writes to local folders only: for another storage, the files are
+written to a temporary folder and copied as they grow.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from poets.system.runtime import tf, v1
 RUNS = ("train", "validation")
 EVENTS = "events.out.tfevents."
 FORMAT = "brain.Event:2"
-"""The first record of an event file, as TensorBoard wants it."""
+"""The first record of an event file, which TensorBoard requires."""
 
 
 class Summaries:
@@ -35,7 +35,7 @@ class Summaries:
         """Clears the events of an earlier training and opens new files.
 
         Raises:
-          StorageError: if that cannot be done.
+          StorageError: if files cannot be removed or written.
         """
         filesystem, folder = open_storage(summaries_dir)
         self._summaries_dir = summaries_dir
@@ -68,7 +68,7 @@ class Summaries:
         """Closes the files.
 
         Raises:
-          StorageError: if the last copy of them cannot be made.
+          StorageError: if they cannot be copied to their storage.
         """
         self._open.__exit__(*exception)  # type: ignore[arg-type]
 
@@ -93,7 +93,7 @@ class Summaries:
             raise self._failed(error) from error
 
     def _write(self, run: str, event: v1.Event) -> None:
-        """Writes one record, at once: TensorBoard may be looking."""
+        """Writes and flushes one record: TensorBoard may be reading."""
         self._writers[run].write(event.SerializeToString())
         self._writers[run].flush()
 

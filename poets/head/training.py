@@ -1,4 +1,4 @@
-"""One head, trained and told of in the original's form.
+"""Trains one head, and logs its progress in the original's format.
 
 2017-11-22 10:15:30.123456: Step 490: Train accuracy = 91.0%
 2017-11-22 10:15:30.123456: Step 490: Cross entropy = 0.364126
@@ -27,21 +27,21 @@ def train_head(
     summaries: Summaries,
     store_intermediate: Callable[[int, Head], None],
 ) -> tuple[Head, int]:
-    """Trains a head and logs in the original's form.
+    """Trains a head and logs its progress in the original's format.
 
     Args:
       train: the training examples, distorted copies among them.
       validation: the validation examples; never trained on.
       num_labels: L.
       config: steps, rates, sizes, seed.
-      summaries: where accuracy and cross entropy go.
-      store_intermediate: is called with the step and the head so far.
+      summaries: event files for accuracy and cross entropy.
+      store_intermediate: called with the step and the head so far.
 
     Returns:
-      The head, and the number of steps that were run.
+      The head, and the number of steps run.
 
     Raises:
-      ModelError: if its weights are no numbers any more.
+      ModelError: if its weights are no longer finite.
     """
 
     def report(evaluation: Evaluation) -> None:

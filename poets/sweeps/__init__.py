@@ -1,4 +1,4 @@
-"""Many combinations of flags on one feature store, and the best of them published.
+"""Trains many combinations of flags on one feature store, and publishes the best.
 
     --grid, --runs ─> plan: combinations, names, mistakes         (no TensorFlow yet)
                        │
@@ -9,11 +9,11 @@
 
 Below `--output_dir`:
 
-    runs/image-retraining-lr0.01-bs-50.json          what a combination achieved
+    runs/image-retraining-lr0.01-bs-50.json          the result of a combination
     training_summaries/image-retraining-lr0.01-bs-50/{train,validation}
     sweep.csv  sweep.json  sweep.png                 all of them, the best first
-    best/                                            what `poets retrain` leaves
+    best/                                            the output of `poets retrain`
 
-A sweep that was killed goes on: what is in `runs/` and has the same flags, backbone and
-images is not trained again.
+A killed sweep can be resumed: results in `runs/` with the same flags, backbone and
+images are not trained again.
 """

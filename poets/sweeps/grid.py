@@ -1,11 +1,11 @@
-"""Combinations of flags as they are written down, and a name for each.
+"""Reads combinations of flags from `--grid` and `--runs`, and names them.
 
     --grid learning_rate=0.001,0.01,1.0 --grid train_batch_size=25,50,100
 
     image-retraining-lr0.01-bs-50
 
-The names are those of the original's chart for these two flags; others stand there
-under their own name. `poets kubernetes manifests` and `poets sweep` share them.
+Names are those of the original's chart for these two flags; other flags appear under
+their own name. `poets kubernetes manifests` and `poets sweep` share them.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from poets.storage import read_url
 SHORT = {"learning_rate": "lr", "train_batch_size": "bs-"}
 SUMMARIES = "training_summaries"
 MAX_NAME = 120
-"""Characters; with an ending a name must fit in the 255 bytes of a file name."""
+"""Characters; with a suffix, a name must fit in the 255 bytes of a file name."""
 
 Axis = tuple[str, tuple[str, ...]]
 """A flag and its values."""
@@ -31,7 +31,7 @@ def parse_axis(text: str) -> Axis:
     """Returns the flag and the values of one `--grid`.
 
     Raises:
-      ConfigError: if it names no flag, or no values.
+      ConfigError: if the flag is unknown, or values are missing or repeated.
     """
     flag, _, values = text.partition("=")
     name = flag.lstrip("-").replace("-", "_")
@@ -40,7 +40,7 @@ def parse_axis(text: str) -> Axis:
     chosen = tuple(value.strip() for value in values.split(","))
     if not all(chosen) or len(set(chosen)) < len(chosen):
         raise ConfigError(
-            f"--grid={text!r}: give values that differ, as --grid {name}=1,2,3"
+            f"--grid={text!r}: give different values, like --grid {name}=1,2,3"
         )
     return name, chosen
 
@@ -49,11 +49,11 @@ def read_runs(url: str) -> list[tuple[int, dict[str, Any]]]:
     """Returns a list of combinations, each with the number of its line.
 
     Args:
-      url: a file of JSON lines in any storage, each an object of flags and values, as
+      url: a file of JSON lines in any storage, each an object of flags and values, like
         `args` of the job context: {"learning_rate": 0.01, "seed": 3}.
 
     Raises:
-      ConfigError: if lines are no such objects, or there is none.
+      ConfigError: if a line is not such an object, or there are no lines.
       StorageError: if it cannot be read.
     """
     found, problems = [], []
@@ -70,21 +70,21 @@ def read_runs(url: str) -> list[tuple[int, dict[str, Any]]]:
             found.append((number, bare))
         else:
             problems.append(
-                f"line {number} is no object of flags and values, as "
+                f"line {number} is not an object of flags and values, like "
                 '{"learning_rate": 0.1}'
             )
     if not found and not problems:
-        problems.append("it has no line with a combination")
+        problems.append("it has no combinations")
     if problems:
         raise ConfigError(format_problems(f"--runs={url!r}", problems))
     return found
 
 
 def run_name(chosen: Mapping[str, str]) -> str:
-    """Returns a combination's name, as image-retraining-lr0.01-bs-50.
+    """Returns a combination's name, like image-retraining-lr0.01-bs-50.
 
-    It is safe as a file's name. What has to be left out for that, or for its length, is
-    made up for by some digits of a digest, so that names differ as combinations do.
+    It is safe as a file name. If characters must be replaced or cut off, digits of a
+    digest are appended, so that different combinations have different names.
     """
     name = "-".join(
         ("image-retraining", *(SHORT.get(f, f"{f}-") + v for f, v in chosen.items()))

@@ -1,10 +1,10 @@
-"""What a sweep is to do, and every mistake in it before any work.
+"""Plans a sweep, and reports every mistake in its flags before any work.
 
     flags of all ──┐
     --grid, --runs ┴─> Sweep: the combinations, each a RetrainConfig with a name
 
-Only what makes another classifier of the same images may vary. What would change the
-images or their split may not: accuracies of other validation images cannot be compared.
+Only flags that change the classifier may vary. Flags that change the images or their
+split may not: accuracies on different validation images cannot be compared.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ VARY = (
     "random_brightness",
     "augmentations",
 )
-"""The flags that make another classifier of the same images."""
+"""The flags that change the classifier of the same images."""
 
 OTHER_IMAGES = (
     "image_dir",
@@ -55,7 +55,7 @@ class Combination:
     """One combination.
 
     Attributes:
-      name: of its files; no other run of a sweep has it.
+      name: of its files; unique in the sweep.
       chosen: the flags that it sets and their values, in the order of the flags' table.
       config: all its flags.
     """
@@ -65,14 +65,14 @@ class Combination:
     config: RetrainConfig
 
     def value(self, flag: str) -> Any:
-        """Returns a flag's value, "" for a backbone that is not taken by its name."""
+        """Returns a flag's value; "" for `architecture` with a `tfhub_module`."""
         if flag == "architecture" and self.config.tfhub_module:
             return ""
         return getattr(self.config, flag)
 
     @property
     def backbone_key(self) -> tuple[str, str, int]:
-        """What runs of one backbone have in common."""
+        """The settings that runs of one backbone share."""
         config = self.config
         name = "" if config.tfhub_module else config.architecture
         return name, config.tfhub_module, config.input_size_px
@@ -83,10 +83,10 @@ class Sweep:
     """All combinations.
 
     Attributes:
-      output_dir: where results go, in any storage.
-      base: the flags of all runs; its outputs are those of the best one.
-      varied: the flags that some run sets, in the order of the flags' table.
-      runs: in the order in which they were given.
+      output_dir: the folder of the results, in any storage.
+      base: the flags of all runs; its outputs are those of the best run.
+      varied: the flags that any run sets, in the order of the flags' table.
+      runs: in the order given.
     """
 
     output_dir: str
@@ -96,7 +96,7 @@ class Sweep:
 
     @property
     def details(self) -> str:
-        """What makes it another sweep than others of the same base."""
+        """A digest that separates sweeps of the same base."""
         text = json.dumps([self.output_dir, *(run.name for run in self.runs)])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -107,18 +107,18 @@ def plan_sweep(
     runs_url: str = "",
     before: Sequence[str] = (),
 ) -> Sweep:
-    """Returns what flags, grid and list ask for.
+    """Returns the sweep that flags, grid and list ask for.
 
     Args:
       args: flag -> value, as for `poets retrain`; `output_dir` is required, and
         outputs that are not given go to `best` below it.
       grid: FLAG=V1,V2,... each.
-      runs_url: a list of combinations, "" for none; with a grid each line is combined
-        with all of it.
-      before: what was found wrong before.
+      runs_url: a list of combinations, "" for none; each line is combined with the
+        whole grid.
+      before: problems found before, for the message.
 
     Raises:
-      ConfigError: names every mistake in all of them.
+      ConfigError: lists every mistake in all of them.
       StorageError: if the list cannot be read.
     """
     given = {_bare(flag): value for flag, value in args.items() if value is not None}
@@ -143,8 +143,8 @@ def plan_sweep(
         )
     if base and base.fine_tune_steps:
         problems.append(
-            "a sweep trains heads alone; leave --fine_tune_steps out, and fine-tune "
-            "the best combination by poets retrain"
+            "a sweep trains heads only; leave --fine_tune_steps out, and fine-tune "
+            "the best combination with poets retrain"
         )
     if base is None or problems:
         raise ConfigError(format_problems("the sweep cannot start", problems))
@@ -167,7 +167,7 @@ def _outputs(output_dir: str) -> dict[str, str]:
 def _axes(
     grid: Sequence[str], args: Mapping[str, object], problems: list[str]
 ) -> dict[str, list[Any]]:
-    """Returns flag -> its values in its own type, and adds what is wrong with them."""
+    """Returns flag -> its values in its own type; appends mistakes to `problems`."""
     axes: dict[str, list[Any]] = {}
     for text in grid:
         try:
@@ -179,7 +179,7 @@ def _axes(
             problems.append(f"--grid={text!r}: {refusal}")
             continue
         if flag in axes:
-            problems.append(f"--grid={text!r}: {flag} has a --grid of its own already")
+            problems.append(f"--grid={text!r}: {flag} already has a --grid")
         if flag in args:
             problems.append(f"--grid={text!r}: --{flag} is given, too; leave one out")
         axes[flag] = []
@@ -190,7 +190,7 @@ def _axes(
                 problems.append(f"--grid={text!r}: {each}: {error}")
                 continue
             if value in axes[flag]:
-                problems.append(f"--grid={text!r}: {each} is there twice")
+                problems.append(f"--grid={text!r}: {each} is given twice")
             axes[flag].append(value)
     return axes
 
@@ -198,7 +198,7 @@ def _axes(
 def _lines(
     url: str, axes: Container[str], problems: list[str]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Returns where each combination of a list is from, and its flags and values."""
+    """Returns the source line of each listed combination, and its flags and values."""
     if not url:
         return [("", {})]
     try:
@@ -224,7 +224,7 @@ def _lines(
 
 
 def _refusal(flag: str) -> str:
-    """Returns why a flag may not vary, or ""."""
+    """Returns the reason why a flag may not vary, or ""."""
     if flag not in FIELDS:
         return f"no flag {flag!r}{nearest(flag, FIELDS)}"
     if flag in VARY:
@@ -232,10 +232,10 @@ def _refusal(flag: str) -> str:
     if flag in OTHER_IMAGES:
         return (
             f"--{flag} may not vary: accuracies on other validation images cannot be "
-            "compared; make a sweep of each"
+            "compared; run a sweep for each value"
         )
     return (
-        f"--{flag} may not vary: it makes no other classifier; these do: "
+        f"--{flag} may not vary: it does not change the classifier; these flags do: "
         f"{', '.join(VARY)}"
     )
 
@@ -251,7 +251,7 @@ def _runs(
       ConfigError: if combinations contradict themselves, or are the same.
     """
     runs: list[Combination] = []
-    problems: dict[str, None] = {}  # an ordered set: many have the same
+    problems: dict[str, None] = {}  # an ordered set: many runs have the same problem
     seen: dict[RetrainConfig, str] = {}
     for place, values in lines:
         for combined in itertools.product(*axes.values()):
@@ -279,7 +279,7 @@ def _runs(
 
 
 def _instead(args: Mapping[str, object], chosen: Container[str]) -> dict[str, object]:
-    """Returns the flags of all without the backbone that a run's own replaces."""
+    """Returns the common flags, without the backbone if a run sets its own."""
     pair = ("architecture", "tfhub_module")
     drop = pair if any(flag in chosen for flag in pair) else ()
     return {flag: value for flag, value in args.items() if flag not in drop}

@@ -1,4 +1,4 @@
-"""All combinations as a picture: the best ones by name, and each flag's part in it.
+"""Draws all combinations: the best ones by name, and the effect of each flag.
 
     ┌ the best, with 95 % intervals ─┐ ┌ learning_rate ┐
     │ 0.01, 50   ───●───             │ │   ·  :  ·     │
@@ -6,7 +6,7 @@
     │ 0.001, 25  ─●──                │ │   :  :  :     │
     └────────────────────────────────┘ └───────────────┘
 
-matplotlib is an extra, and imported when it draws.
+matplotlib is an optional dependency, imported only for drawing.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ from poets.sweeps.results import Result
 
 MAX_NAMED = 25
 MAX_FLAGS = 6
-MAX_VALUES = 12  # of a flag; of more, every n-th is written
+MAX_VALUES = 12  # of a flag; if it has more, every n-th is labelled
 
 
 def can_plot() -> bool:
@@ -31,10 +31,11 @@ def can_plot() -> bool:
 
 
 def sweep_png(sweep: Sweep, results: Mapping[str, Result]) -> bytes:
-    """Returns a PNG.
+    """Returns a chart as PNG.
 
-    On the left the best runs, validation accuracy with its interval, train accuracy
-    pale; on the right the validation accuracy of all runs by each flag's value.
+    On the left are the best runs: validation accuracy with its interval, and training
+    accuracy in grey. On the right is the validation accuracy of all runs, by the values
+    of each flag.
     """
     from matplotlib.figure import Figure
 
@@ -55,7 +56,7 @@ def sweep_png(sweep: Sweep, results: Mapping[str, Result]) -> bytes:
             _draw_flag(axes, flag, runs, results)
     _draw_best(left.subplots(), sweep, runs, results)
     png = io.BytesIO()
-    with warnings.catch_warnings():  # a value in a script that the font lacks
+    with warnings.catch_warnings():  # the font may lack characters of a value
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(png, format="png")
     return png.getvalue()

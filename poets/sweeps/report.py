@@ -1,12 +1,12 @@
-"""All combinations as a table: text, sweep.csv and sweep.json, the best first.
+"""Writes all combinations as tables: text, sweep.csv and sweep.json, the best first.
 
       learning_rate  train_batch_size  validation            95 %   train  ...
     * 0.01           50                    67.2 %  62.6 to 71.5 %  78.1 %
       0.01           100                   67.2 %  62.6 to 71.5 %  77.9 %
     failed: image-retraining-lr1.0-bs-25: training diverged by step 20: ...
 
-The order is that of validation accuracy alone, and test images are scored for the best
-one only: with many combinations the best test figure would flatter.
+Combinations are ordered by validation accuracy alone. Test images are scored for the
+best one only: the best test accuracy of many combinations would be too high.
 """
 
 import csv
@@ -24,11 +24,11 @@ MAX_ROWS = 40
 MAX_FAILED = 10
 
 Results = Mapping[str, Result]
-"""By the run's name."""
+"""Results by the run's name."""
 
 
 def best_of(sweep: Sweep, results: Results) -> Combination | None:
-    """Returns the run of the best validation accuracy, of equals the first given."""
+    """Returns the run with the best validation accuracy, the first given of equals."""
     first = ordered(sweep, results)[0]
     return None if results[first.name].failure else first
 
@@ -91,7 +91,7 @@ def sweep_json(
     """Returns the content of `sweep.json`.
 
     Args:
-      sweep: what was to be done.
+      sweep: the plan.
       results: of all runs.
       test: the accuracy of the best run on test images, once it is published.
     """
@@ -152,7 +152,7 @@ def sweep_text(sweep: Sweep, results: Results) -> str:
 
 
 def ties(sweep: Sweep, results: Results) -> int:
-    """Returns how many runs have the best one's validation accuracy, itself too."""
+    """Returns how many runs have the best validation accuracy, the best included."""
     best = best_of(sweep, results)
     if best is None:
         return 0
@@ -168,6 +168,6 @@ def _percent(accuracy: Accuracy) -> str:
 
 
 def cell(value: Any) -> str:
-    """Returns a flag's value as a table shows it."""
+    """Returns a flag's value as text for a table."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 40 else f"...{text[-37:]}"

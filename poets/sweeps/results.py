@@ -1,12 +1,12 @@
-"""What combinations achieved: small files that are kept, and the choice of the best.
+"""The results of combinations: stores them in small files, and orders them.
 
     runs/image-retraining-lr0.01-bs-50.json
         {"name": ..., "key": ..., "accuracy": {"validation": {"n": 430, "correct": 300,
          ...}, "train": {...}}, "cross_entropy": 0.71, "steps": 500, "seconds": 0.3,
          "failure": "", ...}
 
-`key` is a digest of all that decides the result; a file with another one is of other
-flags, images or backbone, and its combination is trained again.
+`key` is a digest of all that determines the result. A file with another key belongs to
+other flags, images or another backbone, and its combination is trained again.
 """
 
 import json
@@ -31,17 +31,17 @@ NOTHING = Accuracy(0, 0)
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one combination.
+    """The result of one combination.
 
     Attributes:
-      name: the run's.
-      key: what decides the result; "" is never taken for another's.
+      name: the run's name.
+      key: digest of all that determines the result; "" matches no run.
       flags: the flags that the run sets, and their values.
-      validation: of the trained head, on all validation images.
-      train: on all training images, without distorted copies.
-      cross_entropy: mean of the validation images, in nats.
-      steps: that were run.
-      seconds: of training and evaluation, a head's share of those trained together.
+      validation: accuracy of the trained head on all validation images.
+      train: accuracy on all training images, without distorted copies.
+      cross_entropy: mean over the validation images, in nats.
+      steps: the number of steps run.
+      seconds: training and evaluation; a head's share of those trained together.
       failure: why there is no head, else "".
     """
 
@@ -71,9 +71,9 @@ class Result:
 
 
 def in_order(results: Sequence[Result]) -> list[Result]:
-    """Returns the best first and those that failed last.
+    """Returns the results, the best first and failed ones last.
 
-    On validation accuracy alone; of equals the earlier is better.
+    The order is by validation accuracy alone; of equals, the earlier comes first.
     """
     return sorted(
         results,
@@ -95,12 +95,12 @@ def save_result(output_dir: str, result: Result) -> None:
 
 
 def load_results(output_dir: str, names: Iterable[str]) -> dict[str, Result]:
-    """Returns what is kept of some runs, by name.
+    """Returns the stored results of some runs, by name.
 
-    A file that is none of ours is warned of and left out.
+    Files that are not results are logged and left out.
 
     Raises:
-      StorageError: if the folder cannot be listed, or a file not be read.
+      StorageError: if the folder cannot be listed, or a file cannot be read.
     """
     folder = join(output_dir, "runs")
     if not exists(folder):
@@ -122,15 +122,15 @@ def load_results(output_dir: str, names: Iterable[str]) -> dict[str, Result]:
         try:
             found[name] = _parse(json.loads(data))
         except (ValueError, KeyError, TypeError):
-            logger.warning("%r is no result of a sweep: it is made again", url)
+            logger.warning("%r is not a result of a sweep: training it again", url)
     return found
 
 
 def _parse(data: Any) -> Result:
-    """Returns a result.
+    """Returns the result in JSON data.
 
     Raises:
-      ValueError, KeyError, TypeError: if it is none.
+      ValueError, KeyError, TypeError: if it is not a result.
     """
     entropy = data["cross_entropy"]
     return Result(

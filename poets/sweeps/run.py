@@ -1,8 +1,8 @@
-"""The sweep: each backbone's combinations, then the best of all published.
+"""Runs a sweep: trains the combinations of each backbone, then publishes the best.
 
     bottlenecks ─> heads ─> runs/NAME.json ─> tables, the best published
 
-Several workers share the bottlenecks. The chief trains all heads: 1,000 of them take it
+Several workers compute the bottlenecks. The chief trains all heads: 1,000 of them take
 less than two minutes.
 """
 
@@ -29,16 +29,16 @@ def run_sweep(sweep: Sweep, dataset: Dataset, workers: Workers) -> dict[str, Res
     """Trains all combinations and publishes the best.
 
     Args:
-      sweep: what is to be done.
+      sweep: the plan.
       dataset: the labelled images, as `preflight` found them.
-      workers: the processes that compute bottlenecks, here or of all workers.
+      workers: the processes that compute bottlenecks: this machine's or all workers'.
 
     Returns:
       Name -> result of every run.
 
     Raises:
-      PoetsError: if it cannot be done, or no combination could be trained; what is
-        finished is kept.
+      PoetsError: if the sweep fails, or no combination could be trained; finished
+        results are kept.
     """
     check_writable(join(sweep.output_dir, "runs"))
     lock = PublishLock(folder_of(sweep.base.output_graph))

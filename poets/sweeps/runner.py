@@ -1,4 +1,4 @@
-"""Where combinations become results: features, heads, a file of each, an export.
+"""Trains the runs of a sweep, writes a file for each, and exports the best.
 
 runs of one backbone ─> features ─> of the same training images ─> chunks
                                                                      │
@@ -55,14 +55,14 @@ class SweepRunner:
         self._best: TrainedRun | None = None
 
     def finish(self, runs: Sequence[Combination]) -> dict[str, Result]:
-        """Sees to it that each of some runs has its file; those that have are kept.
+        """Trains the runs that have no valid result file yet, and writes their files.
 
         Returns:
-          Name -> result.
+          Name -> result, of all runs.
 
         Raises:
-          PoetsError: if a storage fails or the images cannot train a classifier; a
-            backbone that cannot be had is a failure of its runs alone.
+          PoetsError: if a storage fails, or the images cannot train a classifier. A
+            backbone that cannot be loaded fails only its own runs.
         """
         earlier = load_results(self._sweep.output_dir, (run.name for run in runs))
         results: dict[str, Result] = {}
@@ -96,7 +96,7 @@ class SweepRunner:
         done = {result.name for result in known}
         missing = [run for run in runs if run.name not in done]
         with self._durations.phase("training"):
-            for same in of_same_images(missing):  # each lets its copies go
+            for same in of_same_images(missing):  # frees the copies of the last
                 examples = training_examples(same[0].config, features, self._workers)
                 for chunk in chunks_of(same, features):
                     yield self._train(chunk, examples, features, data)
@@ -108,12 +108,12 @@ class SweepRunner:
         features: Features,
         data: str,
     ) -> list[Result]:
-        """Trains some of the same training images together, and keeps their files."""
+        """Trains runs with the same training images together; writes their files."""
         results = []
         for trained in train_chunk(runs, examples, features):
             result = replace(trained.result, key=key_of(trained.run, features, data))
             save_result(self._sweep.output_dir, result)
-            _tell(result)
+            _log(result)
             results.append(result)
             self._remember(trained)
         return results
@@ -121,13 +121,13 @@ class SweepRunner:
     def publish(
         self, best: Combination, total: int, lock: PublishLock
     ) -> dict[str, Any]:
-        """Publishes a run's classifier, trained again if an earlier process did it.
+        """Publishes a run's classifier; trains it again if another process trained it.
 
         Returns:
           The content of its `metrics.json`.
 
         Raises:
-          PoetsError: if it cannot be done; earlier results are unchanged then.
+          PoetsError: if publishing fails; earlier results are then unchanged.
         """
         features = self._features_of(best)
         trained = self._best
@@ -138,13 +138,14 @@ class SweepRunner:
             raise ModelError(f"{best.name}: {trained.result.failure}")
         note = (
             f"{best.name}, chosen of {total:,} combinations by its validation "
-            "accuracy, which flatters it a little; the test images had no part in it"
+            "accuracy, which is therefore slightly too high; the test images had no "
+            "part in the choice"
         )
         published = Trained(features, trained.head, trained.result.steps, (note,))
         return publish(best.config, published, lock, self._work_dir, self._durations)
 
     def _features_of(self, run: Combination) -> Features:
-        """Returns the features of a run's backbone; those of another are let go."""
+        """Returns the features of a run's backbone; frees those of another."""
         if self._features is None or self._features_key != run.backbone_key:
             self._features = None
             config = run.config
@@ -163,7 +164,7 @@ class SweepRunner:
         return self._features
 
     def _remember(self, trained: TrainedRun) -> None:
-        """Keeps the head if it is the best so far."""
+        """Keeps the trained run if it is the best so far."""
         if trained.head and (
             self._best is None or self._rank(trained) < self._rank(self._best)
         ):
@@ -174,7 +175,7 @@ class SweepRunner:
 
 
 class _BackboneError(PoetsError):
-    """A backbone cannot be had."""
+    """A backbone cannot be loaded."""
 
 
 def _valid(
@@ -183,7 +184,7 @@ def _valid(
     features: Features,
     data: str,
 ) -> list[Result]:
-    """Returns those of the kept results that are of these flags and images."""
+    """Returns the stored results that belong to these flags and images."""
     return [
         found[run.name]
         for run in runs
@@ -191,7 +192,7 @@ def _valid(
     ]
 
 
-def _tell(result: Result) -> None:
+def _log(result: Result) -> None:
     if result.failure:
         logger.warning("%s failed: %s", result.name, result.failure)
         return

@@ -1,4 +1,4 @@
-"""Combinations trained together, as many at a time as memory takes.
+"""Trains combinations together, as many at a time as fit into memory.
 
     those of one backbone ─> of the same training images ─> of one schedule
                                                                │ by their batches
@@ -6,8 +6,8 @@
                                                     chunks of K heads, one compiled
                                                     computation each
 
-A head is bit for bit what `poets retrain` makes of the same flags (see
-`poets.head.steps`), so it does not matter which ones share a chunk.
+A head is bit for bit the one that `poets retrain` trains with the same flags (see
+`poets.head.steps`), so it does not depend on the other heads of its chunk.
 """
 
 import contextlib
@@ -33,15 +33,15 @@ from poets.sweeps.plan import VARY, Combination
 from poets.sweeps.results import Result
 
 MAX_TOGETHER = 32
-"""Heads in a chunk: more make the computation longer to compile, and hardly faster."""
+"""Heads in a chunk: with more, compiling is slower and training hardly faster."""
 
 WEIGHTS_BYTES = 2**25
-"""Of the weights of a chunk; training takes some eight times as much."""
+"""Size of the weights of a chunk; training takes about eight times as much."""
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A head and what it achieved; no head if it failed."""
+    """A head and its result; no head if it failed."""
 
     run: Combination
     head: Head | None
@@ -49,19 +49,17 @@ class TrainedRun:
 
 
 def key_of(run: Combination, features: Features, data: str) -> str:
-    """Returns the digest of all that decides a run's result.
+    """Returns the digest of all that determines a run's result.
 
     Args:
       run: the combination.
       features: of its backbone.
       data: `data_digest` of the features.
     """
-    told_by_digest = ("architecture", "tfhub_module")
+    in_digest = ("architecture", "tfhub_module")  # of the backbone
     decides = {
         "flags": {
-            flag: getattr(run.config, flag)
-            for flag in VARY
-            if flag not in told_by_digest
+            flag: getattr(run.config, flag) for flag in VARY if flag not in in_digest
         },
         "backbone": features.backbone.digest,
         "data": data,
@@ -71,7 +69,7 @@ def key_of(run: Combination, features: Features, data: str) -> str:
 
 
 def data_digest(features: Features) -> str:
-    """Returns the digest of which images there are and who trains and who tests."""
+    """Returns the digest of the images, their contents and their splits."""
     digest = hashlib.sha256()
     for image, content, split in zip(
         features.dataset.images,
@@ -84,14 +82,14 @@ def data_digest(features: Features) -> str:
 
 
 def of_same_images(runs: Sequence[Combination]) -> list[list[Combination]]:
-    """Returns those of one backbone by the training images that they have in common."""
+    """Returns the runs of one backbone, grouped by their training images."""
     return _grouped(runs, _copies_key)
 
 
 def chunks_of(
     runs: Sequence[Combination], features: Features
 ) -> list[list[Combination]]:
-    """Returns those of the same training images in chunks that are trained together."""
+    """Returns runs of the same training images, in chunks that are trained together."""
     size = _chunk_size(features)
     chunks = []
     for scheduled in _grouped(runs, lambda run: schedule_of(run.config)):
@@ -101,7 +99,7 @@ def chunks_of(
 
 
 def _copies_key(run: Combination) -> Hashable:
-    """Returns what runs of the same training images have in common."""
+    """Returns the settings that runs with the same training images share."""
     config = run.config
     return (Distortions.of(config), config.augmentations) if config.distorts else ()
 
@@ -109,7 +107,7 @@ def _copies_key(run: Combination) -> Hashable:
 def _grouped(
     runs: Sequence[Combination], key: Callable[[Combination], Hashable]
 ) -> list[list[Combination]]:
-    """Returns the runs that have the same key, in the order of the first of them."""
+    """Returns the runs grouped by key, in the order of the first run of each group."""
     groups: dict[Hashable, list[Combination]] = {}
     for run in runs:
         groups.setdefault(key(run), []).append(run)
@@ -128,7 +126,7 @@ def train_chunk(
 
     Args:
       runs: of one chunk; their event files and intermediate graphs are written.
-      train: the training images that they have in common.
+      train: their common training images.
       features: of their backbone.
 
     Raises:
@@ -170,7 +168,7 @@ def _plan(run: Combination, features: Features, summaries: Summaries) -> HeadPla
 
 
 def _result(run: Combination, outcome: Outcome, features: Features) -> Result:
-    """Returns what a head achieved; images of the test split are not looked at."""
+    """Returns the result of a head; does not use images of the test split."""
     result = Result(run.name, flags=run.chosen, steps=outcome.steps)
     if outcome.head is None:
         return replace(result, failure=outcome.failure)

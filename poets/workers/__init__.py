@@ -1,12 +1,11 @@
 """Several tasks compute one pass, through the storage that they share.
 
-    chief     plan ──> compute ──> all is in the store ──> done | failed
+    chief     plan ──> compute ──> every chunk is in the store ──> done | failed
                 │         │
     worker      └──> compute its chunks, then those that others are late with
 
-The scheduler (DC/OS, Kubernetes) places tasks and starts lost ones again. What is left
-to do here: `folder` is where the tasks of one job meet, `plan` the numbered chunks,
-`division` which of them a worker computes next, `chief` and `worker` the two parts, and
-`progress` what people see of it. `Chief` is `Workers` to the rest of the job, as the
-`Pool` of one machine is.
+The scheduler (DC/OS, Kubernetes) places tasks and restarts lost ones. `folder` holds
+the files of one job, `plan` the numbered chunks, `division` chooses the next chunk of a
+worker, `chief` and `worker` are the two roles, `progress` reports to the user. `Chief`
+implements `Workers` for several tasks, as `Pool` does for one machine.
 """

@@ -1,11 +1,11 @@
-"""The chief's part: it plans, computes like all others, and says how the job ends.
+"""The chief: plans the work, computes its share, reports how the job ends.
 
     plan ──> every worker computes its share ──> all chunks are in the store
      ▲                                                      │
      └── distorted copies <── split <── matrix <────────────┘ ──> ... done, or failed
 
-A chief that is started again makes a new plan of what the store lacks, and the others
-leave the old one. No worker is waited for: what nobody else does, the chief does.
+A restarted chief plans what the store still lacks, and the workers drop the old plan.
+The chief waits for no worker: it computes every chunk that nobody else does.
 """
 
 import contextlib
@@ -31,11 +31,11 @@ from poets.workers.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-LAST_WORD_S = 10.0
-"""For writing how the job ended."""
+FINAL_WRITE_S = 10.0
+"""Time limit for writing how the job ended."""
 
-OF_TASKS = ("chief", "worker-")
-"""Files that outlive the job: a task that is started again reads them."""
+TASK_FILES = ("chief", "worker-")
+"""Files that outlive the job: a restarted task reads them."""
 
 
 class Chief:
@@ -43,12 +43,12 @@ class Chief:
 
     with Chief(cluster, config) as chief:
         ...                      # preflight
-        chief.gather(processes)  # from here on the others have a chief
+        chief.gather(processes)  # from here on the workers have a chief
         chief.compute(spec, chunks, advance)
 
-    `details` makes it another job than one of the same flags without them. The others
-    learn how the body ends: done, or failed with the error. A body that is interrupted
-    leaves them waiting for this chief to be started again.
+    `details` separates this job from others with the same flags. The end of the body
+    reports to the workers: done, or failed with the error. After an interrupt they wait
+    for this chief to be restarted.
     """
 
     def __init__(
@@ -58,12 +58,8 @@ class Chief:
         self.folder = JobFolder.of(config, cluster.num_workers, details)
         self._attempt = uuid.uuid4().hex[:8]
         self._earlier: str | None = None
-        self._record: dict[str, object] = {
-            "attempt": self._attempt,
-            "state": "working",
-            "plan": None,
-            "activity": None,
-        }
+        self._record: dict[str, object] = {"attempt": self._attempt, "state": "working"}
+        self._record |= {"plan": None, "activity": None}
         self._plans = self._beats = 0
         self._superseded = False
         self._lock = threading.Lock()
@@ -83,18 +79,16 @@ class Chief:
         self._stack.close()
         if error is not None and not isinstance(error, Exception):
             return
-        with contextlib.suppress(PoetsError, OSError), deadline(LAST_WORD_S):
-            if self._pool is None:  # it failed before it was the others' chief
+        with contextlib.suppress(PoetsError, OSError), deadline(FINAL_WRITE_S):
+            if self._pool is None:  # failed before `gather`
                 self._earlier = self.folder.read(CHIEF).get("attempt")
             if error is None:
                 self._write(state="done", plan=None)
-                self.folder.clear(OF_TASKS)
+                self.folder.clear(TASK_FILES)
             else:
-                self._write(
-                    state="failed",
-                    reason=str(error) or type(error).__name__,
-                    exit_code=getattr(error, "exit_code", 1),
-                )
+                reason = str(error) or type(error).__name__
+                code = getattr(error, "exit_code", 1)
+                self._write(state="failed", reason=reason, exit_code=code)
             self._progress.remove()
 
     @property
@@ -106,31 +100,26 @@ class Chief:
 
     @property
     def processes(self) -> int:
-        """How many processes all workers have if they have as many as this one."""
+        """The processes of all workers, assuming that each has as many as this one."""
         return self.alone.processes * self.cluster.num_workers
 
     def gather(self, processes: int) -> None:
-        """Lets the others know that they have a chief, and starts its processes.
+        """Announces this chief to the workers, and starts its own processes.
 
-        Raises:
-          StorageError: if the job's folder cannot be written.
+        Raises StorageError if the job's folder cannot be written.
         """
         self._earlier = self.folder.read(CHIEF).get("attempt")
         self._write()
-        self.folder.clear((*OF_TASKS, MODEL))
+        self.folder.clear((*TASK_FILES, MODEL))
         logger.info("the workers of this job meet in %s", self.folder.url)
         self._pool = self._stack.enter_context(Pool(processes))
         self._stack.enter_context(heartbeat(self._beat))
 
     @contextlib.contextmanager
     def joined_in(self, activity: str) -> Iterator[None]:
-        """Has the other workers take part in something else than a plan.
+        """Has the other workers run a named activity while the body runs.
 
-        with chief.joined_in("fine-tuning"):
-            ...                      # every worker does its part of it, by its name
-
-        Raises:
-          StorageError: if the job's folder cannot be written.
+        Raises StorageError if the job's folder cannot be written.
         """
         self._write(activity=activity)
         yield
@@ -143,18 +132,18 @@ class Chief:
         advance: Callable[[int], None],
         first_number: int = 0,
     ) -> list[tuple[str, str]]:
-        """Has all chunks computed by all workers, see `Pool.compute`.
+        """Has all workers compute the chunks, see `Pool.compute`.
 
         Returns:
-          (path, reason) of what the chief's own processes could not read. What others
-          could not read is missing in the store.
+          (path, reason) of images that the chief's own processes could not read. Those
+          that other workers could not read are missing in the store.
 
         Raises:
-          PoetsError: if a process does not start, or the store cannot be written or
-            listed, or another chief has taken over.
+          PoetsError: if a process does not start, if the store cannot be written or
+            listed, or if another chief has taken over.
         """
         plan = self._write_plan(spec, chunks, first_number or time.time_ns())
-        division = Division(
+        self._division = division = Division(
             plan,
             self.cluster.worker_index,
             self.cluster.num_workers,
@@ -162,7 +151,6 @@ class Chief:
             stopped=lambda: self._superseded,
             advance_all=advance,
         )
-        self._division = division
         unread: list[tuple[str, str]] = []
         for _ in division.rounds():
             unread += self.alone.work_off(spec, division)
@@ -182,8 +170,8 @@ class Chief:
         self._plans += 1
         name = f"{self._attempt}x{self._plans}"
         model = offer_model(self.folder.url, spec.model_path)
-        offered = dataclasses.replace(spec, model_path=model)
-        plan = WorkPlan.of(name, offered, first_number, chunks)
+        spec = dataclasses.replace(spec, model_path=model)
+        plan = WorkPlan.of(name, spec, first_number, chunks)
         file = f"plan-{name}.parquet"
         plan.write(self.folder.url_of(file))
         self._write(plan=file)
@@ -195,11 +183,10 @@ class Chief:
             self._progress.report(division)
 
     def _write(self, **changes: object) -> None:
-        """Writes the chief's file anew, unless a newer chief does."""
+        """Writes the chief's file, unless a newer chief has written it."""
         with self._lock:
             found = self.folder.read(CHIEF).get("attempt")
-            if found not in (None, self._attempt, self._earlier):
-                self._superseded = True
+            self._superseded |= found not in (None, self._attempt, self._earlier)
             if self._superseded:
                 return
             self._beats += 1

@@ -1,13 +1,13 @@
-"""Where the workers of one job meet: small files on the storage they share.
+"""The files through which the workers of one job find each other, in shared storage.
 
     bottleneck_dir/.jobs/3f9a0c51d2e84b76/      one folder for each set of flags
         chief.json        {"attempt": "9c1f", "state": "working", "plan": ...}
         worker-1.json     {"process": "77ab", "plan": ..., "computed": 3072, ...}
         plan-9c1f-0.parquet, model-ddb3e9765ec0.tflite
 
-Each file has one writer, appears whole, and carries a beat that its writer counts up.
-Whether a writer is alive is seen by its file changing, by the reader's own monotonic
-clock: no time of one machine is ever compared with that of another.
+Each file has one writer, appears whole, and holds a beat that the writer counts up. A
+writer is alive if its file changes within some time on the reader's monotonic clock:
+times of two machines are never compared.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ JOBS = ".jobs"
 CHIEF = "chief.json"
 WORKER = "worker-{}.json"
 BEAT_S = 1.0
-"""Between two writings of a file that says how far its writer is."""
+"""Seconds between two heartbeats."""
 
 KEPT = timedelta(days=1)
-"""A chief writes every second: one that did not for so long is no more."""
+"""A chief that has not written for so long has ended."""
 
 
 class JobFolder:
@@ -49,14 +49,12 @@ class JobFolder:
     def of(
         cls, config: RetrainConfig, num_workers: int, details: str = ""
     ) -> "JobFolder":
-        """Returns the folder in which the workers of a job meet.
-
-        Tasks with the same flags find each other, and no others.
+        """Returns the folder of a job; only tasks with the same arguments share it.
 
         Args:
           config: the flags.
-          num_workers: all of them, the chief included.
-          details: what else makes it another job; "" for one of these flags alone.
+          num_workers: all workers, the chief included.
+          details: separates jobs with the same flags; "" if the flags are enough.
         """
         text = json.dumps([config.of_the_job, num_workers, details], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -67,15 +65,11 @@ class JobFolder:
         return join(self.url, name)
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
-        """Writes a file anew.
-
-        Raises:
-          StorageError: if it cannot be written.
-        """
+        """Writes or replaces a file; raises StorageError if it cannot."""
         write_atomically(self.url_of(name), json.dumps(record).encode())
 
     def read(self, name: str) -> dict[str, Any]:
-        """Returns what is in a file; {} if it is absent or cannot be read now."""
+        """Returns the record in a file; {} if it is absent or cannot be read now."""
         with contextlib.suppress(OSError, ValueError):
             record = json.loads(read_url(self.url_of(name)))
             if isinstance(record, dict):
@@ -83,13 +77,12 @@ class JobFolder:
         return {}
 
     def clear(self, keep: tuple[str, ...]) -> None:
-        """Removes what earlier runs left, in this folder and beside it.
+        """Removes files of earlier runs, and folders of jobs that ended a day ago.
 
-        Another job's folder goes when its chief has not written for a day, by the
-        storage's own clock. What cannot be removed disturbs nobody.
+        The storage's own clock decides. Files that cannot be removed are harmless.
 
         Args:
-          keep: what the names of files begin with that are still needed.
+          keep: prefixes of the file names that are still needed.
         """
         with contextlib.suppress(OSError):
             filesystem, path = open_storage(self.url)
@@ -99,8 +92,8 @@ class JobFolder:
                 sweep(filesystem, path, now, frozenset())
             for info in infos:
                 name = info.base_name
-                if not name.startswith((".", *keep)):
-                    with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):
+                    if not name.startswith((".", *keep)):
                         filesystem.delete_file(info.path)
             folder = pyarrow.fs.FileSelector(path.rpartition("/")[0])
             for info in filesystem.get_file_info(folder):
@@ -114,16 +107,18 @@ class JobFolder:
 
 
 class Watch:
-    """How long ago a record changed, by this machine's monotonic clock."""
+    """Measures how long a record has not changed, by this machine's monotonic clock.
+
+    Attributes:
+      changes: how often the record changed since it was first seen.
+    """
 
     def __init__(self) -> None:
         self._record: Mapping[str, Any] | None = None
-        self._changed_s = time.monotonic()
-        self.changes = 0
-        """How often it changed since it was first seen."""
+        self._changed_s, self.changes = time.monotonic(), 0
 
     def see(self, record: Mapping[str, Any]) -> float:
-        """Takes note of what a record is now; returns for how long it has been so."""
+        """Stores the current record; returns for how many seconds it is unchanged."""
         now_s = time.monotonic()
         if record != self._record:
             self.changes += self._record is not None
@@ -135,8 +130,8 @@ class Watch:
 def heartbeat(beat: Callable[[], None]) -> Iterator[None]:
     """Calls `beat`, which writes a file, every second while the body runs.
 
-    A beat that cannot be written is no reason to stop the work: who watches takes the
-    writer for dead, which costs some work that is done twice.
+    A beat that cannot be written is only logged. The other workers then take this one
+    for dead, and some chunks are computed twice.
     """
     stopping = threading.Event()
 

@@ -1,9 +1,9 @@
-"""How far the workers are, for people: in the chief's log and beside the results.
+"""Progress of the workers, for the user: in the chief's log and beside the results.
 
-    bottlenecks by worker: 0: 1200, 1: 800 with 3 chunks of others, 2: not heard of
+    bottlenecks by worker: 0: 1200, 1: 800 with 3 chunks of others, 2: not heard from
 
-The chief writes `.poets-progress.json` into the results folder every few seconds, and
-removes it at the end; `poets results` shows it.
+The chief writes `.poets-progress.json` into the results folder every few seconds and
+removes it at the end. `poets results` shows it.
 """
 
 import contextlib
@@ -23,26 +23,23 @@ logger = logging.getLogger(__name__)
 
 NAME = ".poets-progress.json"
 SILENT_S = 5.0
-"""A worker that was not heard of for longer is shown as silent."""
+"""A worker whose file has not changed for longer is shown as silent."""
 
 
 class Progress:
-    """What the chief, which is worker 0, makes of the others' files."""
+    """Reports the progress of all workers; used by the chief, which is worker 0."""
 
     def __init__(self, folder: JobFolder, num_workers: int, results_url: str) -> None:
         self._folder, self._results_url = folder, results_url
         self._watches = {worker: Watch() for worker in range(1, num_workers)}
-        self._said_s = time.monotonic()
+        self._logged_s = time.monotonic()
 
     def report(self, division: Division) -> None:
-        """Logs how far all workers are, and writes the file if that can be done.
-
-        Not if it did so less than LINE_EVERY_S ago.
-        """
+        """Logs the progress and writes the file if it can; once in LINE_EVERY_S."""
         now_s = time.monotonic()
-        if now_s - self._said_s < LINE_EVERY_S or division.over:
+        if now_s - self._logged_s < LINE_EVERY_S or division.over:
             return
-        self._said_s = now_s
+        self._logged_s = now_s
         texts = [_in_words(division.record(), 0)]
         for worker, watch in self._watches.items():
             record = self._folder.read(WORKER.format(worker))
@@ -52,15 +49,10 @@ class Progress:
             texts.append(_in_words(record, silent_s))
         workers = ", ".join(f"{worker}: {text}" for worker, text in enumerate(texts))
         logger.info("bottlenecks by worker: %s", workers)
-        shown = {
-            "done": division.done_copies,
-            "total": sum(division.plan.copies),
-            "unit": "bottlenecks",
-            "workers": workers,
-        }
+        counts = {"done": division.done_copies, "total": sum(division.plan.copies)}
+        shown = counts | {"unit": "bottlenecks", "workers": workers}
         with contextlib.suppress(OSError):
-            url = join(self._results_url, NAME)
-            write_atomically(url, json.dumps(shown).encode())
+            write_atomically(join(self._results_url, NAME), json.dumps(shown).encode())
 
     def remove(self) -> None:
         """Removes the file if it is there and can be removed."""
@@ -72,7 +64,7 @@ class Progress:
 def read_progress(results_url: str) -> Mapping[str, Any] | None:
     """Returns {"done", "total", "unit", "workers"} of an unfinished run, or None.
 
-    It may have been killed, and long ago.
+    The run may have been killed long ago.
     """
     try:
         url = join(results_url, NAME)
@@ -87,7 +79,7 @@ def read_progress(results_url: str) -> Mapping[str, Any] | None:
 
 def _in_words(record: Mapping[str, Any], silent_s: float) -> str:
     if not record:
-        return "not heard of"
+        return "not heard from"
     text = f"{record.get('computed', 0)}"
     if count := record.get("taken_over"):
         text += f" with {count} chunk{'s' * (count != 1)} of others"

@@ -1,12 +1,12 @@
-"""A worker that is not the chief: it computes its share of each plan, and waits.
+"""A worker that is not the chief: computes its share of each plan, and waits.
 
     wait for the chief ──> a plan ──> compute ──> wait ──> ... ──> done | failed
-                       └─> an activity that the job knows by its name, as "fine-tuning"
+                       └─> an activity that the job names, for example "fine-tuning"
 
-What the chief's file said when this worker came counts only once it changes: it may be
-that of a job that has ended. But a worker that is started again, having been killed in
-the job that is done now, knows so by the file that it left. Nothing here needs
-TensorFlow, the list of images or the backbone; the plan names all that is needed.
+A worker ignores the chief's file until it changes: it may be left from a job that has
+ended. A worker that was killed and restarted knows by its own file whether the job that
+is done is its own. This module needs neither TensorFlow nor the list of images nor the
+backbone: the plan holds all that a worker needs.
 """
 
 import contextlib
@@ -33,15 +33,15 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
 POLL_SHARE = 20
-"""Between two looks at the chief's file pass so many times what a look takes."""
+"""The pause between two reads of the chief's file, in times what a read takes."""
 
-SAY_EVERY_S = 30.0
+LOG_EVERY_S = 30.0
 
 DONE_GRACE_S = 60.0
-"""How long a worker that finds a job done, or refused, waits for another run of it."""
+"""How long a worker waits for another run of a job that it finds done or refused."""
 
 Activity = Callable[[Callable[[], bool]], None]
-"""Takes part in what the chief asks for, until what it is given returns true."""
+"""Takes part in an activity of the chief, until the given function returns true."""
 
 
 class ChiefError(PoetsError):
@@ -73,11 +73,9 @@ class Worker:
         details: str = "",
         done_grace_s: float = DONE_GRACE_S,
     ) -> None:
-        self._cluster = cluster
-        self._config = config
-        self._pool = pool
-        self._activities = activities or {}
-        self._done_grace_s = done_grace_s
+        self._cluster, self._config, self._pool = cluster, config, pool
+        self._name = cluster.name
+        self._activities, self._done_grace_s = activities or {}, done_grace_s
         self._folder = JobFolder.of(config, cluster.num_workers, details)
         self._file = WORKER.format(cluster.worker_index)
         self._process, self._beats = uuid.uuid4().hex[:8], 0
@@ -86,21 +84,19 @@ class Worker:
         self._attempt: object = None  # of the chief, seen working; None once it is done
         self._watch = Watch()
         self._chief: dict[str, Any] = {}
-        self._said_s = 0.0
-        self._pause_s = POLL_S
+        self._logged_s, self._pause_s = 0.0, POLL_S
 
     def follow(self) -> None:
         """Works until the job is done.
 
         Raises:
-          ChiefError: if the chief has failed, or was not heard of for too long.
+          ChiefError: if the chief has failed, or was silent for too long.
           PoetsError: if this worker cannot go on.
         """
         finished = ended = None
-        name = self._cluster.name
-        logger.info("%s: waiting for the chief in %s", name, self._folder.url)
+        logger.info("%s: waiting for the chief in %s", self._name, self._folder.url)
         self._attempt = self._folder.read(self._file).get("attempt")
-        self._see()
+        self._read_chief()
         self._write()
         work_dir = tempfile.TemporaryDirectory(prefix="poets-")
         with heartbeat(self._write), work_dir:
@@ -113,16 +109,12 @@ class Worker:
                 else:
                     time.sleep(self._pause_s)
             self._attempt = None
-            with contextlib.suppress(OSError):  # costs DONE_GRACE_S if it comes back
+            with contextlib.suppress(OSError):  # costs DONE_GRACE_S after a restart
                 self._write()
-        logger.info("%s: the job is done", name)
+        logger.info("%s: the job is done", self._name)
 
     def _write(self) -> None:
-        """Writes this worker's file anew.
-
-        Raises:
-          StorageError: if it cannot be written.
-        """
+        """Writes this worker's file; raises StorageError if it cannot."""
         with self._lock:
             self._beats += 1
             record = {"process": self._process, "beat": self._beats}
@@ -131,29 +123,25 @@ class Worker:
                 record |= self._division.record()
             self._folder.write(self._file, record)
 
-    def _follows(self) -> bool:
-        return self._watch.changes > 0
-
     def _asked(self) -> tuple[Any, Any]:
         """Returns the plan and the activity that the chief asks for, or None."""
-        if not self._follows():
-            return None, None
-        return self._chief.get("plan"), self._chief.get("activity")
+        chief = self._chief if self._watch.changes else {}  # else of an earlier job
+        return chief.get("plan"), chief.get("activity")
 
     def _take_part(self, activity: str) -> bool:
-        """Takes part; returns whether the chief still asks for it."""
+        """Takes part in an activity; returns whether the chief still asks for it."""
         if activity in self._activities:
-            logger.info("%s: takes part in %s", self._cluster.name, activity)
+            logger.info("%s: takes part in %s", self._name, activity)
             self._activities[activity](
                 lambda: self._ended() or self._asked()[1] != activity
             )
         return self._asked()[1] == activity
 
     def _work(self, plan_file: str, work_dir: str) -> bool:
-        """Computes this worker's share of a plan, and what others are late with.
+        """Computes this worker's share of a plan, and late chunks of other workers.
 
         Returns:
-          Whether the plan was there: a chief that is started again removes it.
+          Whether the plan was there: a restarted chief removes it.
 
         Raises:
           PoetsError: if this worker cannot compute or store.
@@ -162,10 +150,10 @@ class Worker:
             plan = WorkPlan.read(self._folder.url_of(plan_file))
             model = fetch_model(self._folder.url, plan.spec.model_path, work_dir)
         except StorageError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                time.sleep(POLL_S)
-                return False
-            raise
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            time.sleep(POLL_S)
+            return False
         spec = dataclasses.replace(
             plan.spec, image_dir=self._config.image_dir, model_path=model
         )
@@ -174,30 +162,29 @@ class Worker:
             self._cluster.worker_index,
             self._cluster.num_workers,
             list_parts=lambda: list_parts(spec.store_url),
-            stopped=lambda: self._is_left(plan_file),
+            stopped=lambda: self._is_abandoned(plan_file),
         )
-        name = self._cluster.name
         unread = [
-            f"{name}: left to the chief: {path}: {why}"
+            f"{self._name}: left to the chief: {path}: {why}"
             for _ in division.rounds()
             for path, why in self._pool.work_off(spec, division)
         ]
         log_some(logger.warning, unread, "more images left to the chief")
         others = ""
         if count := division.taken_over:
-            plural = "s" * (count != 1)
-            others = f", {count} chunk{plural} of other workers among them"
-        logger.info("%s: %d bottlenecks computed%s", name, division.computed, others)
+            others = f", including {count} chunk{'s' * (count != 1)} of other workers"
+        text = "%s: %d bottlenecks computed%s"
+        logger.info(text, self._name, division.computed, others)
         return True
 
-    def _is_left(self, plan_file: str) -> bool:
-        """Tells whether the chief has gone on without a plan."""
-        self._see()
-        chief = self._chief
-        return chief.get("plan") != plan_file or chief.get("state") != "working"
+    def _is_abandoned(self, plan_file: str) -> bool:
+        """Returns whether the chief has gone on without a plan."""
+        self._read_chief()
+        found = self._chief.get("plan"), self._chief.get("state")
+        return found != (plan_file, "working")
 
-    def _see(self) -> float:
-        """Reads the chief's file; returns for how long it has not changed."""
+    def _read_chief(self) -> float:
+        """Reads the chief's file; returns for how many seconds it is unchanged."""
         began_s = time.monotonic()
         self._chief = self._folder.read(CHIEF) or self._chief
         if self._chief.get("state") == "working":
@@ -206,65 +193,54 @@ class Worker:
         return self._watch.see(self._chief)
 
     def _ended(self) -> bool:
-        """Tells whether the job is done.
+        """Returns whether the job is done.
 
         Raises:
-          ChiefError: if it failed, or the chief was not heard of for too long.
+          ChiefError: if it failed, or the chief was silent for too long.
         """
-        silent_s = self._see()
+        silent_s = self._read_chief()
         state, attempt = self._chief.get("state"), self._chief.get("attempt")
-        waited = silent_s > self._done_grace_s
+        follows, waited = self._watch.changes > 0, silent_s > self._done_grace_s
         if state == "done":
-            if self._follows() or (attempt is not None and attempt == self._attempt):
+            if follows or (attempt is not None and attempt == self._attempt):
                 return True
-            self._say_that_it_was_done(waited)
+            self._log_earlier_end(waited)
             return waited
         if state == "failed":
-            failure = self._failure()
-            refused = failure.exit_code == ConfigError.exit_code  # not started again
+            code = self._chief.get("exit_code")
+            code = code if isinstance(code, int) and code > 0 else 1
+            refused = code == ConfigError.exit_code  # the scheduler does not restart it
             late = silent_s > self._config.chief_timeout_s
-            if self._follows() or (waited and refused) or late:
-                raise failure
-        self._wait(silent_s)
+            if follows or (waited and refused) or late:
+                raise ChiefError(f"the chief failed: {self._chief.get('reason')}", code)
+        self._check_silence(silent_s)
         return False
 
-    def _failure(self) -> ChiefError:
-        code = self._chief.get("exit_code")
-        return ChiefError(
-            f"the chief failed: {self._chief.get('reason')}",
-            code if isinstance(code, int) and code > 0 else 1,
-        )
-
-    def _say_that_it_was_done(self, waited: bool) -> None:
-        name = self._cluster.name
-        if not self._said_s:
-            self._said_s = time.monotonic()
-            logger.info(
+    def _log_earlier_end(self, waited: bool) -> None:
+        if not self._logged_s:
+            self._logged_s = time.monotonic()
+            text = (
                 "%s: a job with these flags was done before this worker came; waiting "
-                "%.0f s for another run of it to begin",
-                name,
-                self._done_grace_s,
+                "%.0f s for another run of it to begin"
             )
+            logger.info(text, self._name, self._done_grace_s)
         if waited:
-            logger.info("%s: no other run of it has begun", name)
+            logger.info("%s: no other run of it has begun", self._name)
 
-    def _wait(self, silent_s: float) -> None:
-        """Says whom this worker waits for, and for how long it will."""
+    def _check_silence(self, silent_s: float) -> None:
+        """Logs how long the chief has been silent; raises ChiefError if too long."""
         url, timeout_s = self._folder.url, self._config.chief_timeout_s
         if silent_s > timeout_s:
             raise ChiefError(
-                f"the chief was not heard of for {silent_s:.0f} s in {url!r}: see "
-                "whether it runs, with the same flags, and whether --bottleneck_dir is "
-                "one folder for all workers (--chief_timeout_s gives more time)"
+                f"the chief was not heard from for {silent_s:.0f} s in {url!r}: check "
+                "that it runs with the same flags, and that --bottleneck_dir is one "
+                "folder for all workers; --chief_timeout_s gives more time"
             )
         now_s = time.monotonic()
-        if silent_s > SAY_EVERY_S and now_s - self._said_s > SAY_EVERY_S:
-            self._said_s = now_s
-            logger.warning(
-                "%s: waiting for the chief, not heard of for %.0f s in %s; giving up "
-                "after %d s",
-                self._cluster.name,
-                silent_s,
-                url,
-                timeout_s,
+        if silent_s > LOG_EVERY_S and now_s - self._logged_s > LOG_EVERY_S:
+            self._logged_s = now_s
+            text = (
+                "%s: waiting for the chief, not heard from for %.0f s in %s; giving up "
+                "after %d s"
             )
+            logger.warning(text, self._name, silent_s, url, timeout_s)

@@ -144,10 +144,8 @@ def test_a_quantized_name_uses_the_quantized_graph_of_the_archive(model_dir, cap
     backbone = load(model_dir, f"{NAME}_quantized")
     assert backbone.name == f"{NAME}_quantized"
     assert backbone.digest != load(model_dir).digest
-    assert (
-        f"{NAME}_quantized: its 8-bit weights are computed with as the numbers they "
-        "stand for"
-    ) in caplog.messages
+    message = f"{NAME}_quantized: its 8-bit weights are converted to float32"
+    assert message in caplog.messages
     images = pixels(2, 128)
     expected = original(
         model_dir,
@@ -194,9 +192,7 @@ def test_a_truncated_archive_is_told_and_left_alone(model_dir, tmp_path, share):
     (tmp_path / ARCHIVE).write_bytes(data)
     text = refusal(tmp_path)
     assert text.startswith(f"the archive {tmp_path}/{ARCHIVE} is damaged ({len(data)} ")
-    assert text.endswith(
-        "remove it, and it is downloaded again, or put a whole one there"
-    )
+    assert text.endswith("remove it to download it again, or replace it by a whole one")
     assert (tmp_path / ARCHIVE).read_bytes() == data
     assert [path.name for path in tmp_path.iterdir()] == [ARCHIVE]
 
@@ -220,7 +216,7 @@ def test_an_archive_without_the_graph_is_told(tmp_path):
 def test_bytes_that_are_no_graph_are_told(tmp_path, name):
     pack(tmp_path / ARCHIVE, {name: b"no graph at all"})
     assert refusal(tmp_path) == (
-        f"cannot read {tmp_path}/{ARCHIVE}:{MEMBER}: its 15 bytes are no TensorFlow "
+        f"cannot read {tmp_path}/{ARCHIVE}:{MEMBER}: its 15 bytes are not a TensorFlow "
         "GraphDef; fetch the file again"
     )
 
@@ -231,7 +227,7 @@ def test_another_network_under_the_name_is_told(inception_dir, tmp_path):
     pack(tmp_path / ARCHIVE, {MEMBER: graph})
     text = refusal(tmp_path)
     assert f"{ARCHIVE}:{MEMBER} has no node 'input' among its " in text
-    assert text.endswith("it is not the network that its name promises")
+    assert text.endswith("it is not the network of its name; fetch the file again")
 
 
 def test_a_link_in_an_archive_is_not_followed(tmp_path):
@@ -245,7 +241,7 @@ def test_a_link_in_an_archive_is_not_followed(tmp_path):
 def test_a_member_too_large_for_a_graph_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_GRAPH_BYTES", 100)
     data = pack(tmp_path / "a.tgz", {"graph.pb": bytes(101)}).read_bytes()
-    with pytest.raises(ModelError, match="a.tgz: graph.pb is 101 bytes, which is no"):
+    with pytest.raises(ModelError, match="a.tgz: graph.pb is 101 bytes, too large"):
         read_member(data, "graph.pb", "a.tgz")
 
 

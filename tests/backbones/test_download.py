@@ -75,7 +75,7 @@ def test_what_a_failed_download_left_is_completed_by_the_next(web, target):
     web.break_after = [PIECE_BYTES] * ATTEMPTS
     text = refusal(web.url("/a.tgz"), target, SHA256)
     assert text.startswith(f"cannot download {web.url('/a.tgz')!r}: ")
-    assert text.endswith(f"; where there is no network put the file at {str(target)!r}")
+    assert text.endswith(f"; without a network, put the file at {str(target)!r}")
     assert not target.exists()
     assert beside(target) == [".a.tgz.download"]
     assert download(web.url("/a.tgz"), str(target), SHA256) == DATA
@@ -99,8 +99,8 @@ def test_a_part_that_is_too_long_begins_again(web, target, left):
 def test_another_digest_is_refused_and_nothing_kept(web, target):
     text = refusal(web.url("/a.tgz"), target, "0" * 64)
     assert text == (
-        f"what came from {web.url('/a.tgz')!r} is not the published file: SHA-256 "
-        f"{SHA256}, expected {'0' * 64}; try again, or another --model_url"
+        f"the download from {web.url('/a.tgz')!r} is not the published file: SHA-256 "
+        f"{SHA256}, expected {'0' * 64}; try again, or give another --model_url"
     )
     assert beside(target) == []
 
@@ -156,8 +156,8 @@ def test_a_refused_connection_is_told_in_one_line(closed_port, target):
     url = f"http://127.0.0.1:{closed_port}/a.tgz"
     text = refusal(url, target)
     assert text == (
-        f"cannot download {url!r}: [Errno 111] Connection refused; where there is no "
-        f"network put the file at {str(target)!r}"
+        f"cannot download {url!r}: [Errno 111] Connection refused; without a "
+        f"network, put the file at {str(target)!r}"
     )
 
 
@@ -227,7 +227,7 @@ def test_of_two_that_want_a_file_one_downloads(
     url = str(target) if where == "local" else far.url(target)
     part = module._part_path(url)
     found = []
-    with module._alone(part):
+    with module._locked(part):
         second = threading.Thread(
             target=lambda: found.append(download(web.url("/a.tgz"), url, SHA256))
         )

@@ -153,8 +153,8 @@ def test_bytes_that_are_no_graph_are_told(data):
     with pytest.raises(ModelError) as caught:
         parse_graph(data, "a.pb")
     assert str(caught.value) == (
-        f"cannot read a.pb: its {len(data)} bytes are no TensorFlow GraphDef; fetch "
-        "the file again"
+        f"cannot read a.pb: its {len(data)} bytes are not a TensorFlow GraphDef; "
+        "fetch the file again"
     )
 
 

@@ -112,7 +112,7 @@ def test_a_network_for_any_size_takes_the_size_that_is_given(tmp_path):
     check(load(tmp_path, input_size_px=24), network, 24)
     assert refusal(tmp_path, ConfigError) == (
         f"--tfhub_module={str(tmp_path)!r} takes images of any size; give the size it "
-        "was trained for by --input_size_px"
+        "was trained for with --input_size_px"
     )
 
 
@@ -193,7 +193,7 @@ def test_a_saved_model_without_signatures_is_told(tmp_path):
 def test_a_folder_that_is_no_saved_model_is_told(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     text = refusal(tmp_path)
-    assert text.startswith(f"--tfhub_module={str(tmp_path)!r} is no SavedModel: ")
+    assert text.startswith(f"--tfhub_module={str(tmp_path)!r} is not a SavedModel: ")
     assert "\n" not in text
 
 
@@ -201,7 +201,7 @@ def test_a_damaged_saved_model_is_told(tmp_path):
     save(tmp_path, lambda x: {"x": x})
     path = tmp_path / "saved_model.pb"
     path.write_bytes(path.read_bytes()[:500])
-    assert "is no SavedModel: " in refusal(tmp_path)
+    assert "is not a SavedModel: " in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(("make", "found"), [(False, "nothing"), (True, "a file")])
@@ -272,5 +272,5 @@ def test_a_handle_that_cannot_be_had_is_told(tmp_path, closed_port):
     assert text.startswith(f"cannot download --tfhub_module={handle!r}: ")
     assert "Connection refused" in text
     assert text.endswith(
-        "; where there is no network give the folder of an unpacked SavedModel"
+        "; without a network, give the folder of an unpacked SavedModel"
     )

@@ -202,7 +202,7 @@ def test_an_input_that_is_no_picture_is_shown_and_refused(write, inputs):
     with pytest.raises(
         ModelError,
         match=rf"' takes .*'{name}' {dtype.name} {re.escape(str(sizes))}.*; "
-        r"a classifier here takes one square RGB picture, float32, .* \[1, S, S, 3\]",
+        r"a classifier must take one square RGB picture, float32, .* \[1, S, S, 3\]",
     ):
         load_classifier(path, None, Normalization([0], [1]))
 

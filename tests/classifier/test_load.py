@@ -150,7 +150,7 @@ def test_an_empty_folder_is_no_model(tmp_path):
 
 def test_bytes_that_are_no_graph_are_refused(results):
     (results / "retrained_graph.pb").write_bytes(b"\xff not a graph" * 10)
-    with pytest.raises(ModelError, match="are no TensorFlow GraphDef"):
+    with pytest.raises(ModelError, match="are not a TensorFlow GraphDef"):
         load_classifier(str(results / "retrained_graph.pb"))
 
 
@@ -234,7 +234,7 @@ def test_a_model_that_does_not_load_is_named_and_leaves_nothing(
 def test_a_damaged_tflite_is_named_by_its_url(results, far):
     (results / "retrained_graph.tflite").write_bytes(b"no model")
     url = far.url(results / "retrained_graph.tflite")
-    with pytest.raises(ModelError, match=f"'{url}' is no LiteRT model: "):
+    with pytest.raises(ModelError, match=f"'{url}' is not a LiteRT model: "):
         load_classifier(url)
 
 

@@ -141,7 +141,7 @@ def test_a_name_that_is_not_utf8_is_passed_over_and_told(image_dir, caplog):
     (image_dir / os.fsdecode(b"a/caf\xe9.jpg")).write_bytes(b"x")
     assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
     assert (
-        f"1 names are not UTF-8 and passed over, '{image_dir}/a/caf\\xe9.jpg' for one; "
+        f"1 names are not UTF-8 and passed over, first '{image_dir}/a/caf\\xe9.jpg'; "
         "rename them"
     ) in caplog.messages
 
@@ -150,7 +150,7 @@ def test_a_folder_without_images_is_no_label(image_dir, caplog):
     fill(image_dir, "a/1.jpg", "b/1.jpg", "c/notes.txt", "d/deep/notes.txt")
     assert find_images(str(image_dir)).folders == ("a", "b")
     for folder in ("c", "d"):
-        assert f"No files found in '{folder}': it is no label" in caplog.messages
+        assert f"No files found in '{folder}': it is not a label" in caplog.messages
 
 
 @pytest.mark.parametrize(("count", "warns"), [(19, True), (20, False)])
@@ -228,7 +228,7 @@ def test_a_file_is_no_folder(image_dir):
         (
             ["a/notes.txt", "b/notes.txt", "b/1.tiff"],
             "2 folders and no image, other files: 2 .txt, 1 .tiff, 1 files skipped, "
-            "'b/1.tiff' for one: not an image by its first bytes",
+            "first 'b/1.tiff': not an image by its first bytes",
         ),
         (["_a/1.jpg", "_b/1.jpg"], "0 folders and no image, hidden: '_a', '_b'"),
         (
@@ -282,7 +282,7 @@ def test_a_thousand_small_folders_take_twenty_lines(image_dir, caplog):
     find_images(str(image_dir))
     for start, more in (
         ("Looking for", "35 more folders"),
-        ("No files", "5 more folders have no images and are no labels"),
+        ("No files", "5 more folders have no images and are not labels"),
         ("WARNING: Folder", "10 more folders have less than 20 images"),
     ):
         assert sum(line.startswith(start) for line in caplog.messages) == 20
@@ -328,13 +328,13 @@ def test_split_folders_are_not_labels(image_dir, caplog):
         "valid/red_roses/1.jpg": "Red Roses",
     }
     assert dataset.notes == (
-        "the split is that of the folders: 'train' is train, 'valid' is validation; "
+        "the folders are a split: 'train' is train, 'valid' is validation; "
         "test images are taken from 'train'",
         "1 images left out: in 'extra', beside the folders of the split",
         "1 images left out: directly in 'train', without a folder of their label",
     )
     assert {*dataset.notes, "Looking for images in 'Red Roses'"} <= set(caplog.messages)
-    assert "No files found in 'README': it is no label" in caplog.messages
+    assert "No files found in 'README': it is not a label" in caplog.messages
 
 
 def test_split_folders_are_labels_by_hash(image_dir):

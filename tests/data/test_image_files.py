@@ -173,7 +173,7 @@ def test_of_many_files_the_first_are_looked_at_and_speak_for_the_others(
         fill(image_dir, f"rose/{k}.jfif", data=JPEG if k < images else b"text")
     found = [path for path in paths_of(image_dir) if path.endswith(".jfif")]
     assert len(found) == taken
-    number = f"3 more are taken for {'images' if images == 3 else 'none'}"
+    number = f"3 more are taken for {'images' if images == 3 else 'other files'}"
     assert f"{images} of 4 files (.jfif) are images, and {number}" in caplog.text
 
 
@@ -270,7 +270,7 @@ def test_files_that_are_skipped_take_twenty_lines_for_each_reason(image_dir, cap
 def test_a_link_to_a_folder_that_is_listed_is_named(image_dir, caplog):
     (image_dir / "rose" / "all").symlink_to("..")
     assert paths_of(image_dir) == ["rose/1.jpg", "tulip/1.jpg"]
-    assert f"'rose/all' is passed over: it is '{image_dir}', which" in caplog.text
+    assert f"'rose/all' is passed over: it links to '{image_dir}', which" in caplog.text
 
 
 def test_stray_keys_are_listed_as_skipped(s3):

@@ -109,7 +109,7 @@ def test_a_competitions_test_pictures_without_labels_are_left_out():
     found = layout(*filled("train"), "test/1.jpg", "test/2.jpg")
     assert found.splits == {"train": "train"}
     assert found.decision == (
-        "the split is that of the folders: 'train' is train; validation and test "
+        "the folders are a split: 'train' is train; validation and test "
         "images are taken from 'train'"
     )
     assert found.warnings == ["2 images left out: in 'test', without folders of labels"]

@@ -79,7 +79,7 @@ def test_metrics_and_log_tell_the_split_and_what_it_shares(own):
     assert in_train == {"validation": 0, "test": int(twin == "train")}
     assert twin == "train"  # of a picture that may validate, too
     told = [
-        "the split is that of the folders: 'Train' is train, 'test' is test; "
+        "the folders are a split: 'Train' is train, 'test' is test; "
         "validation images are taken from 'Train'",
         "1 images left out: in 'testing', without folders of labels",
         "1 of 16 test images are training images, too: the test accuracy is too high; "

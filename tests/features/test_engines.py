@@ -54,7 +54,7 @@ def test_bytes_and_floats_are_the_same_pixels(network, pictures):
 def test_a_file_that_is_no_model_is_named(tmp_path):
     path = tmp_path / "backbone.tflite"
     path.write_bytes(b"not a model")
-    with pytest.raises(ModelError, match=r"backbone.tflite' is no LiteRT model: "):
+    with pytest.raises(ModelError, match=r"backbone.tflite' is not a LiteRT model: "):
         load_engine("litert", str(path))
 
 

@@ -138,7 +138,7 @@ def test_a_model_that_does_not_load_is_named(network, image_dir, images, tmp_pat
     spec = replace(spec, model_path=str(tmp_path / "bad.tflite"))
     with (
         Pool(1) as pool,
-        pytest.raises(PoetsError, match=r"bad.tflite' is no LiteRT model"),
+        pytest.raises(PoetsError, match=r"bad.tflite' is not a LiteRT model"),
     ):
         compute_bottlenecks(images, spec, network.size, pool)
 

@@ -297,7 +297,7 @@ def test_features_that_do_not_fit_into_memory_are_refused(monkeypatch, model_dir
         ConfigError,
         match=r"--fine_tune_layers=3: 100000 pictures have 4096 features each before "
         r"the last layers of mobilenet_0.25_128, which takes 4.6 GiB of memory; found "
-        r"room for 1.0 GiB; give fewer layers or more memory",
+        r"1.0 GiB; give fewer layers or more memory",
     ):
         tune.plan(config, backbone, 100_000)
 

@@ -171,7 +171,7 @@ def test_a_child_that_hangs_is_ended_and_another_goes_on(
     hold.unlink()
     finish(worker)
     assert_same(folder.read_checkpoint(key, STEPS), alone)
-    assert "step 3: a process said nothing for 2 s" in worker.log.read_text()
+    assert "step 3: a process reported nothing for 2 s" in worker.log.read_text()
 
 
 def test_a_finished_one_is_not_made_again(start, tmp_path, monkeypatch):
@@ -188,7 +188,7 @@ def test_a_worker_that_does_not_come_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         PoetsError,
         match=r"fine-tuning waits for worker 1, worker 2 of 3 workers, which did not "
-        r"come to '.*' within 0.5 s; see their logs, or run with fewer workers",
+        r"register in '.*' within 0.5 s; see their logs, or run with fewer workers",
     ):
         Supervisor(folder, Cluster(num_workers=3)).lead(key, STEPS)
 
@@ -199,8 +199,8 @@ def test_no_progress_ends_with_what_ended_the_child(tmp_path, monkeypatch):
     folder, key = shared(tmp_path)
     with pytest.raises(
         PoetsError,
-        match=r"fine-tuning was started 2 times from step 0 and did not get on, last: "
-        r"a process ended by exit code 1; look for what ends its processes",
+        match=r"fine-tuning was started 2 times from step 0 and made no progress, "
+        r"last: a process ended: exit code 1; find out why its processes end",
     ):
         Supervisor(folder, Cluster()).lead(key, STEPS)
 

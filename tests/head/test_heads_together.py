@@ -176,7 +176,7 @@ def test_one_that_diverges_fails_alone_and_the_others_are_as_without_it():
     )
     assert outcomes[1].head is None
     assert outcomes[1].failure == (
-        "training diverged by step 50: its weights are no numbers any more; lower "
+        "training diverged by step 50: weights are not finite; lower "
         "--learning_rate=1e+06"
     )
     with pytest.raises(ModelError, match="training diverged by step 50: "):

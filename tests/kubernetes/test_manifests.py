@@ -325,9 +325,9 @@ def test_all_wrong_values_of_a_sweep_are_told_together():
             "learning_rat=1",
             r"no flag 'learning_rat' \(did you mean 'learning_rate'\?\)",
         ),
-        ("learning_rate", "give values that differ"),
-        ("seed=1,,2", "give values that differ"),
-        ("seed=1,1", "give values that differ"),
+        ("learning_rate", "give different values"),
+        ("seed=1,,2", "give different values"),
+        ("seed=1,1", "give different values"),
     ],
 )
 def test_a_grid_that_is_none_is_refused(text, refusal):

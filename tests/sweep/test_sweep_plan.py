@@ -140,13 +140,13 @@ def test_every_flag_may_vary_or_is_refused_with_its_reason():
             ("learning_rat=1,2",),
             "no flag 'learning_rat' (did you mean 'learning_rate'?)",
         ),
-        (("learning_rate",), "give values that differ, as --grid learning_rate=1,2,3"),
+        (("learning_rate",), "give different values, like --grid learning_rate=1,2,3"),
         (("learning_rate=0.1,fast",), "fast: takes a number"),
         (("learning_rate=0.1,-1",), "-1: must be above 0"),
-        (("learning_rate=0.1,0.10",), "0.10 is there twice"),
-        (("seed=1", "seed=2"), "seed has a --grid of its own already"),
+        (("learning_rate=0.1,0.10",), "0.10 is given twice"),
+        (("seed=1", "seed=2"), "seed already has a --grid"),
         (("architecture=mobilenet_1.0_225",), "did you mean 'mobilenet_1.0_224'?"),
-        (("testing_percentage=10,20",), "make a sweep of each"),
+        (("testing_percentage=10,20",), "run a sweep for each value"),
         (
             tuple(
                 f"{flag}={','.join(map(str, range(1, 51)))}"
@@ -161,7 +161,7 @@ def test_a_grid_that_cannot_be_is_refused(grid, message):
 
 
 def test_fine_tuning_in_a_sweep_is_refused():
-    message = "a sweep trains heads alone; leave --fine_tune_steps out"
+    message = "a sweep trains heads only; leave --fine_tune_steps out"
     flags = {"architecture": "mobilenet_0.25_128", "fine_tune_steps": 5}
     assert message in refusal("learning_rate=0.1,1", **flags)
 
@@ -170,8 +170,8 @@ def test_fine_tuning_in_a_sweep_is_refused():
     ("lines", "message"),
     [
         (["{"], "line 1 is not JSON: "),
-        (['{"seed": 1}', "[1]"], "line 2 is no object of flags and values, as"),
-        ([""], "it has no line with a combination"),
+        (['{"seed": 1}', "[1]"], "line 2 is not an object of flags and values, like"),
+        ([""], "it has no combinations"),
         (['{"sed": 1}'], "line 1: sed=1: no flag 'sed' (did you mean 'seed'?)"),
         (['{"seed": -1}'], "line 1: seed=-1: must be at least 0"),
         (['{"image_dir": "x"}'], "line 1: image_dir=x: --image_dir may not vary"),

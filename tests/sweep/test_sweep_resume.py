@@ -52,7 +52,9 @@ def test_what_is_new_or_has_no_readable_result_is_trained(sweep, swept, out, tra
     grid = ("learning_rate=0.001,0.1,0.2", "seed=1,2")
     _, results, lines = sweep(*grid, exports=False, **swept.flags)
     assert "3 combinations are finished already" in lines
-    assert any("is no result of a sweep: it is made again" in line for line in lines)
+    assert any(
+        "is not a result of a sweep: training it again" in line for line in lines
+    )
     assert trained[0] == 3
     again = replace(results[name], seconds=swept.results[name].seconds)
     assert again == swept.results[name]

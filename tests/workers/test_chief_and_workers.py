@@ -228,7 +228,7 @@ def test_a_worker_that_finds_the_chief_failed_waits_for_it_to_come_back(job, alo
 def test_a_chief_that_does_not_come_is_named_by_the_worker(job):
     made = job(2, flags={"chief_timeout_s": 1})
     made.end([made.start(1)], codes=[1])
-    assert "the chief was not heard of for 1 s in " in made.said(1)
+    assert "the chief was not heard from for 1 s in " in made.said(1)
     assert "--bottleneck_dir is one folder for all workers" in made.said(1)
 
 

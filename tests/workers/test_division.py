@@ -29,7 +29,7 @@ class Clock:
 def clock(monkeypatch):
     made = Clock()
     monkeypatch.setattr(division, "time", made)
-    monkeypatch.setattr(division, "LOOK_S", 0.0)
+    monkeypatch.setattr(division, "LIST_EVERY_S", 0.0)
     return made
 
 
@@ -90,7 +90,7 @@ def test_workers_of_one_pace_compute_each_chunk_once(workers, num_workers):
                 computed.append(part.number)
                 made.end(me, part)
         for each in made.of:
-            each.look()
+            each.refresh()
     assert sorted(computed) == list(range(20 * num_workers))
     assert made.of[0].done_copies == 40 * num_workers
     assert not any(each.taken_over for each in made.of)
@@ -131,7 +131,7 @@ def test_the_shard_of_a_dead_worker_is_computed_by_the_others_and_once(workers):
             if part:
                 computed.append(part.number)
                 made.end(me, part)
-        made.of[0].look()
+        made.of[0].refresh()
     assert set(computed) == set(range(60))
     assert len(computed) <= 60 + 2
 
@@ -184,8 +184,8 @@ def test_progress_counts_what_is_done_by_whomever(clock):
     mine.done(mine.take())
     parts.append(f"{plan.stem(1)}-0123ab.parquet")
     parts.append(f"{plan.stem(0)}-0123ab.parquet")
-    mine.look()
-    mine.look()
+    mine.refresh()
+    mine.refresh()
     assert counts == [2, 2]
 
 
@@ -223,7 +223,9 @@ def test_only_parts_of_the_plan_count():
 
 def test_a_file_that_is_no_plan_is_named(tmp_path):
     (tmp_path / "plan.parquet").write_bytes(b"PAR1 not")
-    with pytest.raises(StorageError, match=r"plan.parquet' is no plan of this version"):
+    with pytest.raises(
+        StorageError, match=r"plan.parquet' is not a plan of this version"
+    ):
         WorkPlan.read(str(tmp_path / "plan.parquet"))
 
 
@@ -244,7 +246,7 @@ def test_progress_names_who_was_not_heard_of_and_who_is_silent(
         shown.report(mine)
         texts.append(read_progress(str(tmp_path))["workers"])
     assert texts == [
-        "0: 5, 1: 7 with 1 chunk of others, 2: 0, 3: not heard of",
+        "0: 5, 1: 7 with 1 chunk of others, 2: 0, 3: not heard from",
         "0: 5, 1: 7 with 1 chunk of others, silent for 12 s, 2: 0, silent for 12 s, "
-        "3: not heard of",
+        "3: not heard from",
     ]
