@@ -209,7 +209,7 @@ def _format_run(number: int, run: LoggedRun, show_all: bool) -> list[str]:
 
 
 def _extent(run: LoggedRun) -> str:
-    """Returns the number of evaluations in a run, their steps and the time they took."""
+    """Returns the number of evaluations in a run, their steps and their duration."""
     first, last = run.steps[0].step, run.steps[-1].step
     text = f"evaluations: {run.num_steps:,}, step {first}"
     if last == first:

@@ -1,4 +1,4 @@
-"""`poets results URL`: lists a results folder like `hdfs dfs -ls`, and summarizes it."""
+"""`poets results URL`: lists a results folder like `hdfs dfs -ls` and summarizes it."""
 
 import argparse
 import json

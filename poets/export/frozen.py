@@ -35,7 +35,7 @@ OLD_ATTRIBUTES = {
     "new_axis_mask", "shrink_axis_mask", "squeeze_dims", "transpose_a", "transpose_b",
     "use_cudnn_on_gpu",
 }  # fmt: skip
-"""Attributes with defaults, known to TensorFlow 1.5 on all operations that have them."""
+"""Attributes with defaults that TensorFlow 1.5 knows wherever later versions do."""
 
 
 def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> bytes:
