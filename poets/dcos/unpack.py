@@ -1,8 +1,8 @@
 """Unpacks untrusted archives safely.
 
-Refused are names with `..`, absolute names, links that point outside the folder, devices
-and pipes, and archives with too many bytes or entries. The folder changes only if the
-whole archive is accepted.
+Refused are names with `..`, absolute names, links that point outside the folder,
+devices and pipes, and archives with too many bytes or entries. The folder changes only
+if the whole archive is accepted.
 """
 
 import os
@@ -172,7 +172,7 @@ def _extract(
 
 
 def _inside(member: Member) -> PurePosixPath:
-    """Returns the member's relative path; raises ConfigError if it leaves the folder."""
+    """Returns the member's relative path; refuses a path that leaves the folder."""
     name = member.name.replace("\\", "/")
     path = PurePosixPath(name)
     if (
