@@ -65,7 +65,7 @@ def keytab_of(options: Options, secrets_dir: str | None) -> bytes | None:
 
 @contextmanager
 def placed(keytab: bytes | None, sandboxes: Iterable[Path]) -> Iterator[None]:
-    """Puts the keytab into the sandboxes during its body, readable only by the owner."""
+    """Puts the keytab, with mode 0600, into the sandboxes during its body."""
     paths = [sandbox / PLACE for sandbox in sandboxes] if keytab else []
     try:
         for path in paths:
