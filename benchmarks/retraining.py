@@ -29,7 +29,7 @@ SGD_RUNS = 5  # per split, because single runs of plain SGD vary
 
 
 def bottlenecks(bench: Bench) -> Iterator[Row]:
-    """Yields images per second of the bottleneck pass, by its own and an outer clock."""
+    """Yields images per second of the bottleneck pass, by its own clock and by ours."""
     for case in (SMALL, FULL):
         limit = bench.limit(case)["limit_per_s"]
         turns = bench.turns(case, bench.sizes.short_steps)
@@ -149,7 +149,7 @@ def _label_s(bench: Bench, images: Path, graph: Path) -> float:
 
 
 def accuracy(bench: Bench) -> Iterator[Row]:
-    """Yields test accuracy, pooled over splits, against plain SGD on raw bottlenecks."""
+    """Yields test accuracy over all splits, against plain SGD on raw bottlenecks."""
     steps = bench.sizes.short_steps
     baseline = bench.baseline(SMALL, 0, cold=False)
     features = read_bottlenecks(baseline.bottleneck_dir, SMALL.architecture)

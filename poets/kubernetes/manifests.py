@@ -182,7 +182,7 @@ def _lost(
             yield (
                 f"--{name}={place!r} would be {fate}; give --storage "
                 "pvc:NAME, or set service.shared_filesystem to an hdfs:// or s3:// "
-                f"folder, and put it below <<shared_filesystem>>"
+                "folder, and put it below <<shared_filesystem>>"
             )
 
 

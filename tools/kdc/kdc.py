@@ -141,7 +141,7 @@ def _make(args: argparse.Namespace, kdc: Kdc, principals: list[str], keep: bool)
     life_options(args.max_life, args.max_renewable_life)  # fails before any change
     started = kdc.start()
     print(
-        f"KDC of realm {kdc.realm}: {'started' if started else 'runs already'} on "
+        f"KDC of realm {kdc.realm}: {'started' if started else 'already running'} on "
         f"{kdc.address}"
     )
     new = kdc.add(principals, args.max_life, args.max_renewable_life)
@@ -173,7 +173,7 @@ def _teardown(args: argparse.Namespace) -> int:
     kdc = _kdc(args)
     found = kdc.delete_secret(secret)
     kdc.remove()
-    print(f"secret {secret}: {'removed' if found else 'was not there'}")
+    print(f"secret {secret}: {'removed' if found else 'did not exist'}")
     print(f"KDC of realm {kdc.realm}: removed")
     return 0
 
