@@ -230,7 +230,8 @@ def test_a_daemon_that_ends_at_once_is_told_at_once(
     with pytest.raises(HdfsError) as error:
         hdfs.start_namenode(60)
     assert str(error.value) == (
-        f"namenode ended unexpectedly; the log '{tmp_path}/log/namenode.log' ends with\n"
+        "namenode ended unexpectedly; the log "
+        f"'{tmp_path}/log/namenode.log' ends with\n"
         "Error: no such machine"
     )
 
