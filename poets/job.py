@@ -195,7 +195,7 @@ def config_from_context(context: Any, log_dir: str | None) -> RetrainConfig:
             f"job_context: args is {_kind(args)}; give an object of flags and values"
         )
     return config_from_args(
-        {flag: _place(flag, value, log_dir) for flag, value in args.items()}
+        {flag: _fill_placeholders(flag, value, log_dir) for flag, value in args.items()}
     )
 
 
@@ -230,10 +230,10 @@ def _parse_context(context: Any) -> dict[str, Any]:
     return context
 
 
-def _place(flag: str, value: Any, log_dir: str | None) -> Any:
+def _fill_placeholders(flag: str, value: Any, log_dir: str | None) -> Any:
     """Returns a flag's value with the placeholders replaced, also inside lists."""
     if isinstance(value, list):
-        return [_place(flag, item, log_dir) for item in value]
+        return [_fill_placeholders(flag, item, log_dir) for item in value]
     if not isinstance(value, str):
         return value
     for placeholder in PLACEHOLDERS:

@@ -46,7 +46,7 @@ def preflight(config: RetrainConfig) -> Dataset:
     far = checkups([config.image_dir], output_folders(config))
     far = [checkup for checkup in far if checkup.storage]
     whom = _log_in(far)
-    _reach(far, whom)
+    _check_access(far, whom)
     errors: list[PoetsError] = []
     with deadline(TIMEOUT_S):
         for check in (
@@ -127,7 +127,7 @@ def check_worker(config: RetrainConfig) -> None:
     far = checkups([config.image_dir], folders)
     far = [checkup for checkup in far if checkup.storage]
     whom = _log_in(far)
-    _reach(far, whom)
+    _check_access(far, whom)
     with deadline(TIMEOUT_S):
         problems = [str(error) for error in try_writing(folders)]
     if problems:
@@ -177,7 +177,7 @@ def _log_in(far: list[Checkup]) -> str:
     return next((f" as {name}" for name in names if name), "")
 
 
-def _reach(far: list[Checkup], whom: str) -> None:
+def _check_access(far: list[Checkup], whom: str) -> None:
     """Raises PoetsError unless each storage accepts the login and answers."""
     for checkup in far:
         for step in first_steps(checkup):

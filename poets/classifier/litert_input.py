@@ -40,13 +40,13 @@ def load_scorer(
       ModelError: if no source gives one, or the outputs are not scores.
     """
     engine = connect(path, source)
-    fed = normalization or _wanted(engine, path, source)
+    fed = normalization or _own_normalization(engine, path, source)
     engine.normalize(fed)
     _check_scores(engine, source)
     return engine, fed
 
 
-def _wanted(engine: LiteRT, path: str, source: str) -> Normalization | None:
+def _own_normalization(engine: LiteRT, path: str, source: str) -> Normalization | None:
     """Returns the model's own normalization; None for the whole range of integers."""
     by_name = BY_NAME.get(engine.input_name)
     if engine.is_quantised:

@@ -80,7 +80,7 @@ def add_metadata(
 
     tree = schema.ModelT.InitFromPackedBuf(model)
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(_described(normalization), np.uint8)
+    buffer.data = np.frombuffer(_metadata_of(normalization), np.uint8)
     entry.name, entry.buffer = ENTRY_NAME, len(tree.buffers)
     tree.buffers.append(buffer)
     tree.metadata = [*(tree.metadata or ()), entry]
@@ -258,7 +258,7 @@ class _Writer:
         return self._builder.EndVector()
 
 
-def _described(normalization: Normalization) -> bytes:
+def _metadata_of(normalization: Normalization) -> bytes:
     """Returns the metadata of an image classifier."""
     new = _Writer()
     options = new.add(

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ConfigError: if a flag, a URL or the options file is wrong.
     """
-    with _place(args) as (reads, writes):
+    with _job_environment(args) as (reads, writes):
         for url in (*reads, *writes):
             if scheme_of(url) not in ADAPTERS:
                 open_storage(url)  # raises ConfigError: this is the user's mistake
@@ -121,7 +121,7 @@ def _print(result: StepResult, earlier: list[StepResult]) -> None:
 
 
 @contextlib.contextmanager
-def _place(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
+def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
     """Yields the URLs to read and to write, inside the job's environment."""
     reads, writes = [args.url] if args.url else [], list(args.write)
     given = {

@@ -41,7 +41,7 @@ WITHOUT_COUNTERPART = (
     "service.virtual_network_enabled",
     "service.use_gcs_key_secret",
 )
-ASKS_FOR_NOTHING = (0, "", "[]", "ROOT")
+NO_EFFECT = (0, "", "[]", "ROOT")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
         except PoetsError as error:
             problems.add(str(error))
             continue
-        problems.update(_lost(options, config, output, each.count))
+        problems.update(_lost_outputs(options, config, output, each.count))
         around = surroundings_of(options, output, config)
         image = target.image or each.image
         pod = worker_pod(image, flags, each.resources, around, each.disk_mb)
@@ -109,7 +109,7 @@ def left_out(options: Options) -> list[str]:
     return [
         path
         for path in WITHOUT_COUNTERPART
-        if options.given.get(path, 0) not in ASKS_FOR_NOTHING
+        if options.given.get(path, 0) not in NO_EFFECT
     ]
 
 
@@ -161,7 +161,7 @@ def _places(options: Options, target: Target) -> tuple[Volume | None, str | None
     return output, shared or (output.mount_path if output else None)
 
 
-def _lost(
+def _lost_outputs(
     options: Options, config: RetrainConfig, output: Volume | None, workers: int
 ) -> Iterator[str]:
     """Yields a problem for each output that would not outlive its pod."""

@@ -153,7 +153,7 @@ def _read_metrics(entry: Entry) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         problem = f"it is not JSON ({error})"
     else:
-        if isinstance(metrics, dict) and not (wrong := _wrong(metrics, FORM)):
+        if isinstance(metrics, dict) and not (wrong := _mismatch(metrics, FORM)):
             return metrics
         problem = wrong if isinstance(metrics, dict) else "it is not a JSON object"
     raise ModelError(
@@ -174,7 +174,7 @@ def _count_skipped(entry: Entry) -> Counter[str]:
         ) from error
 
 
-def _wrong(value: Any, form: Any, place: str = "") -> str:
+def _mismatch(value: Any, form: Any, place: str = "") -> str:
     """Describes the first value that does not match its form, "" if all do.
 
     null counts as absent.
@@ -195,7 +195,7 @@ def _wrong(value: Any, form: Any, place: str = "") -> str:
         kind = str if form == TEXT else (int, float)
         right = isinstance(value, kind) and not isinstance(value, bool)
         return "" if right else f"{place!r} is {value!r:.40}, not {form}"
-    return next(filter(None, (_wrong(*part) for part in parts)), "")
+    return next(filter(None, (_mismatch(*part) for part in parts)), "")
 
 
 def _read(entry: Entry, max_bytes: int) -> str:

@@ -57,7 +57,7 @@ def test_run_refuses_to_kill_what_it_does_not_start(tmp_path):
     with pytest.raises(
         ConfigError,
         match=r"wrong --kill: 'worker-1@3s' names no task \(did you mean "
-        r"'worker-0'\?\); there are worker-0$",
+        r"'worker-0'\?\); the tasks are worker-0$",
     ):
         poets("run", DEMO, "--set", "service.security.kerberos.enabled=false", *words)
     assert not (tmp_path / "run").exists()

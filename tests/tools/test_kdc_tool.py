@@ -334,7 +334,7 @@ def test_mistakes_are_told_before_anything_is_made(directory, tmp_path, run):
     )
     code, _, err = run("--local", directory, "add", "alice", "b b", "alice@LOCAL")
     assert code == 2
-    assert "argument 2: 'b b' is no principal" in err
+    assert "argument 2: 'b b' is not a principal" in err
     assert "argument 3: 'alice@LOCAL' again, first in argument 1" in err
     assert not directory.exists()
 

@@ -162,7 +162,7 @@ def daemon_sites(settings: Settings, folder: Path) -> dict[str, dict[str, str]]:
             "org.apache.hadoop.security.AuthenticationFilterInitializer"
         ),
         # For HADOOP_PROXY_USER: one user may act for one other.
-        **_may_act("tensorflow", users="alice"),
+        **_proxy_user("tensorflow", users="alice"),
     }
     hdfs = hdfs_site(settings) | {
         "dfs.namenode.keytab.file": keytab,
@@ -196,12 +196,12 @@ def daemon_sites(settings: Settings, folder: Path) -> dict[str, dict[str, str]]:
     }
     sites = {"core-site.xml": core, "hdfs-site.xml": hdfs}
     if settings.httpfs:
-        core |= _may_act("httpfs", users="*")
+        core |= _proxy_user("httpfs", users="*")
         sites["httpfs-site.xml"] = _httpfs_site(settings, folder)
     return sites
 
 
-def _may_act(user: str, users: str, service: str = "hadoop") -> dict[str, str]:
+def _proxy_user(user: str, users: str, service: str = "hadoop") -> dict[str, str]:
     """Returns the properties that let a local user impersonate one of `users`."""
     proxy = f"{service}.proxyuser.{user}"
     return {f"{proxy}.hosts": "127.0.0.1", f"{proxy}.users": users}
@@ -235,7 +235,7 @@ def _httpfs_site(settings: Settings, folder: Path) -> dict[str, str]:
         **{f"hadoop.http.authentication.{key}": text for key, text in kerberos.items()},
         **{f"httpfs.authentication.{key}": text for key, text in kerberos.items()},
         **{f"httpfs.hadoop.authentication.{key}": text for key, text in hadoop.items()},
-        **_may_act("tensorflow", users="alice", service="httpfs"),
+        **_proxy_user("tensorflow", users="alice", service="httpfs"),
     }
 
 

@@ -82,13 +82,13 @@ def up(args: argparse.Namespace) -> int:
         hdfs.prepare()
         for local, path in puts:
             print(hdfs.put(local, path))
-    print("\n".join(_way_in(hdfs)))
+    print("\n".join(_access_lines(hdfs)))
     return 0
 
 
 def down(args: argparse.Namespace) -> int:
     """Stops the daemons, and the KDC if it is in the folder."""
-    hdfs = _found(args.directory)
+    hdfs = _existing(args.directory)
     with folders.locked(args.directory):
         stopped = hdfs.stop()
         if hdfs.kdc.is_running and hdfs.kdc.directory.parent == hdfs.folder:
@@ -100,7 +100,7 @@ def down(args: argparse.Namespace) -> int:
 
 def show_status(args: argparse.Namespace) -> int:
     """Prints all daemons, safe mode and live DataNodes."""
-    hdfs = _found(args.directory, args.cache)
+    hdfs = _existing(args.directory, args.cache)
     found = status(hdfs)
     print(json.dumps(found, indent=2) if args.json else "\n".join(status_lines(found)))
     return 0 if found["works"] else 1
@@ -110,14 +110,14 @@ def shell(args: argparse.Namespace) -> int:
     """Runs `hdfs dfs` with the arguments after `--`, as superuser or a principal."""
     if (args.principal is None) != (args.keytab is None):
         raise ConfigError("--principal and --keytab need each other; give both")
-    hdfs = _found(args.directory, args.cache)
+    hdfs = _existing(args.directory, args.cache)
     require_programs("java", "kinit")
     return run_hadoop(
         hdfs, args.arguments, principal=args.principal, keytab=args.keytab
     ).returncode
 
 
-def _found(directory: Path, cache: Path | None = None) -> SecureHdfs:
+def _existing(directory: Path, cache: Path | None = None) -> SecureHdfs:
     """Returns the HDFS of a folder; only with `cache` can it start Hadoop programs."""
     settings = folders.find(directory)
     if settings is None:
@@ -127,7 +127,7 @@ def _found(directory: Path, cache: Path | None = None) -> SecureHdfs:
     return SecureHdfs(directory, settings, maven.class_path(cache) if cache else "")
 
 
-def _way_in(hdfs: SecureHdfs) -> list[str]:
+def _access_lines(hdfs: SecureHdfs) -> list[str]:
     """Returns addresses and environment for clients, as lines of text."""
     settings = hdfs.settings
     lines = [

@@ -12,7 +12,7 @@ PORT = 2500
 BASE64_PREFIX = "__dcos_base64__"
 """DC/OS decodes secrets with this prefix before a task gets them."""
 
-NO_NAME = "_keytab"
+DEFAULT_NAME = "_keytab"
 """The original script's default name of the secret."""
 
 DURATION = re.compile(r"(?:[0-9]+[smhd])+")
@@ -90,7 +90,7 @@ def secret_name(name: str | None, binary: bool) -> str:
     Raises:
       ConfigError: if it is not a valid name.
     """
-    name = NO_NAME if name is None else name
+    name = DEFAULT_NAME if name is None else name
     if not re.fullmatch(r"(?:[\w-][\w.-]*/)*[\w-][\w.-]*", name, re.ASCII):
         raise ConfigError(
             f"{name!r} is not a valid name of a secret; use letters, digits and ._-, "
