@@ -1,18 +1,18 @@
-"""Builds the job zip for DC/OS: `python build_zip.py`, nothing else is needed.
+"""Builds the job zip for DC/OS: `python build_zip.py`. Needs only Python.
 
-    poets/ as git knows it ──> dist/poets-1.0.0.zip
-                                   poets-1.0.0/poets/…       the package
-                                   poets-1.0.0/…             --with-dependencies
+    poets/ as in git ──> dist/poets-1.0.0.zip
+                             poets-1.0.0/poets/…       the package
+                             poets-1.0.0/…             --with-dependencies
 
-The same files make the same bytes, on every machine: names are sorted, times and
-permissions fixed, and the package is stored without compression, whose output differs
-from one zlib to another. What a job needs to know of it is printed: `job_url`,
-`job_path` and `job_name`. `--serve` offers it over HTTP until Ctrl-C.
+The build is reproducible on all machines: names are sorted, times and permissions
+fixed, and the package is stored without compression, whose output depends on the zlib
+version. It prints `job_url`, `job_path` and `job_name` for the job's options. `--serve`
+serves the zip over HTTP until Ctrl-C.
 
-`--with-dependencies` puts our dependencies beside the package, where `job_path` finds
+`--with-dependencies` adds our dependencies beside the package, where `job_path` finds
 them, for clusters without internet: wheels for the Python and the platform of the
-TensorFlow image. TensorFlow and all that it depends on stay out: the image has them,
-in the versions that fit each other, and they alone would make some 2 GB.
+TensorFlow image. TensorFlow and its dependencies are left out: the image has them, in
+matching versions, and they would add about 2 GB.
 """
 
 import argparse
@@ -37,7 +37,7 @@ IMAGE_PLATFORMS = (
     "manylinux_2_27_x86_64",
     "manylinux_2_28_x86_64",
 )
-OLDEST = (1980, 1, 1, 0, 0, 0)  # what a zip can hold; the time of every entry
+OLDEST = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can hold, for every entry
 NOT_FOR_THE_ZIP = ("__pycache__", "bin")
 
 
@@ -46,7 +46,7 @@ class BuildError(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Builds the zip and prints what the options need; returns the exit code."""
+    """Builds the zip and prints values for the options file; returns the exit code."""
     args = _parser().parse_args(argv)
     try:
         archive = build(
@@ -73,11 +73,11 @@ def build(output: Path, vendored_for: tuple[str, Sequence[str]] | None = None) -
     """Writes the zip into a folder and returns its path.
 
     Args:
-      output: the folder; made if absent. An earlier zip is replaced whole.
-      vendored_for: Python version and platforms to add the dependencies for.
+      output: the folder, created if absent. An earlier zip is replaced atomically.
+      vendored_for: Python version and platforms of the dependencies to add.
 
     Raises:
-      BuildError: if the tree is no checkout of poets, or pip finds no wheels.
+      BuildError: if the tree is not a checkout of poets, or pip finds no wheels.
     """
     top = f"{PACKAGE}-{version()}"
     name = top
@@ -96,7 +96,7 @@ def build(output: Path, vendored_for: tuple[str, Sequence[str]] | None = None) -
 
 
 def version() -> str:
-    """Returns the package's version, read without importing it."""
+    """Returns the package's version without importing it."""
     place = ROOT / PACKAGE / "__init__.py"
     try:
         found = re.search(r'^__version__ = "([^"]+)"$', place.read_text(), re.MULTILINE)
@@ -110,7 +110,8 @@ def version() -> str:
 def package_files() -> list[str]:
     """Returns the package's files, relative to the root and sorted.
 
-    With git, those it tracks or would add; without, the whole folder.
+    With git, these are the tracked files and those that `git add` would add; without
+    git, all files of the folder.
     """
     listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = [name for name in listed.split("\0") if (ROOT / name).is_file()]
@@ -118,21 +119,20 @@ def package_files() -> list[str]:
         names = [f"{PACKAGE}/{name}" for name in _tree(ROOT / PACKAGE)]
     elif _git("status", "--porcelain"):
         print(
-            f"build_zip: {PACKAGE}/ has changes that are not committed; they are in "
-            "the zip",
+            f"build_zip: {PACKAGE}/ has uncommitted changes; they are in the zip",
             file=sys.stderr,
         )
     return sorted(names)
 
 
 def write_zip(archive: Path, files: dict[str, Path], compress: bool) -> None:
-    """Writes member name -> file as a zip that appears whole; same in, same bytes."""
+    """Writes member name -> file as a reproducible zip, atomically."""
     method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     part = archive.with_name(f"{archive.name}.part")
     with zipfile.ZipFile(part, "w") as opened:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, OLDEST)
-            entry.create_system = 3  # Unix, on every machine
+            entry.create_system = 3  # always Unix
             entry.external_attr = 0o100644 << 16
             entry.compress_type = method
             opened.writestr(entry, files[name].read_bytes())
@@ -140,7 +140,7 @@ def write_zip(archive: Path, files: dict[str, Path], compress: bool) -> None:
 
 
 def vendor(folder: Path, python: str, platforms: Sequence[str]) -> None:
-    """Installs our dependencies, less TensorFlow and its own, into a folder."""
+    """Installs our dependencies, except TensorFlow and its own, into a folder."""
     needed = _dependencies()
     tensorflow = [line for line in needed if line.startswith("tensorflow")]
     where = ["--only-binary=:all:", f"--python-version={python}"]
@@ -156,7 +156,7 @@ def vendor(folder: Path, python: str, platforms: Sequence[str]) -> None:
 
 
 def serve(archive: Path, host: str, port: int) -> None:
-    """Offers one file over HTTP until Ctrl-C, printing its address."""
+    """Serves one file over HTTP until Ctrl-C, and prints its address."""
     with ThreadingHTTPServer((host, port), _handler(archive)) as server:
         shown_host = f"[{host}]" if ":" in host else host
         print(f"job_url   http://{shown_host}:{server.server_port}/{archive.name}")
@@ -206,7 +206,7 @@ def _dependencies() -> list[str]:
 
 
 def _resolve(requirements: Sequence[str], where: Sequence[str]) -> dict[str, str]:
-    """Returns name -> version of all that pip would install."""
+    """Returns name -> version of all packages that pip would install."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         _pip(
@@ -236,7 +236,7 @@ def _pip(*arguments: str) -> None:
 
 
 def _git(*arguments: str) -> str:
-    """Returns what git says about the package; nothing where there is no git."""
+    """Returns the output of git for the package, "" if git fails or is missing."""
     command = ["git", "-C", str(ROOT), *arguments, "--", PACKAGE]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -266,25 +266,25 @@ def _parser() -> argparse.ArgumentParser:
     vendoring.add_argument(
         "--with-dependencies",
         action="store_true",
-        help="add our dependencies, less TensorFlow and its own, which the image has",
+        help="add our dependencies, except TensorFlow and its own, which the image has",
     )
     vendoring.add_argument(
         "--python",
         metavar="X.Y",
         default=IMAGE_PYTHON,
-        help=f"the image's Python (default: {IMAGE_PYTHON}); pip judges some markers "
-        "by the Python it runs on, so best run this program with the same one",
+        help=f"the image's Python (default: {IMAGE_PYTHON}); run this program with the "
+        "same version, because pip evaluates some markers for its own Python",
     )
     vendoring.add_argument(
         "--platform",
         action="append",
-        help=f"a platform tag of the image, may be repeated (default: "
+        help=f"a platform tag of the image; repeatable (default: "
         f"{', '.join(IMAGE_PLATFORMS)})",
     )
-    offering = parser.add_argument_group("offer the zip over HTTP")
-    offering.add_argument("--serve", action="store_true", help="until Ctrl-C")
-    offering.add_argument("--host", default="127.0.0.1", help="(default: 127.0.0.1)")
-    offering.add_argument("--port", type=int, default=0, help="(default: a free one)")
+    serving = parser.add_argument_group("serve the zip over HTTP")
+    serving.add_argument("--serve", action="store_true", help="until Ctrl-C")
+    serving.add_argument("--host", default="127.0.0.1", help="(default: 127.0.0.1)")
+    serving.add_argument("--port", type=int, default=0, help="(default: a free one)")
     return parser
 
 

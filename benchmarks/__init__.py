@@ -1,1 +1,1 @@
-"""Measures the retraining job against the original way and the machine's limit."""
+"""Measures the retraining job against the original method and the machine's limit."""

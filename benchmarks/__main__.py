@@ -1,8 +1,8 @@
-"""`make bench`: measures, prints a table, keeps a JSON.
+"""`make bench`: measures, prints a table, writes a JSON file.
 
-python -m benchmarks                        everything, about ten minutes
+python -m benchmarks                        everything, about 25 minutes
 python -m benchmarks bottlenecks accuracy   some sections
-python -m benchmarks --quick                few images and steps: does it work?
+python -m benchmarks --quick                few images and steps, as a smoke test
 python -m benchmarks scale --scale_images=100000
 """
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Measures what the flags ask for; returns 1 if a section failed."""
+    """Runs the sections in the command line; returns 1 if one failed."""
     flags = _parse()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
@@ -44,7 +44,7 @@ def main() -> int:
         log.info("section %s", name)
         try:
             for row in SECTIONS[name](bench):
-                # Too small a run reaches or misses nothing.
+                # A quick run is too small to compare with the goals.
                 rows.append(replace(row, reached=None) if flags.quick else row)
                 log.info("%s: %.4g %s", row.figure.strip(), row.ours, row.unit)
         except RunError as error:
@@ -61,7 +61,7 @@ def main() -> int:
     flags.json.write_text(json.dumps(report, indent=1) + "\n")
     print(_heading(report))
     print(render(rows))
-    print(f"kept in {flags.json}")
+    print(f"written to {flags.json}")
     return 1 if failed else 0
 
 
@@ -75,26 +75,26 @@ def _parse() -> argparse.Namespace:
         "sections",
         nargs="*",
         metavar="SECTION",
-        help=f"of {', '.join(SECTIONS)}; none: all",
+        help=f"from {', '.join(SECTIONS)}; default: all",
     )
     parser.add_argument("--quick", action="store_true", help="a smoke test")
     parser.add_argument(
         "--scale_images",
         type=int,
         metavar="N",
-        help=f"images of the section scale; {Sizes.scale_images:,} if not given",
+        help=f"images of the section scale (default: {Sizes.scale_images:,})",
     )
     build = PROJECT / "build"
     parser.add_argument("--json", type=Path, default=build / "benchmarks.json")
     parser.add_argument("--work", type=Path, default=build / "benchmarks")
     flags = parser.parse_args()
     if unknown := [name for name in flags.sections if name not in SECTIONS]:
-        parser.error(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
+        parser.error(f"no section {unknown[0]!r}; choose from {', '.join(SECTIONS)}")
     return flags
 
 
 def machine() -> dict[str, object]:
-    """Returns what the figures depend on."""
+    """Describes the machine and the versions that the figures depend on."""
     packages = ("tensorflow", "ai-edge-litert", "simplejpeg", "numpy")
     return {
         "cpu": _cpu(),
@@ -127,9 +127,9 @@ def _heading(report: dict) -> str:
         f"load {found['load_at_start']:.1f} before the start"
     ]
     if report["stand_ins"]:
-        lines.append("drawn flowers and random weights: accuracies mean nothing")
+        lines.append("drawn flowers and random weights: accuracies are meaningless")
     if report["quick"]:
-        lines.append("quick: too little was run for the figures to mean anything")
+        lines.append("quick: the runs are too short for meaningful figures")
     lines += [f"{name} failed: {why}" for name, why in report["failed"].items()]
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,8 @@
-"""The head of the original: plain SGD on raw bottlenecks, on a split that is given.
+"""Trains the original's head, plain SGD on raw bottlenecks, on a given split.
 
-It is judged on the very images that the product tests on (`split.csv`), with
-bottlenecks from the baseline's text files. One run of it ends at a random height,
-since SGD at learning rate 0.01 does not settle on features of this scale: its
-accuracy is the mean of several runs.
+It is tested on the same images as the product (`split.csv`), with bottlenecks from the
+baseline's text files. SGD at learning rate 0.01 does not converge on features of this
+scale, so single runs vary: the accuracy is the mean of several runs.
 """
 
 import csv
@@ -19,7 +18,7 @@ Key = tuple[str, str]  # folder, file name
 
 @dataclass(frozen=True)
 class Score:
-    """How many of `n` test images were right; a mean over runs may be a fraction."""
+    """How many of `n` test images were correct; as a mean, it may be a fraction."""
 
     correct: float
     n: int
@@ -64,14 +63,14 @@ def plain_sgd(
 ) -> Score:
     """Trains `runs` times and returns the mean score on the test split.
 
-    As the original: weights start at a normal of deviation 0.001, a batch is 100
-    times a random label and then a random image of it.
+    As in the original, weights start normally distributed with deviation 0.001. Each
+    image of a batch is drawn by choosing a random label, then a random image of it.
 
     Args:
       bottlenecks: float32 [D] by image.
       split: key, label and split of each image.
-      steps: of training.
-      runs: with different random numbers.
+      steps: training steps.
+      runs: how many times, with different random numbers.
     """
     labels = sorted({label for _, label, _ in split})
     train = [

@@ -1,4 +1,4 @@
-"""The original way to retrain, to be measured against: one image at a time.
+"""The baseline: retraining as the original does it, one image at a time.
 
     photo.jpg ──session──> decode, resize, scale ──session──> backbone
                                                                  │
@@ -7,10 +7,10 @@
             └──session──> one SGD step on raw bottlenecks; every 10 steps an
                           evaluation on 100 more files
 
-It behaves as the `retrain.py` of the DC/OS demo does (same order of work, same
-defaults, same files) and is written for this benchmark on `tf.compat.v1`. Nothing is
-slowed down and nothing is tuned. It prints one JSON object: durations in seconds,
-images per second, test accuracy, peak memory.
+It works like `retrain.py` of the DC/OS demo (same order of work, same defaults, same
+files), rewritten for this benchmark on `tf.compat.v1`. It is neither slowed down nor
+tuned. It prints one JSON object: durations in seconds, images per second, test
+accuracy, peak memory.
 
     python -m benchmarks.baseline --image_dir flower_photos --graph frozen_graph.pb \\
         --image_size_px 128 --steps 500 --work build/baseline
@@ -47,7 +47,7 @@ VALIDATION_PERCENTAGE = TESTING_PERCENTAGE = 10
 MAX_IMAGES_PER_LABEL = 2**27 - 1
 SPLITS = ("training", "validation", "testing")
 
-# label -> split -> file names; a label is cleaned, its folder is kept beside it
+# label -> split -> file names; labels are normalized, so folders are kept separately
 Images = dict[str, dict[str, list[str]]]
 
 
@@ -83,10 +83,10 @@ def find_images(image_dir: Path) -> tuple[Images, dict[str, str]]:
 
 
 def split_of(path: Path) -> str:
-    """Returns the split that the hash of the path gives.
+    """Returns the split for a path, from its hash.
 
-    The original hashes the whole path; here it is the path below `image_dir`, so that
-    a figure does not hang on where the photographs lie.
+    The original hashes the whole path. Here it is the path below `image_dir`, so that
+    the figures do not depend on the place of the photographs.
     """
     text = re.sub(r"_nohash_.*$", "", str(path))
     number = int(hashlib.sha1(text.encode()).hexdigest(), 16)
@@ -99,12 +99,12 @@ def split_of(path: Path) -> str:
 
 
 class Bottlenecks:
-    """The text files, one an image, made one by one and read again and again.
+    """Computes and reads the bottlenecks, in one text file per image.
 
     Args:
-      session: where the backbone's graph is loaded.
+      session: the session with the backbone's graph.
       image_dir: the labelled folders.
-      bottleneck_dir: `<folder>/<file>_<architecture>.txt` go here.
+      bottleneck_dir: the folder for `<folder>/<file>_<architecture>.txt`.
       folders: the folder of each label.
       image_size_px: side of the backbone's input.
     """
@@ -128,7 +128,7 @@ class Bottlenecks:
         self.created = 0
 
     def create_all(self, images: Images) -> None:
-        """Computes what is missing, label by label, image by image."""
+        """Computes missing bottlenecks, label by label, image by image."""
         for label, splits in images.items():
             for split in ("training", "testing", "validation"):
                 for name in splits[split]:
@@ -157,7 +157,7 @@ class Bottlenecks:
     def random_batch(
         self, images: Images, split: str
     ) -> tuple[list[list[float]], list[int]]:
-        """Reads BATCH_SIZE files: each a random label, then a random image of it."""
+        """Reads BATCH_SIZE files; chooses a random label, then one of its images."""
         labels, batch, label_indices = list(images), [], []
         for _ in range(BATCH_SIZE):
             label_index = random.randrange(len(labels))
@@ -168,7 +168,7 @@ class Bottlenecks:
         return batch, label_indices
 
     def all_of(self, images: Images, split: str) -> tuple[list[list[float]], list[int]]:
-        """Reads the files of a whole split."""
+        """Reads all files of a split."""
         batch, label_indices = [], []
         for label_index, (label, splits) in enumerate(images.items()):
             for name in splits[split]:
@@ -178,7 +178,7 @@ class Bottlenecks:
 
 
 def add_head(bottleneck: tf.Tensor, labels: int) -> Head:
-    """Adds softmax regression on raw bottlenecks, with the usual summaries."""
+    """Adds softmax regression on raw bottlenecks, with the original's summaries."""
     size = int(bottleneck.shape[1])
     bottlenecks = v1.placeholder_with_default(
         bottleneck, [None, size], name="BottleneckInputPlaceholder"
@@ -273,15 +273,15 @@ def save(session: v1.Session, labels: Iterable[str], work: Path) -> None:
 def retrain(
     image_dir: Path, graph_path: Path, image_size_px: int, steps: int, work: Path
 ) -> dict:
-    """Runs the whole job; files go to `work`; returns what is printed.
+    """Runs the whole job, writes files to `work`, and returns the JSON to print.
 
     Args:
       image_dir: one folder per label, JPEG files only.
       graph_path: the frozen MobileNet.
       image_size_px: side of its input.
-      steps: of training; 0 stops after the bottlenecks.
-      work: gets `bottlenecks/`, `summaries/`, `retrained_graph.pb` and
-        `retrained_labels.txt`. Bottlenecks that are there are used.
+      steps: training steps; 0 stops after the bottlenecks.
+      work: the folder for `bottlenecks/`, `summaries/`, `retrained_graph.pb` and
+        `retrained_labels.txt`. Existing bottlenecks are used.
     """
     images, folders = find_images(image_dir)
     for label, splits in images.items():

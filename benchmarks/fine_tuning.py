@@ -1,8 +1,8 @@
-"""What training the backbone's last layers adds to a head that has converged.
+"""Measures the accuracy gained by fine-tuning the backbone's last layers.
 
-The same job runs with and without `--fine_tune_steps` on each split; all other flags
-are at their defaults. Right answers of all splits are added up. The second case has
-400 training images, which the head alone learns by heart: there is little to gain.
+The same job runs with and without `--fine_tune_steps` on each split, with defaults for
+all other flags. Correct images of all splits are added up. The second case has 400
+training images, which the head alone already fits, so there is little to gain.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ POINTS = {SMALL: 2.0}
 
 
 def fine_tuning(bench: Bench) -> Iterator[Row]:
-    """Test accuracy with and without, and the seconds that it takes."""
+    """Yields test accuracy with and without fine-tuning, and its seconds."""
     steps, tuned_steps = bench.sizes.long_steps, bench.sizes.short_steps
     for case in (SMALL, FULL):
         plain, tuned, seconds = Score(0, 0), Score(0, 0), []

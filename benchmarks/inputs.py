@@ -1,9 +1,9 @@
-"""Finds the photographs and the models, or makes stand-ins for them.
+"""Finds the photographs and the models, or makes substitutes.
 
-Real ones are in `../shared/data` and `../shared/models` beside the project, or where
-POETS_TEST_DATA points. Where they are absent, flowers are drawn by `demo/flowers.py`
-and the archives hold a MobileNet with random weights (`tests/models.py`): speeds
-are then much the same, accuracies mean nothing.
+Real ones are in `../shared/data` and `../shared/models` beside the project, or in the
+folder of POETS_TEST_DATA. Otherwise `demo/flowers.py` draws flowers, and the archives
+hold a MobileNet with random weights (`tests/models.py`): speeds are then about the
+same, accuracies are meaningless.
 """
 
 import itertools
@@ -47,14 +47,14 @@ FULL = Case("flower_photos_full", 224)
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where the parts of a case are.
+    """The files of a case.
 
     Attributes:
-      case: what they are for.
+      case: the case.
       image_dir: one folder per label.
-      archive: the packed model, as `model_dir` takes it.
+      archive: the packed model, for `model_dir`.
       graph: the frozen graph of the archive, unpacked.
-      real: false if the photographs or the model are stand-ins.
+      real: whether neither the photographs nor the model are substitutes.
     """
 
     case: Case
@@ -76,12 +76,12 @@ def photographs(image_dir: Path) -> Iterator[Path]:
 
 
 def find_inputs(case: Case, work: Path, per_label: int | None = None) -> Inputs:
-    """Returns the inputs of a case, made in `work` where they are absent.
+    """Returns the inputs of a case; makes substitutes in `work` for missing ones.
 
     Args:
-      case: which photographs and which backbone.
-      work: an existing folder for what has to be made; kept parts are used again.
-      per_label: if given, only that many photographs of each label.
+      case: the photographs and the backbone.
+      work: an existing folder for substitutes, which later runs use again.
+      per_label: limit of photographs per label, if given.
     """
     image_dir, archive = _find(case.photographs), _find(case.archive)
     real = image_dir is not None and archive is not None
@@ -128,7 +128,7 @@ def draw_flowers(case: Case, work: Path) -> Path:
 
 def make_archive(case: Case, work: Path) -> Path:
     """Writes an archive with random weights."""
-    from tests.models import write_mobilenet_archive  # TensorFlow: only if needed
+    from tests.models import write_mobilenet_archive  # imports TensorFlow
 
     return write_mobilenet_archive(work, 0.25, case.image_size_px)
 
@@ -144,15 +144,15 @@ def _some_of(image_dir: Path, per_label: int, target: Path) -> Path:
 
 
 def write_many(image_dir: Path, count: int, target: Path) -> Path:
-    """Writes `count` different files that show the photographs again and again.
+    """Writes `count` different files by repeating the photographs.
 
-    Poets takes files of equal content for one image, so each copy carries its number
-    after the JPEG end marker, where decoders do not look.
+    Poets uses files of equal content only once, so each copy has its number after the
+    JPEG end marker, which decoders ignore.
 
     Args:
       image_dir: one folder per label.
       count: number of files, spread evenly over the labels.
-      target: the new folder; one that holds as many files already is used as it is.
+      target: the new folder; an existing one with as many files is used unchanged.
     """
     done = target / "count.json"
     if done.exists() and json.loads(done.read_text()) == count:
@@ -167,9 +167,9 @@ def write_many(image_dir: Path, count: int, target: Path) -> Path:
 
 
 def link_many(image_dir: Path, count: int, target: Path) -> Path:
-    """Makes `count` images of a few photographs, which take no room of their own.
+    """Makes `count` images that take no disk space, from a few photographs.
 
-    Each is a hard link to a copy of a photograph, under a number and its name.
+    Each is a hard link to a copy of a photograph, named by a number and its name.
 
     Args:
       image_dir: one folder per label.
@@ -189,7 +189,7 @@ def link_many(image_dir: Path, count: int, target: Path) -> Path:
 
 
 def _spread(sources: Iterable[Path], count: int) -> Iterator[Path]:
-    """Returns `count` of the photographs, from each label's folder in turn."""
+    """Returns `count` photographs, taken from the labels in turn."""
     by_label: dict[str, list[Path]] = {}
     for source in sources:
         by_label.setdefault(source.parent.name, []).append(source)
@@ -198,6 +198,6 @@ def _spread(sources: Iterable[Path], count: int) -> Iterator[Path]:
 
 
 def linked(path: str) -> str:
-    """Returns which photograph an image of `link_many` shows, both with their label."""
+    """Returns the photograph, as label/name, for an image of `link_many`."""
     label, _, name = path.partition("/")
     return f"{label}/{name.partition('-')[2]}"

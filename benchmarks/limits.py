@@ -1,15 +1,15 @@
-"""The limit of the machine for a bottleneck pass: decode only and forward only.
+"""Measures the machine's limit for a bottleneck pass: decode only and forward only.
 
-    decode    JPEG bytes in memory to pixels, the decoder of the product
-    forward   pixels in memory to a bottleneck, LiteRT, one interpreter a process,
+    decode    JPEG bytes in memory to pixels, with the product's decoder
+    forward   pixels in memory to a bottleneck, LiteRT, one interpreter per process,
               one thread each, batch 1
 
-Both run alone, one process a core, all at once. An image needs both, on the same
-cores, so the limit of a pass that only decodes and forwards is
+Each is measured separately, with one process per core. An image needs both, on the
+same cores, so the limit of a pass that does nothing else is
 
-    limit = 1 / (1 / decode + 1 / forward)        images a second, all cores
+    limit = 1 / (1 / decode + 1 / forward)        images per second, all cores
 
-Resizing, scaling, reading and writing are on top of it: a real pass stays below.
+A real pass also resizes, scales, reads and writes, so it stays below the limit.
 
     python -m benchmarks.limits --image_dir flower_photos --graph frozen_graph.pb
 """
@@ -37,7 +37,7 @@ START_TIMEOUT_S = 120.0
 
 
 def cores() -> int:
-    """Returns the cores this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -55,9 +55,9 @@ def convert(graph: Path) -> bytes:
 
 
 def decoder(jpegs: list[bytes]) -> Callable[[int], None]:
-    """Returns what decodes the i-th image.
+    """Returns a function that decodes the i-th image.
 
-    The flags are those that give the pixels of TensorFlow's decoder bit for bit.
+    With these flags the pixels equal those of TensorFlow's decoder, bit for bit.
     """
 
     def decode(i: int) -> None:
@@ -67,7 +67,7 @@ def decoder(jpegs: list[bytes]) -> Callable[[int], None]:
 
 
 def forwarder(model: bytes) -> Callable[[int], None]:
-    """Returns what runs the backbone on one image of noise."""
+    """Returns a function that runs the backbone on one image of noise."""
     interpreter = Interpreter(model_content=model, num_threads=1)
     interpreter.allocate_tensors()
     [feed], [fetch] = interpreter.get_input_details(), interpreter.get_output_details()
@@ -88,7 +88,7 @@ def _measure(
     answer: Connection,
     start: "multiprocessing.synchronize.Barrier",
 ) -> None:
-    """Sends the images per second of one process, once a round."""
+    """Sends the images per second of one process, once per round."""
     work = make(argument)
     for i in range(20):
         work(i)
@@ -115,7 +115,7 @@ def rate(
             target=_measure, args=(make, argument, round_s, send, start)
         )
         process.start()
-        send.close()  # so that a process that dies ends the wait for its answer
+        send.close()  # so that `recv` ends if the process dies
         processes.append(process)
         answers.append(answer)
     rounds = [sum(answer.recv() for answer in answers) for _ in range(ROUNDS)]

@@ -1,11 +1,11 @@
-"""One run of the job on made-up features: `python -m benchmarks.made_up FLAGS`.
+"""Runs the job on made-up features: `python -m benchmarks.made_up FLAGS`.
 
-Everything is the product's own but the processes that compute bottlenecks: an image of
-`inputs.link_many` gets the features of its photograph and the digest of its path, so
-that a million of them are as many contents, and exports are checked on real pixels.
+Only the processes that compute bottlenecks are replaced. An image of `inputs.link_many`
+gets the features of its photograph and the digest of its path. So a million images have
+different contents, and exports are still checked on real pixels.
 
-Prints the seconds of the preflight, which lists the images, and of making features up
-as JSON; those of the other phases are in `metrics.json`.
+Prints, as JSON, the seconds of the preflight, which lists the images, and of making the
+features; the seconds of other phases are in `metrics.json`.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from poets.retraining import retrain
 
 
 class MadeUp:
-    """Stands in for `poets.features.pool.Pool`.
+    """Replaces `poets.features.pool.Pool`.
 
     Args:
       sources: the folder of the photographs, one folder per label.
@@ -44,7 +44,7 @@ class MadeUp:
 
     @property
     def alone(self) -> "MadeUp":
-        """Itself, as there are no other workers."""
+        """The object itself, as there are no other workers."""
         return self
 
     def compute(
@@ -88,7 +88,7 @@ def _row(task: ImageTask, features: dict[str, np.ndarray]) -> Row:
 
 
 def main() -> None:
-    """Runs the job that the flags describe."""
+    """Runs the job with the flags of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.made_up")
     parser.add_argument("--sources", type=Path, required=True)
     add_flags(parser)
@@ -99,7 +99,7 @@ def main() -> None:
     began_s = time.monotonic()
     dataset = preflight(config)
     preflight_s = time.monotonic() - began_s
-    retrain(config, dataset, pool)  # type: ignore[arg-type]  # stands in for a pool
+    retrain(config, dataset, pool)  # type: ignore[arg-type]  # replaces a pool
     print(json.dumps({"preflight_s": preflight_s, "made_up_s": pool.took_s}))
 
 

@@ -1,8 +1,8 @@
-"""Runs of the product, of the baseline and of the limit, each measured once.
+"""Measures the product, the baseline and the limit, each once for all sections.
 
-Ours and the baseline take turns, each in a process of its own, so both see the same
-machine. "Cold" starts with an empty feature store and a `model_dir` that holds the
-archive alone; "warm" repeats that run with another learning rate.
+Product and baseline run alternately, as separate processes, so that changes of the
+machine's load affect both. "Cold" starts with an empty feature store and only the
+archive in `model_dir`; "warm" repeats that run with another learning rate.
 """
 
 import functools
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """The sizes of the measurements.
 
     Attributes:
-      per_label: photographs of each label; None takes all.
+      per_label: photographs per label; None takes all.
       short_steps, long_steps: training steps of the two kinds of run.
-      repeats: turns of the short runs, of which the median counts.
-      memory_images: the numbers of images at which memory is compared.
-      label_images: how many images `poets label` scores at once.
-      splits: for the accuracy.
+      repeats: repetitions of the short runs, for the median.
+      memory_images: the two numbers of images for comparing memory.
+      label_images: images for `poets label`.
+      splits: number of splits for the accuracy.
       scale_images: images with made-up features.
     """
 
@@ -48,7 +48,7 @@ QUICK = Sizes(40, 20, 40, 1, (100, 400), 50, 2, 2_000)
 
 @dataclass(frozen=True)
 class Ours:
-    """A run of the product, what its `metrics.json` says, and where its files are."""
+    """A run of the product, its `metrics.json`, and the folder of its files."""
 
     run: Run
     metrics: dict
@@ -65,7 +65,7 @@ class Ours:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A run of the baseline and what it printed."""
+    """A run of the baseline and the JSON it printed."""
 
     run: Run
     result: dict
@@ -74,7 +74,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Turns:
-    """Runs of the same job by the product, cold, and by the baseline."""
+    """Alternate runs of the same job by the product, cold, and by the baseline."""
 
     ours: list[Ours]
     baseline: list[Baseline]
@@ -94,7 +94,7 @@ class Turns:
 
     @property
     def memory_mb(self) -> tuple[float, float]:
-        """Largest peaks of all processes together, ours and the baseline's."""
+        """Largest peaks of the sum over all processes, ours and the baseline's."""
         return (
             max(ours.run.tree_rss_mb for ours in self.ours),
             max(baseline.run.tree_rss_mb for baseline in self.baseline),
@@ -102,13 +102,13 @@ class Turns:
 
 
 def job_flags(case: Case, image_dir: Path, place: Path, steps: int) -> list[str]:
-    """Returns the flags of a job that has all its folders below one.
+    """Returns the flags of a job with all its folders below `place`.
 
     Args:
-      case: names the backbone.
+      case: defines the backbone.
       image_dir: the photographs.
-      place: `models` in it has the archive, `out` gets the results.
-      steps: of training.
+      place: parent of the folders, such as `models` with the archive and `out`.
+      steps: training steps.
     """
     out = place / "out"
     return [
@@ -126,16 +126,16 @@ def job_flags(case: Case, image_dir: Path, place: Path, steps: int) -> list[str]
 
 
 def median_s(runs: list[Ours] | list[Baseline]) -> float:
-    """Returns the median of the seconds from start to end."""
+    """Returns the median wall-clock time of runs."""
     return statistics.median(each.run.wall_s for each in runs)
 
 
 class Bench:
-    """Measures each thing once, however many sections ask for it.
+    """Runs and caches measurements, which several sections share.
 
     Args:
-      sizes: how much is measured.
-      work: an absolute folder for inputs, results and logs; inputs are kept there.
+      sizes: the sizes of the measurements.
+      work: an absolute folder for inputs, results and logs; inputs are kept.
     """
 
     def __init__(self, sizes: Sizes, work: Path) -> None:
@@ -167,7 +167,7 @@ class Bench:
         return turns
 
     def _warm(self, case: Case) -> list[Ours]:
-        self.turns(case, self.sizes.short_steps)  # leaves the feature store full
+        self.turns(case, self.sizes.short_steps)  # fills the feature store
         return [
             self.retrain(case, self.sizes.short_steps, learning_rate=0.02)
             for _ in range(self.sizes.repeats)
@@ -188,13 +188,13 @@ class Bench:
 
         Args:
           case: photographs and backbone.
-          steps: of training.
-          cold: with nothing left of the runs before it.
-          image_dir: other photographs than those of the case.
+          steps: training steps.
+          cold: whether to delete the files of earlier runs.
+          image_dir: photographs that replace those of the case.
           learning_rate: a flag.
           split_seed: a flag.
           fine_tune_steps: a flag.
-          what: names the folder of the run; runs of one name share a feature store.
+          what: name of the run's folder; runs with one name share a feature store.
         """
         found = self.inputs(case)
         place = self.work / "ours" / f"{what}_{case.architecture}"
@@ -223,7 +223,7 @@ class Bench:
         return Ours(run, json.loads((out / "metrics.json").read_text()), out)
 
     def baseline(self, case: Case, steps: int, cold: bool = True) -> Baseline:
-        """Runs the baseline; 0 steps only make its text files."""
+        """Runs the baseline; 0 steps only compute the bottlenecks."""
         found = self.inputs(case)
         place = self.work / "baseline" / case.architecture
         if cold:

@@ -1,6 +1,6 @@
-"""Runs a command and says how long it took and how much memory its processes held.
+"""Runs a command and measures its time and the memory of its processes.
 
-Linux only: the memory is sampled from `/proc`.
+Linux only, because it samples the memory from `/proc`.
 """
 
 import os
@@ -20,21 +20,21 @@ TAIL_LINES = 15
 
 
 class RunError(Exception):
-    """A measured command failed; the message has the end of its log."""
+    """A measured command failed; the message contains the end of its log."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one command cost.
+    """The time and memory of one command.
 
     Attributes:
-      wall_s: from before its start to its end.
+      wall_s: wall-clock seconds.
       tree_rss_mb: largest sum of the resident sets of the process and all its
-        descendants. Pages they share (libraries, forked memory) count several times.
+        descendants. Shared pages (libraries, forked memory) count several times.
       main_rss_mb: largest resident set of the process itself.
-      main_own_mb: the same without files and what is shared.
-      children_rss_mb: largest sum over the descendants alone.
-      stdout: what it printed.
+      main_own_mb: the same without files and shared memory.
+      children_rss_mb: largest sum over the descendants only.
+      stdout: its output.
     """
 
     wall_s: float
@@ -54,13 +54,13 @@ def run_python(
     """Runs `python -m module arguments` from the project's folder.
 
     Args:
-      module: what to run.
+      module: the module to run.
       arguments: its arguments.
-      log: gets what it writes to stderr.
-      timeout_s: after which it is ended.
+      log: the file for its stderr.
+      timeout_s: the time limit in seconds.
 
     Raises:
-      RunError: if it fails, or is not done after `timeout_s`.
+      RunError: if it fails, or does not end within `timeout_s`.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
     began_s = time.monotonic()
@@ -93,7 +93,7 @@ def run_python(
 
 
 class _Sampler:
-    """Keeps the largest resident sets of a process tree while it is entered."""
+    """Samples the largest resident sets of a process tree, as a context manager."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -124,19 +124,19 @@ class _Sampler:
 
 
 def descendants(pid: int) -> list[int]:
-    """Returns the processes below `pid`; empty if it is gone."""
+    """Returns the descendants of a process; empty if it is gone."""
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             children = Path(f"/proc/{pid}/task/{thread}/children").read_text()
             found += map(int, children.split())
-    except OSError:  # it ended while we looked
+    except OSError:  # it ended meanwhile
         pass
     return found + [below for child in found for below in descendants(child)]
 
 
 def resident_mb(pid: int) -> tuple[float, float]:
-    """Returns the resident set of one process, and the part of it that is its alone.
+    """Returns the resident set of one process, and its unshared part.
 
     Both are 0 if it is gone.
     """

@@ -1,7 +1,7 @@
 """Lists and reads a folder of small files: `python -m benchmarks.reading URL`.
 
-A process of its own, so that each backend starts with nothing: prints JSON with files a
-second, CPU time of this process for each, and how long the listing took.
+Prints JSON with files per second, CPU time per file, and the time of the listing. It
+runs as a separate process, so that each backend starts without state.
 """
 
 import argparse
@@ -15,14 +15,14 @@ from poets.storage import open_storage, read_bytes
 
 
 def measure(url: str, in_flight: int) -> dict[str, float]:
-    """Returns what reading all files below a folder costs.
+    """Measures the listing and reading of all files below a folder.
 
     Args:
       url: the folder, on any storage.
-      in_flight: reads at once.
+      in_flight: number of concurrent reads.
     """
     filesystem, root = open_storage(url)
-    filesystem.get_file_info(root)  # the connection and the handshake
+    filesystem.get_file_info(root)  # connects
     started_s = time.perf_counter()
     infos = filesystem.get_file_info(pyarrow.fs.FileSelector(root, recursive=True))
     listing_s = time.perf_counter() - started_s

@@ -1,6 +1,6 @@
-"""The figures of the retraining job: ours, the original way, the machine's limit.
+"""Measures the retraining job: our figures, the baseline's, the machine's limit.
 
-Each section yields rows as they are measured; what it is to reach stands here.
+Each section yields rows as they are measured. The goals are defined here.
 """
 
 import statistics
@@ -21,15 +21,15 @@ SHARE_OF_LIMIT = 0.85
 TIMES_BASELINE = {SMALL: 10, FULL: 8}
 SHORT_TIMES_BASELINE, LONG_TIMES_BASELINE = 5, 15
 WARM_S = 5.0
-MEMORY_GROWTH = 1.1  # what "flat in the number of images" allows
+MEMORY_GROWTH = 1.1  # limit for "flat in the number of images"
 LABEL_ONE_S = 1.5
 ACCURACY_POINTS = 5.0
 
-SGD_RUNS = 5  # of the plain head, which ends at a random height, on each split
+SGD_RUNS = 5  # per split, because single runs of plain SGD vary
 
 
 def bottlenecks(bench: Bench) -> Iterator[Row]:
-    """Images a second of the bottleneck pass, by its own clock and from outside."""
+    """Yields images per second of the bottleneck pass, by its own clock and by ours."""
     for case in (SMALL, FULL):
         limit = bench.limit(case)["limit_per_s"]
         turns = bench.turns(case, bench.sizes.short_steps)
@@ -52,7 +52,7 @@ def bottlenecks(bench: Bench) -> Iterator[Row]:
 
 
 def runs(bench: Bench) -> Iterator[Row]:
-    """Seconds and memory of whole runs, cold and warm."""
+    """Yields seconds and memory of whole runs, cold and warm."""
     goals = (
         (bench.sizes.short_steps, SHORT_TIMES_BASELINE),
         (bench.sizes.long_steps, LONG_TIMES_BASELINE),
@@ -82,7 +82,7 @@ def runs(bench: Bench) -> Iterator[Row]:
 
 
 def memory(bench: Bench) -> Iterator[Row]:
-    """Peak memory of a cold run on few images and on many."""
+    """Yields the peak memory of a cold run on few images and on many."""
     peaks = []
     for count in bench.sizes.memory_images:
         image_dir = write_many(
@@ -111,7 +111,7 @@ def memory(bench: Bench) -> Iterator[Row]:
 
 
 def label(bench: Bench) -> Iterator[Row]:
-    """`poets label` on one image and on many."""
+    """Yields the seconds of `poets label` on one image and on many."""
     rate_of_run, _ = bench.turns(SMALL, bench.sizes.short_steps).images_per_s
     graph = bench.warm(SMALL)[-1].out / "retrained_graph.pb"
     counts = bench.sizes.label_images, bench.sizes.memory_images[-1]
@@ -149,7 +149,7 @@ def _label_s(bench: Bench, images: Path, graph: Path) -> float:
 
 
 def accuracy(bench: Bench) -> Iterator[Row]:
-    """Test accuracy, pooled over splits, against plain SGD on raw bottlenecks."""
+    """Yields test accuracy over all splits, against plain SGD on raw bottlenecks."""
     steps = bench.sizes.short_steps
     baseline = bench.baseline(SMALL, 0, cold=False)
     features = read_bottlenecks(baseline.bottleneck_dir, SMALL.architecture)

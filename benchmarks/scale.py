@@ -1,8 +1,8 @@
-"""What a job on very many images takes beside its bottlenecks, which are made up.
+"""Measures a job on very many images, apart from the bottlenecks, which are made up.
 
-The images are links to a few photographs (`inputs.link_many`), the run is a process of
-its own (`benchmarks.made_up`): first with an empty store, then with a full one.
-`docs/scaling.md` has the model that the measured memory is held against.
+The images are links to a few photographs (`inputs.link_many`). The job runs as a
+separate process (`benchmarks.made_up`), first with an empty store, then with a full
+one. The memory is compared with the model in `docs/scaling.md`.
 """
 
 import json
@@ -17,15 +17,15 @@ from benchmarks.table import Row
 
 FIXED_MB = 450
 BYTES_PER_IMAGE = 750
-"""Of the chief, beside the matrix."""
+"""Memory of the chief, apart from the matrix."""
 
 FIXED_S = 15.0
 COLD_S, WARM_S = 105.0, 45.0
-"""What a million images may add to it."""
+"""Goals for the seconds per million images, in addition to FIXED_S."""
 
 
 def scale(bench: Bench) -> Iterator[Row]:
-    """Seconds and memory of a run on very many images."""
+    """Yields seconds and memory of a run on very many images."""
     count = bench.sizes.scale_images
     place = bench.work / "scale"
     shutil.rmtree(place, ignore_errors=True)
@@ -49,7 +49,7 @@ def _run(bench: Bench, place: Path, start: str, goal_s: float) -> Iterator[Row]:
         ],
         bench.work / "logs" / f"scale_{start}.log",
     )
-    told = json.loads(run.stdout)
+    timings = json.loads(run.stdout)
     metrics = json.loads((place / "out" / "metrics.json").read_text())
     images, phases = metrics["images"]["used"], metrics["duration_s"]
     yield Row(
@@ -59,10 +59,10 @@ def _run(bench: Bench, place: Path, start: str, goal_s: float) -> Iterator[Row]:
         goal=f"under {goal_s:g} s",
         reached=run.wall_s < goal_s,
     )
-    yield Row("  listing and checks", "s", told["preflight_s"])
-    if told["made_up_s"]:
-        yield Row("  features made up and stored", "s", told["made_up_s"])
-    rest_s = phases["bottlenecks"] - told["made_up_s"]
+    yield Row("  listing and checks", "s", timings["preflight_s"])
+    if timings["made_up_s"]:
+        yield Row("  features made up and stored", "s", timings["made_up_s"])
+    rest_s = phases["bottlenecks"] - timings["made_up_s"]
     yield Row("  index, matrix and split", "s", rest_s)
     yield Row("  training", "s", phases["training"])
     matrix_mb = images * metrics["model"]["bottleneck_size"] * 4 / 2**20

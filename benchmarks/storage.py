@@ -1,6 +1,6 @@
-"""The figures of HDFS: a real secure one on this machine, beside local files.
+"""Measures a real secure HDFS on this machine, compared with local files.
 
-Server and client share the cores here, so a pass from HDFS pays for both ends.
+Server and client share the cores here, so a pass from HDFS includes the servers' work.
 """
 
 import contextlib
@@ -32,17 +32,17 @@ INPUT = "/tensorflow_input_data"
 
 
 def hdfs(bench: Bench) -> Iterator[Row]:
-    """Put, listing, small reads by backend, and the bottleneck pass."""
+    """Yields put, listing, small reads by backend, and the bottleneck pass."""
     with (
         _running(bench.work / "hdfs") as (cluster, environment),
         _environment(environment),
     ):
         small = _some(bench, min(SMALL_FILES, _count(bench)))
         started_s = time.perf_counter()
-        said = cluster.put(small, f"{INPUT}/small")
+        summary = cluster.put(small, f"{INPUT}/small")
         took_s = time.perf_counter() - started_s
         count = _files(small)
-        rate = float(re.search(r"([\d,.]+) files/s", said)[1].replace(",", ""))
+        rate = float(re.search(r"([\d,.]+) files/s", summary)[1].replace(",", ""))
         yield Row(
             f"put of {count:,} small files",
             "files/s",
@@ -75,7 +75,7 @@ def _reads(bench: Bench, cluster: SecureHdfs, small: Path) -> Iterator[Row]:
 
 
 def _passes(bench: Bench, cluster: SecureHdfs) -> Iterator[Row]:
-    """The bottleneck pass on the same photographs, from HDFS and local, in turns."""
+    """Yields the bottleneck pass from HDFS and from a local folder, run alternately."""
     for case in (SMALL, FULL):
         source = bench.inputs(case).image_dir
         cluster.put(source, f"{INPUT}/{case.photographs}")
@@ -106,7 +106,7 @@ def _passes(bench: Bench, cluster: SecureHdfs) -> Iterator[Row]:
 
 @contextlib.contextmanager
 def _running(folder: Path) -> Iterator[tuple[SecureHdfs, dict[str, str]]]:
-    """Gives a new HDFS with its KDC, and the variables of its user tensorflow.
+    """Gives a new HDFS with a KDC, and the environment of its user tensorflow.
 
     Raises:
       RunError: if they cannot be started.
@@ -143,7 +143,7 @@ def _running(folder: Path) -> Iterator[tuple[SecureHdfs, dict[str, str]]]:
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Sets variables for the processes that are measured."""
+    """Sets environment variables for the measured processes."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
@@ -160,7 +160,7 @@ def _read(bench: Bench, url: str, in_flight: int) -> dict[str, float]:
 
 
 def _some(bench: Bench, count: int) -> Path:
-    """Returns a folder with so many small photographs."""
+    """Returns a folder with `count` small photographs."""
     folder = bench.work / f"small_{count}"
     for path in islice(photographs(bench.inputs(SMALL).image_dir), count):
         copy = folder / path.parent.name / path.name

@@ -1,7 +1,7 @@
-"""Combinations of flags trained together, against `poets retrain` for each in turn.
+"""Compares `poets sweep` with one `poets retrain` per combination of flags.
 
 All runs are warm: the feature store holds every image. Nine single runs are measured;
-a hundred would take ten minutes and are put down as a hundred times their mean.
+a hundred would take ten minutes, so a hundred times their mean is used.
 """
 
 import itertools
@@ -29,8 +29,8 @@ HUNDRED: tuple[Axis, ...] = (
 
 
 def sweep(bench: Bench) -> Iterator[Row]:
-    """Seconds of 9 and of 100 combinations."""
-    bench.turns(SMALL, bench.sizes.short_steps)  # leaves the feature store full
+    """Yields the seconds of 9 and of 100 combinations."""
+    bench.turns(SMALL, bench.sizes.short_steps)  # fills the feature store
     singles = [_single_s(bench, values) for values in _combinations(WALK_THROUGH)]
     for axes in (WALK_THROUGH, HUNDRED):
         count = len(_combinations(axes))
@@ -50,7 +50,7 @@ def sweep(bench: Bench) -> Iterator[Row]:
 
 
 def _combinations(axes: Sequence[Axis]) -> list[list[str]]:
-    """Returns the flags of every combination."""
+    """Returns the flags of each combination."""
     choices = [[f"--{flag}={value}" for value in values] for flag, values in axes]
     return [list(each) for each in itertools.product(*choices)]
 
@@ -69,7 +69,7 @@ def _single_s(bench: Bench, flags: list[str]) -> float:
 
 def _sweep(bench: Bench, axes: Sequence[Axis]) -> Run:
     out: Path = bench.work / "ours" / "sweep"
-    shutil.rmtree(out, ignore_errors=True)  # or it would find itself finished
+    shutil.rmtree(out, ignore_errors=True)  # or finished combinations would be kept
     grid = [f"--grid={flag}={','.join(map(str, values))}" for flag, values in axes]
     return _run(bench, "sweep", [f"--output_dir={out}", *grid])
 

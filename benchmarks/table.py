@@ -1,4 +1,4 @@
-"""Figures as rows, rows as a text table.
+"""Formats measured figures as a text table.
 
 figure                     unit        ours  baseline   times   limit  of limit  goal
 bottlenecks                images/s    3210       434    7.4x    3712      86 %  ok: ...
@@ -15,16 +15,16 @@ LARGER_IS_BETTER = {"images/s"}
 
 @dataclass(frozen=True)
 class Row:
-    """One figure beside what it is measured against.
+    """One figure, with the values that it is compared with.
 
     Attributes:
       figure: what was measured.
-      unit: of all three values; with seconds, MB and images/s they are compared.
+      unit: unit of all values; those in s, MB and images/s are compared.
       ours: the product's value.
-      baseline: the original way's, if it has one.
-      limit: the machine's, if there is one.
-      goal: what is to be reached, in words; empty if nothing is.
-      reached: whether it is; None without a goal.
+      baseline: the baseline's value, if it has one.
+      limit: the machine's limit, if there is one.
+      goal: the goal in words, "" without one.
+      reached: whether the goal is reached; None without one.
     """
 
     figure: str
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def times(self) -> float | None:
-        """How many times better than the baseline; None if that says nothing."""
+        """How many times better than the baseline; None if they are not compared."""
         if not self.baseline or not self.ours:
             return None
         if self.unit in SMALLER_IS_BETTER:
@@ -46,12 +46,12 @@ class Row:
 
     @property
     def of_limit(self) -> float | None:
-        """The share of the limit that is reached; None without one."""
+        """The value as a share of the limit; None without a limit."""
         return self.ours / self.limit if self.limit else None
 
 
 def render(rows: Sequence[Row]) -> str:
-    """Returns the rows as aligned text with a heading."""
+    """Formats rows as aligned text with a heading."""
     cells = [HEADINGS] + [_cells(row) for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(HEADINGS))]
     lines = []

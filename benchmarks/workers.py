@@ -1,11 +1,11 @@
-"""Two workers of one process each against one; what a killed or slow worker costs.
+"""Compares two workers with one, and measures the cost of a killed or slow worker.
 
-Two cores are not twice one: they share memory, caches and clock. So the limit is
-measured, too: two jobs of one worker, which have nothing in common, at the same time.
+Two cores are not twice as fast as one: they share memory, caches and clock. So the
+limit is measured, too, with two independent one-worker jobs at the same time.
 
-Each worker is a process of its own, as a scheduler starts it; they meet in the feature
-store. Measured is the bottleneck pass by the chief's own clock, import of TensorFlow
-and training left out.
+Each worker is a separate process, as a scheduler starts it; they share the feature
+store. The bottleneck pass is measured by the chief's own clock, without the import of
+TensorFlow and without training.
 """
 
 import contextlib
@@ -29,23 +29,23 @@ from benchmarks.table import Row
 
 TIMES_ONE = 1.8
 SHARE = {SMALL: 1.0, FULL: 0.3}
-"""Of the images: large ones take several times as long."""
+"""Share of the images used: large ones take several times as long."""
 
 STEPS = 20
 POLL_S = 0.01
 
 SLOW = 0.2
-"""Of a core, for the worker that is slow."""
+"""The share of a core that the slow worker gets."""
 
 TURN_S = 0.1
-"""In which the slow one runs for SLOW of the time, and stands still for the rest."""
+"""The period in which the slow worker runs for SLOW of the time, then is stopped."""
 
 SLOW_GOAL = 0.95
-"""Of what 1 + SLOW workers do."""
+"""Goal, as a share of the rate of 1 + SLOW workers."""
 
 
 def workers(bench: Bench) -> Iterator[Row]:
-    """Images a second with 1 and 2 workers, and with 1 of 2 killed or slow."""
+    """Yields images per second with 1 and 2 workers, and with 1 of 2 killed or slow."""
     for case in SHARE:
         yield from _workers(bench, case)
 
@@ -77,7 +77,7 @@ def _workers(bench: Bench, case: Case) -> Iterator[Row]:
         reached=times >= TIMES_ONE,
     )
     yield Row("  1 of 2 killed half-way: the pass", "s", killed_s)
-    # Half of the work by two, the other half by one.
+    # Two workers do half of the work, one does the other half.
     yield Row("  time lost by it", "s", killed_s - (one_s + two_s) / 2)
     ideal_s = one_s / (1 + SLOW)
     yield Row(
@@ -142,12 +142,12 @@ def _start(
             env={**os.environ, "TF_CONFIG": json.dumps(cluster)},
             stdout=log,
             stderr=log,
-            start_new_session=True,  # a group of its own, which can be stopped
+            start_new_session=True,  # its own process group, for SIGSTOP
         )
 
 
 def _slow_down(process: "subprocess.Popen[bytes]") -> None:
-    """Lets a worker and its processes run for SLOW of the time, until it has ended."""
+    """Lets a worker's process group run for SLOW of the time, until it ends."""
     while process.poll() is None:
         for number, share in ((signal.SIGSTOP, 1 - SLOW), (signal.SIGCONT, SLOW)):
             with contextlib.suppress(ProcessLookupError):
@@ -156,7 +156,7 @@ def _slow_down(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _kill_half_way(process: "subprocess.Popen[bytes]", store: Path) -> None:
-    """Kills a worker once half of the chunks of the plan are done."""
+    """Kills a worker once half of the plan's chunks are done."""
     began_s = time.monotonic()
     while time.monotonic() - began_s < TIMEOUT_S:
         plans = list(store.glob(".jobs/*/plan-*.parquet"))
@@ -166,7 +166,7 @@ def _kill_half_way(process: "subprocess.Popen[bytes]", store: Path) -> None:
             process.wait()
             return
         time.sleep(POLL_S)
-    raise RunError(f"half of the work was not done after {TIMEOUT_S:g} s, see {store}")
+    raise RunError(f"half of the work not done after {TIMEOUT_S:g} s, see {store}")
 
 
 def _chunks(plan: Path) -> int:

@@ -1,4 +1,4 @@
-"""Draws five kinds of flowers, so that the job has pictures where there are none.
+"""Draws pictures of five kinds of flowers, as training images for the demo.
 
     OUT/daisy/daisy_00001.jpg          white petals around a yellow disk
     OUT/dandelion/dandelion_00001.jpg  yellow heads of many rays, or balls of seeds
@@ -8,9 +8,9 @@
 
     python demo/flowers.py OUT [--per_label 100] [--size 160..320] [--seed 0] [--odd]
 
-Size, angle, colour, light, focus and background vary, colours overlap between labels,
-and leaves hide parts. The same seed draws the same pictures, however many there are.
-OUT appears whole, and takes the place only of a folder that was drawn by this program.
+Size, angle, colour, light, focus and background vary, labels share colours, and leaves
+cover parts. The n-th picture of a label depends only on the seed. OUT is written
+atomically and replaces only a folder that this program has drawn.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import numpy as np
 from pen import GOLDEN_ANGLE, Colour, Pen, directions, jitter, rotation, shade
 from PIL import Image
 
-MARKER = ".drawn_by_flowers.json"  # in a folder that may be drawn anew
+MARKER = ".drawn_by_flowers.json"  # marks a folder that may be replaced
 
 WHITE, IVORY, PINK, RED = (
     (248, 246, 242),
@@ -40,7 +40,7 @@ BROWN, FLUFF = (78, 48, 26), (225, 225, 220)
 
 PETALS: dict[
     str, dict[Colour, float]
-] = {  # label -> how often its petals have which colour
+] = {  # label -> colour of petals -> relative frequency
     "daisy": {WHITE: 9, PINK: 1, IVORY: 1, YELLOW: 0.4},
     "dandelion": {YELLOW: 6, FLUFF: 3, ORANGE: 1},
     "roses": {RED: 5, PINK: 3, WHITE: 1, YELLOW: 0.5, ORANGE: 0.3},
@@ -50,7 +50,7 @@ PETALS: dict[
 
 
 def choose(rng: np.random.Generator, weights: dict[Colour, float]) -> Colour:
-    """Returns one of the colours, by how often each is due."""
+    """Returns a random colour, weighted by frequency."""
     shares = np.array(list(weights.values()))
     return list(weights)[rng.choice(len(weights), p=shares / shares.sum())]
 
@@ -66,7 +66,7 @@ def daisy(pen: Pen, colour: Colour) -> None:
 
 
 def dandelion(pen: Pen, colour: Colour) -> None:
-    """Draws a head of many rays, or the ball of seeds that comes after it."""
+    """Draws a head of many rays, or a ball of seeds."""
     if colour[2] < 150:
         pen.disk(0.5, shade(colour, 0.7))
         for length, light in ((1.0, 0.85), (0.85, 0.95), (0.65, 1.0), (0.42, 1.05)):
@@ -83,7 +83,7 @@ def dandelion(pen: Pen, colour: Colour) -> None:
 
 
 def roses(pen: Pen, colour: Colour) -> None:
-    """Draws broad petals in a spiral, from the outermost to the bud."""
+    """Draws broad petals in a spiral, from the outside in."""
     count, first = pen.rng.integers(16, 26), pen.rng.uniform(0, 2 * np.pi)
     for index in range(count):
         left = 1 - index / count
@@ -99,7 +99,7 @@ def roses(pen: Pen, colour: Colour) -> None:
 
 
 def sunflowers(pen: Pen, colour: Colour) -> None:
-    """Draws pointed petals around a big disk, dark with few exceptions."""
+    """Draws pointed petals around a big disk, which is usually dark."""
     disk, count = pen.rng.uniform(0.38, 0.55), int(pen.rng.integers(16, 28))
     start = disk * 0.8
     petal = {"width": pen.rng.uniform(0.2, 0.3), "roundness": 0.9, "belly": 0.45}
@@ -111,7 +111,7 @@ def sunflowers(pen: Pen, colour: Colour) -> None:
 
 
 def tulips(pen: Pen, colour: Colour) -> None:
-    """Draws a cup from the side, or seldom six broad petals from above."""
+    """Draws a cup from the side, or rarely six broad petals from above."""
     if pen.rng.random() < 0.08:
         for light in (0.85, 1.0):
             pen.ring(3, 1.0, shade(colour, light), width=0.85)
@@ -130,7 +130,7 @@ KINDS = {kind.__name__: kind for kind in (daisy, dandelion, roses, sunflowers, t
 
 
 def stem(pen: Pen, label: str) -> None:
-    """Draws what holds the flower: a bent stem, with the leaves of its kind."""
+    """Draws a bent stem, with the leaves of its kind."""
     rng, green = pen.rng, jitter(pen.rng, LEAF, 15)
     upright = np.eye(2) * abs(np.linalg.det(pen.view)) ** 0.5
     down = np.linspace(0, 5, 12)
@@ -198,14 +198,14 @@ def background(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
             whole.disk(rng.uniform(0.03, 0.12), lamp, rng.random(2))
         return cv2.GaussianBlur(whole.picture, (0, 0), rng.uniform(3, 9))
     leaves(whole, int(rng.integers(8, 35)), highest)
-    for _ in range(rng.integers(0, 8)):  # other things with the colours of petals
+    for _ in range(rng.integers(0, 8)):  # other objects in the colours of petals
         at = rng.random(), rng.uniform(highest, 1)
         whole.disk(rng.uniform(0.008, 0.03), choose(rng, spots), at)
     return cv2.GaussianBlur(whole.picture, (0, 0), rng.uniform(0.4, 4))
 
 
 def photograph(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns the picture in some light, in or out of focus, with a camera's noise."""
+    """Applies uneven light, blur and noise to a picture, like a camera."""
     height, width = picture.shape[:2]
     corners = rng.uniform(0.6, 1.3, (2, 2)).astype(np.float32)
     light = cv2.resize(corners, (width, height))[..., None]
@@ -245,7 +245,7 @@ def draw(label: str, rng: np.random.Generator, sizes: tuple[int, int]) -> np.nda
 def draw_folder(
     folder: Path, per_label: int, sizes: tuple[int, int], seed: int
 ) -> None:
-    """Draws `per_label` pictures of each label into `folder`, JPEG of any quality."""
+    """Draws `per_label` pictures of each label, as JPEGs of varying quality."""
     for label_index, label in enumerate(KINDS):
         (folder / label).mkdir()
         for index in range(1, per_label + 1):
@@ -257,7 +257,7 @@ def draw_folder(
 
 
 def draw_odd(folder: Path, sizes: tuple[int, int], seed: int) -> None:
-    """Adds pictures as people have them: four in rarer forms, and a broken one."""
+    """Adds five unusual files: transparent, grey, rotated by EXIF, WebP and broken."""
     rng = np.random.default_rng([seed, len(KINDS)])
     pictures = {label: Image.fromarray(draw(label, rng, sizes)) for label in KINDS}
     clear = pictures["daisy"].copy()
@@ -266,7 +266,7 @@ def draw_odd(folder: Path, sizes: tuple[int, int], seed: int) -> None:
     pictures["dandelion"].convert("L").save(folder / "dandelion/odd_grey.jpg")
     turned = pictures["roses"].transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: a viewer turns it back, a quarter to the right
+    exif[0x0112] = 6  # orientation: viewers rotate it by 90 degrees to the right
     turned.save(folder / "roses/odd_turned.jpg", exif=exif)
     pictures["sunflowers"].save(folder / "sunflowers/odd.webp")
     pictures["tulips"].save(whole := io.BytesIO(), "JPEG")
@@ -276,7 +276,7 @@ def draw_odd(folder: Path, sizes: tuple[int, int], seed: int) -> None:
 def draw_all(
     out: Path, per_label: int, sizes: tuple[int, int], seed: int, odd: bool
 ) -> None:
-    """Draws beside `out`, and puts the whole folder there when it is done."""
+    """Draws to a temporary folder, which replaces `out` when it is complete."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
         made = Path(beside, "new")
@@ -292,28 +292,30 @@ def draw_all(
 
 
 def parse_sizes(text: str) -> tuple[int, int]:
-    """Returns the shortest and the longest side that `160..320` or `224` allows."""
+    """Parses `160..320` or `224`; returns the shortest and the longest side."""
     shortest, _, longest = text.partition("..")
     sides = [
         int(side) if side.isdecimal() else 0 for side in (shortest, longest or shortest)
     ]
     if not 32 <= sides[0] <= sides[1] <= 4096:
         raise argparse.ArgumentTypeError(
-            f"no sizes in {text!r}; give pixels within 32..4096, as 224 or 160..320"
+            f"no sizes in {text!r}; give pixels within 32..4096, like 224 or 160..320"
         )
     return sides[0], sides[1]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the program. The user's mistakes exit with 2, before anything is drawn."""
+    """Runs the program; exits with 2 for the user's mistakes, before it draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
-    parser.add_argument("--per_label", type=int, default=100, help="pictures of a kind")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to create")
+    parser.add_argument("--per_label", type=int, default=100, help="pictures per label")
     parser.add_argument(
         "--size", type=parse_sizes, default="160..320", help="in pixels"
     )
-    parser.add_argument("--seed", type=int, default=0, help="another, other pictures")
-    parser.add_argument("--odd", action="store_true", help="rare formats, one broken")
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers")
+    parser.add_argument(
+        "--odd", action="store_true", help="add rare formats and a broken file"
+    )
     args = parser.parse_args(arguments)
     out: Path = args.out.absolute()
     for flag, lowest in (("per_label", 1), ("seed", 0)):

@@ -1,4 +1,4 @@
-"""A pen that draws petals, disks and seeds, for `flowers.py`."""
+"""Draws petals, disks and seeds, for `flowers.py`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ Colour = tuple[float, ...]  # R, G, B in 0..255
 
 
 def directions(angles: float | np.ndarray) -> np.ndarray:
-    """Returns x and y of steps of length 1, [2] or [N, 2]."""
+    """Returns unit vectors, [2] or [N, 2]."""
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
 
 
 def rotation(angle: float) -> np.ndarray:
-    """Returns the [2, 2] matrix that turns by `angle` radians."""
+    """Returns the [2, 2] matrix that rotates by `angle` radians."""
     return np.stack([directions(angle), directions(angle + np.pi / 2)], axis=1)
 
 
 def shade(colour: Colour, light: float) -> Colour:
-    """Returns a colour in more or less light."""
+    """Returns a lighter or darker colour."""
     return tuple(min(255.0, channel * light) for channel in colour)
 
 
 def jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
-    """Returns a colour near another, in brightness above all."""
+    """Returns a colour near another; mainly the brightness differs."""
     every, *each = rng.normal(0, amount, 4)
     moved = (
         channel + every + own / 2 for channel, own in zip(colour, each, strict=True)
@@ -38,7 +38,7 @@ def jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
 
 @lru_cache
 def petal_outline(roundness: float, belly: float) -> np.ndarray:
-    """Returns [18, 2] around a petal of length and width 1, widest at x = `belly`."""
+    """Returns the [18, 2] outline of a petal of size 1, widest at x = `belly`."""
     along = np.linspace(0, 1, 9)
     half = 0.5 * np.sin(np.pi * along ** -(np.log(2) / np.log(belly))) ** roundness
     upper = np.stack([along, half], axis=1)
@@ -54,9 +54,9 @@ class Pen:
 
     Attributes:
       picture: uint8 [H, W, 3], RGB.
-      rng: decides all that varies.
-      centre: of the flower, x and y in pixels.
-      view: [2, 2], from the flower's coordinates to pixels.
+      rng: for all random choices.
+      centre: x and y of the flower, in pixels.
+      view: [2, 2], maps the flower's coordinates to pixels.
     """
 
     picture: np.ndarray
@@ -88,7 +88,7 @@ class Pen:
         roundness: float = 0.7,
         belly: float = 0.55,
     ) -> None:
-        """Draws a petal from `start` outwards, darker at its rim and along its fold."""
+        """Draws a petal from `start` outwards, darker at the rim and along the fold."""
         outline = petal_outline(roundness, belly) * (length, width)
         turn = rotation(angle).T
         self.fill((outline + (start, 0)) @ turn, shade(colour, 0.78))
@@ -97,7 +97,7 @@ class Pen:
         self.line(fold @ turn, shade(colour, 0.86))
 
     def ring(self, count: int, length: float, colour: Colour, **petal: float) -> None:
-        """Draws petals all around, no two quite the same."""
+        """Draws a ring of petals, with small random differences."""
         step, first = 2 * np.pi / count, self.rng.uniform(0, 2 * np.pi)
         for index in self.rng.permutation(count):
             angle = first + (index + self.rng.uniform(-0.3, 0.3)) * step

@@ -1,8 +1,8 @@
-"""Poets retrains an image classifier where the pictures are.
+"""Retrains image classifiers on pictures in any storage.
 
-`main(server, log_dir, context)` is the hook that DC/OS calls; `retrain`, `load`,
-`results` and `sweep` are for other programs, see `poets.api`. Each is loaded on first
-use: `import poets` reads no other module and no TensorFlow.
+`main(server, log_dir, context)` is the hook that DC/OS calls. Other programs use
+`retrain`, `load`, `results` and `sweep`, see `poets.api`. Each is imported on first
+use: `import poets` alone imports neither another module nor TensorFlow.
 """
 
 from typing import TYPE_CHECKING

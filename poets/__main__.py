@@ -1,4 +1,4 @@
-"""`python -m poets` is the `poets` command."""
+"""Runs the `poets` command for `python -m poets`."""
 
 from poets.cli import main
 

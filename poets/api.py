@@ -1,4 +1,4 @@
-"""Poets for notebooks and other programs.
+"""The Python interface: retrain, sweep, load and predict from other programs.
 
     run = poets.retrain("flower_photos", output_dir="run", learning_rate=0.1)
     print(run.accuracy, run.labels, run.confusion)
@@ -7,9 +7,9 @@
     for prediction in classifier.predict(["new.jpg"]):
         print(prediction.label, prediction.score)
 
-Flags are keyword arguments, those of `poets retrain`, and mistakes are reported in the
-same words. Nothing is logged unless the program sets up logging; a notebook and a
-terminal show a bar.
+The flags of `poets retrain` are keyword arguments, with the same error messages. The
+package logs nothing unless the program sets up logging. Notebooks and terminals show
+a progress bar.
 """
 
 import os
@@ -42,9 +42,9 @@ class Run:
     """A results folder.
 
     Attributes:
-      url: of the folder.
-      model: URL of the retrained graph; that of the folder where the run did not say.
-      results: what the folder says of its run.
+      url: the folder's URL.
+      model: URL of the retrained graph, or of the folder if the graph is unknown.
+      results: the content of the folder's files.
     """
 
     url: str
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def accuracy(self) -> float:
-        """The share of the test images that got their label, 0 to 1."""
+        """The share of test images classified correctly, 0 to 1."""
         return float(self._metrics("accuracy")["test"]["accuracy"])
 
     @property
@@ -74,20 +74,20 @@ class Run:
     def _metrics(self, name: str) -> Any:
         if name not in self.metrics:
             raise ModelError(
-                f"{self.url!r} has no metrics.json with {name!r}: a run of the "
-                "original retrain.py does not leave one"
+                f"{self.url!r} has no metrics.json with {name!r}: the original "
+                "retrain.py does not write one"
             )
         return self.metrics[name]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of one image.
+    """The scores of one image.
 
     Attributes:
-      image: as it was given.
-      scores: label -> score of 0 to 1, the best first; empty if it cannot be read.
-      failure: why it cannot be classified, else "".
+      image: as passed to `predict`.
+      scores: label -> score of 0 to 1, the best first; empty for unreadable images.
+      failure: why the image cannot be classified, else "".
     """
 
     image: Image
@@ -96,12 +96,12 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The label of the best score; "" if it cannot be classified."""
+        """The label with the best score; "" if there are no scores."""
         return next(iter(self.scores), "")
 
     @property
     def score(self) -> float:
-        """The best score; 0 if it cannot be classified."""
+        """The best score; 0 if there are no scores."""
         return next(iter(self.scores.values()), 0.0)
 
 
@@ -117,9 +117,9 @@ class LoadedClassifier:
         self.labels = classifier.labels
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
-        """Returns what the classifier says of each image.
+        """Returns the scores of each image, in the order of `images`.
 
-        Many files are read and computed by one process a core.
+        For many files it starts one process per core.
 
         Raises:
           StorageError: if a storage does not answer.
@@ -129,9 +129,11 @@ class LoadedClassifier:
         files = [os.fspath(each) for each in images if not isinstance(each, bytes)]
         found = iter(classify_files(self._classifier, files))
         contents = [each for each in images if isinstance(each, bytes)]
-        also = iter(self._classifier.predict(contents))
+        in_memory = iter(self._classifier.predict(contents))
         return [
-            self._prediction(each, next(also if isinstance(each, bytes) else found))
+            self._prediction(
+                each, next(in_memory if isinstance(each, bytes) else found)
+            )
             for each in images
         ]
 
@@ -144,12 +146,12 @@ class LoadedClassifier:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep found.
+    """The results of a sweep.
 
     Attributes:
-      url: of its folder.
-      table: a row a combination, the best first, as in `sweep.json`.
-      best: the published one.
+      url: the sweep's folder.
+      table: one row per combination, the best first, as in `sweep.json`.
+      best: the published run.
     """
 
     url: str
@@ -162,11 +164,11 @@ def retrain(image_dir: str | os.PathLike[str], **flags: Any) -> Run:
 
     Args:
       image_dir: the folder, on any storage.
-      **flags: as of `poets retrain`; `output_dir` is enough.
+      **flags: the flags of `poets retrain`; `output_dir` is enough.
 
     Raises:
-      ConfigError: names every wrong flag.
-      PoetsError: if it cannot be done; earlier results are unchanged then.
+      ConfigError: lists every wrong flag.
+      PoetsError: if the job fails; earlier results stay unchanged.
     """
     config = config_from_args(_plain({"image_dir": image_dir, **flags}))
     job.run(config)
@@ -183,11 +185,11 @@ def sweep(
     Args:
       image_dir: the folder, on any storage.
       grid: flag -> its values.
-      **flags: as of `poets sweep`; `output_dir` is required.
+      **flags: the flags of `poets sweep`; `output_dir` is required.
 
     Raises:
-      ConfigError: names every mistake.
-      PoetsError: if it cannot be done; what is finished is kept.
+      ConfigError: lists every wrong flag.
+      PoetsError: if the sweep fails; finished combinations are kept.
     """
     axes = [f"{flag}={','.join(map(str, values))}" for flag, values in grid.items()]
     planned = plan_sweep(_plain({"image_dir": image_dir, **flags}), axes)
@@ -199,15 +201,15 @@ def sweep(
 
 
 def results(url: str | os.PathLike[str], model: str = "") -> Run:
-    """Returns what a results folder says of its run.
+    """Reads the results of a run.
 
     Args:
       url: the folder of `--output_graph`, on any storage.
-      model: URL of the graph, where the folder has several.
+      model: URL of the graph, for folders with several.
 
     Raises:
-      StorageError: if the folder cannot be listed, or a file of it not be read.
-      ModelError: if its metrics.json is not what a run writes.
+      StorageError: if the folder cannot be listed or a file cannot be read.
+      ModelError: if metrics.json does not have the fields that a run writes.
     """
     url = os.fspath(url)
     return Run(url, model or url, read_results(list_folder(url)))
@@ -216,21 +218,21 @@ def results(url: str | os.PathLike[str], model: str = "") -> Run:
 def load(
     model: Run | str | os.PathLike[str], labels: str | None = None
 ) -> LoadedClassifier:
-    """Returns a classifier, ready to predict.
+    """Loads a trained classifier.
 
     Args:
       model: a run, a results folder, or a graph, a `.tflite` or a SavedModel folder.
-      labels: URL of the labels file, where it is not found by itself.
+      labels: URL of the labels file; None searches for it.
 
     Raises:
-      ModelError: if there is no such model, or the labels do not fit it.
+      ModelError: if there is no such model, or the labels do not match it.
     """
     url = model.model if isinstance(model, Run) else os.fspath(model)
     return LoadedClassifier(load_classifier(url, labels))
 
 
 def _plain(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns flags with paths as text."""
+    """Returns the flags with path objects replaced by strings."""
     return {
         name: os.fspath(value) if isinstance(value, os.PathLike) else value
         for name, value in flags.items()

@@ -1,8 +1,9 @@
 """The hook that DC/OS calls: `main(server, log_dir, context)`.
 
 The context is the job's string-encoded `job_context`: its `args` hold the flags of
-`retrain.py`. In every value `{{shared_filesystem}}` and `<<shared_filesystem>>` stand
-for `log_dir`; the first is the original's, the second survives mustache templates.
+`retrain.py`. In every value, `{{shared_filesystem}}` and `<<shared_filesystem>>` are
+replaced by `log_dir`. The first is the original's placeholder, the second survives
+mustache templates.
 
     {"args": {"--image_dir": "hdfs://default/flowers",
               "--output_graph": "<<shared_filesystem>>/retrained_graph.pb"}}
@@ -41,12 +42,12 @@ def main(server: Any, log_dir: str | None, context: Any) -> None:
     """Runs this task's part of the retraining job.
 
     Args:
-      server: the task's `tf.distribute.Server`; None runs alone.
-      log_dir: the shared folder that the placeholders stand for.
-      context: None, a dict, or its JSON text; see the module.
+      server: the task's `tf.distribute.Server`; None for a single process.
+      log_dir: the shared folder that replaces the placeholders.
+      context: None, a dict, or its JSON text; see the module docstring.
 
     Raises:
-      PoetsError: if the job cannot be done; the message is for the user.
+      PoetsError: if the job fails; the message is for the user.
     """
     log_to_stderr()
     cluster = cluster_of(server)
@@ -61,14 +62,14 @@ def main(server: Any, log_dir: str | None, context: Any) -> None:
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """What the tasks do together.
+    """A job and the parts that its tasks play.
 
     Attributes:
       config: the flags.
-      lead: does it all by the labelled images and the processes, and imports
-        TensorFlow only then; the chief's part.
-      activities: what else the chief may ask another worker for, by name.
-      details: what makes it another job than one of the same flags, see `JobFolder.of`.
+      lead: the chief's part: runs the job, given the labelled images and the processes.
+        TensorFlow is imported only inside it.
+      activities: other work that the chief may ask a worker for, by name.
+      details: tells jobs with equal flags apart, see `JobFolder.of`.
     """
 
     config: RetrainConfig
@@ -78,7 +79,7 @@ class Job(Generic[T]):
 
     @property
     def processes(self) -> int:
-        """How many processes a task computes bottlenecks in."""
+        """The number of processes per task that compute bottlenecks."""
         return self.config.processes or room_for_processes()
 
 
@@ -86,7 +87,7 @@ def run_as(cluster: Cluster, config: RetrainConfig) -> None:
     """Runs one task's part of the retraining job.
 
     Raises:
-      PoetsError: if the job cannot be done.
+      PoetsError: if the job fails.
     """
     run_job(cluster, _retraining(config, cluster))
 
@@ -95,10 +96,10 @@ def run_job(cluster: Cluster, job: Job[T]) -> T | None:
     """Runs one task's part of a job.
 
     Returns:
-      What `job.lead` does; None for a task that is not the chief.
+      The result of `job.lead`; None for a task that is not the chief.
 
     Raises:
-      PoetsError: if the job cannot be done.
+      PoetsError: if the job fails.
     """
     set_verbosity(job.config.logging_verbosity)
     if not cluster.is_worker:
@@ -116,7 +117,7 @@ def run_job(cluster: Cluster, job: Job[T]) -> T | None:
 
 @contextlib.contextmanager
 def _environment(config: RetrainConfig) -> Iterator[None]:
-    """Sets the variables by which flags reach the storage and child processes."""
+    """Sets the variables that carry flags to the storage and to child processes."""
     before = {name: os.environ.get(name) for name in config.environment}
     os.environ.update(config.environment)
     try:
@@ -130,7 +131,7 @@ def _environment(config: RetrainConfig) -> Iterator[None]:
 
 
 def _lead(job: Job[T], cluster: Cluster) -> T:
-    """Runs the job with the help of other workers, or without it if none comes."""
+    """Runs the job with the other workers, or without them if none joins."""
     with Chief(cluster, job.config, job.details) as chief:
         dataset = preflight(job.config)
         chief.gather(job.processes)
@@ -138,17 +139,17 @@ def _lead(job: Job[T], cluster: Cluster) -> T:
 
 
 def _follow(job: Job[T], cluster: Cluster) -> None:
-    """Works with the chief until the job is done."""
+    """Works for the chief until the job is done."""
     check_worker(job.config)
     with Pool(job.processes) as pool:
         Worker(cluster, job.config, pool, job.activities, job.details).follow()
 
 
 def _run_alone(job: Job[T]) -> T:
-    """Runs the whole job here.
+    """Runs the whole job in this task.
 
-    What the user got wrong is told before TensorFlow is imported, and the processes
-    that compute bottlenecks load while it is.
+    The user's mistakes are reported before TensorFlow is imported. The processes that
+    compute bottlenecks start during that import.
     """
     dataset = preflight(job.config)
     with Pool(job.processes) as pool:
@@ -156,10 +157,10 @@ def _run_alone(job: Job[T]) -> T:
 
 
 def run(config: RetrainConfig) -> None:
-    """Runs the whole retraining job here, alone.
+    """Runs the whole retraining job in this process, without other workers.
 
     Raises:
-      PoetsError: if the job cannot be done.
+      PoetsError: if the job fails.
     """
     run_as(ALONE, config)
 
@@ -171,7 +172,7 @@ def _retraining(config: RetrainConfig, cluster: Cluster) -> Job[None]:
         retrain(config, dataset, workers)
 
     def fine_tune(ended: Callable[[], bool]) -> None:
-        from poets.fine_tuning.tune import take_part  # TensorFlow, if asked for
+        from poets.fine_tuning.tune import take_part  # imports TensorFlow
 
         take_part(config, cluster, ended)
 
@@ -186,7 +187,7 @@ def config_from_context(context: Any, log_dir: str | None) -> RetrainConfig:
       log_dir: replaces the placeholders; may be empty if no value has one.
 
     Raises:
-      ConfigError: if the context has another shape, or its flags are wrong.
+      ConfigError: if the context has another structure, or a flag is wrong.
     """
     args = _parse_context(context).get("args") or {}
     if not isinstance(args, dict):
@@ -194,21 +195,21 @@ def config_from_context(context: Any, log_dir: str | None) -> RetrainConfig:
             f"job_context: args is {_kind(args)}; give an object of flags and values"
         )
     return config_from_args(
-        {flag: _place(flag, value, log_dir) for flag, value in args.items()}
+        {flag: _fill_placeholders(flag, value, log_dir) for flag, value in args.items()}
     )
 
 
 def log_to_stderr() -> None:
-    """Sends log lines to stderr where the host has set up no logging."""
+    """Sends log lines to stderr unless the host has set up logging."""
     root = logging.getLogger()
     if not root.handlers:
         logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=logging.INFO)
-    # It warns where there is no home folder, and works all the same.
+    # It warns if there is no home folder, which does not matter here.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def set_verbosity(name: str) -> None:
-    """Sets the level of our own log lines by its name in `--logging_verbosity`."""
+    """Sets the level of this package's loggers, by a name of `--logging_verbosity`."""
     logging.getLogger("poets").setLevel(getattr(logging, name))
 
 
@@ -229,10 +230,10 @@ def _parse_context(context: Any) -> dict[str, Any]:
     return context
 
 
-def _place(flag: str, value: Any, log_dir: str | None) -> Any:
-    """Returns a flag's value with the placeholders replaced, in lists too."""
+def _fill_placeholders(flag: str, value: Any, log_dir: str | None) -> Any:
+    """Returns a flag's value with the placeholders replaced, also inside lists."""
     if isinstance(value, list):
-        return [_place(flag, item, log_dir) for item in value]
+        return [_fill_placeholders(flag, item, log_dir) for item in value]
     if not isinstance(value, str):
         return value
     for placeholder in PLACEHOLDERS:

@@ -1,10 +1,10 @@
-"""What can go wrong is known before the work, and all at once.
+"""Checks inputs and outputs before the work starts, and reports all problems together.
 
-    far storages:    login ─> ticket ─> server         the first failure ends it
-    every storage:   outputs, their folders, images, one of them read   told together
+    remote storages: login ─> ticket ─> server                  stops at the first
+    every storage:   outputs, their folders, images, one read   reports all
 
-Nothing here imports TensorFlow: a mistake is told in a fraction of a second, and a
-server that is down within some seconds.
+Nothing here imports TensorFlow, so mistakes are reported in a fraction of a second,
+and servers that are down within seconds.
 """
 
 import logging
@@ -34,19 +34,19 @@ SUMMARY_RUNS = ("train", "validation")
 
 
 def preflight(config: RetrainConfig) -> Dataset:
-    """Returns the labelled images, once all outputs are known to be writable.
+    """Checks that the job can run, and returns the labelled images.
 
     Raises:
-      ConfigError: if outputs are in each other's way.
+      ConfigError: if outputs conflict with each other or with existing files.
       DatasetError: if the folders cannot train a classifier.
-      StorageError: if a storage cannot be reached, an image not be read or an output
-        folder not be written.
-      PoetsError: several of these, in one message.
+      StorageError: if a storage cannot be reached, an image cannot be read or an
+        output folder cannot be written.
+      PoetsError: for several of these, with one message.
     """
     far = checkups([config.image_dir], output_folders(config))
     far = [checkup for checkup in far if checkup.storage]
     whom = _log_in(far)
-    _reach(far, whom)
+    _check_access(far, whom)
     errors: list[PoetsError] = []
     with deadline(TIMEOUT_S):
         for check in (
@@ -75,15 +75,15 @@ def check_shared(
     cluster: Cluster,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Checks that several workers can share their work, as far as can be told here.
+    """Checks that the folders that several workers share are not local to one task.
 
     Args:
       config: the flags.
-      cluster: which worker this is.
-      environ: may name a sandbox.
+      cluster: this worker's place in the cluster.
+      environ: read for the Mesos sandbox.
 
     Raises:
-      ConfigError: if a folder that all of them need is one that each has for itself.
+      ConfigError: if a shared folder is in a sandbox or a temporary folder.
     """
     if cluster.num_workers == 1:
         return
@@ -95,7 +95,7 @@ def check_shared(
         path = os.path.realpath(open_storage(url)[1])
         if (sandbox := environ.get("MESOS_SANDBOX")) and _is_below(path, sandbox):
             problems.append(
-                f"--{flag}={url!r} is in the sandbox, which each task has for itself"
+                f"--{flag}={url!r} is in the sandbox, which is private to each task"
             )
         elif cluster.num_hosts > 1 and _is_below(path, tempfile.gettempdir()):
             problems.append(
@@ -110,23 +110,24 @@ def check_shared(
                 f"{cluster.num_workers} workers need folders that all of them share",
                 problems,
             )
-            + "; set service.shared_filesystem, as hdfs://default/job, or name folders "
-            "on a shared storage, or take one worker"
+            + "; set service.shared_filesystem, for example to hdfs://default/job, or "
+            "use folders on a shared storage, or one worker"
         )
 
 
 def check_worker(config: RetrainConfig) -> None:
-    """Checks what a worker needs that is not the chief.
+    """Checks the storages that a worker other than the chief uses.
 
     Raises:
       ConfigError: if a URL is wrong.
-      StorageError: if a storage cannot be reached, or the store not be written.
+      StorageError: if a storage cannot be reached or the bottleneck folder cannot be
+        written.
     """
     folders = [config.bottleneck_dir]
     far = checkups([config.image_dir], folders)
     far = [checkup for checkup in far if checkup.storage]
     whom = _log_in(far)
-    _reach(far, whom)
+    _check_access(far, whom)
     with deadline(TIMEOUT_S):
         problems = [str(error) for error in try_writing(folders)]
     if problems:
@@ -139,7 +140,7 @@ def _is_below(path: str, folder: str) -> bool:
 
 
 def output_folders(config: RetrainConfig) -> list[str]:
-    """Returns the URLs of the folders that take what a job writes, each once."""
+    """Returns the URLs of the folders that a job writes to, without duplicates."""
     folders = [
         folder_of(config.output_graph),
         folder_of(config.output_labels),
@@ -157,7 +158,7 @@ def output_folders(config: RetrainConfig) -> list[str]:
 
 
 def _refusal(title: str, errors: Sequence[PoetsError]) -> PoetsError:
-    """Returns one error for several: the user's mistake if one of them is."""
+    """Combines errors into one: a ConfigError if any of them is the user's mistake."""
     kind = ConfigError if any(e.exit_code == 2 for e in errors) else StorageError
     return kind(format_problems(title, [str(error) for error in errors]))
 
@@ -166,7 +167,7 @@ def _log_in(far: list[Checkup]) -> str:
     """Returns " as tensorflow@LOCAL", or "" without Kerberos.
 
     Raises:
-      PoetsError: if who we are, or how a storage is reached, cannot be read.
+      PoetsError: if the user or the configuration of a storage cannot be determined.
     """
     try:
         with deadline(TIMEOUT_S):
@@ -176,8 +177,8 @@ def _log_in(far: list[Checkup]) -> str:
     return next((f" as {name}" for name in names if name), "")
 
 
-def _reach(far: list[Checkup], whom: str) -> None:
-    """Raises PoetsError unless each storage takes us and answers."""
+def _check_access(far: list[Checkup], whom: str) -> None:
+    """Raises PoetsError unless each storage accepts the login and answers."""
     for checkup in far:
         for step in first_steps(checkup):
             try:
@@ -192,7 +193,7 @@ def _reach(far: list[Checkup], whom: str) -> None:
 
 
 def _find_images(config: RetrainConfig) -> Dataset:
-    """Returns the images, of which a small one was read if they are not here."""
+    """Lists the images; for a remote folder, also reads the smallest one."""
     dataset = find_images(config.image_dir, config.split)
     for thin in check_split(dataset, split_images(dataset, None, config)):
         logger.warning(thin)
@@ -217,7 +218,7 @@ def _check_files(config: RetrainConfig) -> None:
 
 
 def _check_saved_model_dir(config: RetrainConfig) -> None:
-    """A SavedModel is replaced whole; another folder is not ours to replace."""
+    """Refuses a folder with other files: publishing replaces the whole folder."""
     url = config.saved_model_dir
     if not url or not exists(url) or exists(join(url, "saved_model.pb")):
         return
@@ -226,7 +227,7 @@ def _check_saved_model_dir(config: RetrainConfig) -> None:
     filesystem, path = open_storage(url)
     if filesystem.get_file_info(pyarrow.fs.FileSelector(path)):
         raise ConfigError(
-            f"--saved_model_dir={url!r} holds files and is no SavedModel; name an "
+            f"--saved_model_dir={url!r} holds files and is not a SavedModel; name an "
             "empty folder or a new one"
         )
 

@@ -1,4 +1,4 @@
-"""The job on one machine: from labelled images to a published classifier.
+"""The retraining job, from labelled images to a published classifier.
 
 bottlenecks of all images ─> split ─> bottlenecks of distorted copies ─> head
     ─> fine-tune, if asked for ─> evaluate ─> export ─> verify each export
@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 
 class Durations(dict[str, float]):
-    """Seconds by phase, and `total` since it was made."""
+    """Seconds by phase; `total` is the time since construction."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Durations(dict[str, float]):
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Adds the time of its body to a phase."""
+        """Adds the run time of the `with` body to a phase."""
         started = time.monotonic()
         try:
             yield
@@ -78,11 +78,11 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
 
     Args:
       config: the flags.
-      dataset: the labelled images, as `preflight` found them.
-      workers: the processes that compute bottlenecks, here or of all workers.
+      dataset: the labelled images, as returned by `preflight`.
+      workers: the processes that compute bottlenecks, local or of all workers.
 
     Raises:
-      PoetsError: if it cannot be done; earlier results are unchanged then.
+      PoetsError: if the job fails; earlier results stay unchanged.
     """
     durations = Durations()
     lock = PublishLock(folder_of(config.output_graph))
@@ -113,7 +113,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[str]:
-    """Gives a temporary folder, and says so if there is no room in it."""
+    """Gives a temporary folder; raises StorageError if its disk is full."""
     try:
         with tempfile.TemporaryDirectory(prefix="poets-") as work_dir:
             yield work_dir
@@ -124,14 +124,14 @@ def temporary_folder() -> Iterator[str]:
             raise
         raise StorageError(
             f"cannot write to the temporary folder {tempfile.gettempdir()!r}: "
-            f"{reason(error)}; make room, or name another by TMPDIR"
+            f"{reason(error)}; free some space, or set TMPDIR to another folder"
         ) from error
 
 
 def store_intermediate(
     config: RetrainConfig, backbone: Backbone, step: int, head: Head
 ) -> None:
-    """Writes the graph so far.
+    """Writes the graph of an unfinished head.
 
     Raises:
       StorageError: if it cannot be written.
@@ -148,20 +148,20 @@ def publish(
     work_dir: str,
     durations: Durations,
 ) -> dict[str, Any]:
-    """Tests a head, exports it, checks the exports and publishes all of it together.
+    """Tests a head, exports it, checks the exports and publishes everything together.
 
     Args:
-      config: where to, and under which names.
+      config: where to write, and under which names.
       trained: the head.
-      lock: the right to publish, of the time when the job began.
-      work_dir: local folder that lives as long as the run.
+      lock: the publish lock, taken when the job started.
+      work_dir: local folder that exists until the run ends.
       durations: gets the phase `export`.
 
     Returns:
       The content of `metrics.json`.
 
     Raises:
-      PoetsError: if it cannot be done; earlier results are unchanged then.
+      PoetsError: if a step fails; earlier results stay unchanged.
     """
     features, head = trained.features, trained.head
     answers = Predictions(
@@ -204,7 +204,7 @@ def _report_test(config: RetrainConfig, answers: Predictions) -> None:
 def _samples(
     config: RetrainConfig, features: Features, head: Head
 ) -> tuple[Samples, list[str]]:
-    """Returns test images to score exports on, and what the exports cannot do."""
+    """Returns test images to score exports on, and notes on the exports' limits."""
     rows = np.flatnonzero(features.splits == TEST)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_CHECKED)).astype(int)]
     filesystem, root = open_storage(config.image_dir)
@@ -214,7 +214,7 @@ def _samples(
     for row, path, data in zip(rows, wanted, found, strict=True):
         if isinstance(data, OSError):
             raise_outage(data, join(config.image_dir, path))
-            continue  # it was there for its bottleneck; one sample less
+            continue  # gone since its bottleneck was computed; check without it
         turned += orientation(data) != 1
         paths.append(path)
         contents.append(data)
@@ -229,10 +229,10 @@ def _samples(
     notes = []
     if turned:
         notes.append(
-            f"{turned} of {len(paths)} test images that the exports were checked on "
-            "are turned by an EXIF orientation, which TensorFlow's decoder ignores: "
-            "the graph and the SavedModel see them as stored when they are given the "
-            "file's bytes, and were checked on the others"
+            f"{turned} of {len(paths)} test images for checking the exports are "
+            "rotated by an EXIF orientation, which TensorFlow's decoder ignores: the "
+            "graph and the SavedModel read such files unrotated, and were checked on "
+            "the others"
         )
     expected = head.probabilities(features.every.bottlenecks[kept])
     return Samples(paths, contents, expected), notes

@@ -101,7 +101,7 @@ def test_what_git_ignores_stays_out_and_what_is_not_committed_is_told(checkout):
     with zipfile.ZipFile(archive) as opened:
         names = [name.rpartition("/")[2] for name in opened.namelist()]
     assert names == ["__init__.py", "__init__.py", "new.py"]
-    assert "poets/ has changes that are not committed" in said
+    assert "poets/ has uncommitted changes" in said
 
 
 def test_a_tree_without_a_version_is_refused(checkout):

@@ -180,9 +180,9 @@ def test_several_workers_without_a_shared_file_system_are_told_so(
             main(cluster_server("worker", index), str(volume), context)
         assert str(caught.value) == (
             "2 workers need folders that all of them share: "
-            f"--bottleneck_dir='{volume}/store' is in the sandbox, which each task has "
-            "for itself; set service.shared_filesystem, as hdfs://default/job, or name "
-            "folders on a shared storage, or take one worker"
+            f"--bottleneck_dir='{volume}/store' is in the sandbox, which is private to "
+            "each task; set service.shared_filesystem, for example to "
+            "hdfs://default/job, or use folders on a shared storage, or one worker"
         )
     assert not volume.exists()
 

@@ -101,8 +101,8 @@ def test_a_saved_model_folder_is_replaced_only_if_it_is_one(check, tmp_path):
     (folder / "thesis.tex").write_text("mine")
     with pytest.raises(
         ConfigError,
-        match=r"--saved_model_dir='.*/saved_model/1' holds files and is no SavedModel; "
-        "name an empty folder or a new one",
+        match=r"--saved_model_dir='.*/saved_model/1' holds files and is not a "
+        "SavedModel; name an empty folder or a new one",
     ):
         check()
     assert (folder / "thesis.tex").read_text() == "mine"

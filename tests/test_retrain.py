@@ -293,9 +293,9 @@ def test_distorted_copies_train_the_head_and_are_cached(again, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("_scores", "is no name of a TensorFlow operation; use letters"),
-        ("final result", "is no name of a TensorFlow operation"),
-        ("scores:0", "is no name of a TensorFlow operation"),
+        ("_scores", "is not a valid name of a TensorFlow operation; use letters"),
+        ("final result", "is not a valid name of a TensorFlow operation"),
+        ("scores:0", "is not a valid name of a TensorFlow operation"),
         ("Scattering/features", "the graph of scattering_96 has an operation of"),
         ("input", "choose another"),
         ("DecodeJpeg/contents", "choose another"),

@@ -1,7 +1,7 @@
-"""The system packages that the tools run: `python tools/packages.py krb5 jdk maven`.
+"""Installs system packages for the tools: `python tools/packages.py krb5 jdk maven`.
 
-What is missing is installed with apt-get where that is possible (root, and apt-get is
-there); otherwise the commands to run are printed and the exit code is 2.
+Missing packages are installed with apt-get. Without root or apt-get, the command to run
+is printed and the exit code is 2.
 """
 
 import os
@@ -13,18 +13,18 @@ from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
-if __name__ == "__main__":  # started as a file: its folder is on the path, not ours
+if __name__ == "__main__":  # sys.path[0] is the script's folder, not the root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from poets.errors import ConfigError
 
-SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")  # where an ordinary PATH does not look
+SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")  # not on an ordinary user's PATH
 APT_TIMEOUT_S = 900
 
 
 @dataclass(frozen=True)
 class Package:
-    """What one name installs: Debian's packages, and what is there with them."""
+    """Debian packages, and the programs and libraries that they provide."""
 
     debian: tuple[str, ...]
     programs: tuple[str, ...] = ()
@@ -32,14 +32,14 @@ class Package:
 
     @property
     def is_here(self) -> bool:
-        """Whether all programs and libraries are found."""
+        """Whether all programs and libraries are installed."""
         return all(map(find_program, self.programs)) and all(
             map(find_library, self.libraries)
         )
 
 
 JDK = "openjdk-17-jdk-headless"
-INSTEAD = {JDK: "default-jdk-headless"}  # where a Debian has the first no more
+INSTEAD = {JDK: "default-jdk-headless"}  # for Debian releases without the first
 
 PACKAGES = {
     "krb5": Package(
@@ -55,7 +55,7 @@ PACKAGES = {
 
 
 def find_program(name: str) -> str | None:
-    """Returns the path of a program, looked for in the folders of servers too."""
+    """Returns the path of a program; also searches JAVA_HOME and the sbin folders."""
     java_home = os.environ.get("JAVA_HOME")
     first = [str(Path(java_home) / "bin")] if java_home else []
     path = os.pathsep.join([*first, os.environ.get("PATH", os.defpath), *SBIN])
@@ -63,7 +63,7 @@ def find_program(name: str) -> str | None:
 
 
 def require_programs(*names: str) -> None:
-    """Raises ConfigError that names every program which is not installed."""
+    """Raises ConfigError with the names of all programs that are not installed."""
     missing = [name for name in names if not find_program(name)]
     if missing:
         kinds = [
@@ -77,31 +77,31 @@ def require_programs(*names: str) -> None:
 
 
 def missing_packages(kinds: Sequence[str]) -> list[str]:
-    """Returns those of the kinds of `PACKAGES` that are not here."""
+    """Returns the keys of `PACKAGES` that are not installed."""
     return [kind for kind in kinds if not PACKAGES[kind].is_here]
 
 
 def how_to_install(kinds: Sequence[str]) -> str:
-    """Returns what to do about kinds of `PACKAGES` that are missing."""
+    """Returns a sentence on how to install keys of `PACKAGES`."""
     debian = " ".join(name for kind in kinds for name in PACKAGES[kind].debian)
     return f"install it with `sudo apt-get install {debian}` (names as in Debian)"
 
 
 def ensure(kinds: Sequence[str]) -> None:
-    """Installs what is missing of the kinds of `PACKAGES`, where that is possible.
+    """Installs the keys of `PACKAGES` that are missing.
 
     Raises:
-      ConfigError: if something is missing and cannot be installed here.
+      ConfigError: if a package is missing and cannot be installed.
     """
     missing = missing_packages(kinds)
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise ConfigError(
-            f"{', '.join(missing)} not installed, which takes root and apt-get; "
+            f"{', '.join(missing)} not installed, which needs root and apt-get; "
             f"{how_to_install(missing)}"
         )
-    _apt_get("update")  # what it lacks, the installation tells
+    _apt_get("update")  # if it fails, so does the installation
     debian = [
         name if name not in INSTEAD or _is_known(name) else INSTEAD[name]
         for kind in missing
@@ -110,8 +110,8 @@ def ensure(kinds: Sequence[str]) -> None:
     _apt_get("install", "--yes", "--no-install-recommends", *debian)
     if still := missing_packages(missing):
         raise ConfigError(
-            f"apt-get did not install {', '.join(still)}; look at its lines above, "
-            "and run it by hand"
+            f"apt-get did not install {', '.join(still)}; look at its output above, "
+            "and run it yourself"
         )
 
 
@@ -123,14 +123,14 @@ def _apt_get(*arguments: str) -> None:
 
 
 def _is_known(name: str) -> bool:
-    """Returns whether the package lists of this machine have a package to install."""
+    """Returns whether this machine's package lists have a package."""
     show = ["apt-cache", "show", name]
     done = subprocess.run(show, capture_output=True, timeout=60, check=False)
     return done.returncode == 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Installs the kinds that are named; returns the exit code."""
+    """Installs the keys of `PACKAGES` in `argv`; returns the exit code."""
     kinds = list(sys.argv[1:] if argv is None else argv)
     unknown = [kind for kind in kinds if kind not in PACKAGES]
     if unknown or not kinds:

@@ -1,12 +1,12 @@
-"""Sets up what the tests run with, as far as this user may: `make test` runs it first.
+"""Installs what the tests need; `make test` runs it first.
 
-    Debian packages   a KDC, a JDK, Maven, faketime, headers: by root, with apt-get
-    webhdfs           the extra: by pip, gcc and the headers
-    mediapipe         another reader of our models: by pip
-    Hadoop            its jars, from Maven Central: by Maven
+    Debian packages   a KDC, a JDK, Maven, faketime, headers: with apt-get, as root
+    webhdfs           the extra: with pip, gcc and the headers
+    mediapipe         another reader of our models: with pip
+    Hadoop            its jars, from Maven Central: with Maven
 
-A part that cannot be had is named here with the reason, and its tests are skipped by
-its name. The exit code is 0 all the same: the other tests run.
+If a part cannot be installed, the reason is printed and its tests are skipped. The exit
+code is still 0, so that the other tests run.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-if __name__ == "__main__":  # started as a file: its folder is on the path, not ours
+if __name__ == "__main__":  # sys.path[0] is the script's folder, not the root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from poets.errors import PoetsError
@@ -41,10 +41,10 @@ def install_webhdfs() -> None:
 
 
 def install_mediapipe() -> None:
-    """Installs MediaPipe without what it depends on.
+    """Installs MediaPipe without its dependencies.
 
-    It asks for another build of OpenCV, which would overwrite ours, and for a sound
-    library; classifying pictures needs neither.
+    They include another build of OpenCV, which would overwrite ours, and a sound
+    library; image classification needs neither.
     """
     if not importlib.util.find_spec("mediapipe"):
         _pip_install("--no-deps", "mediapipe>=1.2.3,<1.3")
@@ -54,7 +54,7 @@ def _pip_install(*words: str) -> None:
     """Runs pip, with retries.
 
     Raises:
-      PoetsError: if pip cannot; a line of its output says why.
+      PoetsError: if pip fails, with a line of its output.
     """
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--retries", "10"]
     command += ["--disable-pip-version-check", *words]
@@ -85,13 +85,13 @@ STEPS: dict[str, Callable[[], None]] = {
 
 
 def main() -> int:
-    """Takes each step; returns the exit code."""
+    """Runs all steps; returns the exit code."""
     for name, step in STEPS.items():
         try:
             step()
         except PoetsError as error:
             print(f"{name}: {error}", file=sys.stderr)
-            print(f"{name}: tests that need it are skipped by name", file=sys.stderr)
+            print(f"{name}: tests that need it are skipped", file=sys.stderr)
     return 0
 
 

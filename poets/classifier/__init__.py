@@ -1,13 +1,13 @@
-"""A trained classifier as it is served: image bytes in, scores by label out.
+"""Loads trained classifiers: image bytes in, one score per label out.
 
-    --model results/retrained_graph.pb          its labels are found by `labels`
-    --model flowers.tflite                  with its labels inside, or found likewise
+    --model results/retrained_graph.pb          labels from the files beside it
+    --model flowers.tflite                      labels inside it, or beside it
     --model hdfs://default/run/saved_model/1    a SavedModel folder, on any storage
 
-A graph that a run of ours left with its `.tflite` is answered by LiteRT, which starts
-in a fraction of TensorFlow's time; `metrics.json` shows by digest whether the two are
-of one run. Graphs of the original scripts go through TensorFlow. What must be a local
-file to be loaded is copied to a temporary folder, which goes when the classifier goes.
+If the `.tflite` beside a graph is from the same run, by the digests in `metrics.json`,
+LiteRT computes the scores: it starts in a fraction of TensorFlow's time. Graphs of the
+original scripts run in TensorFlow. Models that must be local files are copied to a
+temporary folder, which is deleted together with the classifier.
 """
 
 import importlib
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 LITERT_SUFFIXES = (".tflite", ".lite")
 
-INPUTS = {  # placeholder -> (mean, std) by which the original scripts scaled pixels
+INPUTS = {  # placeholder -> (mean, std) of the original scripts
     "input": (127.5, 127.5),  # mobilenet_*
     "Mul": (128.0, 128.0),  # inception_v3
     "Placeholder": (0.0, 255.0),  # TensorFlow Hub modules
@@ -63,11 +63,12 @@ class Classifier(Protocol):
 
 
 class LiteRTClassifier:
-    """A `.tflite`: the one beside a retrained graph, or of another maker.
+    """A `.tflite` file, exported by a run or made by another program.
 
     Attributes:
-      path: the local file, for as long as this is used.
-      normalization: how it is fed; None if integers are fed in their whole range.
+      path: the local file, which must exist as long as the classifier is used.
+      normalization: how pixels are scaled; None for integer inputs that take their
+        type's whole range.
     """
 
     def __init__(
@@ -82,12 +83,12 @@ class LiteRTClassifier:
         Args:
           path: the file.
           labels: L labels, in the order of the scores.
-          source: what messages call it.
-          normalization: how to feed it, whatever the file says.
+          source: its name in messages.
+          normalization: how to scale pixels, in place of what the file says.
 
         Raises:
-          ModelError: if it is no classifier of pictures with L labels, or nothing
-            says how it wants them.
+          ModelError: if it is not an image classifier with L labels, or its
+            normalization is unknown.
         """
         litert = importlib.import_module("poets.classifier.litert_input")
         self.path = path
@@ -112,24 +113,24 @@ class LiteRTClassifier:
 def load_classifier(
     model: str, labels: str | None = None, normalization: Normalization | None = None
 ) -> Classifier:
-    """Returns the classifier in a frozen graph file or a SavedModel folder.
+    """Loads the classifier in a file or a SavedModel folder.
 
     Args:
       model: URL of `*.pb`, `*.tflite` or a SavedModel folder.
-      labels: URL of the labels file; None takes those inside a `.tflite` or a
-        SavedModel, else those of the model's run, as `labels` finds them.
-      normalization: how to feed a `.tflite`; None asks the file.
+      labels: URL of the labels file; None takes the labels inside a `.tflite` or a
+        SavedModel, else those that `poets.report.labels` finds beside the model.
+      normalization: how to scale pixels for a `.tflite`; None reads it from the file.
 
     Raises:
-      ConfigError: if there is a normalization for another kind of model.
-      ModelError: if there is no such model, or the labels do not fit it.
+      ConfigError: if a normalization is given for another kind of model.
+      ModelError: if there is no such model, or the labels do not match it.
     """
     given = read_labels(labels) if labels else None
     if normalization and not model.endswith(LITERT_SUFFIXES):
         raise ConfigError(
-            f"--input_mean and --input_std with {model!r}: it is no .tflite, and other "
-            "models scale pixels themselves or by the name of their input; leave them "
-            "out"
+            f"--input_mean and --input_std with {model!r}: it is not a .tflite, and "
+            "other models scale pixels themselves or by the name of their input; leave "
+            "them out"
         )
     kind = kind_of(model)
     if kind == pyarrow.fs.FileType.NotFound:
@@ -156,12 +157,12 @@ def load_classifier(
     if run.digests and exists(fast):
         if run.made_model and digest_of(fast) in run.digests:
             return _staged(fast, lambda path: LiteRTClassifier(path, names, fast))
-        logger.warning("%s is not of the same run as %s: not used", fast, model)
+        logger.warning("%s is not from the same run as %s: not used", fast, model)
     return _tensorflow().FrozenGraphClassifier(read_url(model), model, names)
 
 
 def _staged(url: str, load: Callable[[str], Classifier]) -> Classifier:
-    """Returns what `load` makes of the local path of a file or folder."""
+    """Calls `load` with a local path of the file or folder; copies it if necessary."""
     filesystem, path = open_storage(url)
     if is_local(filesystem):
         return load(path)
@@ -187,7 +188,7 @@ def _litert(
     given: tuple[str, ...] | None,
     normalization: Normalization | None,
 ) -> LiteRTClassifier:
-    """Returns the classifier in the local copy of a `.tflite`."""
+    """Loads the local copy of a `.tflite`."""
     names = _labels_inside(path, model) if given is None else given
     if not names and given is None:
         names = labels_of(model, run_beside(model))
@@ -195,7 +196,7 @@ def _litert(
 
 
 def _labels_inside(path: str, model: str) -> tuple[str, ...]:
-    """Returns the labels that a local `.tflite` carries, none if it has none."""
+    """Returns the labels inside a local `.tflite`, () if there are none."""
     metadata = importlib.import_module("poets.classifier.tflite_metadata")
     with open(path, "rb") as file:
         found = metadata.read_labels_file(file.read(), model)

@@ -1,4 +1,4 @@
-"""Images from http(s) URLs: bounded in time and size, never an error page."""
+"""Downloads images from http(s) URLs, with limits on time and size."""
 
 import time
 
@@ -6,7 +6,7 @@ import requests
 
 from poets.data.images import MAX_BYTES, ImageError
 
-TIMEOUT_S = (10, 30)  # to connect, between two pieces
+TIMEOUT_S = (10, 30)  # to connect, and between two pieces
 TOTAL_S = 120
 PIECE_BYTES = 1 << 16
 
@@ -15,7 +15,7 @@ def fetch_image(url: str, path: str) -> None:
     """Downloads an image into a local file.
 
     Raises:
-      ImageError: if the server does not give it; the message is the reason alone.
+      ImageError: if the download fails; the message is the reason without the URL.
     """
     deadline = time.monotonic() + TOTAL_S
     try:

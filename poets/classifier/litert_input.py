@@ -1,12 +1,12 @@
-"""How a `.tflite` wants its pixels: ours takes them as they are, others do not.
+"""Finds how to scale pixels for a `.tflite`. Our own exports take them unscaled.
 
-The first that says it counts:
+The first source that applies wins:
 
-    --input_mean, --input_std   what the user knows
-    TFLite Metadata             its normalisation, for an input of floats
-    the input's name            as `tflite_convert` keeps it from a retrained graph
-    8 bits                      0..255 is the whole range of the type: MediaPipe and
-                                Android feed it so, whatever metadata says
+    --input_mean, --input_std   given by the user
+    TFLite Metadata             its normalisation, for a float input
+    the input's name            `tflite_convert` keeps that of a retrained graph
+    8 bits                      0..255 is the whole range of the type; MediaPipe and
+                                Android also ignore the metadata then
 """
 
 import numpy as np
@@ -18,36 +18,36 @@ from poets.features.engine_litert import LiteRT, connect
 from poets.features.engines import Normalization
 
 BY_NAME = {
-    "pixels": Normalization([0.0], [1.0]),  # of our own exports
+    "pixels": Normalization([0.0], [1.0]),  # our own exports
     **{name: Normalization([mean], [std]) for name, (mean, std) in INPUTS.items()},
 }
 
 TOLERANCE = 0.01
-"""By which the rounding of 8 bits may leave 0..1."""
+"""How far 8-bit rounding may move scores out of 0..1."""
 
 
 def load_scorer(
     path: str, source: str, normalization: Normalization | None
 ) -> tuple[LiteRT, Normalization | None]:
-    """Returns the engine for a local `.tflite`, and how it is fed.
+    """Returns the engine for a local `.tflite`, and its normalization.
 
     Args:
       path: the file.
-      source: what messages call it.
-      normalization: how the user wants it to be fed.
+      source: its name in messages.
+      normalization: the user's, which overrides the file's.
 
     Raises:
-      ModelError: if nothing says how, or its outputs are not scores.
+      ModelError: if no source gives one, or the outputs are not scores.
     """
     engine = connect(path, source)
-    fed = normalization or _wanted(engine, path, source)
+    fed = normalization or _own_normalization(engine, path, source)
     engine.normalize(fed)
     _check_scores(engine, source)
     return engine, fed
 
 
-def _wanted(engine: LiteRT, path: str, source: str) -> Normalization | None:
-    """Returns what the model says; None for the whole range of integers."""
+def _own_normalization(engine: LiteRT, path: str, source: str) -> Normalization | None:
+    """Returns the model's own normalization; None for the whole range of integers."""
     by_name = BY_NAME.get(engine.input_name)
     if engine.is_quantised:
         return by_name
@@ -76,6 +76,6 @@ def _check_scores(engine: LiteRT, source: str) -> None:
     low, high = scores.min(), scores.max()
     if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
         raise ModelError(
-            f"{source!r} gives {low:.3g} to {high:.3g} on a grey picture, which are no "
-            "scores of 0 to 1; convert it with a softmax as its last layer"
+            f"{source!r} gives {low:.3g} to {high:.3g} on a grey picture, not scores "
+            "of 0 to 1; convert it with a softmax as its last layer"
         )

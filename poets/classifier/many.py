@@ -1,8 +1,8 @@
-"""Many images at the rate of the bottleneck pass: the same processes, one a core.
+"""Classifies many images in parallel, with the processes that compute bottlenecks.
 
-A whole classifier is to them a backbone with L outputs, and its answers go through a
-feature store that lives as long as the call. Images may be on any storage: the
-processes read them there, many at once.
+There is one process per core. They run the classifier as a backbone with L outputs
+and write its scores to a temporary feature store. Images may be on any storage; the
+processes read them from there, many at once.
 """
 
 import os
@@ -26,10 +26,10 @@ from poets.storage.reading import raise_outage, read_files
 from poets.system.machine import room_for_processes
 
 FEW = 32
-"""So few images are done before another process could have started."""
+"""Up to this many images are classified before another process could start."""
 
 HEAD_START_S = 0.4
-"""What processes take to load; until then this one does the work."""
+"""How long the processes take to start; until then this process does the work."""
 
 
 def classify_files(
@@ -43,9 +43,9 @@ def classify_files(
     Args:
       classifier: a loaded model.
       files: local paths, or URLs of any storage.
-      head_start_s: how long to go on alone while the processes load.
-      lengths: the bytes of files on other storages, as listed; too long ones are not
-        read.
+      head_start_s: how long to classify in this process while the others start.
+      lengths: sizes in bytes of files on other storages, as listed; files that are
+        too long are not read.
 
     Raises:
       PoetsError: if the processes do not start, or a storage does not answer.
@@ -54,19 +54,19 @@ def classify_files(
         return list(_classify(classifier, files, lengths))
     with Pool(room_for_processes()) as pool:
         loaded = time.monotonic() + head_start_s
-        alone: list[np.ndarray | ImageError] = []
+        first: list[np.ndarray | ImageError] = []
         for answer in _classify(classifier, files, lengths):
-            alone.append(answer)
+            first.append(answer)
             if time.monotonic() >= loaded:
                 break
-        left = files[len(alone) :]
-        return [*alone, *_classify_in(pool, classifier, left, lengths)]
+        left = files[len(first) :]
+        return [*first, *_classify_in(pool, classifier, left, lengths)]
 
 
 def _classify(
     classifier: Classifier, files: Sequence[str], lengths: Mapping[str, int]
 ) -> Iterator[np.ndarray | ImageError]:
-    """Gives the answers of this process, one after the other."""
+    """Classifies the files in this process, one after the other."""
     for root, group in groupby(files, _root_of):
         filesystem, top = open_storage(root)
         images, ahead = tee((file, _image(file, top, lengths)) for file in group)
@@ -94,7 +94,7 @@ def _classify_in(
     files: Sequence[str],
     lengths: Mapping[str, int],
 ) -> list[np.ndarray | ImageError]:
-    """Returns the answers of the processes."""
+    """Classifies the files in the processes of a pool."""
     by_root: dict[str, list[int]] = {}
     for row, file in enumerate(files):
         by_root.setdefault(_root_of(file), []).append(row)
@@ -124,7 +124,7 @@ def _classify_in(
 
 
 def _root_of(file: str) -> str:
-    """Returns "/", or the URL of the storage that a file is on."""
+    """Returns the root of a file's storage: "/", or a URL."""
     scheme, separator, rest = file.partition("://")
     if not separator or is_local(open_storage(file)[0]):
         return "/"
@@ -132,7 +132,7 @@ def _root_of(file: str) -> str:
 
 
 def _image(file: str, top: str, lengths: Mapping[str, int]) -> Image:
-    """Returns what a process has to know of a file; `top` is the path of its root."""
+    """Describes a file for the processes; `top` is the path of its storage's root."""
     if "://" not in file:
         return _local_image(os.path.abspath(file))
     filesystem, path = open_storage(file)
@@ -146,5 +146,5 @@ def _local_image(path: str) -> Image:
     try:
         status = os.stat(path)
     except OSError:
-        return Image(path.lstrip("/"), "", 0, 0)  # reading it tells the reason
+        return Image(path.lstrip("/"), "", 0, 0)  # reading it reports the reason
     return Image(path.lstrip("/"), "", status.st_size, status.st_mtime_ns)

@@ -1,13 +1,13 @@
-"""TFLite Metadata: what a `.tflite` file says of its pixels and its labels.
+"""Reads and writes TFLite Metadata: a `.tflite` file's pixel scaling and labels.
 
     model, with a buffer called TFLITE_METADATA
         └─ ModelMetadata ─ SubGraphMetadata ┬─ input: an image, (pixel - mean) / std
                                             └─ output: scores, named by labels.txt
     a ZIP with labels.txt, appended
 
-Interpreters ignore all of it; MediaPipe, ML Kit and Android's libraries read it. None
-of our dependencies has its schema (`metadata_schema.fbs` 1.5.0 of MediaPipe), so the
-fields that are used here are listed here.
+Interpreters ignore the metadata; MediaPipe, ML Kit and Android's libraries read it. No
+dependency includes its schema (`metadata_schema.fbs` 1.5.0 of MediaPipe), so this
+module lists the fields that it uses.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from flatbuffers.table import Table
 from poets.errors import ModelError
 from poets.features.engines import Normalization
 
-FIELDS = {  # table -> its fields in the order of the schema, up to the last one used
+FIELDS = {  # table -> its fields in schema order, up to the last one used
     "Model": ("version", "operator_codes", "subgraphs", "description", "buffers",
               "metadata_buffer", "metadata"),
     "Metadata": ("name", "buffer"),
@@ -45,7 +45,7 @@ FIELDS = {  # table -> its fields in the order of the schema, up to the last one
 }  # fmt: skip
 ENUMS = {"content_properties_type", "color_space", "options_type", "type"}
 IMAGE, RGB, NORMALIZATION, AXIS_LABELS = 2, 1, 1, 2
-"""Their values: ImageProperties, RGB, NormalizationOptions, TENSOR_AXIS_LABELS."""
+"""Enum values: ImageProperties, RGB, NormalizationOptions, TENSOR_AXIS_LABELS."""
 
 ENTRY_NAME = b"TFLITE_METADATA"
 MODEL_MARK, METADATA_MARK = b"TFL3", b"M001"
@@ -63,24 +63,24 @@ DAMAGE = (
     NotImplementedError,
     RuntimeError,
 )
-"""What reading a damaged FlatBuffer or ZIP raises."""
+"""The exceptions that reading a damaged FlatBuffer or ZIP can raise."""
 
 
 def add_metadata(
     model: bytes, labels: Sequence[str], normalization: Normalization
 ) -> bytes:
-    """Returns a classifier of pictures with metadata and labels inside.
+    """Returns an image classifier with metadata and labels inside.
 
     Args:
       model: content of a `.tflite`, float32 [N, S, S, 3] to scores [N, L].
       labels: L labels, in the order of the scores.
-      normalization: what clients do to pixels of 0..255 before.
+      normalization: how clients scale pixels of 0..255 for the model.
     """
     from ai_edge_litert import schema_py_generated as schema  # takes 0.06 s
 
     tree = schema.ModelT.InitFromPackedBuf(model)
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(_described(normalization), np.uint8)
+    buffer.data = np.frombuffer(_metadata_of(normalization), np.uint8)
     entry.name, entry.buffer = ENTRY_NAME, len(tree.buffers)
     tree.buffers.append(buffer)
     tree.metadata = [*(tree.metadata or ()), entry]
@@ -94,11 +94,11 @@ def add_metadata(
 
 
 def read_normalization(model: bytes, source: str) -> Normalization | None:
-    """Returns how a `.tflite` wants its pixels by its metadata, None without any.
+    """Returns the normalization in a `.tflite`'s metadata, None if there is none.
 
     Args:
       model: content of the file.
-      source: what messages call it.
+      source: its name in messages.
 
     Raises:
       ModelError: if the metadata is damaged.
@@ -113,11 +113,11 @@ def read_normalization(model: bytes, source: str) -> Normalization | None:
 
 
 def read_labels_file(model: bytes, source: str) -> bytes | None:
-    """Returns the labels file inside a `.tflite`, None without one.
+    """Returns the labels file inside a `.tflite`, None if there is none.
 
     Args:
       model: content of the file.
-      source: what messages call it.
+      source: its name in messages.
 
     Raises:
       ModelError: if the metadata or the labels file is damaged.
@@ -134,7 +134,7 @@ def _packed(model: bytes, name: str) -> bytes:
     with zipfile.ZipFile(io.BytesIO(model)) as archive:
         size = archive.getinfo(name).file_size
         if size > MAX_LABELS_BYTES:
-            raise ValueError(f"{name} is {size} bytes, which are no labels")
+            raise ValueError(f"{name} has {size} bytes, too many for labels")
         return archive.read(name)
 
 
@@ -150,7 +150,7 @@ def _damage_named(source: str) -> Iterator[None]:
 
 
 class _Reader:
-    """A table in a FlatBuffer; fields that are absent are 0 or empty."""
+    """A table in a FlatBuffer; absent fields read as 0 or empty."""
 
     def __init__(self, data: bytes, position: int, kind: str) -> None:
         self._data, self._fields = data, FIELDS[kind]
@@ -162,12 +162,12 @@ class _Reader:
         return cls(data, Table(data, 0).Indirect(0), kind)
 
     def number(self, name: str, flags: Any) -> int:
-        """Returns a number of the type that FlatBuffers' `flags` say."""
+        """Returns a number whose type is given by FlatBuffers' `flags`."""
         place = self._place(name)
         return int(self._table.Get(flags, place)) if place else 0
 
     def table(self, name: str, kind: str) -> "_Reader":
-        """Returns a table; `name` must be there."""
+        """Returns a table; the field must be present."""
         return _Reader(self._data, self._table.Indirect(self._place(name)), kind)
 
     def tables(self, name: str, kind: str) -> list["_Reader"]:
@@ -187,7 +187,7 @@ class _Reader:
         return list(struct.unpack_from(f"<{count}f", self._data, start))
 
     def _vector(self, name: str) -> tuple[int, int]:
-        """Returns where a vector starts and how many elements it has."""
+        """Returns the start and the number of elements of a vector."""
         place = self._place(name)
         if not place:
             return 0, 0
@@ -217,18 +217,18 @@ def _tensors(model: bytes, which: str) -> list[_Reader]:
 
 
 class _Writer:
-    """A FlatBuffer in the making."""
+    """Builds a FlatBuffer."""
 
     def __init__(self) -> None:
         self._builder = Builder()
 
     def add(self, kind: str, **values: Any) -> int:
-        """Adds a table and returns its place.
+        """Adds a table and returns its offset.
 
         Args:
-          kind: of `FIELDS`.
-          values: an enum's number, a string, an array of float32, the place of a
-            table or a list of such places.
+          kind: a key of `FIELDS`.
+          values: an enum's number, a string, an array of float32, the offset of a
+            table or a list of such offsets.
         """
         ready = {name: self._put(value) for name, value in values.items()}
         self._builder.StartObject(len(FIELDS[kind]))
@@ -241,7 +241,7 @@ class _Writer:
         return self._builder.EndObject()
 
     def finish(self, root: int) -> bytes:
-        """Returns the bytes."""
+        """Returns the bytes of the finished buffer."""
         self._builder.Finish(root, METADATA_MARK)
         return bytes(self._builder.Output())
 
@@ -258,8 +258,8 @@ class _Writer:
         return self._builder.EndVector()
 
 
-def _described(normalization: Normalization) -> bytes:
-    """Returns the metadata of a classifier of pictures."""
+def _metadata_of(normalization: Normalization) -> bytes:
+    """Returns the metadata of an image classifier."""
     new = _Writer()
     options = new.add(
         "NormalizationOptions",

@@ -1,4 +1,4 @@
-"""Retrained graphs and SavedModels in TensorFlow: ours, and the originals'."""
+"""Runs retrained graphs and SavedModels in TensorFlow, also the original scripts'."""
 
 import io
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ CONTENTS = "DecodeJpeg/contents"
 
 
 def as_plain(data: bytes) -> bytes:
-    """Returns image bytes that TensorFlow decodes to the pixels we see.
+    """Returns image bytes that TensorFlow decodes to the pixels of `poets.data`.
 
     Raises:
-      ImageError: if the bytes are no image.
+      ImageError: if the bytes are not an image.
     """
     if is_plain(data):
         return data
@@ -36,7 +36,7 @@ class FrozenGraphClassifier:
         """Loads a graph.
 
         Raises:
-          ModelError: if it is none, or has no input or output that is known.
+          ModelError: if it is not a graph, or has no known input or output.
         """
         self.labels = labels
         graph_def = parse_graph(data, source)
@@ -47,7 +47,7 @@ class FrozenGraphClassifier:
         if not self.takes_bytes and not self.input_name:
             raise ModelError(
                 f"{source!r} has neither {CONTENTS!r} nor one of "
-                f"{', '.join(map(repr, INPUTS))}: it is no graph of retrain.py"
+                f"{', '.join(map(repr, INPUTS))}: it is not a graph of retrain.py"
             )
         with tf.Graph().as_default() as graph:
             v1.import_graph_def(graph_def, name="")
@@ -88,12 +88,13 @@ class SavedModelClassifier:
         """Loads a SavedModel.
 
         Args:
-          folder: a local one.
-          source: what messages call it, if not by the folder.
-          labels: L labels in place of its own.
+          folder: a local folder.
+          source: its name in messages; "" takes the folder.
+          labels: L labels that replace its own.
 
         Raises:
-          ModelError: if it does not load, has another signature or not L outputs.
+          ModelError: if it does not load, has another signature, or does not have L
+            outputs.
         """
         source = source or folder
         graph = tf.Graph()
@@ -104,9 +105,8 @@ class SavedModelClassifier:
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"cannot load {source!r}: {reason}") from error
-        self._signatures = dict(
-            loaded.signature_def
-        )  # protobuf maps make what is missing
+        # A dict, because protobuf maps create missing keys.
+        self._signatures = dict(loaded.signature_def)
         try:
             signature = self._signatures["serving_default"]
             image = dict(signature.inputs)["image"]

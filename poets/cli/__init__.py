@@ -1,4 +1,4 @@
-"""The `poets` command: one verb a file.
+"""The `poets` command, with one module per verb.
 
 Results go to stdout, progress and log lines to stderr. Exit code 0: done, 1: failed,
 2: the user's mistake, 130: interrupted.
@@ -24,10 +24,10 @@ VERBS = ("retrain", "sweep", "label", "results", "logs", "dcos", "kubernetes", "
 
 
 def build_parser(names: Sequence[str] = VERBS) -> Parser:
-    """Returns the parser with the verbs named; each loads what it works with."""
+    """Returns the parser with the given verbs; only their modules are imported."""
     parser = Parser(
         prog="poets",
-        description="Retrains an image classifier where the pictures are.",
+        description="Retrains image classifiers on pictures in any storage.",
     )
     parser.add_argument("--version", action="version", version=f"poets {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -37,9 +37,9 @@ def build_parser(names: Sequence[str] = VERBS) -> Parser:
 
 
 def main() -> NoReturn:
-    """Runs the command line of this process and ends it.
+    """Runs the command line of this process and exits.
 
-    Without the interpreter's own end: taking TensorFlow apart takes it half a second.
+    It skips the interpreter's shutdown, which takes half a second with TensorFlow.
     """
     signal.signal(signal.SIGTERM, _interrupt)  # so that temporary files are removed
     code = run()
@@ -65,18 +65,18 @@ def run(argv: Sequence[str] | None = None) -> int:
     except PoetsError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
-    except FileNotFoundError as error:  # a read-only container, and Python's own text
+    except FileNotFoundError as error:  # from `tempfile`, in a read-only container
         if NO_TEMPORARY_FOLDER not in str(error):
             raise
         print(
-            f"poets {args.verb}: {error.strerror}; name one by TMPDIR", file=sys.stderr
+            f"poets {args.verb}: {error.strerror}; set TMPDIR to one", file=sys.stderr
         )
         return 2
     except BrokenPipeError:  # `poets logs ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; run it again to go on", file=sys.stderr)
+        print(f"{name}: interrupted; run it again to continue", file=sys.stderr)
         return 130
 
 

@@ -1,12 +1,12 @@
-"""`poets dcos validate` and `poets dcos run`: an options file, checked or run here.
+"""`poets dcos validate` and `poets dcos run`: check or run a DC/OS options file.
 
-stdout has the result (the problems; the deploy plan); stderr has the log and, with
-the task's name before each line, what the tasks print:
+The result (the problems, or the deploy plan) goes to stdout. The log goes to stderr,
+and so does the output of the tasks, with the task's name before each line:
 
     worker-0 | a line of its stderr, which is where logs go
     worker-0 > a line of its stdout
 
-The log tells each step of the plan that comes into another state.
+The log also reports each change of state in the deploy plan.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from poets.errors import ConfigError, format_problems
 log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
-"""What a shell expects of a program that Ctrl-C stopped."""
+"""The exit code of a program that Ctrl-C stopped (128 + SIGINT)."""
 
 
 def add_parser(
@@ -38,16 +38,16 @@ def add_parser(
     parser = subparsers.add_parser("dcos", help="check or run a DC/OS options file")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     validating = verbs.add_parser(
-        "validate", help="say what is wrong with an options file"
+        "validate", help="report what is wrong with an options file"
     )
     validating.set_defaults(func=validate)
     running = verbs.add_parser(
         "run",
         help="run an options file on this machine",
-        description="Runs every task of an options file as a process. What a task "
-        "prints is shown on stderr, as 'worker-0 | its stderr' and 'worker-0 > its "
-        "stdout', and kept in its sandbox; the deploy plan follows on stdout. A task "
-        "that fails is started again in its sandbox, unless it ended with exit code 2.",
+        description="Runs every task of an options file as a process. The tasks' "
+        "output goes to stderr, as 'worker-0 | its stderr' and 'worker-0 > its "
+        "stdout', and to files in their sandboxes; the deploy plan follows on stdout. "
+        "A task that fails is restarted in its sandbox, unless its exit code is 2.",
     )
     running.set_defaults(func=run_here)
     running.add_argument(
@@ -60,8 +60,8 @@ def add_parser(
         metavar="N",
         type=_count,
         default=MAX_RESTARTS,
-        help="how often a task that fails is started again, in a row, before the run "
-        f"fails (default: {MAX_RESTARTS})",
+        help="restarts of a failing task, in a row, before the run fails (default: "
+        f"{MAX_RESTARTS})",
     )
     running.add_argument(
         "--kill",
@@ -69,8 +69,8 @@ def add_parser(
         metavar="TASK@SECONDSs",
         action="append",
         default=[],
-        help="kill a task that long after all were started, as worker-1@30s, to see "
-        "that the job survives it; may be given again",
+        help="kill a task this long after all were started, as worker-1@30s, to test "
+        "that the job survives it; repeatable",
     )
     add_secrets(running)
     for verb in (validating, running):
@@ -79,7 +79,7 @@ def add_parser(
 
 
 def validate(args: argparse.Namespace) -> int:
-    """Prints all that is wrong with an options file; returns the exit code."""
+    """Prints all problems of an options file; returns the exit code."""
     options = read_options(args.options, args.settings, args.args)
     problems = find_problems(options, job.config_from_context)
     for problem in problems:
@@ -118,7 +118,7 @@ def run_here(args: argparse.Namespace) -> int:
             kills=kills,
         )
     except KeyboardInterrupt:
-        log.error("stopped, and all tasks with it; their output is in %s", work_dir)
+        log.error("stopped all tasks; their output is in %s", work_dir)
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -138,7 +138,7 @@ def _summary(options: Options) -> str:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
 
 
@@ -147,7 +147,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 class _Lines:
-    """Prints the tasks' lines on stderr, each whole and with its task's name."""
+    """Prints whole lines of the tasks' output on stderr, with the task's name."""
 
     def __init__(self, tasks: list[Task]):
         self._width = max(len(task.name) for task in tasks)

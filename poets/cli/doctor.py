@@ -1,9 +1,9 @@
-"""`poets doctor`: why a storage cannot be used, step by step.
+"""`poets doctor`: finds out, step by step, why a storage cannot be used.
 
     poets doctor hdfs://default/flowers --write hdfs://default/results
     poets doctor --options demo/poets.json --secrets secrets
 
-stdout has a line a step, then what is wrong and what to do; or all of it as JSON.
+stdout has one line per step, then what is wrong and what to do; or all of it as JSON.
 """
 
 import argparse
@@ -34,14 +34,14 @@ from poets.preflight import output_folders
 from poets.storage import ADAPTERS, open_storage, scheme_of
 
 DEFAULT_STORAGE = "hdfs://default/"
-"""Looked at if nothing else is named: the `fs.defaultFS` of the configuration."""
+"""Checked if nothing else is named: the `fs.defaultFS` of the configuration."""
 
 VARIABLES = {
     name: field.metadata["variable"]
     for name, field in FIELDS.items()
     if "variable" in field.metadata
 }
-"""Flag -> variable of the environment."""
+"""Flag -> environment variable."""
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -51,8 +51,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="find out why a storage cannot be used",
         description="Checks step by step that a storage can be used: libraries, "
         "configuration, Kerberos, network, rights. It stops at the first step that "
-        "fails and says what to do. Without a URL it takes the folders of --options, "
-        "or the default HDFS of the Hadoop configuration. It leaves no file behind.",
+        "fails and says what to do. Without a URL it checks the folders of --options, "
+        "or the default HDFS of the Hadoop configuration. It leaves no files behind.",
         allow_abbrev=False,
     )
     parser.add_argument("url", metavar="URL", nargs="?", help="folder or file to read")
@@ -61,27 +61,27 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         metavar="URL",
         action="append",
         default=[],
-        help="folder that is to take results",
+        help="folder for results, checked for writing; repeatable",
     )
     parser.add_argument(
         "--timeout_s",
         type=_positive,
         default=TIMEOUT_S,
         metavar="S",
-        help="seconds that a step may take (default: %(default)g)",
+        help="time limit for a step (default: %(default)g)",
     )
     parser.add_argument(
         "--job_minutes",
         type=_positive,
         default=60.0,
         metavar="M",
-        help="how long a job is to run on its ticket (default: %(default)g)",
+        help="how long the job's ticket must last (default: %(default)g)",
     )
     parser.add_argument("--json", action="store_true", help="print the data as JSON")
-    group = parser.add_argument_group("how HDFS is reached")
+    group = parser.add_argument_group("access to HDFS")
     for name in VARIABLES:
         group.add_argument(f"--{name}", metavar="X", help=FIELDS[name].metadata["help"])
-    group = parser.add_argument_group("a DC/OS job, as its tasks would see it")
+    group = parser.add_argument_group("the environment of a DC/OS job's tasks")
     group.add_argument("--options", metavar="FILE", help="the options file")
     add_overrides(group)
     add_secrets(group)
@@ -92,12 +92,12 @@ def run(args: argparse.Namespace) -> int:
     """Runs the checklist and prints it; returns the exit code.
 
     Raises:
-      ConfigError: if what to check is not said rightly.
+      ConfigError: if a flag, a URL or the options file is wrong.
     """
-    with _place(args) as (reads, writes):
+    with _job_environment(args) as (reads, writes):
         for url in (*reads, *writes):
             if scheme_of(url) not in ADAPTERS:
-                open_storage(url)  # raises: the user's mistake, not the storage's
+                open_storage(url)  # raises ConfigError: this is the user's mistake
         found = checkups(reads, writes, args.job_minutes * 60)
         plan = [(checkup, checklist(checkup)) for checkup in found]
         results: list[StepResult] = []
@@ -114,15 +114,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(result: StepResult, earlier: list[StepResult]) -> None:
     if result.status == NOT_REACHED:
-        return  # the end tells them in one line
+        return  # the last line lists them together
     if not earlier or earlier[-1].storage != result.storage:
         print(result.storage or "this machine")
     print(format_line(result), flush=True)
 
 
 @contextlib.contextmanager
-def _place(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
-    """Yields what to read and what to write, with the environment that a job has."""
+def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
+    """Yields the URLs to read and to write, inside the job's environment."""
     reads, writes = [args.url] if args.url else [], list(args.write)
     given = {
         variable: getattr(args, name)
@@ -143,7 +143,7 @@ def _place(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
             given = task_environment(options, task, {}, str(sandbox)) | job_says | given
         elif args.settings or args.args or args.secrets:
             raise ConfigError(
-                "--set, --arg and --secrets change what --options names; give it too"
+                "--set, --arg and --secrets need --options, which they change; add it"
             )
         stack.enter_context(_environment(given))
         stack.enter_context(_quiet())
@@ -171,7 +171,7 @@ def _config(options: Options, sandbox: Path) -> RetrainConfig:
 
 
 def _folders(options: Options, sandbox: Path) -> tuple[list[str], list[str]]:
-    """Returns what the job reads and writes, but for what is inside a task."""
+    """Returns the URLs that the job reads and writes outside its sandboxes."""
     config = _config(options, sandbox)
 
     def outside(urls: list[str]) -> list[str]:
@@ -187,7 +187,7 @@ def _folders(options: Options, sandbox: Path) -> tuple[list[str], list[str]]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Holds warnings back during its body: the steps tell what they would."""
+    """Mutes warnings during its body: the steps report the same problems."""
     logger = logging.getLogger("poets")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -199,7 +199,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Keeps variables set during its body."""
+    """Sets environment variables during its body."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -215,5 +215,5 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 def _positive(text: str) -> float:
     number = float(text)
     if not 0 < number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number

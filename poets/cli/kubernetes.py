@@ -1,9 +1,9 @@
-"""`poets kubernetes manifests`: the options file of DC/OS as Kubernetes objects.
+"""`poets kubernetes manifests`: prints a DC/OS options file as Kubernetes objects.
 
     poets kubernetes manifests demo/poets.json | kubectl apply -f -
 
-What is printed is JSON, which is YAML too: kubectl, kustomize and jq all take it.
-`poets kubernetes follow` is what the TensorBoard pod runs beside TensorBoard.
+The output is JSON, which is also YAML: kubectl, kustomize and jq all take it.
+The TensorBoard pod runs `poets kubernetes follow` beside TensorBoard.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from poets.sweeps.grid import parse_axis
 log = logging.getLogger(__name__)
 
 NOT_NEEDED = ("service.job_url", "service.job_path")
-"""The image has the job in it."""
+"""Options that name the job's code, which is part of the image."""
 
 
 def add_parser(
@@ -40,8 +40,8 @@ def add_parser(
     following = verbs.add_parser(
         "follow",
         help="keep a copy of a folder for TensorBoard",
-        description="Copies a folder of any storage to a local one, and goes on with "
-        "what is added until it is stopped.",
+        description="Copies a folder from any storage to a local one, and keeps "
+        "copying additions until it is stopped.",
     )
     following.set_defaults(func=follow)
     following.add_argument("source", metavar="FOLDER", help="in any storage")
@@ -51,11 +51,9 @@ def add_parser(
         metavar="SECONDS",
         type=_seconds,
         default=15.0,
-        help="pause between two looks (default: 15)",
+        help="pause between two updates (default: 15)",
     )
-    following.add_argument(
-        "--once", action="store_true", help="copy what is there, and end"
-    )
+    following.add_argument("--once", action="store_true", help="copy once, then exit")
 
 
 def _add_manifests(
@@ -75,8 +73,8 @@ def _add_manifests(
         metavar="FLAG=V1,V2,...",
         action="append",
         default=[],
-        help="a job for each value, as learning_rate=0.01,0.1; for each combination "
-        "when given again",
+        help="one job per value, as learning_rate=0.01,0.1; repeated, one job per "
+        "combination",
     )
     parser.add_argument(
         "--kind",
@@ -86,16 +84,16 @@ def _add_manifests(
     )
     parser.add_argument(
         "--image",
-        help="image with poets in it, made from deploy/kubernetes/Dockerfile (default: "
-        "service.tf_image)",
+        help="image that contains poets, built from deploy/kubernetes/Dockerfile "
+        "(default: service.tf_image)",
     )
     parser.add_argument("--namespace", help="(default: kubectl's own)")
     parser.add_argument(
         "--storage",
         metavar="PLACE",
         default="none",
-        help="what is mounted for results: pvc:NAME, hostpath:/FOLDER or none "
-        "(default), where shared_filesystem is an hdfs:// or s3:// folder",
+        help="volume for results: pvc:NAME, hostpath:/FOLDER or none (the default, if "
+        "shared_filesystem is an hdfs:// or s3:// folder)",
     )
 
 
@@ -111,7 +109,7 @@ def print_manifests(args: argparse.Namespace) -> int:
         log.warning("%s: left out, Kubernetes has no counterpart", path)
     if secret := keytab_secret_of(options):
         log.info(
-            "the pods read their keytab from a Secret, which is yours to make: kubectl "
+            "the pods read their keytab from a Secret, which you create: kubectl "
             "create secret generic %s --from-file=%s=FILE",
             secret,
             KEYTAB,
@@ -121,7 +119,7 @@ def print_manifests(args: argparse.Namespace) -> int:
 
 
 def follow(args: argparse.Namespace) -> int:
-    """Copies a folder once, or until it is stopped; returns the exit code."""
+    """Copies a folder once or repeatedly until stopped; returns the exit code."""
     job.log_to_stderr()
     copy = Follower(args.source, args.target)
     while True:
@@ -140,7 +138,7 @@ def follow(args: argparse.Namespace) -> int:
 
 
 def _check(options: Options, source: str) -> None:
-    """Tells all that is wrong with the options, as DC/OS would see it."""
+    """Raises ConfigError for all errors in the options; logs the warnings."""
     problems = [
         problem
         for problem in find_problems(options)
@@ -153,8 +151,8 @@ def _check(options: Options, source: str) -> None:
     ]
     if not errors and options["service.job_name"] != "poets":
         errors = [
-            f"service.job_name: is {options['service.job_name']!r}, and the image "
-            "brings poets; only that job can be printed"
+            f"service.job_name: is {options['service.job_name']!r}, but the image "
+            "contains poets; only that job can be printed"
         ]
     if errors:
         raise ConfigError(format_problems(f"cannot print {source!r}", errors))
@@ -165,5 +163,5 @@ def _check(options: Options, source: str) -> None:
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and below a day")
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and below 86400")
     return seconds

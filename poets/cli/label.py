@@ -1,4 +1,4 @@
-"""`poets label`: what a trained classifier says of images."""
+"""`poets label`: classifies images with a trained model."""
 
 import argparse
 import csv
@@ -46,21 +46,23 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="retrained graph (.pb), .tflite or SavedModel folder, on any storage",
     )
     parser.add_argument(
-        "--labels", help="labels file (default: in the .tflite, or of its run)"
+        "--labels", help="labels file (default: inside or beside the model)"
     )
-    for name, what in (("mean", "what is subtracted from"), ("std", "what divides")):
+    for name, what in (("mean", "subtracted from"), ("std", "divisor of")):
         parser.add_argument(
             f"--input_{name}",
             metavar="X[,X,X]",
-            help=f"{what} pixels of 0 to 255 for a .tflite of another maker, one value "
-            "or one each for R, G and B (default: as its metadata says)",
+            help=f"{what} pixels of 0 to 255, for a .tflite of another program; one "
+            "value, or one each for R, G and B (default: from its metadata)",
         )
     parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="labels per image (default: 5)"
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object a line")
-    form.add_argument("--csv", action="store_true", help="image,label,score")
+    form.add_argument(
+        "--json", action="store_true", help="print one JSON object per line"
+    )
+    form.add_argument("--csv", action="store_true", help="print image,label,score")
     parser.set_defaults(func=_run)
 
 
@@ -81,7 +83,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _normalization(mean: str | None, std: str | None) -> Normalization | None:
-    """Returns what the two flags say together; None without them."""
+    """Returns the normalization of the two flags; None without them."""
     if mean is None and std is None:
         return None
     try:
@@ -91,13 +93,13 @@ def _normalization(mean: str | None, std: str | None) -> Normalization | None:
         return Normalization(*values)
     except ValueError as error:
         raise ConfigError(
-            f"--input_mean={mean} --input_std={std}: {error}; give both, each one "
-            "number or three with commas, as 127.5 and 127.5 for -1 to 1"
+            f"--input_mean={mean} --input_std={std}: {error}; give both, each as one "
+            "number or three with commas, such as 127.5 and 127.5 for -1 to 1"
         ) from error
 
 
 def _expand(images: Sequence[str], lengths: dict[str, int]) -> list[str]:
-    """Returns the names of all images, and notes the bytes of those in storages."""
+    """Returns the names of all images; adds the sizes of listed ones to `lengths`."""
     names, missing = [], []
     for image in images:
         scheme = scheme_of(image)
@@ -118,9 +120,9 @@ def _expand(images: Sequence[str], lengths: dict[str, int]) -> list[str]:
 
 
 def _in_storage(image: str) -> dict[str, int] | None:
-    """Returns name -> bytes of the images at a path or URL, None if nothing is there.
+    """Returns name -> bytes of the images at a path or URL, None if it does not exist.
 
-    Those below a folder are the ones that a job with this `image_dir` would find.
+    For a folder, these are the images that a job with this `image_dir` would find.
     """
     filesystem, path = open_storage(image)
     try:
@@ -142,7 +144,7 @@ def _in_storage(image: str) -> dict[str, int] | None:
 
 
 def _fetch(names: Sequence[str], folder: str) -> list[str | ImageError]:
-    """Returns files in place of what is on the web, many fetched at once."""
+    """Downloads http(s) images, many at once, and returns the files of all images."""
 
     def fetch(row: int) -> str | ImageError:
         target = os.path.join(folder, str(row))

@@ -1,4 +1,4 @@
-"""`poets logs FILE...`: what worker logs tell, as a table, a curve and a list.
+"""`poets logs FILE...`: shows worker logs as a table, a curve and a list of problems.
 
 stdout has the review (or, with --json, the data); a plot goes to --plot.
 """
@@ -37,9 +37,9 @@ from poets.storage import is_local, kind_of, open_storage, reason
 from poets.storage.publish import check_writable, write_atomically
 from poets.system.progress import track
 
-MAX_ROWS = 20  # steps in a table, with the best and the last one beside them
+MAX_ROWS = 20  # steps in a table, besides the best one
 MAX_PROBLEMS = 20  # kinds of warnings and errors in a list
-TRACKED_BYTES = 64 << 20  # 2 s to read; a longer log shows its progress
+TRACKED_BYTES = 64 << 20  # takes 2 s to read; longer logs show a progress bar
 PIECE_BYTES = 1 << 20
 STDIN = "-"
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
       ConfigError: if the plot cannot be drawn.
-      StorageError: if a log cannot be read, or the plot not written.
+      StorageError: if a log cannot be read or the plot cannot be written.
     """
     if args.plot is not None:
         _check_plot(args.plot)
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_plot(plot: str) -> None:
-    """Raises an error for a plot that could not be drawn or written at the end."""
+    """Raises an error if the plot could not be drawn or written at the end."""
     if not plot.lower().endswith(".png"):
         raise ConfigError(f"cannot draw {plot!r}: a plot is a PNG; name it FILE.png")
     require_matplotlib()
@@ -95,7 +95,7 @@ def _check_plot(plot: str) -> None:
 
 
 def _check_files(names: list[str]) -> None:
-    """Raises one error for all the logs that are not there."""
+    """Raises one error for all logs that do not exist."""
     problems = []
     for name in names:
         if name == STDIN:
@@ -125,7 +125,7 @@ def _read(name: str, max_steps: int | None) -> WorkerLog:
 
 @contextlib.contextmanager
 def _open(name: str) -> Iterator[BinaryIO]:
-    """Gives the bytes of a log; a long one shows how far it is read."""
+    """Opens a log for reading; a long one shows a progress bar."""
     if name == STDIN:
         yield sys.stdin.buffer
         return
@@ -143,11 +143,11 @@ def _open(name: str) -> Iterator[BinaryIO]:
 
 
 def _nothing(count: int) -> None:
-    """Tells nobody: a short log is read before a bar could be seen."""
+    """Shows no progress: a short log is read before a bar could appear."""
 
 
 class _Counted(io.RawIOBase):
-    """A file that tells how many bytes were read of it."""
+    """A file that reports how many bytes were read from it."""
 
     def __init__(self, file: Any, advance: Callable[[int], None]):
         self.file = file  # a local one, or pyarrow's
@@ -209,26 +209,26 @@ def _format_run(number: int, run: LoggedRun, show_all: bool) -> list[str]:
 
 
 def _extent(run: LoggedRun) -> str:
-    """Returns how many evaluations a run logged, of which steps, in what time."""
+    """Returns the number of evaluations in a run, their steps and their duration."""
     first, last = run.steps[0].step, run.steps[-1].step
     text = f"evaluations: {run.num_steps:,}, step {first}"
     if last == first:
         return text
     text += f" to {last}"
-    with contextlib.suppress(ValueError):  # no time, or one in another form
+    with contextlib.suppress(ValueError):  # no time, or in another format
         started, ended = map(_time, (run.started, run.ended))
         text += f" in {(ended - started).total_seconds():,.1f} s"
     return text
 
 
 def _time(text: str) -> datetime:
-    """Returns a log line's time; Python 3.10 wants all six digits of a second."""
+    """Parses a log line's time; Python 3.10 requires six decimals of a second."""
     whole, _, fraction = text.replace(",", ".").partition(".")
     return datetime.fromisoformat(f"{whole}.{fraction:0<6.6}")
 
 
 def _table(run: LoggedRun, show_all: bool) -> list[str]:
-    """Returns the steps as rows; of many, some with the best and the last."""
+    """Returns the steps as rows; of many steps, a selection with the best and last."""
     steps = run.steps
     if not show_all and len(steps) > MAX_ROWS:
         chosen = {round(k * (len(steps) - 1) / (MAX_ROWS - 1)) for k in range(MAX_ROWS)}
@@ -278,7 +278,7 @@ def _percent(fraction: float | None) -> str:
 
 
 def _named_runs(logs: list[WorkerLog]) -> list[tuple[str, LoggedRun]]:
-    """Returns all runs with a name that tells them apart."""
+    """Returns all runs with unique names."""
     return [
         (
             f"{log.name} {number} {run.task}".rstrip()
@@ -292,7 +292,7 @@ def _named_runs(logs: list[WorkerLog]) -> list[tuple[str, LoggedRun]]:
 
 
 def _data(log: WorkerLog) -> Any:
-    """Returns a log as JSON data; what is no finite number is null."""
+    """Returns a log as JSON data; NaN and infinity become null."""
     data = dataclasses.asdict(log)
     for found, run in zip(data["runs"], log.runs, strict=True):
         found["test_interval_95"] = run.test_interval_95

@@ -1,4 +1,4 @@
-"""The flags of every verb that takes a DC/OS options file."""
+"""The command-line flags shared by all verbs that take a DC/OS options file."""
 
 import argparse
 
@@ -7,8 +7,8 @@ def add_overrides(parser: "argparse._ActionsContainer", note: str = "") -> None:
     """Adds `--set` and `--arg`, which `read_options` takes as `settings` and `args`.
 
     Args:
-      parser: what they are added to.
-      note: more on the values of `--arg`.
+      parser: the parser or argument group.
+      note: added to the help of `--arg`.
     """
     for flag, name, metavar, text in (
         (
@@ -34,6 +34,6 @@ def add_secrets(parser: "argparse._ActionsContainer") -> None:
     parser.add_argument(
         "--secrets",
         metavar="DIR",
-        help="folder with the secrets that the options name, each in a file of its "
-        "name: here the keytab (tools/kdc/kdc.py --local makes one)",
+        help="folder with the secrets that the options name, one file per secret: the "
+        "keytab (tools/kdc/kdc.py --local makes one)",
     )

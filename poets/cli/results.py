@@ -1,4 +1,4 @@
-"""`poets results URL`: a results folder listed as `hdfs dfs -ls` does, then told."""
+"""`poets results URL`: lists a results folder like `hdfs dfs -ls` and summarizes it."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ def add_parser(
 ) -> None:
     """Adds the verb `results` to the command."""
     parser = subparsers.add_parser(
-        "results", help="list a results folder and tell what its run achieved"
+        "results", help="list a results folder and summarize its run"
     )
     parser.add_argument("url", metavar="URL", help="the folder of --output_graph")
     parser.add_argument("--json", action="store_true", help="print the data as JSON")
@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Prints the listing and the summary of a folder; returns the exit code.
 
     Raises:
-      StorageError: if the folder cannot be listed, or a file of it not be read.
-      ModelError: if metrics.json is not what a run writes.
+      StorageError: if the folder cannot be listed or a file cannot be read.
+      ModelError: if metrics.json is not in a run's format.
     """
     entries = list_folder(args.url)
     if not args.json and entries:

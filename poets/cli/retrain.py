@@ -1,6 +1,6 @@
-"""`poets retrain`: the job from the command line, with every flag.
+"""`poets retrain`: runs the retraining job from the command line.
 
-On Kubernetes TF_CONFIG says which of the job's tasks this is.
+On Kubernetes, TF_CONFIG defines which of the job's tasks this process is.
 """
 
 import argparse
@@ -16,7 +16,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "retrain",
         help="retrain a classifier on labelled folders",
         description="Retrains an image classifier on a folder of labelled images. "
-        "The flags are those of TensorFlow's retrain.py, and a few more.",
+        "The flags are those of TensorFlow's retrain.py and a few more.",
         allow_abbrev=False,
     )
     add_flags(parser)

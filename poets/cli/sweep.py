@@ -1,9 +1,9 @@
-"""`poets sweep`: combinations of flags on one feature store, the best one published.
+"""`poets sweep`: trains combinations of flags on one feature store, publishes the best.
 
     poets sweep --image_dir=... --output_dir=... \\
         --grid learning_rate=0.001,0.01,1.0 --grid train_batch_size=25,50,100
 
-On Kubernetes TF_CONFIG says which of the sweep's tasks this is.
+On Kubernetes, TF_CONFIG defines which of the sweep's tasks this process is.
 """
 
 import argparse
@@ -25,9 +25,9 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "sweep",
         help="retrain with many combinations of flags and publish the best",
         description="Trains a head for each combination of flags, all on one feature "
-        "store, and publishes the one with the best validation accuracy. A sweep that "
-        "was stopped goes on when it is run again. --output_dir is required; what the "
-        "best one leaves is in best/ below it.",
+        "store, and publishes the one with the best validation accuracy. Run it again "
+        "to continue a sweep that was stopped. --output_dir is required; the best "
+        "run's results are in its folder best/.",
         allow_abbrev=False,
     )
     group = parser.add_argument_group("combinations")
@@ -36,14 +36,14 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         metavar="FLAG=V1,V2,...",
         action="append",
         default=[],
-        help="a run for each value, as learning_rate=0.01,0.1; for each combination "
-        "when given again",
+        help="one run per value, as learning_rate=0.01,0.1; repeated, one run per "
+        "combination",
     )
     group.add_argument(
         "--runs",
         metavar="FILE",
         default="",
-        help='a run for each line, as {"learning_rate": 0.1, "seed": 3}',
+        help='one run per line, as {"learning_rate": 0.1, "seed": 3}',
     )
     add_flags(parser)
     parser.set_defaults(func=_run)
@@ -56,28 +56,28 @@ def _run(args: argparse.Namespace) -> int:
     results = run_job(cluster_of(None), job_of(sweep))
     if results is not None:
         print(sweep_text(sweep, results))
-        print(_told(sweep, results))
+        print(_best_text(sweep, results))
     return 0
 
 
 def job_of(sweep: Sweep) -> Job[dict[str, Result]]:
     def lead(dataset: Dataset, workers: Workers) -> dict[str, Result]:
-        from poets.sweeps.run import run_sweep  # TensorFlow, while the processes load
+        from poets.sweeps.run import run_sweep  # imports TensorFlow
 
         return run_sweep(sweep, dataset, workers)
 
     return Job(sweep.base, lead, details=sweep.details)
 
 
-def _told(sweep: Sweep, results: dict[str, Result]) -> str:
-    """Returns the last lines: which is the best, why, and where it is."""
+def _best_text(sweep: Sweep, results: dict[str, Result]) -> str:
+    """Returns the last lines: the best combination, ties, and where the results are."""
     best = best_of(sweep, results)
     if best is None:
         return ""
     lines = [f"\n* {best.name}: {best.config.output_graph}"]
     if (count := ties(sweep, results)) > 1:
         lines.append(
-            f"  the first given of {count:,} that have the best validation accuracy"
+            f"  the first of {count:,} combinations with the best validation accuracy"
         )
     lines.append(f"  all of them: {join(sweep.output_dir, 'sweep.csv')}")
     return "\n".join(lines)

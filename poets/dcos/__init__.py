@@ -1,4 +1,4 @@
-"""The DC/OS TensorFlow package on one machine: the same options, zip, tasks and hook.
+"""Runs DC/OS TensorFlow options files on one machine: same zip, tasks and hook.
 
 options file ──> options ──> validate                       what is wrong with it
                     │

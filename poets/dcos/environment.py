@@ -1,9 +1,9 @@
-"""The environment of the package's scheduler and of its tasks, from the options.
+"""Derives the environment of the package's scheduler and tasks from the options.
 
     options ──> scheduler_environment ──> task_environment ──> os.environ of the hook
 
-Marathon starts the scheduler with text made of the options; the scheduler hands most
-of it on to the tasks. Names that begin with TASKCFG_ALL_ arrive there without it.
+Marathon starts the scheduler with variables made from the options. The scheduler passes
+most of them on to the tasks, and removes the prefix TASKCFG_ALL_ from their names.
 """
 
 import json
@@ -16,7 +16,7 @@ from poets.dcos.tasks import GPU_WORKER, Task
 FOR_TASKS = "TASKCFG_ALL_"
 
 CLUSTER = "POETS_CLUSTER"
-"""Ours, for `task.py`: JSON with `cluster`, `job_name`, `task_index` and `gpus`."""
+"""Our own variable for `task.py`: JSON of cluster, job_name, task_index and gpus."""
 
 _ALWAYS = {
     "FRAMEWORK_NAME": "service.name",
@@ -103,11 +103,11 @@ def task_environment(
         "task_index": task.index,
         "gpus": gpus,
     }
-    handed_on = {
+    inherited = {
         name.removeprefix(FOR_TASKS): value
         for name, value in scheduler_environment(options).items()
     }
-    return handed_on | {
+    return inherited | {
         "TASK_NAME": f"{task.name}-node",
         "POD_INSTANCE_INDEX": str(task.index),
         "FRAMEWORK_HOST": f"{service}.autoip.dcos.thisdcos.directory",
@@ -118,7 +118,7 @@ def task_environment(
 
 
 def as_text(value: object) -> str:
-    """Returns a JSON value as the package's template writes it."""
+    """Formats a JSON value like the package's template."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():

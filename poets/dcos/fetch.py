@@ -1,7 +1,7 @@
-"""The job's file into a task's sandbox, as the Mesos fetcher does it.
+"""Puts the job's file into a task's sandbox, like the Mesos fetcher.
 
-https://host/poets-1.0.0.zip ──> download, whole or not at all ──> sandbox/poets-1.0.0/
-dist/poets-1.0.0.tgz, file:///… ─────────────────────────────────┘
+https://host/poets-1.0.0.zip ──> download ──┬──> sandbox/poets-1.0.0/
+dist/poets-1.0.0.tgz, file:///… ────────────┘
 job.py ──> sandbox/job.py
 """
 
@@ -29,28 +29,28 @@ TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
 def fetch(job_url: str, folder: Path) -> Path:
-    """Returns a local file with what `job_url` names.
+    """Returns a local file with the content of `job_url`.
 
     Args:
       job_url: http(s) address, `file://` address or path.
-      folder: where a download is put; made if absent.
+      folder: where to put a download; created if absent.
 
     Raises:
-      ConfigError: if it is empty, of an unknown scheme or kind, or no file.
+      ConfigError: if it is empty, has an unknown scheme or suffix, or is not a file.
       StorageError: if it cannot be downloaded.
     """
     if not job_url:
         raise ConfigError(
             "service.job_url is empty: the package would start its own examples, which "
             "are not part of poets; give the address of a zip (python build_zip.py "
-            "makes one)"
+            "builds one)"
         )
     parts = urlsplit(job_url)
     name = PurePosixPath(unquote(parts.path)).name
     if not is_archive(name) and not name.endswith(".py"):
         raise ConfigError(
-            f"cannot use service.job_url {shown(parts)!r}: the name {name!r} tells no "
-            f"kind of file; use {', '.join(ARCHIVES)} or .py"
+            f"cannot use service.job_url {shown(parts)!r}: the name {name!r} has no "
+            f"known suffix; use {', '.join(ARCHIVES)} or .py"
         )
     if parts.scheme in ("http", "https"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,14 +64,14 @@ def fetch(job_url: str, folder: Path) -> Path:
     if not path.is_file():
         found = "it is a folder" if path.is_dir() else "there is no such file"
         raise ConfigError(
-            f"cannot fetch service.job_url {job_url!r}: {found}; give a file, seen "
-            f"from {os.getcwd()!r}"
+            f"cannot fetch service.job_url {job_url!r}: {found}; give a file, relative "
+            f"to {os.getcwd()!r}"
         )
     return path.resolve()
 
 
 def place(job_file: Path, sandbox: Path) -> None:
-    """Puts a fetched file into a sandbox: archives unpacked, others as they are.
+    """Puts a fetched file into a sandbox; unpacks archives, copies other files.
 
     Raises:
       ConfigError: if the archive is broken or unsafe.
@@ -90,18 +90,18 @@ def download(
     deadline_s: float = DEADLINE_S,
     pause_s: float = 1.0,
 ) -> Path:
-    """Downloads a file that appears whole or not at all.
+    """Downloads a file. `place` appears only when the download is complete.
 
     Args:
-      url: a parsed http(s) address; a name and password in it are sent as such.
-      place: the file to make.
+      url: a parsed http(s) address; its name and password are sent as a login.
+      place: the file to create.
       silence_s: how long the server may send nothing.
-      deadline_s: how long it may take in all, further attempts included.
-      pause_s: how long to wait before a second attempt; twice as long before a third.
+      deadline_s: limit for all attempts together.
+      pause_s: the pause before the second attempt; twice that before the third.
 
     Raises:
-      StorageError: after `ATTEMPTS` attempts, or at once where another one is of no
-        use, as for 404.
+      StorageError: after `ATTEMPTS` attempts, or at once for errors that would recur,
+        such as 404.
     """
     deadline = time.monotonic() + deadline_s
     part = place.with_name(f"{place.name}.part")
@@ -112,7 +112,7 @@ def download(
         except (OSError, http.client.HTTPException, ValueError) as error:
             part.unlink(missing_ok=True)
             if isinstance(error, urllib.error.HTTPError):
-                error.close()  # it is the answer, with the connection
+                error.close()  # the error is also the response and holds the connection
             final = isinstance(error, TooMuchError) or (
                 isinstance(error, urllib.error.HTTPError)
                 and error.code not in TRY_AGAIN
@@ -122,7 +122,7 @@ def download(
                 raise StorageError(
                     f"cannot download {shown(url)!r}: {_reason(error)}"
                     f"{'' if final else f', attempt {attempt} of {ATTEMPTS}'}"
-                ) from None  # the cause shows the address with its secrets
+                ) from None  # the cause contains the address with its secrets
             log.warning("downloading %s again: %s", shown(url), _reason(error))
             time.sleep(pause_s * attempt)
         else:
@@ -132,13 +132,13 @@ def download(
 
 
 def shown(url: SplitResult) -> str:
-    """Returns the address without password and query, which may hold secrets."""
+    """Returns the address without login and query, which may hold secrets."""
     host = url.netloc.rpartition("@")[2]
     return url._replace(netloc=host, query="…" if url.query else "").geturl()
 
 
 class TooMuchError(OSError):
-    """The server sends more than any job has."""
+    """The download is larger than any job."""
 
 
 def _request(url: SplitResult) -> urllib.request.Request:
@@ -147,7 +147,7 @@ def _request(url: SplitResult) -> urllib.request.Request:
     request.add_header("User-Agent", "poets")
     if login:
         token = base64.b64encode(unquote(login).encode()).decode()
-        # Unredirected: another host does not get the password.
+        # Unredirected, so that no other host gets the password.
         request.add_unredirected_header("Authorization", f"Basic {token}")
     return request
 
@@ -161,7 +161,7 @@ def _receive(answer: http.client.HTTPResponse, part: Path, deadline: float) -> N
             if received > MAX_DOWNLOAD_BYTES:
                 raise TooMuchError(f"more than {MAX_DOWNLOAD_BYTES:,} bytes")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not done in time, {received:,} bytes came")
+                raise TimeoutError(f"not done in time, received {received:,} bytes")
             sink.write(chunk)
     if length is not None and received != int(length):
         raise ConnectionError(f"broke off after {received:,} of {length} bytes")

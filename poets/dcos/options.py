@@ -1,11 +1,11 @@
-r"""An options file, merged over the package's defaults.
+r"""Reads an options file, merged over the package's defaults.
 
     {"service": {"job_name": "poets",            ┐
                  "job_context": "{\"args\": …}"}, │──> Options["service.job_name"]
      "worker": {"count": 1, "cpus": 4.0}}        ┘
 
-The file may be changed for one run without touching it: `service.job_url=…` sets an
-option, `image_dir=…` sets one flag inside the string-encoded `service.job_context`.
+Settings override the file for one run: `service.job_url=…` replaces an option, and
+`image_dir=…` replaces a flag inside the string-encoded `service.job_context`.
 """
 
 import json
@@ -27,13 +27,13 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What one options file says.
+    """The content of an options file.
 
     Attributes:
       source: the file's name, for messages.
-      given: path -> value for the options that the file gives.
-      unknown: paths in the file that are no options of the package.
-      misshapen: path -> what is wrong, where a group of options was expected.
+      given: path -> value of the options in the file.
+      unknown: paths in the file that are not options of the package.
+      misshapen: path -> problem, for values in place of a group of options.
     """
 
     source: str
@@ -57,7 +57,7 @@ def read_options(
       args: `image_dir=value`, each replaces one flag in `service.job_context`.
 
     Raises:
-      ConfigError: if the file is no JSON object, a setting names no option, or
+      ConfigError: if the file is not a JSON object, a setting names no option, or
         `service.job_context` cannot take a flag.
     """
     options = flatten(_load(path), source=path)
@@ -81,14 +81,14 @@ def flatten(document: dict[str, Any], source: str = "options") -> Options:
 
 
 def is_kind(value: object, kind: str) -> bool:
-    """Tells whether a JSON value is what an option of this kind takes."""
+    """Returns whether an option of this kind takes a JSON value."""
     return isinstance(value, KINDS[kind]) and (
         kind == "boolean" or not isinstance(value, bool)
     )
 
 
 def kind_of(value: object) -> str:
-    """Returns what a JSON value is, in words."""
+    """Describes the type of a JSON value."""
     if value is None:
         return "null"
     kinds = {bool: "true or false", str: "text", list: "a list", dict: "an object"}
@@ -99,7 +99,7 @@ def parse_context(text: object) -> dict[str, Any]:
     """Returns the object in `service.job_context`; `{}` for an empty text or `null`.
 
     Raises:
-      ConfigError: if it is no text, no JSON (with the place) or no JSON object.
+      ConfigError: if it is not text, not JSON (with the position) or not an object.
     """
     if not isinstance(text, str):
         raise ConfigError(
@@ -112,7 +112,7 @@ def parse_context(text: object) -> dict[str, Any]:
         context = json.loads(text)
     except ValueError as error:
         raise ConfigError(
-            f"is not JSON: {_place(error, text)}; the option is text that holds "
+            f"is not JSON: {_position(error, text)}; the option is text that holds "
             "JSON, with its inner quotes escaped"
         ) from None
     if context is None:
@@ -136,10 +136,10 @@ def _load(path: str) -> dict[str, Any]:
             f"cannot read the options file {path!r}: byte {error.start} is not UTF-8"
         ) from error
     try:
-        document = json.loads(text, object_pairs_hook=_once)
+        document = json.loads(text, object_pairs_hook=_unique)
     except ValueError as error:
         raise ConfigError(
-            f"the options file {path!r} is not JSON: {_place(error, text)}"
+            f"the options file {path!r} is not JSON: {_position(error, text)}"
         ) from error
     if not isinstance(document, dict):
         raise ConfigError(
@@ -149,8 +149,8 @@ def _load(path: str) -> dict[str, Any]:
     return document
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Builds a JSON object; of a key given twice JSON silently drops the first."""
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Builds a JSON object; refuses duplicate keys, which `json` silently merges."""
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
@@ -158,7 +158,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _place(error: ValueError, text: str) -> str:
+def _position(error: ValueError, text: str) -> str:
     if not isinstance(error, json.JSONDecodeError):
         return str(error)
     near = text[max(0, error.pos - 20) : error.pos + 20]
@@ -213,12 +213,12 @@ def _set_arg(given: dict[str, Any], setting: str) -> None:
     try:
         context = parse_context(given.get(path, ""))
     except ConfigError as error:
-        raise ConfigError(f"{setting!r} has no place: {path} {error}") from error
+        raise ConfigError(f"cannot set {setting!r}: {path} {error}") from error
     args = context.get("args") or {}
     if not isinstance(args, dict):
         raise ConfigError(
-            f"{setting!r} has no place: {path} has {kind_of(args)} for 'args'; "
-            "give an object of flag to value"
+            f"cannot set {setting!r}: {path} has {kind_of(args)} for 'args'; "
+            "give an object of flags and values"
         )
     name = flag.lstrip("-")
     kept = {known: value for known, value in args.items() if _bare(known) != name}
@@ -231,7 +231,7 @@ def _bare(flag: str) -> str:
 
 
 def _parse(text: str) -> Any:
-    """Returns the JSON value a text holds, or the text."""
+    """Parses a text as JSON; returns the text itself if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:
@@ -239,7 +239,7 @@ def _parse(text: str) -> Any:
 
 
 def nearest_option(path: str) -> str:
-    """Returns " (did you mean 'cpus'?)" for the option like an unknown one, else ""."""
+    """Returns " (did you mean 'cpus'?)" if an option resembles an unknown one."""
     group, _, name = path.rpartition(".")
     siblings = {p.rpartition(".")[2] for p in SCHEMA if p.rpartition(".")[0] == group}
     if hint := nearest(name, sorted(siblings)):

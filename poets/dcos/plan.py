@@ -1,4 +1,4 @@
-"""The deploy plan: how far each task of the service is, as DC/OS shows it.
+"""Formats the deploy plan, which shows the state of each task as DC/OS does.
 
 deploy (parallel strategy) (COMPLETE)
 ├─ gpuworker (parallel strategy) (COMPLETE)
@@ -6,10 +6,9 @@ deploy (parallel strategy) (COMPLETE)
 │  └─ worker-0:[node] (COMPLETE)
 └─ parameter-server (parallel strategy) (COMPLETE)
 
-The states are those of the DC/OS SDK. A worker is STARTING from its start until it has
-ended, since its goal is to end; a parameter server is COMPLETE as soon as it runs. One
-that failed is PENDING until it is started again. Of TensorBoard there is a phase where
-it was asked for.
+The states are those of the DC/OS SDK. A worker's goal is to finish, so it is STARTING
+until it ends; a parameter server is COMPLETE as soon as it runs. A failed task is
+PENDING until it is restarted. TensorBoard has a phase only if it is enabled.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,10 +16,10 @@ from collections.abc import Iterable, Mapping
 from poets.dcos.tasks import PODS, TENSORBOARD, Task
 
 PENDING, STARTING, COMPLETE, ERROR = "PENDING", "STARTING", "COMPLETE", "ERROR"
-"""Of a step, which is one task."""
+"""The states of a step, which is one task."""
 
 IN_PROGRESS = "IN_PROGRESS"
-"""Of a phase or the plan, beside those of its steps."""
+"""A further state of phases and of the plan."""
 
 
 def render_plan(statuses: Mapping[Task, str], errors: Iterable[str] = ()) -> str:
@@ -28,7 +27,7 @@ def render_plan(statuses: Mapping[Task, str], errors: Iterable[str] = ()) -> str
 
     Args:
       statuses: task -> PENDING, STARTING, COMPLETE or ERROR.
-      errors: what to list below the tree.
+      errors: texts to list below the tree.
     """
     errors = list(errors)
     whole = ERROR if errors else aggregate(statuses.values())
@@ -49,12 +48,12 @@ def render_plan(statuses: Mapping[Task, str], errors: Iterable[str] = ()) -> str
 
 
 def step_line(task: Task, status: str) -> str:
-    """Returns a step as the tree has it: `worker-0:[node] (COMPLETE)`."""
+    """Returns a step as shown in the tree: `worker-0:[node] (COMPLETE)`."""
     return f"{task.name}:[node] ({status})"
 
 
 def aggregate(statuses: Iterable[str]) -> str:
-    """Returns the status of a phase or plan from those of its steps."""
+    """Returns the status of a phase or plan, derived from its steps."""
     found = set(statuses)
     if ERROR in found:
         return ERROR

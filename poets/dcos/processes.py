@@ -1,10 +1,10 @@
-"""One task as a process: started in its sandbox, its output kept, stopped for good.
+"""Runs a task as a process in its sandbox, captures its output, and stops it.
 
     task ──> stdout ──> sandbox/stdout, on_line("stdout", text)
          └─> stderr ──> sandbox/stderr, on_line("stderr", text)
 
-Each task leads a process group of its own, and the whole group ends with it. When it
-is started again in the same sandbox, what it writes is added to what it wrote.
+Each task leads its own process group, which is killed when the task ends. A task that
+is restarted in the same sandbox appends to its output files.
 """
 
 import os
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO
 
 LINE_BYTES = 65_536
-"""A longer line is passed on in pieces."""
+"""Longer lines are passed on in pieces."""
 
 LAST_LINES_S = 10.0
-"""For what an ended task's pipes still hold. One that left its process group may keep
-them open for ever."""
+"""How long to read the pipes of an ended task. A child that left the process group may
+keep them open for ever."""
 
 STREAMS = ("stdout", "stderr")
 
@@ -28,7 +28,7 @@ OnLine = Callable[[str, str], None]
 
 
 class TaskProcess:
-    """A running task. Made by `start`; `wait` or `stop` ends it."""
+    """A running task, created by `start`; `stop` ends it, `wait` waits for its end."""
 
     def __init__(self, process: subprocess.Popen[bytes], pumps: list[threading.Thread]):
         self._process = process
@@ -47,14 +47,14 @@ class TaskProcess:
         Args:
           command: the program and its arguments.
           environment: all variables of the process.
-          sandbox: the folder it starts in, where `stdout` and `stderr` are kept.
+          sandbox: its working directory, which gets the files `stdout` and `stderr`.
           on_line: called with the stream's name and each line, from other threads.
         """
         process = subprocess.Popen(
             command,
             env=dict(environment),
             cwd=sandbox,
-            # Held open by us alone: the task sees its end when we are gone.
+            # Only this process holds it open, so the task notices when it is gone.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -70,10 +70,10 @@ class TaskProcess:
         return cls(process, pumps)
 
     def wait(self) -> int:
-        """Waits for the end, and ends what the task left behind.
+        """Waits until the task ends, and kills the rest of its process group.
 
         Returns:
-          The exit code, or minus the number of the signal that killed it.
+          The exit code, or the negative number of the signal that killed it.
         """
         code = self._process.wait()
         self.kill()
@@ -99,17 +99,17 @@ class TaskProcess:
         try:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
-            return  # the group is empty, or (macOS) only its dead leader is left
+            return  # the group is empty, or (macOS) has only its dead leader
 
 
 def mark(sandbox: Path, text: str) -> None:
-    """Adds a line of ours to what a task that has ended wrote."""
+    """Appends a line of the scheduler to the output files of an ended task."""
     for name in STREAMS:
         with (sandbox / name).open("a+b") as kept:
             if size := kept.seek(0, os.SEEK_END):
                 kept.seek(size - 1)
                 if kept.read() != b"\n":
-                    kept.write(b"\n")  # it was killed in the middle of a line
+                    kept.write(b"\n")  # the task was killed within a line
             kept.write(f"--- {text} ---\n".encode())
 
 

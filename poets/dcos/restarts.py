@@ -1,13 +1,13 @@
-"""When a task that ended is started again, and when one is killed to see that it is.
+"""Decides whether an ended task is restarted, and parses `--kill`, which tests that.
 
     exit code 0               done
-    exit code 2               the user's mistake: never again
-    any other, or a signal    again, in place, at most 3 times in a row
-    killed by --kill          again
+    exit code 2               the user's mistake, not restarted
+    any other, or a signal    restarted in place, at most 3 times in a row
+    killed by --kill          restarted, without counting
 
-On DC/OS a failed task is launched again in place as long as the service is there (the
-SDK's `recovery` plan; that of 0.42 neither counts nor backs off). Here a job that
-fails by itself again and again comes to an end.
+DC/OS restarts a failed task in place as long as the service exists (the SDK's
+`recovery` plan; version 0.42 neither counts nor backs off). Here the number of
+restarts is limited, so that a failing job ends.
 """
 
 import re
@@ -21,10 +21,10 @@ from poets.errors import ConfigError, format_problems, nearest
 MAX_RESTARTS = 3
 
 STEADY_S = 60.0
-"""A task that ran as long as this has come up; its earlier failures are forgotten."""
+"""If a task ran this long, its earlier failures no longer count."""
 
 USERS_MISTAKE = 2
-"""An exit code: what was asked for cannot be done, now or later."""
+"""The exit code of a job that would fail again."""
 
 MOMENT = re.compile(r"(?P<name>.+)@(?P<after_s>\d+(\.\d+)?)s?")
 
@@ -35,8 +35,8 @@ class Restarts:
 
     Attributes:
       limit: restarts, 0 or more.
-      steady_s: after this time a task's failure is the first one again.
-      failures: in a row, so far.
+      steady_s: if the task ran this long, the count starts again.
+      failures: failures in a row, so far.
     """
 
     limit: int = MAX_RESTARTS
@@ -44,11 +44,11 @@ class Restarts:
     failures: int = 0
 
     def again(self, code: int, ran_s: float) -> bool:
-        """Takes note of a failure; returns whether the task is to be started again.
+        """Counts a failure; returns whether to restart the task.
 
         Args:
-          code: the exit code, or minus the number of the signal that killed it.
-          ran_s: how long it had run.
+          code: the exit code, or the negative number of the signal that killed it.
+          ran_s: how long it ran.
         """
         if ran_s >= self.steady_s:
             self.failures = 0
@@ -58,7 +58,7 @@ class Restarts:
 
 @dataclass(frozen=True)
 class Kill:
-    """One task is to be killed, `after_s` seconds after all tasks were started."""
+    """A task to kill, `after_s` seconds after all tasks were started."""
 
     task: Task
     after_s: float
@@ -68,25 +68,25 @@ class Kill:
 
 
 def parse_kills(texts: Iterable[str], tasks: Sequence[Task]) -> list[Kill]:
-    """Returns what `--kill worker-1@30s` asks for, the first one first.
+    """Parses the values of `--kill`, such as `worker-1@30s`; returns them by time.
 
     Args:
       texts: each a task's name, in the plan or in the cluster (`ps-0`), and seconds.
-      tasks: of the run.
+      tasks: the tasks of the run.
 
     Raises:
-      ConfigError: names every text that is wrong or names no task.
+      ConfigError: lists every text that is malformed or names no task.
     """
     known = {f"{task.pod.job}-{task.index}": task for task in tasks if task.pod.job}
     known |= {task.name: task for task in tasks}
     kills, problems = [], []
     for text in texts:
         if (found := MOMENT.fullmatch(text)) is None:
-            problems.append(f"{text!r} is no task and seconds, as worker-1@30s")
+            problems.append(f"{text!r} is not TASK@SECONDSs, such as worker-1@30s")
         elif (name := found["name"]) not in known:
             names = ", ".join(task.name for task in tasks)
             problems.append(
-                f"{text!r} names no task{nearest(name, known)}; there are {names}"
+                f"{text!r} names no task{nearest(name, known)}; the tasks are {names}"
             )
         else:
             kills.append(Kill(known[name], float(found["after_s"])))
@@ -96,7 +96,7 @@ def parse_kills(texts: Iterable[str], tasks: Sequence[Task]) -> list[Kill]:
 
 
 def ending(code: int) -> str:
-    """Returns what an exit code says, in words."""
+    """Describes an exit code in words."""
     if code >= 0:
         return f"exited with code {code}"
     try:

@@ -1,16 +1,16 @@
-"""The scheduler on this machine: every task of the options, each as its own process.
+"""The local scheduler: runs every task of the options as a process.
 
     work_dir/
-        fetched/poets-1.0.0.zip       job_url, if it was a download
-        worker-0/                     sandbox: the job unpacked,
-            poets-1.0.0/poets/…         where the task starts
+        fetched/poets-1.0.0.zip       the download of job_url
+        worker-0/                     sandbox, the task's working directory
+            poets-1.0.0/poets/…         the job, unpacked
             stdout, stderr              its output
             tf-volume/                  its log_dir without a shared_filesystem
         worker-1/ …
         tensorboard-0/                if service.use_tensorboard
 
-The run is over when the workers have ended, or one task has failed for good: the
-others are then stopped. No process outlives it, however it ends.
+The run ends when the workers have ended, or when a task has failed too often. The other
+tasks are then stopped. No process outlives the run, even if it fails.
 """
 
 import logging
@@ -39,12 +39,12 @@ from poets.errors import ConfigError
 log = logging.getLogger(__name__)
 
 GRACE_S = 5.0
-"""Between SIGTERM and SIGKILL."""
+"""The time between SIGTERM and SIGKILL."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the deploy plan as text, and whether no task failed."""
+    """The result of a run: the deploy plan as text, and whether no task failed."""
 
     plan: str
     succeeded: bool
@@ -59,23 +59,22 @@ def run(
     max_restarts: int = MAX_RESTARTS,
     kills: Sequence[Kill] = (),
 ) -> Outcome:
-    """Runs the service that the options describe, and waits for its end.
+    """Runs the service that the options describe, until it ends.
 
     Args:
-      options: without errors (`poets.dcos.validate`).
-      work_dir: an existing, empty folder, as `open_work_dir` returns it.
-      emit: takes each line of each task.
+      options: options that `poets.dcos.validate` has accepted.
+      work_dir: an existing, empty folder, as returned by `open_work_dir`.
+      emit: called with each line of each task.
       secrets_dir: the folder with the secrets that the options name.
-      grace_s: what a task has to end by itself when it is stopped.
-      max_restarts: how often a task that failed is started again, in a row.
-      kills: which tasks to kill when, the first one first.
+      grace_s: how long a stopped task has before it is killed.
+      max_restarts: how often a failing task is restarted, in a row.
+      kills: tasks to kill, sorted by time.
 
     Raises:
-      ConfigError: if the job, a secret, a port or TensorBoard is missing or is not
-        what it should be.
+      ConfigError: if the job, a secret, a port or TensorBoard is missing or unusable.
       StorageError: if the job cannot be downloaded.
       PoetsError: if a process cannot be started.
-      KeyboardInterrupt: on Ctrl-C, after all tasks were stopped.
+      KeyboardInterrupt: on Ctrl-C, after stopping all tasks.
     """
     options = _on_this_machine(options)
     keytab = keytab_of(options, secrets_dir)
@@ -103,10 +102,10 @@ def run(
 
 
 def open_work_dir(path: str | None) -> Path:
-    """Returns the empty folder for a run: the one named, or a new temporary one.
+    """Returns the empty folder for a run: `path`, or a new temporary folder.
 
     Raises:
-      ConfigError: if it is not empty or cannot be made.
+      ConfigError: if it is not empty or cannot be created.
     """
     if path is None:
         return Path(tempfile.mkdtemp(prefix="poets-dcos-"))
@@ -116,8 +115,7 @@ def open_work_dir(path: str | None) -> Path:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise ConfigError(
-            f"cannot use --sandbox {path!r}: {error.strerror}; name a folder that can "
-            "be written"
+            f"cannot use --sandbox {path!r}: {error.strerror}; name a writable folder"
         ) from error
     if names:
         raise ConfigError(
@@ -129,16 +127,16 @@ def open_work_dir(path: str | None) -> Path:
 
 @contextmanager
 def reserved_ports(wanted: Iterable[int]) -> Iterator[list[int]]:
-    """Holds ports that only a server with SO_REUSEADDR, as gRPC's, can bind.
+    """Reserves ports for servers that set SO_REUSEADDR, such as gRPC's.
 
-    The sockets stay bound but do not listen, so nobody else is given their ports in
-    the seconds that TensorFlow takes to start, or to start again.
+    The sockets stay bound but do not listen, so the system assigns their ports to no
+    other program during the seconds that TensorFlow takes to start or restart.
 
     Args:
-      wanted: a port each, or 0 for one that is free.
+      wanted: port numbers; 0 takes any free port.
 
     Raises:
-      ConfigError: if a port that was named is not free.
+      ConfigError: if a port is not free.
     """
     with ExitStack() as stack:
         ports = []
@@ -150,14 +148,14 @@ def reserved_ports(wanted: Iterable[int]) -> Iterator[list[int]]:
             except OSError as error:
                 raise ConfigError(
                     f"cannot use the port {port} of this machine: {error.strerror}; "
-                    "name another, as --set tensorboard.port=0 for one that is free"
+                    "name another, or --set tensorboard.port=0 for any free port"
                 ) from error
             ports.append(held.getsockname()[1])
         yield ports
 
 
 def _on_this_machine(options: Options) -> Options:
-    """Returns the options with relative paths seen from the current folder."""
+    """Returns the options with paths relative to the current folder made absolute."""
     shared = options["service.shared_filesystem"]
     if not shared or urlsplit(shared).scheme:
         return options
@@ -168,10 +166,10 @@ def _on_this_machine(options: Options) -> Options:
 def _launches(
     options: Options, ports: Mapping[Task, int], work_dir: Path
 ) -> list[Launch]:
-    """Returns how each task is started.
+    """Returns the command and the environment of each task.
 
     Raises:
-      ConfigError: if TensorBoard is to be started and not installed.
+      ConfigError: if TensorBoard is enabled but not installed.
     """
     addresses = [f"127.0.0.1:{port}" for port in ports.values()]
     cluster = cluster_of(list(ports), addresses)
@@ -181,7 +179,7 @@ def _launches(
         sandbox = work_dir / task.name
         command, path = hook, str(sandbox / options["service.job_path"])
         if task.pod is TENSORBOARD:
-            # Without a shared file system: what all tasks have on their own volumes.
+            # Without a shared file system, show the volumes of all tasks.
             log_dir = options["service.shared_filesystem"] or str(work_dir)
             command = command_of(log_dir, port)
             path = str(Path(__file__).parents[2])
@@ -191,7 +189,7 @@ def _launches(
         own = {
             "PYTHONPATH": path,
             "PYTHONUNBUFFERED": "1",
-            # TensorFlow's remarks on the machine and its GPUs; errors stay.
+            # Hides TensorFlow's remarks on the machine and its GPUs, but no errors.
             "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         }
         given = task_environment(options, task, cluster, str(sandbox))

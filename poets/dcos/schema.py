@@ -1,7 +1,7 @@
-"""Every option of the DC/OS package `beta-tensorflow` 0.2.0-1.5.0-beta, as one table.
+"""All options of the DC/OS package `beta-tensorflow` 0.2.0-1.5.0-beta, as one table.
 
-The package's own schema forbids no extra key, so a misspelt option is silently
-without effect there: `poets.dcos.validate` compares with this table.
+The package's own schema allows extra keys, so DC/OS silently ignores misspelt options.
+`poets.dcos.validate` finds them with this table.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Option:
     """One option of the package.
 
     Attributes:
-      path: where it is in the options file, as `worker.cpus`.
+      path: its place in the options file, such as `worker.cpus`.
       kind: `string`, `boolean`, `integer` or `number`.
-      default: its value when not given; None if it has none.
-      choices: the only values it takes; empty for any.
+      default: the default value; None if it has none.
+      choices: the allowed values; empty for any.
     """
 
     path: str

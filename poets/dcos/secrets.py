@@ -1,10 +1,10 @@
-"""Secrets on this machine: a folder stands for the secret store of DC/OS.
+"""Reads secrets from a local folder in place of the secret store of DC/OS.
 
     secrets/__dcos_base64__tensorflow_keytab      the keytab, as a task would see it
         -> worker-0/kerberos.keytab               mode 0600, while the tasks run
 
-DC/OS decodes a secret whose name begins with `__dcos_base64__` before it hands it to
-a task, so the file here is the keytab itself: `tools/kdc/kdc.py --local` writes it so.
+DC/OS decodes secrets whose names begin with `__dcos_base64__` before a task gets them.
+So the local file is the keytab itself, as `tools/kdc/kdc.py --local` writes it.
 """
 
 import os
@@ -18,20 +18,20 @@ from poets.kerberos.tokens import TOKEN_FILE
 
 KERBEROS = "service.security.kerberos"
 PLACE = "kerberos.keytab"
-"""In a task's sandbox."""
+"""The keytab's name in a task's sandbox."""
 
 MAGIC = b"\5\2"
-"""A keytab's first bytes (MIT Kerberos, Keytab file format, version 2)."""
+"""The first bytes of a keytab (MIT Kerberos, keytab file format, version 2)."""
 
 
 def keytab_of(options: Options, secrets_dir: str | None) -> bytes | None:
-    """Returns the keytab that the options name, or None if none is needed here.
+    """Returns the keytab that the options name, or None if none is needed.
 
-    None is needed without Kerberos, or when the environment says who we are: by
+    None is needed without Kerberos, or if the environment has credentials:
     KRB5_CLIENT_KTNAME, KRB5CCNAME or HADOOP_TOKEN_FILE_LOCATION.
 
     Raises:
-      ConfigError: if it is not in `secrets_dir`, or no keytab.
+      ConfigError: if it is not in `secrets_dir`, or not a keytab.
     """
     if not options[f"{KERBEROS}.enabled"]:
         return None
@@ -41,8 +41,8 @@ def keytab_of(options: Options, secrets_dir: str | None) -> bytes | None:
         if {"KRB5_CLIENT_KTNAME", "KRB5CCNAME", TOKEN_FILE} & os.environ.keys():
             return None
         raise ConfigError(
-            f"{what}: there is no DC/OS here to ask; name the folder that holds it by "
-            "--secrets DIR, or a keytab by KRB5_CLIENT_KTNAME"
+            f"{what}: a local run has no secret store; give the folder that holds it "
+            "with --secrets DIR, or set KRB5_CLIENT_KTNAME to a keytab"
         )
     folder = Path(secrets_dir).resolve()
     path = (folder / name).resolve()
@@ -57,19 +57,19 @@ def keytab_of(options: Options, secrets_dir: str | None) -> bytes | None:
         ) from error
     if not data.startswith(MAGIC):
         raise ConfigError(
-            f"{what}: the file in --secrets {secrets_dir!r} is no keytab; store there "
-            "what kadmin's ktadd wrote, not encoded"
+            f"{what}: the file in --secrets {secrets_dir!r} is not a keytab; store "
+            "the file that kadmin's ktadd wrote, not encoded"
         )
     return data
 
 
 @contextmanager
 def placed(keytab: bytes | None, sandboxes: Iterable[Path]) -> Iterator[None]:
-    """Keeps the keytab in the sandboxes, for their owner alone, during its body."""
+    """Puts the keytab, with mode 0600, into the sandboxes during its body."""
     paths = [sandbox / PLACE for sandbox in sandboxes] if keytab else []
     try:
         for path in paths:
-            path.unlink(missing_ok=True)  # a file of the job's zip is not trusted
+            path.unlink(missing_ok=True)  # do not write to a file of the job's zip
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
                 file.write(keytab or b"")

@@ -1,13 +1,13 @@
-"""Keeps the tasks of one run going, and ends them all.
+"""Starts, restarts and stops the tasks of one run.
 
-    launches ──> processes ──┬── ended well ────────> COMPLETE
-                    ▲        ├── ended badly ──> PENDING ──┐
-                    │        │     └── once too often ─────┼──> ERROR, the run is over
+    launches ──> processes ──┬── exit code 0 ───────> COMPLETE
+                    ▲        ├── failed ───────> PENDING ──┐
+                    │        │     └── too often ──────────┼──> ERROR, the run ends
                     └────────┼─────────────────────────────┘
                              └── the workers are done: the others are stopped
 
-A task that is started again keeps its name, its sandbox, its address and its output.
-TensorBoard may fail without harm to the others: they go on, and its error is told.
+A restarted task keeps its name, sandbox, address and output. If TensorBoard fails, the
+other tasks continue and its error is reported at the end.
 """
 
 import logging
@@ -33,13 +33,13 @@ Emit = Callable[[str, str, str], None]
 
 @dataclass(frozen=True)
 class Launch:
-    """How a task's process is started.
+    """The parameters of a task's process.
 
     Attributes:
-      task: which one.
+      task: the task.
       command: the program and its arguments.
       environment: all variables of the process.
-      sandbox: the folder it starts in.
+      sandbox: its working directory.
     """
 
     task: Task
@@ -50,16 +50,16 @@ class Launch:
 
 @dataclass
 class PlanStep:
-    """How far one task is.
+    """The state of one task.
 
     Attributes:
-      launch: how it is started.
-      restarts: its failures.
+      launch: how to start it.
+      restarts: counts its failures.
       status: as in the deploy plan.
-      error: why it was given up.
-      process: while it runs.
-      started_s: when, by the monotonic clock.
-      killed: whether `--kill` killed the process that runs.
+      error: why it is not restarted, or "".
+      process: the running process, or None.
+      started_s: its start, by the monotonic clock.
+      killed: whether `--kill` killed the process.
     """
 
     launch: Launch
@@ -72,7 +72,7 @@ class PlanStep:
 
     @property
     def task(self) -> Task:
-        """Whose step it is."""
+        """The task of this step."""
         return self.launch.task
 
     def change(self, status: str, why: str) -> None:
@@ -82,7 +82,7 @@ class PlanStep:
 
 
 class Supervisor:
-    """The tasks of one run, from their start to their end."""
+    """Runs the tasks of one service from start to end."""
 
     def __init__(
         self,
@@ -92,14 +92,14 @@ class Supervisor:
         grace_s: float,
         kills: Sequence[Kill] = (),
     ):
-        """Starts nothing.
+        """Sets up the steps; `run` starts the tasks.
 
         Args:
-          launches: one for each task.
-          emit: takes each line of each task.
-          max_restarts: how often a task that failed is started again, in a row.
-          grace_s: what a task has to end by itself when it is stopped.
-          kills: which tasks to kill when, the first one first.
+          launches: one per task.
+          emit: called with each line of each task.
+          max_restarts: how often a failing task is restarted, in a row.
+          grace_s: how long a stopped task has before it is killed.
+          kills: tasks to kill, sorted by time.
         """
         self.steps = {
             launch.task: PlanStep(launch, Restarts(max_restarts)) for launch in launches
@@ -111,9 +111,10 @@ class Supervisor:
         self._waiters: list[threading.Thread] = []
 
     def run(self) -> None:
-        """Runs all tasks until the workers have ended or one has failed for good.
+        """Runs all tasks until the workers have ended or one has failed too often.
 
-        The steps then tell how each ended, and no process is left, whatever happened.
+        Afterwards `steps` has the result of each task. No process is left running, even
+        after an exception.
 
         Raises:
           PoetsError: if a process cannot be started.
@@ -126,7 +127,7 @@ class Supervisor:
             self._stop()
 
     def _failed(self) -> bool:
-        """Tells whether a task of the cluster was given up."""
+        """Returns whether a task of the cluster has failed too often."""
         return any(
             step.status == ERROR and step.task.pod.job for step in self.steps.values()
         )
@@ -173,19 +174,19 @@ class Supervisor:
             else:
                 self._on_end(step, code)
         for kill in self._kills:
-            log.warning("--kill %s: the run was over before", kill)
+            log.warning("--kill %s: the run ended before that", kill)
 
     def _kill(self, kill: Kill) -> None:
         step = self.steps[kill.task]
         if step.process is None:
-            log.warning("--kill %s: it had ended before", kill)
+            log.warning("--kill %s: the task had already ended", kill)
             return
         log.info("--kill %s: killing it", kill)
         step.killed = True
         step.process.kill()
 
     def _on_end(self, step: PlanStep, code: int) -> None:
-        """Starts a task again that ended, if it must be and may be."""
+        """Records the end of a task; restarts it if it failed and may be restarted."""
         step.process = None
         if code == 0:
             step.change(COMPLETE, "ended")

@@ -1,9 +1,9 @@
-"""What runs inside one task: a TensorFlow server, then the job's hook.
+"""The program of a task: starts a TensorFlow server, then calls the job's hook.
 
     environment ──> server ──> job_name.main(server, log_dir, context)
 
-`poets dcos run` starts this file by its path, and it imports nothing of poets: the
-job, which may be another version of poets or no poets at all, comes from the sandbox.
+`poets dcos run` starts this file by its path. It must not import poets, because the
+job in the sandbox may be another version of poets, or another package.
 """
 
 import importlib
@@ -31,7 +31,7 @@ class JobError(Exception):
 
 def main() -> int:
     """Runs the task that the environment describes; returns its exit code."""
-    # Started by path, this file's folder comes first: its modules are not the job's.
+    # Python put this file's folder first, but its modules are not the job's.
     sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     threading.Thread(target=end_with_scheduler, daemon=True).start()
@@ -62,22 +62,22 @@ def load_hook(
     """Imports the job's module and returns its `main`.
 
     Args:
-      job_dir: the folder that PYTHONPATH begins with.
-      job_name: a module in it, with dots for one in a package.
+      job_dir: the first folder of PYTHONPATH.
+      job_name: a module in it, dotted if it is inside a package.
 
     Raises:
-      JobError: if the module is not in `job_dir`, or has no `main`. One of the same
-        name from elsewhere is not taken for it.
+      JobError: if the module is not in `job_dir`, even if it can be imported from
+        elsewhere, or has no `main`.
     """
     if not os.path.isdir(job_dir):
         sandbox = os.environ["MESOS_SANDBOX"]
         raise JobError(
-            f"service.job_path {os.environ['JOB_PATH']!r} is no folder of the sandbox; "
-            f"it has {_names(sandbox)}"
+            f"service.job_path {os.environ['JOB_PATH']!r} is not a folder of the "
+            f"sandbox, which has {_names(sandbox)}"
         )
     if PathFinder.find_spec(job_name.partition(".")[0], [job_dir]) is None:
         raise JobError(
-            f"service.job_name {job_name!r} is no module in {job_dir!r}; it has "
+            f"service.job_name {job_name!r} is not a module in {job_dir!r}, which has "
             f"{_names(job_dir)}"
         )
     hook = getattr(importlib.import_module(job_name), "main", None)
@@ -92,7 +92,7 @@ def load_hook(
 def start_server(
     cluster: dict[str, list[str]], job_name: str, task_index: int, gpus: int
 ) -> Any:
-    """Returns a started `tf.distribute.Server`, as the package's wrapper makes it."""
+    """Returns a started `tf.distribute.Server`, like the package's wrapper."""
     tf = _import_tensorflow()
     return tf.distribute.Server(
         tf.train.ClusterSpec(cluster),
@@ -103,7 +103,7 @@ def start_server(
 
 
 def _import_tensorflow() -> Any:
-    """Imports TensorFlow; what its C++ prints on stderr is shown only if that fails."""
+    """Imports TensorFlow; shows its C++ output on stderr only if the import fails."""
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
@@ -130,7 +130,7 @@ def _names(folder: str) -> str:
 
 
 def end_with_scheduler() -> None:
-    """Ends this task's processes when the scheduler is gone, even if it was killed."""
+    """Ends this task's process group when the scheduler ends, even if it was killed."""
     while os.read(sys.stdin.fileno(), 4096):
         continue
     os.killpg(0, signal.SIGTERM)

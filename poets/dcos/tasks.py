@@ -1,4 +1,4 @@
-"""The tasks that a set of options asks for, and the TensorFlow cluster they form."""
+"""Lists the tasks of a service, from its options, and builds their cluster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Pod:
     Attributes:
       name: as in the deploy plan and in task names.
       section: the options file's section with its count and resources.
-      job: the tasks' job in the TensorFlow cluster; empty for TensorBoard's.
+      job: the tasks' job in the TensorFlow cluster; "" for TensorBoard.
     """
 
     name: str
@@ -27,7 +27,7 @@ PARAMETER_SERVER = Pod("parameter-server", "parameter_server", "ps")
 TENSORBOARD = Pod("tensorboard", "tensorboard", "")
 
 PODS = (GPU_WORKER, WORKER, PARAMETER_SERVER)
-"""The pods of the cluster, in the order of the deploy plan."""
+"""The pods in the TensorFlow cluster, in the order of the deploy plan."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Task:
 
     @property
     def name(self) -> str:
-        """The name for people: `worker-0`."""
+        """The name shown to the user: `worker-0`."""
         return f"{self.pod.name}-{self.index}"
 
     @property
     def serves(self) -> bool:
-        """Whether it runs until the workers are done, and is then stopped."""
+        """Whether the task runs until the workers are done, and is then stopped."""
         return self.pod in (PARAMETER_SERVER, TENSORBOARD)
 
 
 def tasks_of(options: Options) -> list[Task]:
-    """Returns every task the options ask for, in the order of the deploy plan."""
+    """Returns all tasks of the service, in the order of the deploy plan."""
     tasks = [
         Task(pod, index)
         for pod in PODS
@@ -61,11 +61,11 @@ def tasks_of(options: Options) -> list[Task]:
 
 
 def cluster_of(tasks: Sequence[Task], addresses: Sequence[str]) -> dict[str, list[str]]:
-    """Returns job -> addresses, as `tf.train.ClusterSpec` takes them.
+    """Returns job -> addresses, for `tf.train.ClusterSpec`.
 
     Args:
-      tasks: in any order; TensorBoard's is left out.
-      addresses: of each task.
+      tasks: in any order; TensorBoard is skipped.
+      addresses: the address of each task.
     """
     cluster: dict[str, list[str]] = {}
     for task, address in zip(tasks, addresses, strict=True):

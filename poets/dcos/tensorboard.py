@@ -1,10 +1,10 @@
-"""What runs inside the TensorBoard task: TensorBoard, on a folder of this machine.
+"""The program of the TensorBoard task: runs TensorBoard on a local folder.
 
     /shared/run                        ──> tensorboard --logdir /shared/run
     hdfs://default/run  ──> logs/ …    ──> tensorboard --logdir logs
 
-TensorBoard reads neither `hdfs://` nor what is kept by a ticket: of a folder in another
-storage the event files are copied into the sandbox, again and again.
+TensorBoard can read neither `hdfs://` nor storages that require a Kerberos ticket. The
+event files of a remote folder are copied into the sandbox every few seconds.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from poets.storage.follow import Follower
 HOST = "127.0.0.1"
 
 EVENT_FILES = "*tfevents*"
-"""What TensorBoard itself takes for an event file."""
+"""The pattern by which TensorBoard recognizes event files."""
 
 FOLLOW_EVERY_S = 5.0
 
@@ -36,8 +36,8 @@ def command_of(log_dir: str, port: int) -> list[str]:
     """Returns the command of the task.
 
     Args:
-      log_dir: the folder to show, in any storage; it need not exist yet.
-      port: of this machine, for the page.
+      log_dir: the folder to show, on any storage; it need not exist yet.
+      port: the local port of its web page.
 
     Raises:
       ConfigError: if TensorBoard is not installed.
@@ -51,7 +51,7 @@ def command_of(log_dir: str, port: int) -> list[str]:
 
 
 def main() -> int:
-    """Shows the folder named, until it is stopped; returns the exit code."""
+    """Shows the folder in `argv` until stopped; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     log_dir, port = sys.argv[1:]
     signal.signal(signal.SIGTERM, _stop)  # so that temporary files are removed
@@ -73,7 +73,7 @@ def show(folder: str, port: str) -> int:
 
 
 def show_copy(follower: Follower, port: str) -> int:
-    """Runs TensorBoard on a copy and keeps that up to date; returns its exit code."""
+    """Runs TensorBoard on a copy and keeps it up to date; returns its exit code."""
     with _tensorboard(str(follower.target), port) as process:
         while process.poll() is None:
             try:

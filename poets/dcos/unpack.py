@@ -1,8 +1,8 @@
-"""Archives into folders, trusting nothing that the archive says.
+"""Unpacks untrusted archives safely.
 
-No member leaves the folder: names with `..`, absolute names, links that point out,
-devices and pipes are refused, and so is more than a limit of bytes or files. Nothing
-appears in the folder unless the whole archive was good.
+Refused are names with `..`, absolute names, links that point outside the folder,
+devices and pipes, and archives with too many bytes or entries. The folder changes only
+if the whole archive is accepted.
 """
 
 import os
@@ -21,7 +21,7 @@ from typing import IO
 from poets.errors import ConfigError, StorageError
 
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
-"""What the Mesos fetcher unpacks; it goes by the end of the name alone."""
+"""The suffixes that the Mesos fetcher unpacks; it checks only the name's end."""
 
 MAX_BYTES = 4 * 2**30
 MAX_MEMBERS = 200_000
@@ -33,8 +33,8 @@ BROKEN = (
     zlib.error,
     LZMAError,
     EOFError,
-    KeyError,  # a hard link to a member that is not there
-    NotImplementedError,  # a compression zipfile does not know
+    KeyError,  # a hard link to a missing member
+    NotImplementedError,  # a compression method that zipfile does not support
     RuntimeError,  # an encrypted zip
     UnicodeError,
     ValueError,
@@ -46,9 +46,9 @@ class Member:
     """One entry of an archive.
 
     Attributes:
-      name: its path, as the archive spells it.
+      name: its path, as spelled in the archive.
       kind: `file`, `folder`, `link` (symbolic) or `other` (device, pipe).
-      executable: whether a file may be run.
+      executable: whether a file is executable.
       open: opens a file's content.
       target: where a link points.
     """
@@ -61,7 +61,7 @@ class Member:
 
 
 def is_archive(name: str) -> bool:
-    """Tells whether the Mesos fetcher would unpack a file of this name."""
+    """Returns whether the Mesos fetcher would unpack a file of this name."""
     return name.endswith(ARCHIVES)
 
 
@@ -74,14 +74,14 @@ def unpack(
     """Unpacks a zip or tar archive into a folder.
 
     Args:
-      archive: a file with one of the endings in `ARCHIVES`.
-      folder: made if absent. What it holds stays, except files of the same name.
-      max_bytes: the most that all files may hold.
-      max_members: the most entries.
+      archive: a file with one of the suffixes in `ARCHIVES`.
+      folder: created if absent. Existing files of the same name are replaced.
+      max_bytes: limit for the size of all files together.
+      max_members: limit for the number of entries.
 
     Raises:
       ConfigError: if the archive is broken, too large, or has a member that would
-        leave the folder. The folder then is as before.
+        leave the folder. The folder is unchanged then.
       StorageError: if it cannot be read or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def _extract(
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             left = _write(member, path, left, max_bytes)
-    # Last, so that no file was written through a link.
+    # Links come last, so that no file is written through a link.
     for link in links:
         _link(link, folder)
     for link in links:
@@ -172,7 +172,7 @@ def _extract(
 
 
 def _inside(member: Member) -> PurePosixPath:
-    """Returns the member's path relative to the folder, which it does not leave."""
+    """Returns the member's relative path; refuses a path that leaves the folder."""
     name = member.name.replace("\\", "/")
     path = PurePosixPath(name)
     if (
@@ -182,7 +182,7 @@ def _inside(member: Member) -> PurePosixPath:
     ):
         raise ConfigError(f"{member.name!r} would leave the sandbox")
     if "\0" in name:
-        raise ConfigError(f"{member.name!r} is no file name")
+        raise ConfigError(f"{member.name!r} is not a file name")
     return path
 
 
@@ -204,7 +204,7 @@ def _link(member: Member, folder: Path) -> None:
     path = folder / _inside(member)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() or path.exists():
-        raise ConfigError(f"{member.name!r} is there twice, once as a link")
+        raise ConfigError(f"{member.name!r} occurs twice, once as a link")
     path.symlink_to(member.target)
 
 

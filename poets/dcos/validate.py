@@ -1,7 +1,7 @@
-"""What is wrong with an options file, all at once, before anything starts.
+"""Finds all problems of an options file before anything starts.
 
-An error stops the job, here or on DC/OS; a warning is something the package accepts
-and that will most likely not do what was meant.
+An error stops the job, here or on DC/OS. A warning is about a value that the package
+accepts but that probably does not do what was meant.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,35 +18,35 @@ from poets.errors import ConfigError, PoetsError, nearest
 from poets.storage import misspelling, without_keys
 
 TENSORFLOW_MEM_MB = 630
-"""Resident memory of a process with TensorFlow 2.21 imported and its server up."""
+"""Resident memory of a process that has TensorFlow 2.21 and its server running."""
 
 WORKER_MEM_MB = 1024
-"""The least that leaves a worker's job room for images beside TensorFlow."""
+"""Minimum memory of a worker: TensorFlow, and some for images."""
 
 VARIABLE_BYTES = 131_071
-"""Linux takes no longer `NAME=value` in an environment (MAX_ARG_STRLEN, 32 pages)."""
+"""Linux's limit for `NAME=value` in an environment (MAX_ARG_STRLEN, 32 pages)."""
 
 KEYTAB_PREFIX = "__dcos_base64__"
 
 CheckContext = Callable[[dict[str, Any], str], RetrainConfig]
-"""Called with the job's context and log_dir; raises PoetsError if they cannot run."""
+"""Called with the job's context and log_dir; raises PoetsError if it would not run."""
 
 PLACES = ("service.job_url", "service.shared_filesystem", "service.hdfs.config_uri")
-"""The options that are a URL or a path."""
+"""The options whose values are URLs or paths."""
 
 VOLUME = "tf-volume"
-"""A task's log_dir without a shared file system, in its sandbox."""
+"""The folder in the sandbox that is log_dir without a shared file system."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """A problem of one option.
 
     Attributes:
       severity: `error` or `warning`.
       path: the option.
-      text: what is wrong with it, and what to do.
-      on_cluster_only: whether a run on this machine may overlook it.
+      text: what is wrong, and what to do.
+      on_cluster_only: whether local runs may ignore it.
     """
 
     severity: str
@@ -61,12 +61,11 @@ class Problem:
 def find_problems(
     options: Options, check_context: CheckContext | None = None
 ) -> list[Problem]:
-    """Returns all that is wrong with the options, errors first.
+    """Returns all problems of the options, errors first.
 
     Args:
       options: as read.
-      check_context: refuses a context that the job would refuse; used where the job
-        is poets.
+      check_context: checks the job's context; called if the job is poets.
     """
     problems = [*_shape(options), *_values(options)]
     wrong = {problem.path for problem in problems if problem.severity == "error"}
@@ -151,7 +150,7 @@ def _job(options: Options, wrong: set[str]) -> Iterator[Problem]:
     elif not all(part.isidentifier() for part in name.split(".")):
         yield _error(
             "service.job_name",
-            f"{name!r} is no module that can be imported; give one, as 'poets'",
+            f"{name!r} is not a module name; give one, such as 'poets'",
         )
 
 
@@ -161,20 +160,20 @@ def _job_url(url: str) -> Iterator[Problem]:
         yield _error(
             path,
             "is empty, which starts the package's own examples and not this job; give "
-            "the address of a zip (python build_zip.py makes one)",
+            "the address of a zip (python build_zip.py builds one)",
         )
         return
     parts = urlsplit(url)
     if not is_archive(parts.path) and not parts.path.endswith(".py"):
         yield _error(
             path,
-            f"the name {parts.path.rpartition('/')[2]!r} tells no kind of file; use "
+            f"the name {parts.path.rpartition('/')[2]!r} has no known suffix; use "
             f"{', '.join(ARCHIVES)} or .py",
         )
     elif parts.query:
         yield _warning(
             path,
-            "ends in a query; the Mesos fetcher goes by the end of the address and "
+            "ends in a query; the Mesos fetcher checks the end of the address and "
             "would not unpack it",
             on_cluster_only=True,
         )
@@ -222,17 +221,17 @@ def _args(options: Options, check_context: CheckContext) -> Iterator[Problem]:
         yield _error("service.job_context", str(error))
         return
     counts = [options[f"{pod.section}.count"] for pod in (WORKER, GPU_WORKER)]
-    alone = [
+    local = [
         f"--{flag}"
         for flag in ("bottleneck_dir", "image_dir")
         if getattr(config, flag).partition("/")[0] == VOLUME
     ]
-    if alone and all(isinstance(count, int) for count in counts) and sum(counts) > 1:
+    if local and all(isinstance(count, int) for count in counts) and sum(counts) > 1:
         yield _error(
             "service.shared_filesystem",
-            f"is empty, and {' and '.join(alone)} would be in the sandbox, which each "
-            f"of {sum(counts)} workers has for itself; set it, as hdfs://default/job, "
-            "or take one worker",
+            f"is empty, so {' and '.join(local)} would be in the sandbox, which is "
+            f"private to each of {sum(counts)} workers; set it, for example to "
+            "hdfs://default/job, or use one worker",
         )
 
 
@@ -260,7 +259,7 @@ def _resources(options: Options, wrong: set[str]) -> Iterator[Problem]:
         if cpus == 0:
             yield _error(f"{section}.cpus", "is 0; give 1 or more")
         if disk_mb == 0:
-            yield _error(f"{section}.disk", "is 0 MB; give room for the job's files")
+            yield _error(f"{section}.disk", "is 0 MB; the job's files need some")
         if pod is GPU_WORKER and options["gpu_worker.gpus"] == 0:
             yield _warning("gpu_worker.gpus", "is 0; these tasks will see no GPU")
     counts = {f"{pod.section}.count" for pod in (WORKER, GPU_WORKER)}
@@ -295,7 +294,7 @@ def _hdfs_and_kerberos(options: Options, wrong: set[str]) -> Iterator[Problem]:
             "that serves core-site.xml and hdfs-site.xml",
         )
     if config_uri and urlsplit(config_uri).scheme not in ("http", "https"):
-        yield _warning("service.hdfs.config_uri", f"{config_uri!r} is no http address")
+        yield _warning("service.hdfs.config_uri", f"{config_uri!r} is not an http URL")
 
 
 def _error(path: str, text: str) -> Problem:

@@ -1,13 +1,13 @@
-"""The retrained graph: a frozen GraphDef that every reader of such graphs loads.
+"""Builds the retrained graph, a frozen GraphDef for TensorFlow 1.x, 2.x and OpenCV.
 
     DecodeJpeg/contents:0 (bytes) ─> DecodeJpeg ─> Cast ─> ExpandDims
         ─> ResizeBilinear ─> Sub ─> Mul ─> input:0 (floats) ─> backbone
         ─> input_1/BottleneckInputPlaceholder ─> final_training_ops ─> final_result:0
 
-Programs ask for tensors by name, so all have the names and the meaning that the
-original scripts gave them, and each can be fed or fetched. TensorFlow 1.x refuses
-attributes that it does not know, and OpenCV needs some that have their default value:
-the old ones are written, the newer ones left out.
+Programs address tensors by name, so all tensors keep the names and the meaning that
+the original scripts gave them, and each can be fed or fetched. TensorFlow 1.x refuses
+attributes that it does not know, while OpenCV needs some even at their default value:
+attributes that TensorFlow 1.5 knows are written, newer ones are left out.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from poets.system.runtime import tf, v1
 CONTENTS_NAME = "DecodeJpeg/contents"
 
 NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-"""Of a TensorFlow operation (tensorflow/core/framework/node_def_util.cc)."""
+"""The operation names of tensorflow/core/framework/node_def_util.cc."""
 
 OLD_ATTRIBUTES = {
     "Tdim", "Tidx", "Tmultiples", "Tpaddings", "Tperm", "Tshape", "adj_x", "adj_y",
@@ -35,7 +35,7 @@ OLD_ATTRIBUTES = {
     "new_axis_mask", "shrink_axis_mask", "squeeze_dims", "transpose_a", "transpose_b",
     "use_cudnn_on_gpu",
 }  # fmt: skip
-"""With defaults, and known to TensorFlow 1.5 wherever today's has them."""
+"""Attributes with defaults that TensorFlow 1.5 knows wherever later versions do."""
 
 
 def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> bytes:
@@ -49,19 +49,19 @@ def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> byte
 
 
 def check_final_tensor_name(name: str, backbone: Backbone) -> None:
-    """Checks a name before the work that leads to a graph with it.
+    """Checks the name of the output operation, before the work starts.
 
     Raises:
-      ConfigError: if it is no name of an operation, or the backbone has one of it.
+      ConfigError: if TensorFlow refuses the name, or the backbone already uses it.
     """
     if not NAME.fullmatch(name):
         raise ConfigError(
-            f"--final_tensor_name={name!r} is no name of a TensorFlow operation; use "
-            "letters, digits and _ . - /"
+            f"--final_tensor_name={name!r} is not a valid name of a TensorFlow "
+            "operation; use letters, digits and _ . - /"
         )
     trial = Head(np.zeros((backbone.bottleneck_size, 2), "f4"), np.zeros(2, "f4"))
     graph = parse_graph(frozen_graph(backbone, trial, name), backbone.name)
-    if graph.node[-1].name != name:  # TensorFlow has added "_1" to it
+    if graph.node[-1].name != name:  # TensorFlow appended "_1"
         raise ConfigError(
             f"--final_tensor_name={name!r}: the graph of {backbone.name} has an "
             "operation of that name; choose another"
@@ -69,9 +69,9 @@ def check_final_tensor_name(name: str, backbone: Backbone) -> None:
 
 
 def decode_and_resize(contents: Any, size_px: int) -> Any:
-    """Returns float32 [1, S, S, 3] in 0..255 of scalar JPEG or PNG bytes.
+    """Returns float32 [1, S, S, 3] in 0..255 from scalar JPEG or PNG bytes.
 
-    As `poets.data.images` does it, but for EXIF orientation, which TensorFlow ignores.
+    Same as `poets.data.images`, except that TensorFlow ignores the EXIF orientation.
     """
     pixels = tf.image.decode_jpeg(
         contents, channels=3, dct_method="INTEGER_ACCURATE", name="DecodeJpeg"
@@ -81,12 +81,12 @@ def decode_and_resize(contents: Any, size_px: int) -> Any:
 
 
 def _fed_or(decoded: Any, backbone: Backbone) -> Any:
-    """Adds the backbone's input: the decoded image, unless a batch is fed in its place.
+    """Adds the backbone's input: the decoded image, unless a batch is fed instead.
 
-    The other branch is never taken by TensorFlow. OpenCV has no control flow: for its
-    importer a condition is the branch for False, and it drops what only the other one
-    needs. So the graph begins for it at that placeholder, as the original MobileNets
-    did, and it does not see the decoding, which it cannot do.
+    The input is a condition that is always true, for OpenCV's sake. OpenCV cannot
+    decode images and has no control flow: its importer keeps the False branch of a
+    condition and drops what only the other branch needs. For OpenCV the graph thus
+    begins at the False branch's placeholder, as the original MobileNets did.
 
     Args:
       decoded: float32 [1, S, S, 3], scaled.
@@ -95,8 +95,8 @@ def _fed_or(decoded: Any, backbone: Backbone) -> Any:
     Returns:
       float32 [N, S, S, 3].
     """
-    # Where one branch has any batch, both may be fed with one. It is not the
-    # placeholder, since TensorFlow 1.0 to 1.2 refuse one of an unknown batch.
+    # If one branch has an unknown batch size, a batch of any size can be fed. It is
+    # not the placeholder, because TensorFlow 1.0 to 1.2 refuse one of unknown size.
     of_any_batch = v1.placeholder_with_default(
         decoded, [None, *decoded.shape[1:]], name="decoded"
     )
@@ -138,16 +138,16 @@ def add_classifier(
 
 
 def _frozen_variable(value: Any, name: str) -> Any:
-    """Adds the two nodes that TensorFlow's own freezing makes of a variable."""
+    """Adds the two nodes that TensorFlow's freezing turns a variable into."""
     with tf.name_scope(name):
         constant = tf.constant(value, name=f"final_{name}")
         return tf.identity(constant, f"final_{name}/read")
 
 
 def without_defaults(graph_def: Any) -> Any:
-    """Returns the GraphDef without newer attributes that have their default values.
+    """Removes newer attributes that have their default values from a GraphDef.
 
-    Importing a GraphDef puts them back into the very object: serialise it first.
+    TensorFlow's import adds them to the object again, so serialise it first.
     """
     from tensorflow.python.framework import op_def_registry
 

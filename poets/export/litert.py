@@ -1,8 +1,8 @@
-"""The classifier for LiteRT: float32 pixels [N, S, S, 3] in 0..255 to [N, L].
+"""Builds the LiteRT model: float32 pixels [N, S, S, 3] in 0..255 to scores [N, L].
 
-It scales the pixels itself, so a client needs nothing but the image size, which is
-its input's shape. Clients that scale by TFLite Metadata read there that the pixels
-stay as they are, and find the labels.
+The model scales the pixels, so a client needs only the image size, which it reads
+from the input's shape. The TFLite Metadata holds the labels and, for clients that
+scale by it, a normalization that leaves the pixels unchanged.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from poets.head import Head
 from poets.system.runtime import tf
 
 RAW = Normalization([0], [1])
-"""Pixels are fed as they are."""
+"""Leaves pixels unchanged."""
 
 
 def litert_model(backbone: Backbone, head: Head, labels: Sequence[str]) -> bytes:
     """Returns the content of a `.tflite` file with its metadata and labels.
 
     Raises:
-      ModelError: if the backbone has operations that LiteRT does not know.
+      ModelError: if the backbone has operations that LiteRT does not support.
     """
     with tf.Graph().as_default() as graph:
         images = scale(pixel_placeholder(backbone), backbone)

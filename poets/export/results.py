@@ -1,4 +1,4 @@
-"""All exports of a run: built, read back, scored, and only then handed on."""
+"""Builds all exports of a run and checks each on test images."""
 
 import hashlib
 import logging
@@ -30,10 +30,10 @@ class Export:
     """One verified export.
 
     Attributes:
-      url: where it goes.
+      url: where it will be published.
       data: a file's content; None for a folder.
       folder: a local folder; "" for a file.
-      check: what scoring it found.
+      check: the result of scoring it.
     """
 
     url: str
@@ -42,14 +42,14 @@ class Export:
     check: Check
 
     def add_to(self, publication: Publication) -> None:
-        """Writes it beside its place."""
+        """Adds the export to a publication, which writes it to a temporary name."""
         if self.data is None:
             publication.add_folder(self.url, self.folder)
         else:
             publication.add_file(self.url, self.data)
 
     def to_json(self) -> dict[str, object]:
-        """Returns what `metrics.json` says of it."""
+        """Returns the export's entry in `metrics.json`."""
         parts = [self.data] if self.data is not None else _contents(self.folder)
         digest = hashlib.sha256()
         for part in parts:
@@ -63,7 +63,7 @@ class Export:
 
 
 def litert_url(output_graph: str) -> str:
-    """Returns where the `.tflite` of a graph goes."""
+    """Returns the URL of the `.tflite` file beside a graph."""
     return posixpath.splitext(output_graph)[0] + ".tflite"
 
 
@@ -78,7 +78,7 @@ def build_exports(
     """Returns the exports that the flags ask for, each scored on test images.
 
     Raises:
-      ModelError: if one of them answers otherwise than the head.
+      ModelError: if an export's labels differ from the head's.
     """
     graph = frozen_graph(backbone, head, config.final_tensor_name)
     check = check_frozen_graph(graph, labels, backbone, samples)

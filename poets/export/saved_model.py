@@ -1,14 +1,14 @@
-"""The SavedModel: image bytes in, as TensorFlow Serving gets them.
+"""Writes the SavedModel for TensorFlow Serving, which takes image bytes.
 
     signature        input                         outputs
     serving_default  image: string []              prediction [1, L], classes [L]
     serving_bytes    image_bytes: string [N]       prediction [N, L], classes [N, L]
     serving_images   images: float32 [N, S, S, 3]  prediction [N, L], classes [N, L]
 
-`serving_default` is the published contract. Its outputs do not share a dimension, so
-the REST API's `instances` cannot use it; the other two are for them. `images` are
-scaled as the backbone wants them, as for `input:0` of the graph. It is written with
-the TensorFlow 1 builder and control flow, which every version loads.
+`serving_default` is the original script's signature. Its outputs do not share a
+dimension, so REST requests with `instances` cannot use it; the other two are for them.
+`images` are scaled for the backbone, as for `input:0` of the graph. The builder and
+the control flow are those of TensorFlow 1, which every version loads.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ def write_saved_model(
     """Writes a SavedModel into a local folder that does not exist yet.
 
     Raises:
-      StorageError: if there is no room for it.
+      StorageError: if it cannot be written, usually because the disk is full.
     """
     with tf.Graph().as_default(), control_flow_v1():
         contents = v1.placeholder(tf.string, [], name=CONTENTS_NAME)
@@ -76,7 +76,7 @@ def write_saved_model(
             except tf.errors.OpError as error:
                 raise StorageError(
                     f"cannot write the SavedModel to the temporary folder {folder!r}: "
-                    f"{error.message}; make room, or name another by TMPDIR"
+                    f"{error.message}; free some space, or set TMPDIR to another folder"
                 ) from error
 
 

@@ -1,8 +1,8 @@
-"""Every export answers as the head that was trained: shown before it is published.
+"""Checks before publishing that each export gives the labels of the trained head.
 
-Test images go through each export as its users send them, and the answers are
-compared with the head's on the same image's bottleneck. A different label is an error,
-unless the head itself is undecided between the two.
+Test images go through each export in the form that its users send. The scores are
+compared with the head's for the same image's bottleneck. A different label is an error
+unless the head's two best scores are nearly equal.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,18 +18,18 @@ from poets.features.engine_litert import connect
 from poets.system.runtime import tf
 
 MAX_CHECKED = 64
-"""Images scored by each export in a batch."""
+"""How many images each export scores in a batch."""
 
 MAX_ONE_BY_ONE = 16
-"""Images scored at an input that takes one at a time."""
+"""How many images are scored at an input that takes one at a time."""
 
 UNDECIDED = 1e-3
-"""Two best scores closer than this may change places by rounding."""
+"""If the two best scores are closer than this, rounding may swap them."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Test images and what the head says of them.
+    """Test images and the head's scores for them.
 
     Attributes:
       paths: N paths, for messages.
@@ -42,13 +42,13 @@ class Samples:
     expected: np.ndarray
 
     def plain(self) -> "Samples":
-        """Returns those that TensorFlow's decoder sees as we do."""
+        """Returns the images that TensorFlow's decoder reads as `poets.data` does."""
         return self._choose(
             [row for row, data in enumerate(self.contents) if is_plain(data)]
         )
 
     def few(self) -> "Samples":
-        """Returns at most MAX_ONE_BY_ONE of them, from all labels."""
+        """Returns at most MAX_ONE_BY_ONE of them, evenly spaced over the labels."""
         count = min(len(self.paths), MAX_ONE_BY_ONE)
         return self._choose(
             np.linspace(0, len(self.paths) - 1, count).astype(int).tolist()
@@ -69,7 +69,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Check:
-    """What a comparison found: `images` compared, and the largest difference."""
+    """The result of a comparison: the number of images and the largest difference."""
 
     images: int
     max_score_difference: float
@@ -102,7 +102,7 @@ def check_frozen_graph(
 
 
 def check_saved_model(folder: str, samples: Samples) -> Check:
-    """Scores a SavedModel by its two signatures for bytes.
+    """Scores a SavedModel at its two signatures for image bytes.
 
     Raises:
       ModelError: if a label differs.
@@ -153,7 +153,7 @@ def _compare(
     wrong = np.flatnonzero(differs & decided)
     if len(wrong):
         raise ModelError(
-            f"{name} gives another label than the head that was trained on "
+            f"{name} gives another label than the trained head on "
             f"{len(wrong)} of {len(found)} test images, first "
             f"{samples.paths[wrong[0]]!r}; nothing was published"
         )

@@ -1,11 +1,11 @@
-"""The job on Kubernetes: the DC/OS options file as manifests.
+"""Converts a DC/OS options file to Kubernetes manifests.
 
     demo/poets.json ──> poets.dcos.options ──> manifests ──> kubectl apply -f -
                                                    │
-    grid       a job for every combination ────────┤
-    pods       a task as a pod ────────────────────┤
-    volumes    what outlives it ───────────────────┤
-    objects    what keeps it running ──────────────┘
+    grid       one job per combination ────────────┤
+    pods       one pod per task ───────────────────┤
+    volumes    storage that outlives the pods ─────┤
+    objects    TFJob, Job, Service, Deployment ────┘
 
-Nothing here talks to a cluster: manifests are data, and kubectl applies them.
+Nothing here connects to a cluster: kubectl applies the manifests.
 """

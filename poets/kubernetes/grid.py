@@ -1,4 +1,4 @@
-"""A job for every combination of some flags' values, each with a folder of its own.
+"""Makes one job per combination of flag values, each with its own folder.
 
     --grid learning_rate=0.001,0.01,1.0 --grid train_batch_size=25,50,100
 
@@ -6,9 +6,9 @@
     <log_dir>/image-retraining-lr0.01-bs-50/    its graph, labels and saved_models/1
     <log_dir>/training_summaries/image-retraining-lr0.01-bs-50/baseline
 
-Names and folders are those of the original's chart, with one difference: bottlenecks
-and models stay where the context has them, so that all jobs share one feature store.
-A value keeps the text it was given: 1.0 stays 1.0.
+Names and folders are those of the original's Helm chart. Unlike there, bottlenecks and
+models stay in the folders of the context, so all jobs share one feature store. Values
+keep their spelling: 1.0 stays 1.0.
 """
 
 import itertools
@@ -24,8 +24,8 @@ class GridRun:
     """One combination.
 
     Attributes:
-      suffix: what is added to its job's name.
-      args: flags and values that it changes.
+      suffix: parts added to the job's name.
+      args: changed flags and their values.
     """
 
     suffix: tuple[str, ...]
@@ -36,8 +36,8 @@ def runs(axes: Sequence[Axis], log_dir: str) -> Iterator[GridRun]:
     """Yields every combination; the first axis changes slowest.
 
     Args:
-      axes: flags with their values; without any, one run that changes nothing.
-      log_dir: where the folders of the runs are made.
+      axes: flags with their values; if empty, there is one run without changes.
+      log_dir: parent of the runs' folders.
     """
     if not axes:
         yield GridRun((), {})

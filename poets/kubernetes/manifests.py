@@ -1,9 +1,9 @@
-"""A job of the options file as one List, which `kubectl apply -f -` takes.
+"""Builds the objects of a job as one List for `kubectl apply -f -`.
 
     options ──> places, flags, resources ──> pods ──> objects ──> List
 
-With `--grid` there is a job for every combination; with `service.use_tensorboard` a
-TensorBoard for all of them. Nothing is printed of a job that cannot run as asked.
+With `--grid` there is one job per combination; with `service.use_tensorboard`, one
+TensorBoard for all of them. If a job could not run, an error lists all reasons.
 """
 
 from collections.abc import Iterator
@@ -30,10 +30,10 @@ from poets.kubernetes.volumes import DEFAULT_MOUNT, Volume, output_volume
 from poets.sweeps.grid import SUMMARIES, Axis
 
 NAME_LENGTH = 40
-"""With `-worker-<i>` or a combination's number after it a name must fit in 63."""
+"""Leaves space for `-worker-<i>` or a combination's number in Kubernetes' 63."""
 
 WITHOUT_COUNTERPART = (
-    "parameter_server.count",  # they would do nothing: no server is handed over
+    "parameter_server.count",  # parameter servers would do nothing
     "worker.placement_constraint",
     "parameter_server.placement_constraint",
     "worker.disk_type",
@@ -41,17 +41,17 @@ WITHOUT_COUNTERPART = (
     "service.virtual_network_enabled",
     "service.use_gcs_key_secret",
 )
-ASKS_FOR_NOTHING = (0, "", "[]", "ROOT")
+NO_EFFECT = (0, "", "[]", "ROOT")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the options file does not say.
+    """Settings that are not in the options file.
 
     Attributes:
       kind: one of `poets.kubernetes.objects.KINDS`.
       storage: as `--storage`, see `poets.kubernetes.volumes`.
-      image: has poets in it and retrains by itself; None takes `service.tf_image`.
+      image: an image that runs `poets retrain`; None takes `service.tf_image`.
       namespace: None leaves it to kubectl.
       grid: flags and values to combine.
     """
@@ -64,10 +64,10 @@ class Target:
 
 
 def manifests(options: Options, target: Target) -> dict[str, Any]:
-    """Returns the objects that run the options' job, as one List.
+    """Returns the objects that run the job, as one List.
 
     Raises:
-      ConfigError: if the job cannot run there as asked.
+      ConfigError: if the job cannot run on Kubernetes with these options.
     """
     each = _workers(options)
     output, log_dir = _places(options, target)
@@ -80,7 +80,7 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
         except PoetsError as error:
             problems.add(str(error))
             continue
-        problems.update(_lost(options, config, output, each.count))
+        problems.update(_lost_outputs(options, config, output, each.count))
         around = surroundings_of(options, output, config)
         image = target.image or each.image
         pod = worker_pod(image, flags, each.resources, around, each.disk_mb)
@@ -105,23 +105,23 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
 
 
 def left_out(options: Options) -> list[str]:
-    """Returns the options that ask for what has no counterpart on Kubernetes."""
+    """Returns the given options that have no counterpart on Kubernetes."""
     return [
         path
         for path in WITHOUT_COUNTERPART
-        if options.given.get(path, 0) not in ASKS_FOR_NOTHING
+        if options.given.get(path, 0) not in NO_EFFECT
     ]
 
 
 def job_name(options: Options) -> str:
-    """Returns `service.name` as Kubernetes takes it (RFC 1035 label)."""
+    """Returns `service.name` as a valid Kubernetes name (RFC 1035 label)."""
     name = object_name(options["service.name"])[:NAME_LENGTH].rstrip("-")
     return name if name[:1].isalpha() else f"job-{name}".rstrip("-")
 
 
 @dataclass(frozen=True)
 class _Workers:
-    """How many workers there are and what each gets; all are alike."""
+    """The number of workers, and the image and resources of each."""
 
     count: int
     image: str
@@ -152,7 +152,7 @@ def _workers(options: Options) -> _Workers:
 
 
 def _places(options: Options, target: Target) -> tuple[Volume | None, str | None]:
-    """Returns the volume for results, and what the placeholders stand for."""
+    """Returns the volume for results, and the folder that replaces the placeholders."""
     shared = options["service.shared_filesystem"]
     in_pod = shared.removeprefix("file://")
     output = output_volume(
@@ -161,10 +161,10 @@ def _places(options: Options, target: Target) -> tuple[Volume | None, str | None
     return output, shared or (output.mount_path if output else None)
 
 
-def _lost(
+def _lost_outputs(
     options: Options, config: RetrainConfig, output: Volume | None, workers: int
 ) -> Iterator[str]:
-    """Yields what is wrong with files that only their own pod would see."""
+    """Yields a problem for each output that would not outlive its pod."""
     names = ["output_graph", "output_labels"]
     if workers > 1:
         names.append("bottleneck_dir")
@@ -176,20 +176,20 @@ def _lost(
         if "://" in local:
             continue
         if not output or not PurePosixPath(local).is_relative_to(output.mount_path):
-            fate = "gone with its pod"
+            fate = "lost with its pod"
             if name == "bottleneck_dir":
                 fate = f"another folder in each of {workers} workers"
             yield (
                 f"--{name}={place!r} would be {fate}; give --storage "
-                "pvc:NAME, or service.shared_filesystem an hdfs:// or s3:// folder, "
-                "and place it there by <<shared_filesystem>>"
+                "pvc:NAME, or set service.shared_filesystem to an hdfs:// or s3:// "
+                "folder, and put it below <<shared_filesystem>>"
             )
 
 
 def _flags(
     options: Options, log_dir: str | None, changes: dict[str, Any]
 ) -> tuple[RetrainConfig, list[str]]:
-    """Returns the checked config, and the flags that were given for it."""
+    """Returns the checked config, and its flags for the command line."""
     args = parse_context(options["service.job_context"]).get("args") or {}
     if changes and isinstance(args, dict):
         kept = {flag: args[flag] for flag in args if _bare(flag) not in changes}

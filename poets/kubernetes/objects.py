@@ -1,12 +1,12 @@
-"""The objects around a pod: what a cluster keeps running.
+"""Builds the objects that run pods: TFJob, Job, Service and Deployment.
 
-    tfjob   TFJob of the training operator (kubeflow.org/v1): it gives each worker
+    tfjob   TFJob of the training operator (kubeflow.org/v1), which gives each worker
             its address and TF_CONFIG
     job     Indexed Job and headless Service, for clusters without the operator:
             worker i is <job>-<i>.<job>, and kubelet puts i into TF_CONFIG
 
-Both start a worker again that was killed, where it was, and give up a job that failed
-by itself (exit code 1) or by the user's mistake (2).
+Both restart workers that were killed, under the same name. Both give up if a worker
+fails (exit code 1) or reports the user's mistake (2).
 """
 
 import json
@@ -27,9 +27,9 @@ def workers(
 
     Args:
       kind: one of KINDS.
-      name: of the job.
-      count: workers.
-      pod: the spec that all of them have.
+      name: the job's name.
+      count: the number of workers.
+      pod: the pod spec of each worker.
     """
     labels = labels_of(name, "worker")
     template = {"metadata": {"labels": labels}, "spec": pod}
@@ -62,7 +62,7 @@ def tfjob(
             "tfReplicaSpecs": {
                 "Worker": {
                     "replicas": count,
-                    # Again after 128 and more (killed), never after 1 to 127.
+                    # Restarts after exit codes from 128 (killed), not after 1 to 127.
                     "restartPolicy": "ExitCode",
                     "template": template,
                 }
@@ -72,7 +72,7 @@ def tfjob(
 
 
 def headless_service(name: str, labels: dict[str, str]) -> dict[str, Any]:
-    """Returns the Service that gives the pods of an Indexed Job their names."""
+    """Returns the Service that makes the pods of an Indexed Job known to DNS."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -133,7 +133,7 @@ def indexed_job(
 
 
 def tf_config(name: str, count: int) -> list[dict[str, Any]]:
-    """Returns the variables by which kubelet itself makes each worker's TF_CONFIG."""
+    """Returns variables from which kubelet builds each worker's TF_CONFIG."""
     hosts = [f"{name}-{i}.{name}:{PORT}" for i in range(count)]
     cluster = json.dumps({"worker": hosts})
     task = '{"type": "worker", "index": $(TASK_INDEX)}'

@@ -1,12 +1,12 @@
-"""One task of the job as a pod, from the options.
+"""Builds the pod of a task from the options.
 
     service.tf_image, worker.{cpus,mem,disk}  ──> image, resources
     service.job_context                       ──> args: --image_dir=…, --output_graph=…
     service.hdfs, service.security.kerberos   ──> the environment of a DC/OS task
-    …kerberos.keytab_secret                   ──> a Secret, mounted for this pod alone
+    …kerberos.keytab_secret                   ──> a Secret, mounted as a file
 
-A pod of TensorBoard's looks at a copy of the job's summaries, since TensorBoard
-itself reads neither hdfs:// nor what is kept by a ticket.
+The TensorBoard pod shows a copy of the job's summaries, because TensorBoard can read
+neither hdfs:// nor storages that require a Kerberos ticket.
 """
 
 import re
@@ -23,13 +23,13 @@ from poets.kubernetes.volumes import Volume, scratch_volume, secret_volume
 from poets.storage import scheme_of
 
 CONTAINER = "tensorflow"
-"""The name by which the training operator knows the container of the job."""
+"""The container name that the training operator requires."""
 
 PORT = 2222
 PORT_NAME = "tfjob-port"
 
 SETTINGS = "poets"
-"""A ConfigMap that a site may have, with variables for every pod of the job."""
+"""An optional ConfigMap of the site, with variables for all pods of the job."""
 
 AWS_SECRET = "aws-creds"
 AWS_KEYS = {
@@ -40,7 +40,7 @@ KEYTAB = "keytab"
 """The key of a keytab in its Secret."""
 
 USER = 1000
-"""Of the image's user and group."""
+"""The id of the image's user and group."""
 
 TENSORBOARD_PORT = 6006
 MIRROR_MEM_MB = 1024
@@ -48,12 +48,12 @@ MIRROR_MEM_MB = 1024
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every pod of the job sees of the world.
+    """The environment and volumes of every pod of the job.
 
     Attributes:
       environment: variable -> value.
       secrets: variable -> (name of a Secret, key in it).
-      volumes: beside the pod's own /tmp.
+      volumes: the volumes other than the pod's own /tmp.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Surroundings:
 def surroundings_of(
     options: Options, output: Volume | None, config: RetrainConfig
 ) -> Surroundings:
-    """Returns what the pods of a job need to reach its images and its results."""
+    """Returns the environment and volumes for access to the images and results."""
     environment = {
         name.removeprefix(FOR_TASKS): value
         for name, value in scheduler_environment(options).items()
@@ -83,10 +83,10 @@ def surroundings_of(
 
 
 def keytab_secret_of(options: Options) -> str | None:
-    """Returns the Secret that stands for the options' keytab secret.
+    """Returns the name of the keytab's Secret on Kubernetes; None without Kerberos.
 
-    Kubernetes has other rules for names: `tf/__dcos_base64__hdfs_keytab` is
-    `tf-hdfs-keytab` here.
+    Kubernetes has other rules for names: `tf/__dcos_base64__hdfs_keytab` becomes
+    `tf-hdfs-keytab`.
     """
     if not options[f"{KERBEROS}.enabled"]:
         return None
@@ -95,7 +95,7 @@ def keytab_secret_of(options: Options) -> str | None:
 
 
 def object_name(text: str) -> str:
-    """Returns a text as Kubernetes takes it for a name; "" if nothing is left."""
+    """Converts a text to a valid Kubernetes name; "" if nothing is left."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
@@ -106,14 +106,14 @@ def worker_pod(
     around: Surroundings,
     disk_mb: int,
 ) -> dict[str, Any]:
-    """Returns the spec of a pod that takes part in the job.
+    """Returns the spec of a worker's pod.
 
     Args:
-      image: its entry point retrains, with the flags as its arguments.
-      flags: as on the command line.
-      resources: name -> amount, both requested and the limit, so that the job counts
-        no more cores and memory as its own than it gets.
-      around: what it sees of the world.
+      image: an image whose entry point is `poets retrain`.
+      flags: its arguments.
+      resources: name -> amount, for both request and limit, so that the job uses no
+        more cores and memory than it gets.
+      around: the environment and volumes.
       disk_mb: size of its /tmp.
     """
     container = {
@@ -129,7 +129,7 @@ def worker_pod(
 def tensorboard_pod(
     image: str, summaries_dir: str, cpus: str, mem_mb: int, around: Surroundings
 ) -> dict[str, Any]:
-    """Returns the spec of a pod that shows the summaries, wherever they are."""
+    """Returns the spec of a pod that shows summaries from any storage."""
     logs = Volume("logs", {"emptyDir": {}}, "/logs")
     copying = {
         "name": "follow",
@@ -161,7 +161,7 @@ def tensorboard_pod(
 def _pod(
     containers: list[dict[str, Any]], around: Surroundings, own: Iterable[Volume]
 ) -> dict[str, Any]:
-    """Returns the spec; what the surroundings hold is for the first container alone."""
+    """Returns the spec; only the first container gets the surroundings."""
     own = tuple(own)
     for container in containers:
         first = container is containers[0]
@@ -208,5 +208,5 @@ def _environment(around: Surroundings) -> list[dict[str, Any]]:
 
 
 def _literal(text: str) -> str:
-    """Returns a text that kubelet leaves as it is: it would expand $(NAME)."""
+    """Escapes $(NAME), which kubelet would expand."""
     return text.replace("$(", "$$(")

@@ -1,4 +1,4 @@
-"""Where a pod keeps what must outlive it: a claim, a folder of its node, or nothing.
+"""Builds the volumes of a pod: results in a claim or a folder of the node, and secrets.
 
 pvc:disk-retrain        a PersistentVolumeClaim of the namespace
 hostpath:/srv/poets     a folder of the node that the image's user may write to
@@ -14,18 +14,18 @@ from poets.errors import ConfigError
 DEFAULT_MOUNT = "/tf-output"
 
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-"""What Kubernetes takes as an object's name (RFC 1123 subdomain)."""
+"""A valid name of a Kubernetes object (RFC 1123 subdomain)."""
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume of a pod, and where its container sees it.
+    """A volume of a pod, and its mount point in the container.
 
     Attributes:
-      name: within the pod.
-      source: as in a pod's `volumes`, less the name.
+      name: its name within the pod.
+      source: its entry in the pod's `volumes`, without the name.
       mount_path: the folder in the container.
-      read_only: whether the container may not write there.
+      read_only: whether it is mounted read-only.
     """
 
     name: str
@@ -49,7 +49,7 @@ def output_volume(storage: str, mount_path: str = DEFAULT_MOUNT) -> Volume | Non
     """Returns the volume that `--storage` asks for; None for `none`.
 
     Raises:
-      ConfigError: if the text is none of the three forms of this module's head.
+      ConfigError: if the text is none of the three forms in the module docstring.
     """
     kind, _, value = storage.partition(":")
     if storage == "none":
@@ -60,22 +60,22 @@ def output_volume(storage: str, mount_path: str = DEFAULT_MOUNT) -> Volume | Non
         source = {"hostPath": {"path": value, "type": "Directory"}}
     else:
         raise ConfigError(
-            f"--storage={storage!r} names no storage; give pvc:NAME for a claim, "
+            f"--storage={storage!r} is not a storage; give pvc:NAME for a claim, "
             "hostpath:/FOLDER for a folder of the node, or none"
         )
     return Volume("output", source, mount_path)
 
 
 def scratch_volume(disk_mb: int) -> Volume:
-    """Returns the pod's own /tmp; its root file system is read-only."""
+    """Returns the pod's /tmp, because its root file system is read-only."""
     return Volume("tmp", {"emptyDir": {"sizeLimit": f"{disk_mb}Mi"}}, "/tmp")
 
 
 def secret_volume(name: str, key: str) -> Volume:
     """Returns one key of a Secret as the file `/secrets/<name>/<key>`.
 
-    Its mode is 0400; where the pod has an fsGroup, as ours, kubelet gives the file to
-    root and lets that group read it (0440), or a user other than root could not.
+    Its mode is 0400. If the pod has an fsGroup, as ours does, kubelet makes the file
+    readable for that group (0440), because it belongs to root.
     """
     secret = {
         "secretName": name,

@@ -1,1 +1,1 @@
-"""What a run leaves to read: logs, results folders, figures."""
+"""Reads and writes the reports of a run: logs, results folders, metrics, plots."""

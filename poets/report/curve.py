@@ -1,4 +1,4 @@
-"""Accuracy against steps as a picture: in the terminal, or as a PNG.
+"""Plots accuracy over training steps, in the terminal or as a PNG.
 
     100% ┤            ⣀⡠⠤⠒⠉⠉
          ┤     ·  ⡠⠔⠊⠁
@@ -6,8 +6,8 @@
          └──────────────────
           0              499      ⠒ validation   · train
 
-The terminal picture needs the standard library alone, the PNG needs matplotlib,
-which is imported when it is drawn.
+The terminal plot needs only the standard library. The PNG needs matplotlib, which is
+imported on first use.
 """
 
 import importlib.util
@@ -25,9 +25,9 @@ Points = Sequence[tuple[int, float]]  # step, accuracy as a fraction
 
 MIN_WIDTH = 24
 MAX_WIDTH = 120
-HEIGHT = 11  # rows of the picture; odd, the middle one is named
-MAX_PLOTTED_POINTS = 500  # of a line; more hide it in noise
-MAX_PLOTTED_RUNS = 10  # as many colours as can be told apart
+HEIGHT = 11  # rows of the plot; odd, so that the middle row has a label
+MAX_PLOTTED_POINTS = 500  # per line; more would hide it in noise
+MAX_PLOTTED_RUNS = 10  # matplotlib's default colour cycle has ten colours
 BRAILLE = 0x2800
 # Bits of the dots of a braille character, by row and column (Unicode 3.0).
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -35,7 +35,7 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 @dataclass(frozen=True)
 class Glyphs:
-    """Characters of the terminal picture; no `braille` draws lines with `line`."""
+    """Characters of the terminal plot; without `braille`, lines consist of `line`."""
 
     braille: bool
     line: str
@@ -59,7 +59,7 @@ def glyphs_for(encoding: str | None) -> Glyphs:
 
 
 def finite_points(steps: Sequence[LoggedStep], name: str) -> list[tuple[int, float]]:
-    """Returns the points of one field of the steps, without those that are no number.
+    """Returns the points of one field of the steps, without None, NaN and infinity.
 
     Args:
       steps: in the order of the log.
@@ -72,12 +72,12 @@ def finite_points(steps: Sequence[LoggedStep], name: str) -> list[tuple[int, flo
 def terminal_curve(
     train: Points, validation: Points, width: int, glyphs: Glyphs = UNICODE
 ) -> str:
-    """Returns the picture as lines of text, "" for fewer than two steps.
+    """Returns the plot as lines of text, "" for fewer than two steps.
 
     Args:
       train: points of the train accuracy, shown as dots.
-      validation: points of the validation accuracy, shown as a line; both with
-        steps that grow.
+      validation: points of the validation accuracy, shown as a line. Both are sorted
+        by step.
       width: columns of the terminal.
       glyphs: the characters to draw with.
     """
@@ -158,7 +158,7 @@ def require_matplotlib() -> None:
 
 
 def plot_png(runs: Sequence[tuple[str, LoggedRun]]) -> bytes:
-    """Returns a PNG: accuracy above, cross entropy below, against the step.
+    """Returns a PNG: accuracy above, cross entropy below, over the steps.
 
     The final test accuracy is a diamond with its 95 % interval at the last step.
 
@@ -192,20 +192,20 @@ def plot_png(runs: Sequence[tuple[str, LoggedRun]]) -> bytes:
     if drawn:
         legend = above.legend(loc="best", fontsize="small", frameon=False)
         for text in legend.get_texts():
-            text.set_parse_math(False)  # a file name may hold dollar signs
+            text.set_parse_math(False)  # a file name may contain dollar signs
     png = io.BytesIO()
-    with warnings.catch_warnings():  # a file name in a script that the font lacks
+    with warnings.catch_warnings():  # the font may lack characters of a file name
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(png, format="png")
     return png.getvalue()
 
 
 def _draw_run(above: Any, below: Any, run: LoggedRun, colour: str, name: str) -> None:
-    """Draws one run in one colour into the two axes; no name if it is the only one."""
+    """Draws one run in one colour into the two axes; `name` is "" for a single run."""
     interval = run.test_interval_95
     test = f"test {100 * (run.test_accuracy or 0):.1f}% (N={run.test_n})"
     labels = ["train", "validation", test]
-    if name:  # one entry a run; a label that begins with "_" is not in the legend
+    if name:  # one entry per run; the legend omits labels that begin with "_"
         labels = ["_train", f"validation, {name}", "_test"]
         labels[1] += f", {test}" if interval else ""
     mark = "." if len(run.steps) < 3 else None  # a line needs two points to be seen
@@ -228,7 +228,7 @@ def _draw_run(above: Any, below: Any, run: LoggedRun, colour: str, name: str) ->
 
 
 def _line(run: LoggedRun, name: str) -> tuple[list[float], list[float]]:
-    """Returns steps and values to plot: of many, the means of neighbours."""
+    """Returns steps and values to plot; averages neighbours if there are too many."""
     points = finite_points(run.steps, name)
     size = math.ceil(len(points) / MAX_PLOTTED_POINTS)
     groups = [points[k : k + size] for k in range(0, len(points), max(1, size))]

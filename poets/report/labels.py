@@ -1,11 +1,11 @@
-"""The labels of a model, from the files beside it.
+"""Finds the labels of a model in the files beside it.
 
-    metrics.json that knows the model by its digest     the labels of its run
-    the text file with the model's stem                 of a_graph.pb: a_labels.txt
+    metrics.json that lists the model's digest     the labels of its run
+    the text file with the model's stem            for a_graph.pb: a_labels.txt
     the only text file there
 
-Several runs may share a folder, and a wrong labels file is a wrong answer. So nothing
-is guessed: with several files to choose from, the user is asked.
+Several runs may share a folder, and the wrong labels give wrong answers. So with
+several candidates an error asks the user to choose.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ METRICS = "metrics.json"
 
 @dataclass(frozen=True)
 class ModelRun:
-    """What metrics.json records of a run.
+    """A run, as recorded in metrics.json.
 
     Attributes:
-      digests: SHA-256 of the files that it exported, in hexadecimal.
+      digests: SHA-256 of the exported files, in hexadecimal.
       labels: L labels, in the order of the outputs.
       made_model: whether the model in question is one of its exports.
     """
@@ -47,7 +47,7 @@ def digest_of(url: str) -> str:
 
 
 def run_beside(model: str) -> ModelRun:
-    """Returns the run whose metrics.json lies beside a model; an empty one if none.
+    """Returns the run whose metrics.json is beside a model; an empty one if none is.
 
     Raises:
       StorageError: if a file cannot be read.
@@ -61,15 +61,15 @@ def run_beside(model: str) -> ModelRun:
         digests = frozenset(str(export["sha256"]) for export in exports)
         labels = tuple(str(row["label"]) for row in metrics["labels"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return ModelRun()  # another program's metrics
+        return ModelRun()  # metrics of another program
     return ModelRun(digests, labels, made_model=digest_of(model) in digests)
 
 
 def labels_of(model: str, run: ModelRun) -> tuple[str, ...]:
-    """Returns the labels of a model, by the run beside it or from a text file there.
+    """Returns the labels of a model, from its run or from a text file beside it.
 
     Raises:
-      ModelError: if none or several files may have them, or the one is no text.
+      ModelError: if there is no file or more than one, or it is not text.
       StorageError: if the folder cannot be listed, or the file cannot be read.
     """
     if run.made_model:
@@ -82,13 +82,13 @@ def labels_of(model: str, run: ModelRun) -> tuple[str, ...]:
         )
     if len(found) > 1:
         raise ModelError(
-            f"cannot tell which labels {model!r} has: found no {METRICS} of its run, "
+            f"cannot choose the labels of {model!r}: found no {METRICS} of its run, "
             f"and {', '.join(map(repr, found))} beside it; give one by --labels"
         )
     if run.digests and _stem(found[0]) != _stem(model):
         logger.warning(
-            "%s is not of the run that the %s beside it describes: its labels are "
-            "taken from %s; give --labels if they are not its own",
+            "%s is not from the run that the %s beside it describes: taking its labels "
+            "from %s; give --labels if they are wrong",
             model,
             METRICS,
             found[0],
@@ -100,7 +100,7 @@ def read_labels(url: str) -> tuple[str, ...]:
     """Returns the lines of a labels file.
 
     Raises:
-      ModelError: if it is no text.
+      ModelError: if it is not text.
       StorageError: if it cannot be read.
     """
     return parse_labels(read_url(url), url)
@@ -111,22 +111,22 @@ def parse_labels(data: bytes, source: str) -> tuple[str, ...]:
 
     Args:
       data: the content.
-      source: what messages call it.
+      source: its name in messages.
 
     Raises:
-      ModelError: if it is no text.
+      ModelError: if it is not text.
     """
     try:
         lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ModelError(
-            f"the labels file {source!r} is no UTF-8 text: {error}"
+            f"the labels file {source!r} is not UTF-8 text: {error}"
         ) from error
     return tuple(line for line in lines if line)
 
 
 def labels_files(names: Iterable[str], model: str) -> list[str]:
-    """Returns those names in a model's folder that may be of its labels file."""
+    """Returns the names in a model's folder that may be its labels file."""
     texts = sorted(name for name in names if name.lower().endswith(".txt"))
     return [name for name in texts if _stem(name) == _stem(model)] or texts
 
@@ -150,6 +150,6 @@ def names_in(folder: str) -> list[str]:
 
 
 def _stem(url: str) -> str:
-    """Returns what the names of a run's graph and labels have in common."""
+    """Returns the part that the names of a run's graph and labels share."""
     stem = posixpath.splitext(posixpath.basename(url))[0].casefold()
     return re.sub(r"graph|labels?|[\W_]", "", stem)

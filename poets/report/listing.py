@@ -1,13 +1,13 @@
-"""A folder listed as `hdfs dfs -ls` lists it.
+"""Lists a folder in the format of `hdfs dfs -ls`.
 
     Found 2 items
     -rw-r--r--   3 tensorflow tensorflow    5488743 2018-04-17 12:48 run/graph.pb
     drwxr-xr-x   - tensorflow tensorflow          0 2018-04-17 12:31 run/summaries
 
-The columns are those of Hadoop's FsShell, so what reads its listing reads ours.
-Owner, group, permissions and replication are not part of a `pyarrow.fs.FileInfo`:
-`ATTRIBUTES` names what supplies them, by the type of the file system; the handlers of
-our own storages do it themselves, and "?" stands for what one does not know.
+The columns are those of Hadoop's FsShell, so programs that read its listing can read
+this one. Owner, group, permissions and replication are not part of a
+`pyarrow.fs.FileInfo`: `ATTRIBUTES` holds a function that supplies them for each type of
+file system, or the handlers of our own storages do. "?" marks an unknown value.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ MIN_SIZE_WIDTH = 10
 
 @dataclass(frozen=True)
 class Attributes:
-    """What a storage knows of a file beyond its size and time.
+    """A file's attributes other than its size and time.
 
-    `permissions` are nine characters such as "rw-r--r--"; `has_acl` says that an
-    access control list goes beyond them.
+    `permissions` are nine characters such as "rw-r--r--"; `has_acl` is true if the file
+    also has an access control list.
     """
 
     owner: str = "?"
@@ -46,7 +46,7 @@ class Attributes:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a listing; `path` is the folder as it was given, and the name."""
+    """One line of a listing; `path` is the folder as given, joined with the name."""
 
     path: str
     is_folder: bool
@@ -56,17 +56,17 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Returns the last part of the path."""
+        """The last part of the path."""
         return self.path.rpartition("/")[2]
 
 
 def local_attributes(
     filesystem: pyarrow.fs.FileSystem, folder: str
 ) -> dict[str, Attributes]:
-    """Returns the attributes of the files in a folder of this machine, by name."""
+    """Returns the attributes of the files in a local folder, by name."""
     found = {}
     for entry in os.scandir(folder):
-        with contextlib.suppress(OSError):  # gone by now, or a link to nothing
+        with contextlib.suppress(OSError):  # just deleted, or a broken link
             found[entry.name] = _attributes_of(entry.stat())
     return found
 
@@ -74,10 +74,10 @@ def local_attributes(
 def handler_attributes(
     filesystem: pyarrow.fs.PyFileSystem, folder: str
 ) -> dict[str, Attributes]:
-    """Returns what a storage's handler knows of the files in a folder, by name.
+    """Returns the attributes of the files in a folder, by name, from its handler.
 
     Raises:
-      OSError: as the storage tells it.
+      OSError: if the storage reports an error.
     """
     found = filesystem.handler.attributes(folder)
     return {name: Attributes(*known) for name, known in found.items()}
@@ -92,7 +92,7 @@ ATTRIBUTES: Mapping[
 def list_folder(url: str) -> list[Entry]:
     """Returns the files and folders directly in a folder, sorted by path.
 
-    Names that begin with "." are left out: they are files in the making.
+    Names that begin with "." are left out: they are unfinished files.
 
     Raises:
       StorageError: if there is no such folder or it cannot be listed.
@@ -124,10 +124,7 @@ def list_folder(url: str) -> list[Entry]:
 
 
 def format_listing(entries: Sequence[Entry]) -> str:
-    """Returns the lines of `hdfs dfs -ls` for a folder with these entries.
-
-    An empty folder gives no line at all.
-    """
+    """Returns the lines of `hdfs dfs -ls` for these entries; "" if there are none."""
     if not entries:
         return ""
     rows = [
@@ -157,7 +154,7 @@ def format_listing(entries: Sequence[Entry]) -> str:
 
 
 def printable(text: str) -> str:
-    """Returns the text with "?" for what would act on a terminal, as `ls -q` does."""
+    """Replaces unprintable characters with "?", like `ls -q`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "?" for c in text)
@@ -187,7 +184,7 @@ def _modified(entry: Entry) -> str:
 
 
 def _name_of(lookup: Callable[[], str], number: int) -> str:
-    """Returns the name that belongs to an id, or the id where none does."""
+    """Returns the name of a user or group id, or the id if it has none."""
     try:
         return lookup()
     except KeyError:

@@ -1,4 +1,4 @@
-"""What `metrics.json` says of a run, as one pure function of what the run found."""
+"""Builds the content of `metrics.json` from the results of a run."""
 
 import contextlib
 import datetime
@@ -23,14 +23,14 @@ PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pyarrow", "pillow", "simpl
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the head says of every image that was used.
+    """The head's predictions for all images that were used.
 
     Attributes:
-      dataset: its images are the N that were used.
-      splits: the split of each.
+      dataset: holds the N images.
+      splits: the split of each image.
       label_indices: int [N], the true labels.
-      predicted: int [N], the labels that the head gives.
-      scores: float32 [N], their probabilities.
+      predicted: int [N], the predicted labels.
+      scores: float32 [N], the probabilities of the predicted labels.
     """
 
     dataset: Dataset
@@ -48,15 +48,15 @@ def metrics_of(
     duration_s: Mapping[str, float],
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Returns the content of `metrics.json`; its shape is in docs/results.md.
+    """Returns the content of `metrics.json`; docs/results.md describes it.
 
     Args:
       config: the flags.
       trained: the head.
-      answers: its answers on the images that were used.
-      exports: what is said of each export, by its file name.
+      answers: its predictions for the images that were used.
+      exports: file name -> entry of each export.
       duration_s: seconds by phase.
-      notes: sentences for the user, besides those on the data and the head.
+      notes: sentences for the user, added to those on the data and the head.
     """
     dataset, features = answers.dataset, trained.features
     backbone, duplicates = features.backbone, features.duplicates
@@ -114,7 +114,7 @@ def metrics_of(
 
 
 def _version(package: str) -> str | None:
-    """Returns what is installed; tensorflow-cpu is tensorflow under another name."""
+    """Returns the installed version; tensorflow-cpu counts as tensorflow."""
     for name in (package, f"{package}-cpu"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)

@@ -1,8 +1,8 @@
-"""The files that a run leaves beside its graph, as bytes.
+"""Formats the files that a run writes beside its graph.
 
 metrics.json          accuracy with intervals, per label, flags, versions, digests
-split.csv             which image trained, validated, tested, and what was predicted
-skipped_images.csv    which images were left out, and why
+split.csv             split and prediction of each image
+skipped_images.csv    images that were left out, and why
 """
 
 import csv
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def metrics_json(metrics: dict[str, Any]) -> bytes:
-    """Returns the content of `metrics.json`; its shape is in docs/results.md."""
+    """Returns the content of `metrics.json`; docs/results.md describes it."""
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
 
@@ -22,7 +22,7 @@ def split_csv(rows: Iterable[tuple[str, str, str, str, float]]) -> bytes:
     """Returns the content of `split.csv`.
 
     Args:
-      rows: path, label in its own spelling, split, predicted label, its score 0 to 1.
+      rows: path, label as spelled by its folder, split, predicted label, score 0 to 1.
     """
     return _csv(
         ("path", "label", "split", "predicted_label", "score"),

@@ -1,10 +1,10 @@
-"""What a results folder says about its run, as text.
+"""Summarizes a results folder as text.
 
     listing ──> metrics.json, labels, skipped images ──> Results ──> format_results
 
-All of it comes from outside: metrics.json is held against `FORM` before anything
-of it is used; what is absent is left out of the text. A folder of the original
-`retrain.py` has a graph and labels only, and the text says so.
+The files may come from any program, so metrics.json is validated against `FORM` first.
+Absent values are left out of the text. The original `retrain.py` writes only a graph
+and labels; a note in the text says that accuracy is unknown then.
 """
 
 import csv
@@ -23,15 +23,15 @@ from poets.storage import read_url
 
 METRICS = "metrics.json"
 SKIPPED = "skipped_images.csv"
-MAX_METRICS_BYTES = 256 << 20  # 1,000 labels make a confusion matrix of some 4 MB
+MAX_METRICS_BYTES = 256 << 20  # a confusion matrix of 1,000 labels takes about 4 MB
 MAX_TEXT_BYTES = 64 << 20  # labels, list of skipped images
-MAX_ROWS = 30  # labels in the table; of more, the least recalled are shown
+MAX_ROWS = 30  # labels in the table; if there are more, those with the least recall
 MAX_REASONS = 5
 MAX_CONFUSIONS = 5
 SPLITS = ("train", "validation", "test")
 
 TEXT, NUMBER = "text", "a number"
-# What is used of metrics.json (docs/results.md); "*" stands for every key.
+# The fields of metrics.json that are used (docs/results.md); "*" is any key.
 FORM = {
     "poets": TEXT,
     "finished": TEXT,
@@ -63,10 +63,10 @@ FORM = {
 
 @dataclass(frozen=True)
 class Results:
-    """What was found: `metrics` is empty where there is no metrics.json.
+    """The content of a results folder; `metrics` is empty without a metrics.json.
 
-    `skipped` counts the images left out by their reason; `files` are pairs of a
-    path or URL and what is there.
+    `skipped` maps each reason to the number of images left out for it; `files` are
+    pairs of a path or URL and a description.
     """
 
     metrics: Mapping[str, Any]
@@ -77,14 +77,14 @@ class Results:
 
 
 def read_results(entries: Sequence[Entry]) -> Results:
-    """Returns what a folder says about its run.
+    """Reads the results of a run from its folder.
 
     Args:
       entries: the listing of the folder.
 
     Raises:
-      StorageError: if a file of it cannot be read.
-      ModelError: if metrics.json or skipped_images.csv is not what a run writes.
+      StorageError: if a file cannot be read.
+      ModelError: if metrics.json or skipped_images.csv is not in a run's format.
     """
     files = {entry.name: entry for entry in entries if not entry.is_folder}
     metrics: Mapping[str, Any] = {}
@@ -147,13 +147,13 @@ def format_results(results: Results) -> str:
 
 
 def _read_metrics(entry: Entry) -> Mapping[str, Any]:
-    """Returns the content of a metrics.json, in the form that `FORM` tells."""
+    """Returns the content of a metrics.json, validated against `FORM`."""
     try:
         metrics = json.loads(_read(entry, MAX_METRICS_BYTES))
     except (ValueError, RecursionError) as error:
         problem = f"it is not JSON ({error})"
     else:
-        if isinstance(metrics, dict) and not (wrong := _wrong(metrics, FORM)):
+        if isinstance(metrics, dict) and not (wrong := _mismatch(metrics, FORM)):
             return metrics
         problem = wrong if isinstance(metrics, dict) else "it is not a JSON object"
     raise ModelError(
@@ -163,7 +163,7 @@ def _read_metrics(entry: Entry) -> Mapping[str, Any]:
 
 
 def _count_skipped(entry: Entry) -> Counter[str]:
-    """Returns how many images were left out for each reason."""
+    """Returns the number of images left out for each reason."""
     table = io.StringIO(_read(entry, MAX_TEXT_BYTES), newline="")
     try:
         return Counter(row.get("reason") or "?" for row in csv.DictReader(table))
@@ -174,8 +174,11 @@ def _count_skipped(entry: Entry) -> Counter[str]:
         ) from error
 
 
-def _wrong(value: Any, form: Any, place: str = "") -> str:
-    """Returns what is not in its form, "" if all is; null counts as absent."""
+def _mismatch(value: Any, form: Any, place: str = "") -> str:
+    """Describes the first value that does not match its form, "" if all do.
+
+    null counts as absent.
+    """
     if isinstance(form, dict):
         if not isinstance(value, dict):
             return f"{place!r} is not an object"
@@ -192,7 +195,7 @@ def _wrong(value: Any, form: Any, place: str = "") -> str:
         kind = str if form == TEXT else (int, float)
         right = isinstance(value, kind) and not isinstance(value, bool)
         return "" if right else f"{place!r} is {value!r:.40}, not {form}"
-    return next(filter(None, (_wrong(*part) for part in parts)), "")
+    return next(filter(None, (_mismatch(*part) for part in parts)), "")
 
 
 def _read(entry: Entry, max_bytes: int) -> str:
@@ -205,9 +208,9 @@ def _read(entry: Entry, max_bytes: int) -> str:
 
 
 def _labels_name(metrics: Mapping[str, Any], names: Collection[str]) -> str:
-    """Returns the name of the labels file in the folder, or "" if it is not sure."""
-    told = (metrics.get("flags") or {}).get("output_labels") or ""
-    name = told.rpartition("/")[2]
+    """Returns the name of the labels file in the folder, "" if it is not certain."""
+    output_labels = (metrics.get("flags") or {}).get("output_labels") or ""
+    name = output_labels.rpartition("/")[2]
     if name in names:
         return name
     graphs = [name for name in names if name.endswith(".pb")]
@@ -218,7 +221,7 @@ def _labels_name(metrics: Mapping[str, Any], names: Collection[str]) -> str:
 def _files(
     entries: Sequence[Entry], metrics: Mapping[str, Any], labels_name: str
 ) -> list[tuple[str, str]]:
-    """Returns what of the run is where, in the order of the listing."""
+    """Returns paths and descriptions of the run's files, in the listing's order."""
     flags = metrics.get("flags") or {}
     known = {
         METRICS: "figures of the run",
@@ -271,7 +274,7 @@ def _images(images: Mapping[str, int], skipped: Mapping[str, int]) -> str:
 
 
 def _split(split: Mapping[str, Any]) -> str:
-    """Returns which folders are which split, if the user made it."""
+    """Describes how the images were split: the user's folders, or by hash."""
     folders = split.get("folders") or {}
     if split.get("by") != "folders" or not folders:
         return "by hash of names and contents" if split.get("by") == "hash" else ""
@@ -287,7 +290,7 @@ def _split(split: Mapping[str, Any]) -> str:
 
 
 def _accuracies(accuracy: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Returns name and text for each split that has an accuracy, test first."""
+    """Returns name and text of each split that has an accuracy, test first."""
     facts = []
     for split in reversed(SPLITS):
         found = accuracy.get(split) or {}
@@ -307,7 +310,7 @@ def _durations(durations: Mapping[str, float]) -> str:
 
 
 def _label_table(metrics: Mapping[str, Any]) -> list[str]:
-    """Returns a row for each label: images of each split, precision, recall."""
+    """Returns a row per label: images of each split, precision, recall."""
     judged = {row.get("label"): row for row in metrics.get("per_label") or ()}
     rows = [
         row | judged.get(row.get("label"), {}) for row in metrics.get("labels") or ()
@@ -334,7 +337,7 @@ def _label_table(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _confusions(metrics: Mapping[str, Any]) -> list[str]:
-    """Returns the pairs of labels that the test images mixed up most."""
+    """Returns the pairs of labels that were confused most often in the test."""
     labels = [row.get("label") for row in metrics.get("labels") or ()]
     pairs = [
         (count, f"{label} taken for {other}", sum(counts))
@@ -351,7 +354,7 @@ def _percent(value: float | None) -> str:
 
 
 def _width(text: str) -> int:
-    """Returns the columns that a text takes: CJK characters two, accents none."""
+    """Returns the columns that a text takes: two per CJK character, none per accent."""
     return sum(
         0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
         for c in text

@@ -1,12 +1,12 @@
-"""Worker logs as runs: steps, accuracy, bottlenecks, warnings and errors.
+"""Parses worker logs into runs: steps, accuracy, bottlenecks, warnings and errors.
 
     bytes ──> lines ──> task, form, level, text ──> WorkerLog
               cleaned     repeats folded              runs, problems
 
-Reads the messages of `retrain.py` in both its generations and ours, behind any
-prefix: DC/OS shows each TensorFlow line twice in two forms, `poets dcos run`
-puts the task in front, a print has nothing in front. One pass, and memory that
-depends on the limits below and not on the length of the log.
+It knows the messages of both generations of `retrain.py` and of this package, behind
+any prefix. DC/OS shows each TensorFlow line twice, in two forms; `poets dcos run` adds
+the task's name; printed lines have no prefix. The log is read in one pass, and the
+memory used depends on the limits below, not on the length of the log.
 """
 
 import math
@@ -18,9 +18,9 @@ from typing import BinaryIO
 
 from poets.head.evaluate import Accuracy
 
-MAX_STEPS = 4096  # steps kept of a run unless all are asked for; retrain logs 400
-MAX_RUNS = 64  # the latest runs of a log
-MAX_PROBLEMS = 200  # kinds of warnings and errors, the first ones
+MAX_STEPS = 4096  # steps kept per run unless all are requested; retrain logs 400
+MAX_RUNS = 64  # runs kept, the latest
+MAX_PROBLEMS = 200  # kinds of warnings and errors kept, the first
 MAX_TEXT = 300  # characters of a warning
 MAX_LINE_BYTES = 1 << 16  # a longer line is read in pieces
 REPEAT_WINDOW = 6  # lines between the two forms of one message
@@ -35,7 +35,7 @@ _TASK = re.compile(
 )
 _LEVEL = "(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)"
 _WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?"
-# One group a form: `lastindex` tells the form and its group is the level.
+# One group per form: `lastindex` is the form, and its group is the level.
 _FORM = re.compile(
     # INFO:tensorflow:text
     rf"\b{_LEVEL}:[\w.]*:"
@@ -60,7 +60,7 @@ _STEP = re.compile(
     rf"{_NUMBER}(?:%(?: \(N=(?P<n>\d{{1,15}})\))?)?"
 )
 _FINAL = re.compile(rf"Final test accuracy = {_NUMBER}% \(N=(\d{{1,15}})\)")
-# The original's message, and the progress lines of ours.
+# The original's message, and this package's progress lines.
 _BOTTLENECKS = re.compile(
     r"\b(\d{1,15}) bottleneck files created|\bbottlenecks: (\d{1,15}) of \d"
 )
@@ -80,7 +80,7 @@ _FIELDS = {
 
 @dataclass(slots=True)
 class LoggedStep:
-    """What the log says about one step; None where it says nothing.
+    """The logged values of one step; None for those that were not logged.
 
     Accuracies are fractions, 0 to 1, and may be NaN; `validation_n` is the number
     of images behind the validation accuracy.
@@ -95,11 +95,11 @@ class LoggedStep:
 
 @dataclass
 class LoggedRun:
-    """One training from its first message to its last.
+    """One training run, from its first message to its last.
 
-    `steps` holds each `stride`-th evaluation and always the latest one;
-    `num_steps` counts all of them. `bottlenecks` is the largest count that was
-    reported, `bottlenecks_created` the number of files that were named.
+    `steps` holds every `stride`-th evaluation and the latest one; `num_steps` counts
+    all of them. `bottlenecks` is the largest count that was reported,
+    `bottlenecks_created` the number of "Creating bottleneck" messages.
     """
 
     task: str
@@ -117,10 +117,10 @@ class LoggedRun:
 
     @property
     def test_interval_95(self) -> tuple[float, float] | None:
-        """The interval of the final test accuracy, None without images.
+        """The 95 % interval of the final test accuracy, None if N is 0 or unknown.
 
-        The log rounds to a tenth of a percent: the nearest whole number of right
-        answers is taken, which is the true one up to 1,000 images.
+        The log rounds to a tenth of a percent. The number of correct images is rounded
+        from it, which is exact for up to 1,000 images.
         """
         share, n = self.test_accuracy, self.test_n
         if share is None or not n or not 0 <= share <= 1:
@@ -128,11 +128,11 @@ class LoggedRun:
         return Accuracy(n, round(share * n)).interval_95
 
     def add_step(self, number: int, max_steps: int | None) -> LoggedStep:
-        """Returns the step `number`, which is the latest or comes after it."""
+        """Returns step `number`, the latest one or a new one after it."""
         if self.steps and self.steps[-1].step == number:
             return self.steps[-1]
         if self.steps and (self.num_steps - 1) % self.stride:
-            self.steps.pop()  # was there as the latest only
+            self.steps.pop()  # was kept only as the latest
         latest = LoggedStep(number)
         self.steps.append(latest)
         self.num_steps += 1
@@ -146,7 +146,7 @@ class LoggedRun:
 
 @dataclass
 class Problem:
-    """A warning or an error: its text where it first came, and how often it came."""
+    """A warning or an error: its first text, and how often it was logged."""
 
     level: str  # "warning" or "error"
     text: str
@@ -156,7 +156,7 @@ class Problem:
 
 @dataclass
 class WorkerLog:
-    """All that was found in one log; `lines` 0 is an empty log."""
+    """The content of one log; an empty log has 0 `lines`."""
 
     name: str
     lines: int = 0
@@ -170,11 +170,11 @@ class WorkerLog:
 def read_log(
     stream: BinaryIO, name: str, max_steps: int | None = MAX_STEPS
 ) -> WorkerLog:
-    """Returns what a log tells, read once from its beginning to its end.
+    """Parses a log, read once from start to end.
 
     Args:
-      stream: the bytes of the log; bytes that are not UTF-8 do no harm.
-      name: what to call the log.
+      stream: the bytes of the log; bytes that are not UTF-8 are replaced.
+      name: the name of the log.
       max_steps: steps to keep of each run, at least 2; None keeps all.
     """
     reader = _Reader(WorkerLog(name), max_steps)
@@ -187,7 +187,7 @@ def read_log(
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, str]]:
     """Yields line numbers and lines without colours and control characters.
 
-    A carriage return starts a line too: progress bars come back with one.
+    A carriage return also starts a line, because progress bars use it.
     """
     number = 1
     while piece := stream.readline(MAX_LINE_BYTES):
@@ -211,7 +211,7 @@ class _Reader:
         self.tracebacks: dict[str, int] = {}  # task -> line of its open traceback
 
     def read(self, number: int, line: str) -> None:
-        """Takes one line in."""
+        """Parses one line."""
         self.log.lines = number
         task = ""
         if prefix := _TASK.match(line):
@@ -220,7 +220,7 @@ class _Reader:
         if found := _FORM.search(line):
             form = found.lastindex or 0
             level, text = found[form][0].upper(), line[found.end() :]
-            if form == _PYTHON_WARNING:  # its kind belongs to the text
+            if form == _PYTHON_WARNING:  # its class is part of the text
                 level, text = "W", f"{found[form]}: {text}"
         if self._folds(task, form, text):
             return
@@ -243,7 +243,7 @@ class _Reader:
             self._read_message(number, task, text)
 
     def end(self) -> None:
-        """Reports the tracebacks whose last line never came."""
+        """Reports the tracebacks whose last line is missing."""
         for number in self.tracebacks.values():
             self._add_problem("error", "Traceback without its last line", number)
         self.tracebacks.clear()
@@ -262,7 +262,7 @@ class _Reader:
 
     def _add_problem(self, level: str, text: str, number: int) -> None:
         text = text.strip()[:MAX_TEXT]
-        kind = level, re.sub(r"\d+", "0", text)  # the same but for its numbers
+        kind = level, re.sub(r"\d+", "0", text)  # texts may differ in numbers only
         if problem := self.kinds.get(kind):
             problem.count += 1
         elif len(self.kinds) < MAX_PROBLEMS:
@@ -282,7 +282,7 @@ class _Reader:
         elif "Looking for images in " in text:
             run = self._run(number, task)
             if run.steps or run.bottlenecks or run.bottlenecks_created:
-                self._start_run(number, task)  # a run looks only at its beginning
+                self._start_run(number, task)  # a run logs this only at its start
         elif "Final test" in text and (found := _FINAL.search(text)):
             run = self._run(number, task)
             run.test_accuracy = _fraction(found[1])
@@ -328,9 +328,9 @@ class _Reader:
 def _repeats(
     run: LoggedRun, time: str | None, known: float | None, value: float
 ) -> bool:
-    """Returns whether a step that is not new was logged by `run` itself.
+    """Returns whether a known step is a repeated line of `run`, not of a restart.
 
-    A line written again carries the time it had; a restarted run has its own.
+    A repeated line has the time of the first one; a restarted run logs new times.
     """
     if time and run.started:
         return run.started <= time <= run.ended
@@ -338,5 +338,5 @@ def _repeats(
 
 
 def _fraction(percent: str) -> float:
-    """Returns the fraction for a percentage with its decimals: "86.7" -> 0.867."""
+    """Converts a percentage to a fraction without rounding errors: "86.7" -> 0.867."""
     return round(float(percent) / 100, 6)

@@ -200,4 +200,4 @@ def test_unknown_section_is_refused_with_the_known_ones():
         timeout=TIMEOUT_S,
     )
     assert process.returncode == 2
-    assert f"no section 'speed'; there are {', '.join(SECTIONS)}" in process.stderr
+    assert f"no section 'speed'; choose from {', '.join(SECTIONS)}" in process.stderr

@@ -229,7 +229,7 @@ def logits(images):
 def test_logits_are_refused(write):
     path = write(convert(picture_input("input"), build=logits))
     with pytest.raises(
-        ModelError, match=r"gives -2.97 to -2.97 on a grey picture, which are no scores"
+        ModelError, match=r"gives -2.97 to -2.97 on a grey picture, not scores of 0 to"
     ):
         load_classifier(path)
 
@@ -285,12 +285,12 @@ def test_flags_that_are_no_normalisation_are_the_users_mistake(
     (tmp_path / "one.jpg").write_bytes(PICTURE)
     path = write(convert(picture_input("input")))
     assert run(["label", str(tmp_path / "one.jpg"), "--model", path, *flags]) == 2
-    assert "; give both, each one number or three" in capsys.readouterr().err
+    assert "; give both, each as one number or three" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("model", ["retrained_graph.pb", "saved_model/1"])
 def test_other_models_take_no_normalisation(finished, model):
-    with pytest.raises(ConfigError, match="it is no .tflite, .* leave them out"):
+    with pytest.raises(ConfigError, match="it is not a .tflite, .* leave them out"):
         load_classifier(str(finished.folder / model), None, Normalization([0], [1]))
 
 

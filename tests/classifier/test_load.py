@@ -83,7 +83,7 @@ def test_a_tflite_that_is_not_of_the_graphs_run_is_not_used(results, damage, cap
     else:
         (results / "metrics.json").write_text('{"exports": []}')
     assert type(load_classifier(str(graph))) is FrozenGraphClassifier
-    warned = "retrained_graph.tflite is not of the same run as" in caplog.text
+    warned = "retrained_graph.tflite is not from the same run as" in caplog.text
     assert warned is damage.startswith("another")
 
 

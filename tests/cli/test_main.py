@@ -210,6 +210,6 @@ def test_no_folder_for_temporary_files_is_one_line(tmp_path, monkeypatch, capsys
     options.write_text('{"service": {"job_url": "/job.zip", "job_name": "job"}}')
     assert exit_code("dcos", "run", str(options)) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "poets dcos: No usable temporary directory found in ['/proc/none']; name one "
-        "by TMPDIR"
+        "poets dcos: No usable temporary directory found in ['/proc/none']; set TMPDIR "
+        "to one"
     )

@@ -96,7 +96,9 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path, wait_until, nu
         os.kill(pid, signal.SIGINT)
     assert task.wait() == 130
     err = task.log.read_text()
-    assert err.splitlines()[-1] == "poets retrain: interrupted; run it again to go on"
+    assert (
+        err.splitlines()[-1] == "poets retrain: interrupted; run it again to continue"
+    )
     assert "Traceback" not in err
     assert len(children) == os.cpu_count()
     assert not any(map(is_running, children))

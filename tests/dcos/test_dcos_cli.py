@@ -57,7 +57,7 @@ def test_run_refuses_to_kill_what_it_does_not_start(tmp_path):
     with pytest.raises(
         ConfigError,
         match=r"wrong --kill: 'worker-1@3s' names no task \(did you mean "
-        r"'worker-0'\?\); there are worker-0$",
+        r"'worker-0'\?\); the tasks are worker-0$",
     ):
         poets("run", DEMO, "--set", "service.security.kerberos.enabled=false", *words)
     assert not (tmp_path / "run").exists()
@@ -67,7 +67,7 @@ def test_run_refuses_to_kill_what_it_does_not_start(tmp_path):
 def test_restarts_are_a_number(count, capsys):
     with pytest.raises(SystemExit, match="2"):
         poets("run", DEMO, f"--max_restarts={count}")
-    assert f"{count!r} is no number of 0 or more" in capsys.readouterr().err
+    assert f"{count!r} is not a whole number, 0 or more" in capsys.readouterr().err
 
 
 def test_a_run_prints_the_plan_on_stdout_and_lines_on_stderr(tmp_path, capsys):

@@ -177,8 +177,8 @@ def test_the_job_and_no_other_module_is_imported(
 @pytest.mark.parametrize(
     ("job_path", "job_name", "message"),
     [
-        ("p-2", "job", "service.job_path 'p-2' is no folder of the sandbox; it has 'p"),
-        ("p-1", "poets", "service.job_name 'poets' is no module in "),
+        ("p-2", "job", "job_path 'p-2' is not a folder of the sandbox, which has 'p"),
+        ("p-1", "poets", "service.job_name 'poets' is not a module in "),
         ("p-1", "job", "has no function main(server, log_dir, context)"),
     ],
 )

@@ -110,6 +110,6 @@ def test_several_workers_without_a_shared_filesystem_are_not_started(dcos_run, c
     code, _ = dcos_run(worker=2, parameter_server=0, gpu_worker=0, shared="")
     shown = capsys.readouterr()
     assert code == 2
-    assert "service.shared_filesystem: is empty, and --bottleneck_dir " in shown.err
+    assert "service.shared_filesystem: is empty, so --bottleneck_dir " in shown.err
     assert "2 workers" in shown.err
     assert shown.out == ""

@@ -133,7 +133,7 @@ def test_an_arg_makes_the_args_that_are_not_there(options_file, context):
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        ("{x", "'a=1' has no place: service.job_context is not JSON: .* column 2"),
+        ("{x", "cannot set 'a=1': service.job_context is not JSON: .* column 2"),
         ('{"args": [1]}', "has a list for 'args'"),
         ({"args": {}}, "takes text that holds JSON, found an object"),
     ],

@@ -134,11 +134,11 @@ def test_wrong_kills_are_refused_together():
         parse_kills(texts, TASKS)
     assert str(caught.value) == (
         "wrong --kill: 4 problems\n"
-        "  - 'worker-1' is no task and seconds, as worker-1@30s\n"
-        "  - 'worker-1@50%' is no task and seconds, as worker-1@30s\n"
-        "  - 'worker-2@1s' names no task (did you mean 'worker-1'?); there are "
+        "  - 'worker-1' is not TASK@SECONDSs, such as worker-1@30s\n"
+        "  - 'worker-1@50%' is not TASK@SECONDSs, such as worker-1@30s\n"
+        "  - 'worker-2@1s' names no task (did you mean 'worker-1'?); the tasks are "
         "gpuworker-0, worker-0, worker-1, parameter-server-0, tensorboard-0\n"
-        "  - 'evaluator@1s' names no task; there are "
+        "  - 'evaluator@1s' names no task; the tasks are "
         "gpuworker-0, worker-0, worker-1, parameter-server-0, tensorboard-0"
     )
 
@@ -259,7 +259,7 @@ def test_a_kill_that_comes_too_late_is_told(tmp_path, lines, told):
     options = options_of(job_zip(tmp_path, {"job.py": job}))
     kills = [Kill(Task(WORKER, 0), 600.0)]
     assert run(options, work_dir(tmp_path), lines, kills=kills).succeeded
-    assert told.texts[-1] == "--kill worker-0@600s: the run was over before"
+    assert told.texts[-1] == "--kill worker-0@600s: the run ended before that"
 
 
 def python(task, program, sandbox):
@@ -273,7 +273,7 @@ def waiting_for(path):
 
 def test_a_kill_of_a_task_that_has_ended_changes_nothing(tmp_path, lines, told):
     def hook(text):
-        if text.endswith("it had ended before"):
+        if text.endswith("the task had already ended"):
             (tmp_path / "missed").touch()
 
     told.hook = hook

@@ -61,7 +61,7 @@ def test_who_has_credentials_already_needs_no_secret(options, monkeypatch, varia
         (NAME[:-1], "No such file or directory in --secrets .* which holds '__dcos"),
         ("../outside", "its name leads out of --secrets"),
         ("hdfs", "Is a directory in --secrets"),
-        ("text", "is no keytab; store there what kadmin's ktadd wrote, not encoded"),
+        ("text", "is not a keytab; store the file that kadmin's ktadd wrote, not enc"),
     ],
 )
 def test_a_wrong_secret_is_told(options, secrets, name, text):
@@ -72,7 +72,7 @@ def test_a_wrong_secret_is_told(options, secrets, name, text):
 
 
 def test_without_a_folder_of_secrets_it_is_asked_for(options):
-    with pytest.raises(ConfigError, match="name the folder that holds it by --secrets"):
+    with pytest.raises(ConfigError, match="give the folder that holds it with --sec"):
         keytab_of(options(), None)
 
 

@@ -206,7 +206,7 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path, lines):
         with pytest.raises(
             ConfigError,
             match=f"cannot use the port {port} of this machine: Address already in "
-            "use; name another, as --set tensorboard.port=0",
+            "use; name another, or --set tensorboard.port=0",
         ):
             run(options, work_dir(tmp_path), lines)
     assert list((tmp_path / "run").iterdir()) == []

@@ -124,7 +124,7 @@ def test_no_name_leads_out(tmp_path, name, kind):
                 {"name": "l", "type": tarfile.SYMTYPE, "target": ".."},
                 {"name": "l/evil", "content": b"x"},
             ],
-            "'l' is there twice, once as a link",
+            "'l' occurs twice, once as a link",
         ),
         (
             [

@@ -72,11 +72,11 @@ def test_the_demo_is_good_and_its_flags_are_right():
             "(did you mean 'INFO'?)",
         ),
         ({"service": {"job_name": "poets.py"}}, "give the module's name, 'poets'"),
-        ({"service": {"job_name": ""}}, "'' is no module that can be imported"),
+        ({"service": {"job_name": ""}}, "'' is not a module name"),
         ({"service": {"job_path": "../other"}}, "'../other' leaves the sandbox"),
         ({"service": {"job_path": "/abs"}}, "'/abs' leaves the sandbox"),
         ({"service": {"job_url": ""}}, "starts the package's own examples"),
-        ({"service": {"job_url": "http://h/job.rar"}}, "the name 'job.rar' tells no "),
+        ({"service": {"job_url": "http://h/job.rar"}}, "the name 'job.rar' has no k"),
         ({"service": {"job_url": "http://h/a.zip?sig=1"}}, "ends in a query"),
         (
             {"service": {"job_url": "dist/a.zip"}},
@@ -125,7 +125,7 @@ def test_the_demo_is_good_and_its_flags_are_right():
         ),
         (
             {"service": {"hdfs": {"config_uri": "api.hdfs"}}},
-            "'api.hdfs' is no http address",
+            "'api.hdfs' is not an http URL",
         ),
         (
             {"service": {"hdfs": {"config_uri": "http:/api.hdfs/v1"}}},
@@ -209,9 +209,9 @@ def test_many_workers_need_what_all_of_them_share(workers, gpu_workers):
     counts = {"worker": {"count": workers}, "gpu_worker": {"count": gpu_workers}}
     errors = problems({**WHOLE, **counts}, config_from_context)
     assert (
-        "error: service.shared_filesystem: is empty, and --bottleneck_dir would be in "
-        f"the sandbox, which each of {workers + gpu_workers} workers has for itself; "
-        "set it, as hdfs://default/job, or take one worker"
+        "error: service.shared_filesystem: is empty, so --bottleneck_dir would be in "
+        f"the sandbox, which is private to each of {workers + gpu_workers} workers; "
+        "set it, for example to hdfs://default/job, or use one worker"
     ) in errors
     service = {**WHOLE["service"], "shared_filesystem": "hdfs://default/job"}
     errors = problems({"service": service, **counts}, config_from_context)

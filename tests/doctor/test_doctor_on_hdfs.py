@@ -172,7 +172,7 @@ def test_the_demo_s_options(doctor, hdfs, options_of):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "there is no DC/OS here to ask; name the folder that holds it by --sec"),
+        ([], "a local run has no secret store; give the folder that holds it with --"),
         (["--secrets=demo"], "cannot take the secret '__dcos_base64__tensorflow_key"),
     ],
 )

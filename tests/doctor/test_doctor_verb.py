@@ -118,10 +118,10 @@ def test_json(doctor, tmp_path):
             ["--options=absent.json"],
             "cannot read the options file 'absent.json': No su",
         ),
-        (["--set=a=b", "/"], "--set, --arg and --secrets change what --options names"),
+        (["--set=a=b", "/"], "--set, --arg and --secrets need --options, which they"),
         (
             ["--secrets=x", "/"],
-            "--set, --arg and --secrets change what --options names",
+            "--set, --arg and --secrets need --options, which they change",
         ),
     ],
 )

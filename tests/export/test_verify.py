@@ -89,9 +89,8 @@ def test_an_export_of_another_head_is_refused(backbone, samples_of, tmp_path):
     config = config_from_args({"image_dir": "x"})
     with pytest.raises(
         ModelError,
-        match=r"the retrained graph at input:0 gives another label than the head that "
-        r"was trained on \d of 6 test images, first 'daisy/\d.jpg'; nothing was "
-        "published",
+        match=r"the retrained graph at input:0 gives another label than the trained "
+        r"head on \d of 6 test images, first 'daisy/\d.jpg'; nothing was published",
     ):
         build_exports(config, backbone, head, LABELS, wrong, str(tmp_path))
 
@@ -139,7 +138,7 @@ def test_a_wrong_export_publishes_nothing_and_earlier_results_stay(
 def test_a_turned_image_is_noted_and_judged_without_its_orientation(finished):
     (note,) = finished.metrics["notes"]
     assert re.match(
-        r"1 of \d+ test images that the exports were checked on are turned by an EXIF "
+        r"1 of \d+ test images for checking the exports are rotated by an EXIF "
         "orientation, which TensorFlow's decoder ignores",
         note,
     )

@@ -57,7 +57,7 @@ def test_every_option_reaches_the_objects(capsys):
 
 
 def test_an_options_file_of_another_job_is_refused():
-    with pytest.raises(ConfigError, match="job_name: is 'mnist', and the image brings"):
+    with pytest.raises(ConfigError, match="job_name: is 'mnist', but the image"):
         poets("manifests", DEMO, "--set", "service.job_name=mnist")
 
 

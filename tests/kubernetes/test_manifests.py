@@ -225,11 +225,11 @@ def test_a_shared_folder_of_the_pod_is_where_the_volume_is_mounted():
             ["output_labels=file:///tmp/l.txt"],
             "--output_labels='file:///tmp/l.txt'",
         ),
-        ([], ["output_graph=graph.pb"], "--output_graph='graph.pb' would be gone with"),
+        ([], ["output_graph=graph.pb"], "--output_graph='graph.pb' would be lost with"),
         (
             ["service.use_tensorboard=true"],
             ["summaries_dir=/tmp/logs"],
-            "--summaries_dir='/tmp/logs' would be gone with its pod; give --storage",
+            "--summaries_dir='/tmp/logs' would be lost with its pod; give --storage",
         ),
     ],
 )

@@ -55,7 +55,7 @@ def test_of_two_runs_in_a_folder_each_model_has_its_own_labels(tmp_path, caplog)
     (tmp_path / "output_labels.txt").unlink()
     model = str(tmp_path / "output_graph.pb")
     assert labels_of(model, run_beside(model)) == ("common", "rare")
-    assert "its labels are taken from retrained_labels.txt; give" in caplog.text
+    assert "taking its labels from retrained_labels.txt; give" in caplog.text
 
 
 def test_a_run_is_found_on_other_storages(tmp_path, far):
@@ -129,7 +129,7 @@ def test_several_texts_are_named(tmp_path, names):
         (tmp_path / name).write_text("daisy\n")
     with pytest.raises(
         ModelError,
-        match=f"cannot tell which labels '.*/g.pb' has: found no metrics.json of its "
+        match="cannot choose the labels of '.*/g.pb': found no metrics.json of its "
         f"run, and {names[0]!r}, {names[1]!r} beside it; give one by --labels",
     ):
         labels_of(str(tmp_path / "g.pb"), ModelRun())
@@ -146,5 +146,5 @@ def test_no_text_at_all_is_an_error(tmp_path):
 
 def test_labels_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "l.txt").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(ModelError, match=r"l.txt' is no UTF-8 text"):
+    with pytest.raises(ModelError, match=r"l.txt' is not UTF-8 text"):
         read_labels(str(tmp_path / "l.txt"))

@@ -82,7 +82,7 @@ def test_ports_are_different_and_free() -> None:
     [
         ({"datanodes": 0}, "datanodes 0 is not between 1 and 16"),
         ({"replication": 600}, "replication 600 is not between 1 and 512"),
-        ({"host": "192.0.2.1"}, "host '192.0.2.1' is no name of 127.0.0.1 here; use l"),
+        ({"host": "192.0.2.1"}, "host '192.0.2.1' does not resolve to 127.0.0.1 here"),
         ({"protection": "none"}, "protection 'none' is none of authentication, integr"),
     ],
 )
@@ -195,7 +195,7 @@ def test_the_class_path_is_resolved_once_while_its_jars_are_there(
     assert maven.class_path(cache) == str(jar)
     assert calls.read_text() == "x\n"
     jar.unlink()
-    with pytest.raises(HdfsError, match="Maven named jars that are not there; remove"):
+    with pytest.raises(HdfsError, match="some of its jars are missing; remove"):
         maven.class_path(cache)
     assert calls.read_text() == "x\nx\n"
 
@@ -208,8 +208,8 @@ def test_a_download_is_tried_again_and_then_told(
         maven.class_path(tmp_path / "cache")
     assert str(error.value) == (
         "cannot download Hadoop after 4 attempts: [ERROR] Could not transfer artifact "
-        "x; check the way to https://repo.maven.apache.org (a proxy belongs into "
-        "~/.m2/settings.xml) and run again: what has arrived is kept"
+        "x; check the connection to https://repo.maven.apache.org (set a proxy in "
+        "~/.m2/settings.xml) and run again: finished downloads are kept"
     )
     assert calls.read_text() == "x\n" * 4
 
@@ -230,7 +230,8 @@ def test_a_daemon_that_ends_at_once_is_told_at_once(
     with pytest.raises(HdfsError) as error:
         hdfs.start_namenode(60)
     assert str(error.value) == (
-        f"namenode ended by itself; the log '{tmp_path}/log/namenode.log' ends with\n"
+        "namenode ended unexpectedly; the log "
+        f"'{tmp_path}/log/namenode.log' ends with\n"
         "Error: no such machine"
     )
 

@@ -113,7 +113,7 @@ def test_two_up_at_once_start_one_hdfs(
     starts = sorted(done.stdout.splitlines()[0] for done in said)
     hdfs = cluster(folder)
     assert starts == [
-        f"HDFS at {hdfs.url} runs already",
+        f"HDFS at {hdfs.url} is already running",
         "starting namenode, datanode-0, datanode-1, endpoints",
     ]
 
@@ -123,7 +123,7 @@ def test_up_puts_each_file_whole_and_once(
 ) -> None:
     folder, said = own_hdfs
     puts = sorted(done.stdout.splitlines()[1] for done in said)
-    assert puts[0] == f"/data/photos holds the 300 files of {photos} already"
+    assert puts[0] == f"/data/photos already holds the 300 files of {photos}"
     assert re.fullmatch(
         r"put 300 files, 0\.\d MB, to /data/photos in \d+\.\d s \([\d,]+ files/s\)",
         puts[1],
@@ -225,7 +225,7 @@ def test_shell_tells_of_a_keytab_that_does_not_fit(folder: Path) -> None:
     done = run("shell", folder, "--principal", "alice@LOCAL", "--", "-ls", "/")
     assert (done.returncode, done.stderr) == (
         2,
-        "hdfs.py shell: --principal and --keytab belong together; give both\n",
+        "hdfs.py shell: --principal and --keytab need each other; give both\n",
     )
     assert not list((folder / "secrets").glob("tmp*"))
 
@@ -234,7 +234,8 @@ def test_a_second_up_changes_nothing(folder: Path) -> None:
     before = {daemon.name: daemon.pid for daemon in cluster(folder).daemons}
     done = run("up", folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"HDFS at {cluster(folder).url} runs already\n")
+    running = f"HDFS at {cluster(folder).url} is already running\n"
+    assert done.stdout.startswith(running)
     assert {daemon.name: daemon.pid for daemon in cluster(folder).daemons} == before
     assert None not in before.values()
 
@@ -288,7 +289,7 @@ def test_a_folder_without_an_hdfs_is_told_what_to_do(verb: str, tmp_path: Path) 
     done = run(verb, tmp_path, "--", "-ls", "/")
     assert (done.returncode, done.stderr) == (
         2,
-        f"hdfs.py {verb}: no HDFS in '{tmp_path}'; make one with "
+        f"hdfs.py {verb}: no HDFS in '{tmp_path}'; create it with "
         f"`hdfs.py up {tmp_path}`\n",
     )
 
@@ -298,7 +299,7 @@ def test_settings_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     done = run("down", tmp_path)
     assert done.returncode == 2
     assert f"cannot read '{tmp_path / folders.FILE}': " in done.stderr
-    assert "remove the folder and begin anew" in done.stderr
+    assert "remove the folder and start again" in done.stderr
 
 
 def test_missing_programs_are_named_with_their_packages(tmp_path: Path) -> None:
@@ -318,7 +319,7 @@ def test_wrong_puts_are_found_before_any_work(tmp_path: Path) -> None:
         "hdfs.py up: --put: 3 problems",
         "  - 'photos' is not LOCAL=PATH with a path like /data/photos",
         f"  - '{tmp_path}=photos' is not LOCAL=PATH with a path like /data/photos",
-        f"  - '{tmp_path}/absent' is no folder; give a local folder of images",
+        f"  - '{tmp_path}/absent' is not a folder; give a local folder of images",
     ]
     assert not new.exists()
 

@@ -161,7 +161,7 @@ def test_a_second_deploy_keeps_app_and_keys_and_updates_the_secret(
     deploy()
     first = base64.b64decode(bytes.fromhex(cluster["secrets"][SECRET]))
     out = deploy()
-    assert "KDC of realm LOCAL: runs already on" in out
+    assert "KDC of realm LOCAL: already running on" in out
     assert "principal tensorflow@LOCAL: kept\n" in out
     commands = cluster.commands()
     assert commands.count("marathon app add") == 1
@@ -208,7 +208,7 @@ def test_teardown_can_be_repeated(deploy, cluster, run):
     assert list(cluster["secrets"]) == ["other"]
     assert run("--secret-name", "hdfs_keytab", "teardown")[:2] == (
         0,
-        f"secret {SECRET}: was not there\nKDC of realm LOCAL: removed\n",
+        f"secret {SECRET}: did not exist\nKDC of realm LOCAL: removed\n",
     )
 
 
@@ -294,9 +294,9 @@ def test_an_exit_code_that_dcos_hides_is_not_needed(cluster, run, principals_fil
 @pytest.mark.parametrize(
     ("garbage", "says"),
     [
-        ("sh: base64: not found", "what came is no base64"),
-        ("", "what came, 0 bytes, is none"),
-        ("aGVsbG8=", "what came, 5 bytes, is none"),
+        ("sh: base64: not found", "its output is not base64"),
+        ("", "its output, 0 bytes, is not a keytab"),
+        ("aGVsbG8=", "its output, 5 bytes, is not a keytab"),
     ],
 )
 def test_what_is_no_keytab_is_not_stored(garbage, says, cluster, run, principals_file):
@@ -341,7 +341,7 @@ def test_options_of_the_other_way_are_told(option, cluster, run):
     code, _, err = run(option, "status")
     assert code == 2
     assert err == (
-        "kdc.py status: --port and --realm go with --local DIR; a cluster's KDC has "
+        "kdc.py status: --port and --realm need --local DIR; a cluster's KDC has "
         "2500 and LOCAL, from kdc.json\n"
     )
 

@@ -70,8 +70,8 @@ def test_an_installation_that_fails_is_told(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert packages.main(["krb5-dev"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "packages: apt-get did not install krb5-dev; look at its lines above, and run "
-        "it by hand"
+        "packages: apt-get did not install krb5-dev; look at its output above, and run "
+        "it yourself"
     )
 
 
@@ -82,7 +82,7 @@ def test_what_cannot_be_installed_is_named(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert packages.main(["jdk", "maven"]) == 2
     assert capsys.readouterr().err == (
-        "packages: jdk, maven not installed, which takes root and apt-get; install it "
+        "packages: jdk, maven not installed, which needs root and apt-get; install it "
         "with `sudo apt-get install openjdk-17-jdk-headless maven` (names as in "
         "Debian)\n"
     )

@@ -61,15 +61,18 @@ def test_all_mistakes_are_told_with_their_lines(tmp_path):
     )
     assert told(tmp_path, text) == (
         "principals file 'DIR/principals.txt': 8 problems\n"
-        "  - line 3: 'al ice' is no principal; write name@LOCAL or service/host@LOCAL\n"
+        "  - line 3: 'al ice' is not a principal; write name@LOCAL or "
+        "service/host@LOCAL\n"
         "  - line 4: 'alice@LOCAL' again, first in line 1; keep one of them\n"
         "  - line 5: 'bob@OTHER' is of realm 'OTHER'; this KDC's is 'LOCAL'\n"
-        "  - line 6: '@LOCAL' is no principal; write name@LOCAL or service/host@LOCAL\n"
-        "  - line 7: 'hdfs/' is no principal; write name@LOCAL or service/host@LOCAL\n"
+        "  - line 6: '@LOCAL' is not a principal; write name@LOCAL or "
+        "service/host@LOCAL\n"
+        "  - line 7: 'hdfs/' is not a principal; write name@LOCAL or "
+        "service/host@LOCAL\n"
         "  - line 8: 'krbtgt/LOCAL' belongs to the KDC itself; leave it out\n"
         "  - line 9: 'bob@LOCAL@LOCAL' is of realm 'LOCAL@LOCAL'; this KDC's is "
         "'LOCAL'\n"
-        "  - line 10: '-randkey' is no principal; write name@LOCAL or "
+        "  - line 10: '-randkey' is not a principal; write name@LOCAL or "
         "service/host@LOCAL"
     )
 
@@ -78,13 +81,13 @@ def test_all_mistakes_are_told_with_their_lines(tmp_path):
     "name", ["a;b", "$(reboot)", "a`b`", "a'b", 'a"b', "a\\b", "*", "ü", "a\0b"]
 )
 def test_nothing_that_a_shell_would_read_is_a_principal(name, tmp_path):
-    assert "is no principal" in told(tmp_path, f"{name}@LOCAL\n")
+    assert "is not a principal" in told(tmp_path, f"{name}@LOCAL\n")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only\n  # comments\n"])
 def test_a_file_without_principals_is_told(text, tmp_path):
     assert told(tmp_path, text) == (
-        "no principal in 'DIR/principals.txt'; write one a line, like 'alice@LOCAL'"
+        "no principal in 'DIR/principals.txt'; write one per line, like 'alice@LOCAL'"
     )
 
 
@@ -93,12 +96,12 @@ def test_a_missing_file_is_told(tmp_path):
         read_principals(tmp_path / "absent", "LOCAL")
     assert str(caught.value) == (
         f"cannot read principals file {str(tmp_path / 'absent')!r}: no such file or "
-        "directory; give a text file with one principal a line"
+        "directory; give a text file with one principal per line"
     )
 
 
 def test_a_keytab_in_its_place_is_told(tmp_path):
-    assert "it is no UTF-8 text" in told(tmp_path, b"\x05\x02\0\0\0\x41\xff")
+    assert "it is not UTF-8 text" in told(tmp_path, b"\x05\x02\0\0\0\x41\xff")
 
 
 def test_the_demos_file_is_the_principal_of_its_options():

@@ -125,6 +125,6 @@ def test_a_namenode_that_dies_is_told_with_the_end_of_its_log(
     version.write_text("layoutVersion=broken\n")
     with pytest.raises(HdfsError) as error:
         cluster.start_namenode()
-    assert str(error.value).startswith("namenode ended by itself; the log '")
+    assert str(error.value).startswith("namenode ended unexpectedly; the log '")
     assert f"{cluster.namenode.log}" in str(error.value)
     assert "Exception" in str(error.value)

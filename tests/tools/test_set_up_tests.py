@@ -21,7 +21,7 @@ def test_a_part_that_cannot_be_had_is_named_and_the_others_are_set_up(
     assert set_up_tests.main() == 0
     assert done == ["a", "c"]
     assert capsys.readouterr().err == (
-        "b: root only; ask for it\nb: tests that need it are skipped by name\n"
+        "b: root only; ask for it\nb: tests that need it are skipped\n"
     )
 
 

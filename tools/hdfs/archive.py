@@ -1,10 +1,10 @@
-"""Java's archive of Hadoop's classes: with it, daemons and shells start twice as fast.
+"""Makes an archive of Hadoop's classes, which halves the start time of its JVMs.
 
     first `up`    each daemon lists its classes ──> tmp/*.classes ──> java -Xshare:dump
     later ones    java -XX:SharedArchiveFile=<digest>.jsa
 
-It lies among Hadoop's jars and is made in the background, for one class path and one
-Java. A JVM that cannot use it starts as it does without it.
+The archive is made in the background, beside Hadoop's jars, for one class path and one
+Java. A JVM that cannot use the archive starts without it.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 def archive_of(class_path: str, java: str) -> Path | None:
-    """Returns where the archive of a class path is, or is to be; None for no jars."""
+    """Returns the path of the archive for a class path, None if there are no jars."""
     jars = [jar for jar in class_path.split(":") if jar]
     if not jars:
         return None
@@ -31,14 +31,14 @@ def archive_of(class_path: str, java: str) -> Path | None:
 
 
 def flags(archive: Path | None, listed: Path | None = None) -> list[str]:
-    """Returns the flags of a JVM that uses an archive.
+    """Returns the JVM flags that use an archive.
 
     Args:
-      archive: as from `archive_of`.
-      listed: where the JVM lists its classes while there is no archive.
+      archive: as returned by `archive_of`.
+      listed: the file for a list of classes as long as there is no archive.
     """
     if archive and archive.with_suffix(".jsa").exists():
-        # Standard output belongs to the program.
+        # Keeps the JVM's log off stdout, which belongs to the program.
         quiet = ["-Xlog:disable", "-Xlog:all=warning:stderr"]
         return [*quiet, f"-XX:SharedArchiveFile={archive.with_suffix('.jsa')}"]
     return [f"-XX:DumpLoadedClassList={listed}"] if archive and listed else []
@@ -47,19 +47,19 @@ def flags(archive: Path | None, listed: Path | None = None) -> list[str]:
 def make(
     archive: Path | None, command: Sequence[str], lists: Iterable[Path], class_path: str
 ) -> None:
-    """Makes an archive in the background, unless it is there; failures are no matter.
+    """Makes an archive in the background, unless it exists; ignores failures.
 
     Args:
-      archive: as from `archive_of`.
+      archive: as returned by `archive_of`.
       command: Java and its flags.
-      lists: the classes that JVMs have listed so far.
-      class_path: of the archive.
+      lists: the files in which JVMs have listed their classes.
+      class_path: the class path of the archive.
     """
     if archive is None or archive.with_suffix(".jsa").exists():
         return
     names: set[str] = set()
     for path in lists:
-        if path.exists():  # the last line may not be whole: that JVM runs
+        if path.exists():  # the last line may be incomplete, as that JVM still runs
             names.update(path.read_text().splitlines(keepends=True)[:-1])
             path.unlink()
     if not names:

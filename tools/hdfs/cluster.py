@@ -1,12 +1,12 @@
-"""A secure HDFS as one object: its daemons started, waited for, stopped.
+"""Starts and stops a secure HDFS, and waits until it is ready.
 
     KDC <── NameNode <── DataNode 0, 1, ...
                 ^   <── HttpFS (--httpfs)
              clients ──> endpoints: client/ over HTTP, as DC/OS HDFS serves it
 
-Everything listens on loopback alone and lives below one folder, see folder.py. The same
-object serves the command line and the tests, which stop, kill and restart single
-daemons with it.
+Everything listens on loopback only and is kept below one folder, see folder.py. Both
+the command line and the tests use this class; the tests also stop, kill and restart
+single daemons.
 """
 
 import os
@@ -41,7 +41,7 @@ HTTPFS = "org.apache.hadoop.fs.http.server.HttpFSServerWebServer"
 JVM = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
-    # Jersey 1, in HttpFS, makes classes in a way that Java 17 closed.
+    # Jersey 1, in HttpFS, defines classes by reflection, which Java 17 forbids.
     "--add-opens=java.base/java.lang=ALL-UNNAMED",
 )
 HEAP_MB = 256
@@ -51,24 +51,24 @@ REGISTERED = "successfully registered with NN"  # a DataNode's log
 
 
 class SecureHdfs:
-    """The HDFS of a folder, whether it runs or not.
+    """The HDFS of a folder, running or not.
 
     Attributes:
-      folder: absolute.
-      settings: what it was made with.
+      folder: its absolute path.
+      settings: its settings.
       kdc: its KDC.
-      url: of the file system, as `hdfs://localhost:12345`.
+      url: the file system's URL, such as `hdfs://localhost:12345`.
       conf_dir: the folder of the client configuration.
       config_uri: the same over HTTP.
       namenode, datanodes, httpfs, endpoints: the daemons; `httpfs` may be None.
     """
 
     def __init__(self, folder: Path, settings: Settings, class_path: str):
-        """Takes the HDFS of a folder as it is; makes and starts nothing.
+        """Describes the HDFS of a folder; creates and starts nothing.
 
         Args:
-          folder: where it is, or is to be.
-          settings: with all ports.
+          folder: its folder, which need not exist.
+          settings: settings with all ports.
           class_path: Hadoop's jars.
         """
         self.folder = folder.absolute()
@@ -105,11 +105,11 @@ class SecureHdfs:
         return [self.namenode, *self.datanodes, *gateway, self.endpoints]
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Starts what does not run and waits until files can be written and read.
+        """Starts all daemons that do not run, and waits until files can be written.
 
         Raises:
-          HdfsError: if a daemon dies or the file system does not work in time; with
-            the last errors of the log.
+          HdfsError: if a daemon dies or the file system is not ready in time. The
+            message has the last errors of the log.
         """
         deadline = time.monotonic() + timeout_s
         self.kdc.start()
@@ -126,13 +126,13 @@ class SecureHdfs:
         archive.make(self._archive, [self._java, *JVM], lists, self._class_path)
 
     def stop(self) -> list[str]:
-        """Stops all daemons, not the KDC; returns the names of those that ran."""
+        """Stops all daemons but not the KDC; returns the names of those that ran."""
         return [daemon.name for daemon in reversed(self.daemons) if daemon.stop()]
 
     def start_namenode(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Starts the NameNode and, unless given 0 s, waits until it is ready.
 
-        It stays in safe mode until each DataNode that runs has come back to it.
+        It stays in safe mode until each running DataNode has registered.
         """
         running = sum(datanode.pid is not None for datanode in self.datanodes)
         live = f"dfs.namenode.safemode.min.datanodes={running}"
@@ -141,9 +141,9 @@ class SecureHdfs:
             self.wait_until_ready(timeout_s)
 
     def stop_namenode(self) -> None:
-        """Stops the NameNode as its administrator does; its ports are free then.
+        """Stops the NameNode, and waits until its ports are free.
 
-        The system lets a process go before the last of its threads, and its sockets.
+        A process can be gone before its last threads have closed their sockets.
         """
         self.namenode.stop()
         ports = [
@@ -159,13 +159,14 @@ class SecureHdfs:
         The probe creates, reads and deletes a small file as the superuser.
 
         Raises:
-          HdfsError: if a daemon ends, or time is up.
+          HdfsError: if a daemon ends, or after the timeout.
         """
         deadline = time.monotonic() + timeout_s
         started = [daemon for daemon in self.daemons if daemon.pid_file.exists()]
         for daemon in started:
             self._wait_for_ports(daemon, max(deadline - time.monotonic(), 1))
-        # A NameNode that knew a DataNode before its crash sends writers there at once.
+        # A NameNode sends writers to DataNodes that it knew before a crash, even if
+        # they have not registered again.
         running = [datanode for datanode in self.datanodes if datanode in started]
         wait_until(
             lambda: all(REGISTERED in daemon.said() for daemon in running),
@@ -199,19 +200,19 @@ class SecureHdfs:
             )
 
     def prepare(self) -> None:
-        """Makes the folders of the walk-through; the output belongs to its user."""
+        """Creates the folders of the walk-through, and gives one to its user."""
         self.make_folder("/tensorflow_input_data", "hdfs:supergroup")
         self.make_folder("/tensorflow", "tensorflow:tensorflow")
 
     def make_folder(self, path: str, owner: str) -> None:
-        """Makes a folder, unless it is there, for an owner like `alice:alice`."""
+        """Creates a folder, unless it exists, for an owner such as `alice:alice`."""
         self.transfer("folder", path, owner)
 
     def put(self, local: Path, path: str) -> str:
-        """Puts a local folder there, whole; returns how many files and how fast.
+        """Uploads a local folder atomically; returns a text with count and speed.
 
         Raises:
-          HdfsError: if something else is there, or a file cannot be put.
+          HdfsError: if `path` has other content, or a file cannot be written.
         """
         return self.transfer("put", str(local), path)
 
@@ -219,7 +220,7 @@ class SecureHdfs:
         """Runs a verb of transfer.py as the superuser and returns what it printed.
 
         Raises:
-          HdfsError: if it fails, or time is up.
+          HdfsError: if it fails, or after the timeout.
         """
         try:
             done = subprocess.run(
@@ -240,17 +241,17 @@ class SecureHdfs:
         return done.stdout.strip()
 
     def _transfer(self, verb: str, *arguments: str) -> list[str]:
-        """Returns the command line of transfer.py, a process for its own login."""
+        """Returns a command line of transfer.py, which logs in as the superuser."""
         settings = self.settings
         login = [settings.principal("hdfs"), settings.keytab]
         command = [sys.executable, str(HERE / "transfer.py"), verb]
         return [*command, self.url, str(self.conf_dir), *login, *arguments]
 
     def _format(self) -> None:
-        """Makes the image of an empty file system, whole or not at all."""
+        """Creates an empty file system; the image appears only when it is complete."""
         image = self.folder / "namenode"
         part = image.with_name("namenode.part")
-        shutil.rmtree(part, ignore_errors=True)  # of an `up` that was stopped
+        shutil.rmtree(part, ignore_errors=True)  # of an interrupted `up`
         where = f"dfs.namenode.name.dir={part.as_uri()}"
         arguments = ("-D", where, "-format", "-nonInteractive")
         formatter = self._jvm("format", NAMENODE, *arguments)
@@ -258,7 +259,9 @@ class SecureHdfs:
         wait_until(lambda: formatter.pid is None, START_TIMEOUT_S)
         formatter.stop()
         if not (part / "current" / "seen_txid").exists():
-            raise HdfsError(_with_log("the NameNode makes no file system", formatter))
+            raise HdfsError(
+                _with_log("the NameNode cannot create a file system", formatter)
+            )
         part.rename(image)
 
     def java(
@@ -268,13 +271,13 @@ class SecureHdfs:
         conf_dir: Path | None = None,
         listed: Path | None = None,
     ) -> list[str]:
-        """Returns the command line of a Java program of Hadoop, for this HDFS.
+        """Returns the command line of one of Hadoop's Java programs, for this HDFS.
 
         Args:
           main_class: the program.
-          arguments: its own.
-          conf_dir: its configuration; default: that of the daemons.
-          listed: where it may list its classes, see archive.py.
+          arguments: its arguments.
+          conf_dir: its configuration; default: the daemons'.
+          listed: the file for a list of its classes, see archive.py.
         """
         return [
             self._java,
@@ -284,7 +287,7 @@ class SecureHdfs:
             f"-Djava.security.krb5.conf={self.kdc.krb5_conf}",
             "-Djava.net.preferIPv4Stack=true",
             f"-Dhadoop.log.dir={self.folder / 'log'}",
-            "-cp",  # the jars first, as in the archive of their classes
+            "-cp",  # the jars first, as when the archive of their classes was made
             f"{self._class_path}:{conf_dir or self.folder / 'conf'}",
             main_class,
             *arguments,
@@ -313,7 +316,7 @@ class SecureHdfs:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Returns the variables of daemons: none of the caller's login or secrets."""
+        """The environment of the daemons, without the caller's login and secrets."""
         kept = ("PATH", "HOME", "LANG", "JAVA_HOME", "TMPDIR", "VIRTUAL_ENV")
         own = {name: os.environ[name] for name in kept if name in os.environ}
         return own | {"KRB5_CONFIG": str(self.kdc.krb5_conf)}
@@ -334,7 +337,7 @@ class SecureHdfs:
 
 def _require_alive(daemon: Daemon) -> None:
     if daemon.pid is None:
-        raise HdfsError(_with_log(f"{daemon.name} ended by itself", daemon))
+        raise HdfsError(_with_log(f"{daemon.name} ended unexpectedly", daemon))
 
 
 def _with_log(problem: str, daemon: Daemon) -> str:

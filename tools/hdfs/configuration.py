@@ -1,12 +1,12 @@
-"""What each daemon and each client of the secure HDFS is told, as Hadoop's XML files.
+"""Writes the configuration of the secure HDFS, for daemons and for clients.
 
-    conf/core-site.xml hdfs-site.xml       the daemons': with the paths of keytabs
+    conf/core-site.xml hdfs-site.xml       for daemons: with the paths of keytabs
     conf/httpfs-site.xml ssl-server.xml    only with HttpFS; only with HTTPS
-    client/core-site.xml hdfs-site.xml     the clients': nothing that is secret
+    client/core-site.xml hdfs-site.xml     for clients: without secrets
 
-`Settings` is all that was chosen at the first `up`; the files follow from it alone,
-so that a restarted daemon comes up as it was. The rules that map principals to users
-are those of the walk-through; a principal without a rule is refused by HDFS.
+The files depend only on the `Settings` chosen at the first `up`, so a restarted daemon
+has the same configuration. The rules that map principals to users are those of the
+walk-through; HDFS refuses a principal without a rule.
 """
 
 import os
@@ -32,10 +32,10 @@ log4j.appender.console=org.apache.log4j.ConsoleAppender
 log4j.appender.console.target=System.err
 log4j.appender.console.layout=org.apache.log4j.PatternLayout
 log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %p %c{1}: %m%n
-# That one DataNode cannot hold three replicas is meant, and no news for each block.
+# One DataNode cannot hold three replicas; a warning for each block is not needed.
 log4j.logger.org.apache.hadoop.hdfs.server.blockmanagement.BlockPlacementPolicy=ERROR
 log4j.logger.org.apache.hadoop.hdfs.protocol.BlockStoragePolicy=ERROR
-# One line for each block and each call would be most of the log.
+# One line per block and per call would fill the log.
 log4j.logger.BlockStateChange=WARN
 log4j.logger.org.apache.hadoop.hdfs.StateChange=WARN
 log4j.logger.org.apache.hadoop.hdfs.server.datanode.DataNode.clienttrace=WARN
@@ -55,23 +55,23 @@ log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
 
 
 class HdfsError(PoetsError):
-    """The HDFS of this machine does not do what was asked."""
+    """An operation on the local HDFS failed."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the first `up` chose for the folder of an HDFS; kept for every later one.
+    """The settings of an HDFS, chosen at the first `up` and kept for later ones.
 
     Attributes:
-      kdc: the folder of the KDC that tools/kdc/kdc.py made.
+      kdc: the folder of a KDC created by tools/kdc/kdc.py.
       keytab: the keytab of the daemons, with their principals `hdfs/HOST`,
         `HTTP/HOST` and `httpfs/HOST`.
-      ports: use -> port on loopback, as `datanode-0.http`; one for each of
+      ports: use, such as `datanode-0.http` -> port on loopback; one for each of
         `port_names`.
-      host: the host's name in principals and URLs; resolves to loopback.
-      datanodes: how many, at least 1.
-      protection: one of `PROTECTIONS`, of RPC and of data transfer alike.
-      replication: what new files are recorded with; there may be fewer DataNodes.
+      host: the host name in principals and URLs; resolves to loopback.
+      datanodes: the number of DataNodes, at least 1.
+      protection: one of `PROTECTIONS`, for both RPC and data transfer.
+      replication: the replication of new files; may exceed the number of DataNodes.
       httpfs: whether the gateway HttpFS runs.
       https: whether the web interfaces also speak TLS, for swebhdfs.
     """
@@ -87,7 +87,7 @@ class Settings:
     https: bool = False
 
     def principal(self, service: str) -> str:
-        """Returns the principal of a service on this machine, as `hdfs/localhost@…`."""
+        """Returns the principal of a local service, such as `hdfs/localhost@LOCAL`."""
         return f"{service}/{self.host}@{REALM}"
 
     def address(self, use: str) -> str:
@@ -96,7 +96,7 @@ class Settings:
 
     @property
     def port_names(self) -> list[str]:
-        """Every use of a port, in the order in which people look for them."""
+        """All uses of a port, the most important first."""
         names = ["namenode.rpc", "namenode.http", "endpoints"]
         names += ["namenode.https"] * self.https + ["httpfs"] * self.httpfs
         kinds = ["transfer", "ipc", "http"] + ["https"] * self.https
@@ -107,20 +107,20 @@ class Settings:
 
 
 def core_site(settings: Settings) -> dict[str, str]:
-    """Returns what daemons and clients share: where, and who is who."""
+    """Returns the part of core-site.xml that daemons and clients share."""
     return {
         "fs.defaultFS": f"hdfs://{settings.address('namenode.rpc')}",
         "hadoop.security.authentication": "kerberos",
         "hadoop.security.authorization": "true",
         "hadoop.rpc.protection": settings.protection,
         "hadoop.security.auth_to_local": AUTH_TO_LOCAL,
-        # A client tells of a NameNode that is away within seconds, not minutes.
+        # Clients report a missing NameNode within seconds, not minutes.
         "ipc.client.connect.max.retries": "5",
     }
 
 
 def hdfs_site(settings: Settings) -> dict[str, str]:
-    """Returns what daemons and clients share about files and blocks."""
+    """Returns the part of hdfs-site.xml that daemons and clients share."""
     policy = "dfs.client.block.write.replace-datanode-on-failure"
     site = {
         "dfs.namenode.rpc-address": settings.address("namenode.rpc"),
@@ -133,7 +133,7 @@ def hdfs_site(settings: Settings) -> dict[str, str]:
         "dfs.replication": str(settings.replication),
         "dfs.blocksize": str(16 << 20),
         "dfs.http.policy": "HTTP_AND_HTTPS" if settings.https else "HTTP_ONLY",
-        # Where replicas are fewer than asked for, go on with those that there are.
+        # If a DataNode fails during a write, continue with those that are left.
         f"{policy}.best-effort": "true",
     }
     if settings.https:
@@ -145,8 +145,8 @@ def daemon_sites(settings: Settings, folder: Path) -> dict[str, dict[str, str]]:
     """Returns file name -> properties of the daemons' configuration.
 
     Args:
-      settings: what was chosen.
-      folder: the folder of this HDFS, absolute: it holds images, blocks and secrets.
+      settings: the settings of this HDFS.
+      folder: its absolute path, for images, blocks and secrets.
     """
     keytab = settings.keytab
     web = settings.principal("HTTP")
@@ -162,7 +162,7 @@ def daemon_sites(settings: Settings, folder: Path) -> dict[str, dict[str, str]]:
             "org.apache.hadoop.security.AuthenticationFilterInitializer"
         ),
         # For HADOOP_PROXY_USER: one user may act for one other.
-        **_may_act("tensorflow", users="alice"),
+        **_proxy_user("tensorflow", users="alice"),
     }
     hdfs = hdfs_site(settings) | {
         "dfs.namenode.keytab.file": keytab,
@@ -170,8 +170,8 @@ def daemon_sites(settings: Settings, folder: Path) -> dict[str, dict[str, str]]:
         "dfs.web.authentication.kerberos.principal": web,
         "dfs.web.authentication.kerberos.keytab": keytab,
         "dfs.namenode.kerberos.internal.spnego.principal": web,
-        # A DataNode of an ordinary user: SASL guards the transfer, so no privileged
-        # ports and no jsvc; this says that its web port may be a high one too.
+        # The DataNode runs as an ordinary user. SASL protects the transfer, so it
+        # needs neither privileged ports nor jsvc; this allows a high web port, too.
         "ignore.secure.ports.for.testing": "true",
         "dfs.datanode.hostname": settings.host,
         "dfs.namenode.datanode.registration.ip-hostname-check": "false",
@@ -179,10 +179,10 @@ def daemon_sites(settings: Settings, folder: Path) -> dict[str, dict[str, str]]:
         "dfs.namenode.replication.min": "1",
         "dfs.namenode.safemode.extension": "0",
         "dfs.namenode.acls.enabled": "true",
-        # A file may be closed before the DataNode's report of its last block is in.
-        # Without this, clients wait half a second after losing that race, per file.
+        # A file may be closed before the DataNode has reported its last block.
+        # Without this, a client that is faster waits half a second per file.
         "dfs.namenode.file.close.num-committed-allowed": "1",
-        # A DataNode that was killed is avoided after 5 s, dead after 2 * 5 s + 10 s.
+        # A killed DataNode is avoided after 5 s and dead after 2 * 5 s + 10 s.
         "dfs.heartbeat.interval": "1",
         "dfs.namenode.heartbeat.recheck-interval": "5000",
         "dfs.namenode.stale.datanode.interval": "5000",
@@ -196,13 +196,13 @@ def daemon_sites(settings: Settings, folder: Path) -> dict[str, dict[str, str]]:
     }
     sites = {"core-site.xml": core, "hdfs-site.xml": hdfs}
     if settings.httpfs:
-        core |= _may_act("httpfs", users="*")
+        core |= _proxy_user("httpfs", users="*")
         sites["httpfs-site.xml"] = _httpfs_site(settings, folder)
     return sites
 
 
-def _may_act(user: str, users: str, service: str = "hadoop") -> dict[str, str]:
-    """Returns what lets a user of this machine act for one of `users`."""
+def _proxy_user(user: str, users: str, service: str = "hadoop") -> dict[str, str]:
+    """Returns the properties that let a local user impersonate one of `users`."""
     proxy = f"{service}.proxyuser.{user}"
     return {f"{proxy}.hosts": "127.0.0.1", f"{proxy}.users": users}
 
@@ -235,17 +235,17 @@ def _httpfs_site(settings: Settings, folder: Path) -> dict[str, str]:
         **{f"hadoop.http.authentication.{key}": text for key, text in kerberos.items()},
         **{f"httpfs.authentication.{key}": text for key, text in kerberos.items()},
         **{f"httpfs.hadoop.authentication.{key}": text for key, text in hadoop.items()},
-        **_may_act("tensorflow", users="alice", service="httpfs"),
+        **_proxy_user("tensorflow", users="alice", service="httpfs"),
     }
 
 
 def write_site(path: Path, properties: Mapping[str, str], mode: int = 0o600) -> None:
-    """Writes properties as Hadoop reads them; the file appears whole.
+    """Writes properties to a Hadoop XML file, atomically.
 
     Args:
       path: the file.
       properties: name -> text.
-      mode: who may read it; default: only we.
+      mode: its permissions; by default only the owner may read it.
 
     Raises:
       HdfsError: if the file cannot be written.
@@ -261,7 +261,7 @@ def write_site(path: Path, properties: Mapping[str, str], mode: int = 0o600) -> 
 
 
 def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
-    """Writes a file beside its place and renames it; by default only we may read it.
+    """Writes a file atomically; by default only the owner may read it.
 
     Raises:
       HdfsError: if the file cannot be written.
@@ -275,6 +275,5 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
         os.replace(part, path)
     except OSError as error:
         raise HdfsError(
-            f"cannot write {str(path)!r}: {error.strerror}; choose a folder that is "
-            "yours to write"
+            f"cannot write {str(path)!r}: {error.strerror}; choose a writable folder"
         ) from error

@@ -1,11 +1,11 @@
-"""One daemon: started, looked after and stopped by its own pid file.
+"""Starts and stops a daemon, which is identified by its pid file.
 
-    run/namenode.pid      the process, for as long as it runs
-    log/namenode.log      everything it said; a later start adds to it
+    run/namenode.pid      the process id, while it runs
+    log/namenode.log      its output; later starts append to it
 
-A daemon outlives the program that started it. Its command line carries a mark, the
-path of its pid file, and no process without that mark is ever signalled: after a crash
-the number in a pid file may belong to somebody else.
+A daemon outlives the program that started it. Its command line contains a mark, the
+path of its pid file. Only processes with that mark are signalled, because after a crash
+the id in a pid file may belong to another process.
 """
 
 import os
@@ -23,8 +23,8 @@ from tools.hdfs.configuration import HdfsError
 
 STOP_TIMEOUT_S = 20.0
 PORT_TIMEOUT_S = 3.0
-# Below the ports that systems give to outgoing connections: while a daemon is down,
-# nobody gets its port by chance.
+# Below the ports that systems assign to outgoing connections, so that no connection
+# takes the port of a daemon that is down.
 PORTS = range(10240, 32768)
 EXEC_POLLS = 200
 LOG_TAIL_LINES = 12
@@ -33,14 +33,14 @@ START_LINE = "---- started "
 
 @dataclass(frozen=True)
 class Daemon:
-    """A process with a name in the folder of an HDFS.
+    """A daemon in the folder of an HDFS.
 
     Attributes:
-      name: as `namenode` or `datanode-0`.
-      folder: holds `run/` and `log/`.
-      command: what runs; `MARK` in it becomes the mark.
-      environment: the variables of the process, all of them.
-      ports: use -> port, of those it listens on.
+      name: such as `namenode` or `datanode-0`.
+      folder: the folder with `run/` and `log/`.
+      command: its command line; `MARK` in it is replaced by the mark.
+      environment: all variables of the process.
+      ports: use -> port that it listens on.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Daemon:
 
     @property
     def pid_file(self) -> Path:
-        """Where the number of the process is."""
+        """The file with the process id."""
         return self.folder / "run" / f"{self.name}.pid"
 
     @property
     def log(self) -> Path:
-        """Where everything that the daemon says is kept."""
+        """The file with the daemon's output."""
         return self.folder / "log" / f"{self.name}.log"
 
     @property
     def pid(self) -> int | None:
-        """The process if it runs, and is ours."""
+        """The id of the process if it runs and has the mark, else None."""
         try:
             pid = int(self.pid_file.read_text())
         except (OSError, ValueError):
@@ -71,15 +71,15 @@ class Daemon:
         return pid if str(self.pid_file) in command_line(pid) else None
 
     def start(self) -> None:
-        """Starts the process unless it runs; does not wait until it serves.
+        """Starts the process unless it runs; does not wait until it is ready.
 
         Raises:
-          HdfsError: if somebody else listens on one of its ports, or nothing starts.
+          HdfsError: if another process uses one of its ports.
         """
         if self.pid is not None:
             return
         for use, port in self.ports.items():
-            # Of one that was just killed, threads may still hold it for a moment.
+            # Threads of a process that was just killed may hold it for a moment.
             if not wait_until(partial(is_free, port), PORT_TIMEOUT_S):
                 raise HdfsError(
                     f"cannot start {self.name}: port {port} ({use}) is in use by "
@@ -88,8 +88,8 @@ class Daemon:
         for path in (self.pid_file, self.log):
             path.parent.mkdir(parents=True, exist_ok=True)
         command = [part.replace(self.MARK, str(self.pid_file)) for part in self.command]
-        # The shell leaves at once, so that the daemon is nobody's child: it is not
-        # ended with us and does not stay behind as a zombie of ours.
+        # The shell exits at once and leaves the daemon to init: so it survives this
+        # process, and becomes no zombie.
         script = 'pid_file=$1; shift; "$@" </dev/null & echo $! >"$pid_file"'
         with self.log.open("ab") as log:
             log.write(f"{START_LINE}{time.ctime()}\n".encode())
@@ -105,10 +105,10 @@ class Daemon:
             )
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-        """Ends the process, kindly at first; returns whether it ran.
+        """Ends the process with SIGTERM, then SIGKILL; returns whether it ran.
 
         Raises:
-          HdfsError: if it is still there after `timeout_s` and SIGKILL.
+          HdfsError: if it still exists after SIGKILL.
         """
         ran = self._signal(signal.SIGTERM)
         if not wait_until(lambda: self.pid is None, timeout_s):
@@ -117,15 +117,15 @@ class Daemon:
         return ran
 
     def kill(self) -> None:
-        """Ends the process at once, as a crash does, and waits until it is gone.
+        """Ends the process with SIGKILL, as in a crash, and waits until it is gone.
 
         Raises:
-          HdfsError: if it is still there after 10 s.
+          HdfsError: if it still exists after 10 s.
         """
         self._signal(signal.SIGKILL)
         if not wait_until(lambda: self.pid is None, 10):
             raise HdfsError(
-                f"cannot end {self.name}: process {self.pid} does not go; look at "
+                f"cannot end {self.name}: process {self.pid} ignores SIGKILL; look at "
                 f"{str(self.log)!r}"
             )
         self.pid_file.unlink(missing_ok=True)
@@ -148,15 +148,15 @@ class Daemon:
             return ""
 
     def last_errors(self) -> str:
-        """Returns the last lines that tell of an error, else the last, of this run."""
-        lines = self.said().splitlines()[1:] or ["(it said nothing)"]
+        """Returns the last error lines since the last start, or else the last lines."""
+        lines = self.said().splitlines()[1:] or ["(no output)"]
         signs = (" ERROR ", " FATAL ", "Exception", "Error:", "Caused by")
-        telling = [line for line in lines if any(sign in line for sign in signs)]
-        return "\n".join((telling or lines)[-LOG_TAIL_LINES:])
+        errors = [line for line in lines if any(sign in line for sign in signs)]
+        return "\n".join((errors or lines)[-LOG_TAIL_LINES:])
 
 
 def command_line(pid: int) -> str:
-    """Returns the command line of a process, "" if there is none or it has ended."""
+    """Returns the command line of a process, "" if it does not run."""
     if not Path("/proc/self").exists():
         asked = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
         return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
@@ -170,7 +170,7 @@ def command_line(pid: int) -> str:
             return ""
         if state in "ZX":
             return ""
-        time.sleep(0.005)  # it is just becoming another program, and has none yet
+        time.sleep(0.005)  # it is within exec, and has no command line yet
     return ""
 
 
@@ -187,10 +187,10 @@ def wait_until(
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns different ports of loopback on which nobody listens.
+    """Returns unused ports of loopback.
 
     Raises:
-      HdfsError: if so many cannot be found.
+      HdfsError: if there are not enough.
     """
     found: list[int] = []
     for port in random.sample(PORTS, 200 + 10 * count):
@@ -207,7 +207,7 @@ def free_ports(count: int) -> list[int]:
 def is_free(port: int) -> bool:
     """Returns whether a daemon could listen on a port of loopback."""
     with socket.socket() as probe:
-        # As the JVM binds: connections that linger after a daemon's end are no matter.
+        # Like the JVM, so that lingering connections of an ended daemon do not matter.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -217,7 +217,7 @@ def is_free(port: int) -> bool:
 
 
 def is_listening(host: str, port: int) -> bool:
-    """Returns whether somebody takes connections at an address, within 1 s."""
+    """Returns whether an address accepts a connection within 1 s."""
     try:
         with socket.create_connection((host, port), timeout=1):
             return True

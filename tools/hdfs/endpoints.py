@@ -3,8 +3,8 @@
     GET /v1/endpoints                  ["core-site.xml", "hdfs-site.xml"]
     GET /v1/endpoints/core-site.xml    the file
 
-`python endpoints.py FOLDER PORT MARK` runs until it is ended; the mark is how its pid
-file knows the process. Nothing but these files is served.
+`python endpoints.py FOLDER PORT MARK` runs until it is killed. MARK identifies the
+process, see daemons.py. Only these two files are served.
 """
 
 import json
@@ -18,7 +18,7 @@ PREFIX = "/v1/endpoints"
 
 
 def serve(folder: Path, port: int) -> None:
-    """Serves until the process ends."""
+    """Serves the configuration until the process ends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # noqa: N802, the base class names it

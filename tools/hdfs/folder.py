@@ -1,13 +1,13 @@
-"""The folder of an HDFS: made by the first `up`, found again by every later verb.
+"""Sets up and reads the folder of an HDFS.
 
-    DIR/settings.json        what the first `up` chose, ports included
+    DIR/settings.json        the choices of the first `up`, including ports
     DIR/conf/                configuration of the daemons
     DIR/client/              configuration of the clients, ca.pem with HTTPS
     DIR/secrets/             keystore, signature secret, tickets while they are used
-    DIR/kdc/                 the KDC, unless another one was given
+    DIR/kdc/                 the KDC, unless another one is given
 
-Settings are written once and the files follow from them, so `up` can be repeated: a
-stopped HDFS comes back with its ports and its files.
+Settings are written once, and the other files depend only on them. So `up` can be
+repeated: a stopped HDFS comes back with the same ports and files.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ MAX_DATANODES = 16
 
 
 def find(folder: Path) -> Settings | None:
-    """Returns the settings of the HDFS in a folder, None if it holds none.
+    """Returns the settings of the HDFS in a folder, None if there is none.
 
     Raises:
       ConfigError: if they cannot be read.
@@ -59,7 +59,7 @@ def find(folder: Path) -> Settings | None:
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"cannot read {str(path)!r}: {error}; run `down`, remove the folder and "
-            "begin anew"
+            "start again"
         ) from error
 
 
@@ -69,19 +69,19 @@ def make(
     kdc: Path | None = None,
     principals_file: Path = PRINCIPALS,
 ) -> Settings:
-    """Makes what the HDFS of a folder needs before its daemons can start.
+    """Prepares the HDFS of a folder, so that its daemons can start.
 
-    That is: a running KDC, the daemons' principals and keytab, ports, configuration. A
-    folder that holds an HDFS keeps its settings.
+    This starts the KDC and creates principals, keytab, ports and configuration. An
+    existing HDFS keeps its settings.
 
     Args:
-      folder: made if absent.
-      wanted: fields of `Settings` that the caller insists on.
-      kdc: the folder of the KDC; default: that of the HDFS so far, or `folder/kdc`.
-      principals_file: the services; the host names in it become this machine's.
+      folder: its folder, created if absent.
+      wanted: fields of `Settings` that the caller requires.
+      kdc: the KDC's folder; default: that of the existing HDFS, or `folder/kdc`.
+      principals_file: the services; their host names are replaced by this machine's.
 
     Raises:
-      ConfigError: if something else was wanted than there is, or what cannot be.
+      ConfigError: if `wanted` differs from the existing settings, or is invalid.
     """
     folder = folder.absolute()
     kept = find(folder)
@@ -106,7 +106,7 @@ def make(
 def local_principals(path: Path, host: str) -> list[str]:
     """Returns the services of a principals file with this machine's host name.
 
-    `hdfs/name-0-node.hdfs.autoip.dcos.thisdcos.directory@LOCAL` and its like all become
+    For example, `hdfs/name-0-node.hdfs.autoip.dcos.thisdcos.directory@LOCAL` becomes
     `hdfs/HOST@LOCAL`.
 
     Raises:
@@ -125,7 +125,7 @@ def local_principals(path: Path, host: str) -> list[str]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time start or stop the HDFS of a folder."""
+    """Holds the lock that lets one process at a time start or stop an HDFS."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -133,7 +133,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_configuration(folder: Path, settings: Settings) -> None:
-    """Writes all files of a folder anew, from the settings alone."""
+    """Writes all configuration files of a folder from the settings."""
     for name in ("log", "run", "tmp", "secrets"):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = folder / "secrets" / "http"
@@ -144,7 +144,7 @@ def write_configuration(folder: Path, settings: Settings) -> None:
         write_site(conf / name, properties)
     write_whole(conf / "log4j.properties", LOG4J)
     write_whole(conf / "shell" / "log4j.properties", SHELL_LOG4J)
-    # The daemons insist on a folder of pages; the jars on Maven Central have none.
+    # The daemons require a folder of web pages, which the jars do not contain.
     for pages in ("hdfs", "datanode", "static"):
         (conf / "webapps" / pages).mkdir(parents=True, exist_ok=True)
     if settings.https:
@@ -169,7 +169,7 @@ def _new(folder: Path) -> Settings:
 def _secret(settings: Settings) -> str:
     """Returns the name of the keytab among the KDC's secrets.
 
-    Not `hdfs_keytab`: that one, of the walk-through, has the host names of a cluster.
+    It differs from the walk-through's `hdfs_keytab`, which has a cluster's host names.
     """
     return f"__dcos_base64__hdfs_{settings.host}_keytab"
 
@@ -177,7 +177,7 @@ def _secret(settings: Settings) -> str:
 def _problems(
     wanted: Mapping[str, Any], kept: Settings | None, folder: Path
 ) -> list[str]:
-    """Returns all that cannot be about what is wanted."""
+    """Returns all problems of the wanted settings."""
     found = []
     if ":" in str(folder):
         found.append(
@@ -185,8 +185,8 @@ def _problems(
         )
     if not _is_loopback(host := wanted.get("host", "localhost")):
         found.append(
-            f"host {host!r} is no name of 127.0.0.1 here; use localhost, or add it to "
-            "/etc/hosts"
+            f"host {host!r} does not resolve to 127.0.0.1 here; use localhost, or add "
+            "it to /etc/hosts"
         )
     protection = wanted.get("protection", PROTECTIONS[0])
     if protection not in PROTECTIONS:

@@ -1,4 +1,4 @@
-"""A real secure HDFS on this machine, for the walk-through and for tests.
+"""Runs a real secure HDFS on this machine, for the walk-through and for tests.
 
     hdfs.py up DIR [--datanodes N] [--protection privacy] [--put LOCAL=PATH] ...
     hdfs.py status DIR [--json]
@@ -8,10 +8,10 @@
     up:  KDC ──> principals, keytab ──> configuration ──> NameNode, DataNodes
          ──> out of safe mode ──> /tensorflow_input_data, /tensorflow ──> put
 
-Kerberos on every way in: RPC, transfer of blocks, web interfaces. Everything is below
-DIR and on loopback. `up` can be repeated; `down` keeps files, ports and logs. Exit code
-0: done, 1: failed (status: not all of it runs), 2: the user's mistake; `shell` ends
-with the exit code of `hdfs dfs`.
+RPC, block transfer and web interfaces all require Kerberos. All files are below DIR,
+and all ports are on loopback. `up` can be repeated; `down` keeps files, ports and logs.
+Exit code 0: done, 1: failed (status: a daemon is down), 2: the user's mistake; `shell`
+exits with the code of `hdfs dfs`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if __name__ == "__main__":  # started as a file: its folder is on the path, not ours
+if __name__ == "__main__":  # sys.path[0] is the script's folder, not the root
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from poets.errors import ConfigError, PoetsError, format_problems
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def up(args: argparse.Namespace) -> int:
-    """Makes and starts what is not there, puts folders, tells how to get in."""
+    """Creates and starts the HDFS, uploads folders, prints its addresses."""
     puts = _puts(args.put)
     require_programs(*PROGRAMS, *["keytool"] * bool(args.https))
     if importlib.util.find_spec("hdfs_native") is None:
@@ -77,18 +77,18 @@ def up(args: argparse.Namespace) -> int:
         if stopped:
             print(f"starting {', '.join(stopped)}", flush=True)
         else:
-            print(f"HDFS at {hdfs.url} runs already")
+            print(f"HDFS at {hdfs.url} is already running")
         hdfs.start(args.timeout_s)
         hdfs.prepare()
         for local, path in puts:
             print(hdfs.put(local, path))
-    print("\n".join(_way_in(hdfs)))
+    print("\n".join(_access_lines(hdfs)))
     return 0
 
 
 def down(args: argparse.Namespace) -> int:
-    """Stops what runs: daemons, and the KDC if it is in the folder."""
-    hdfs = _found(args.directory)
+    """Stops the daemons, and the KDC if it is in the folder."""
+    hdfs = _existing(args.directory)
     with folders.locked(args.directory):
         stopped = hdfs.stop()
         if hdfs.kdc.is_running and hdfs.kdc.directory.parent == hdfs.folder:
@@ -99,36 +99,36 @@ def down(args: argparse.Namespace) -> int:
 
 
 def show_status(args: argparse.Namespace) -> int:
-    """Prints each daemon, safe mode and live DataNodes."""
-    hdfs = _found(args.directory, args.cache)
+    """Prints all daemons, safe mode and live DataNodes."""
+    hdfs = _existing(args.directory, args.cache)
     found = status(hdfs)
     print(json.dumps(found, indent=2) if args.json else "\n".join(status_lines(found)))
     return 0 if found["works"] else 1
 
 
 def shell(args: argparse.Namespace) -> int:
-    """Runs `hdfs dfs` with what follows `--`, as the superuser or a principal."""
+    """Runs `hdfs dfs` with the arguments after `--`, as superuser or a principal."""
     if (args.principal is None) != (args.keytab is None):
-        raise ConfigError("--principal and --keytab belong together; give both")
-    hdfs = _found(args.directory, args.cache)
+        raise ConfigError("--principal and --keytab need each other; give both")
+    hdfs = _existing(args.directory, args.cache)
     require_programs("java", "kinit")
     return run_hadoop(
         hdfs, args.arguments, principal=args.principal, keytab=args.keytab
     ).returncode
 
 
-def _found(directory: Path, cache: Path | None = None) -> SecureHdfs:
-    """Returns the HDFS of a folder; with `cache`, fit to start programs of Hadoop."""
+def _existing(directory: Path, cache: Path | None = None) -> SecureHdfs:
+    """Returns the HDFS of a folder; only with `cache` can it start Hadoop programs."""
     settings = folders.find(directory)
     if settings is None:
         raise ConfigError(
-            f"no HDFS in {str(directory)!r}; make one with `hdfs.py up {directory}`"
+            f"no HDFS in {str(directory)!r}; create it with `hdfs.py up {directory}`"
         )
     return SecureHdfs(directory, settings, maven.class_path(cache) if cache else "")
 
 
-def _way_in(hdfs: SecureHdfs) -> list[str]:
-    """Returns what a client needs to know."""
+def _access_lines(hdfs: SecureHdfs) -> list[str]:
+    """Returns addresses and environment for clients, as lines of text."""
     settings = hdfs.settings
     lines = [
         f"file system  {hdfs.url}",
@@ -149,14 +149,14 @@ def _way_in(hdfs: SecureHdfs) -> list[str]:
 
 
 def _puts(texts: Sequence[str]) -> list[tuple[Path, str]]:
-    """Returns the folders to put and where; finds all that is wrong before any work."""
+    """Parses the values of `--put` and checks all of them."""
     found, problems = [], []
     for text in texts:
         local, _, path = text.rpartition("=")
         if not local or not path.startswith("/"):
             problems.append(f"{text!r} is not LOCAL=PATH with a path like /data/photos")
         elif not Path(local).is_dir():
-            problems.append(f"{local!r} is no folder; give a local folder of images")
+            problems.append(f"{local!r} is not a folder; give a local folder of images")
         else:
             found.append((Path(local).absolute(), path))
     if problems:
@@ -165,7 +165,7 @@ def _puts(texts: Sequence[str]) -> list[tuple[Path, str]]:
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Parts a command line at the first `--`: what follows is not ours to read."""
+    """Splits a command line at the first `--`; the rest is passed to Hadoop."""
     at = words.index("--") if "--" in words else len(words)
     return words[:at], words[at + 1 :]
 
@@ -176,7 +176,7 @@ OPTIONS = ("datanodes", "protection", "replication", "host", "httpfs", "https")
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line before `--`."""
     parser = argparse.ArgumentParser(
-        prog="hdfs.py", description="A real secure HDFS on this machine."
+        prog="hdfs.py", description="Runs a real secure HDFS on this machine."
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
 
@@ -192,25 +192,25 @@ def build_parser() -> argparse.ArgumentParser:
         made.set_defaults(func=function)
         return made
 
-    add = verb("up", up, "make it where it is not, start it, wait for it").add_argument
+    add = verb("up", up, "create it if new, start it, wait for it").add_argument
     add("--kdc", type=Path, help="folder of a KDC of tools/kdc (default: DIR/kdc)")
     add("--principals", type=Path, default=folders.PRINCIPALS, metavar="FILE")
     add("--datanodes", type=int, metavar="N", help="default 1")
     add("--protection", choices=PROTECTIONS, help="default authentication")
-    add("--replication", type=int, metavar="N", help="of new files; default 3")
+    add("--replication", type=int, metavar="N", help="for new files; default 3")
     add("--host", help="this machine's name in principals; default localhost")
-    add("--httpfs", action="store_true", default=None, help="with the gateway HttpFS")
-    add("--https", action="store_true", default=None, help="TLS too, for swebhdfs://")
+    add("--httpfs", action="store_true", default=None, help="run the gateway HttpFS")
+    add("--https", action="store_true", default=None, help="add TLS, for swebhdfs://")
     add("--put", action="append", default=[], metavar="LOCAL=PATH", help="repeatable")
     add("--timeout_s", type=float, default=START_TIMEOUT_S, help="default %(default)g")
-    verb("down", down, "stop it; files, ports and logs are kept")
-    add = verb("status", show_status, "daemons, safe mode, DataNodes").add_argument
-    add("--json", action="store_true", help="for programs")
+    verb("down", down, "stop it; keep files, ports and logs")
+    add = verb("status", show_status, "show daemons, safe mode, DataNodes").add_argument
+    add("--json", action="store_true", help="print JSON")
     add = verb(
-        "shell", shell, "the real `hdfs dfs`; its arguments after --"
+        "shell", shell, "run the real `hdfs dfs`; its arguments after --"
     ).add_argument
-    add("--principal", help="who asks; default: the superuser")
-    add("--keytab", type=Path, help="the principal's")
+    add("--principal", help="the user; default: the superuser")
+    add("--keytab", type=Path, help="the keytab of --principal")
     return parser
 
 

@@ -1,10 +1,10 @@
-"""A certificate for this machine's web interfaces, for `swebhdfs://`.
+"""Creates the certificate of the web interfaces, for `swebhdfs://`.
 
-    secrets/server.p12         key and certificate: for the daemons alone
-    conf/ssl-server.xml        where it is, and its password
+    secrets/server.p12         key and certificate, for the daemons
+    conf/ssl-server.xml        the path and password of that file
     client/ca.pem              the certificate, for `verify=`
 
-It signs itself, for the one host name, and is made once.
+The certificate is self-signed, for one host name, and created once.
 """
 
 import os
@@ -19,10 +19,10 @@ VALID_DAYS = 3650
 
 
 def write_keystore(folder: Path, host: str) -> None:
-    """Makes key, certificate and ssl-server.xml, unless they are there.
+    """Creates key, certificate and ssl-server.xml, unless they exist.
 
     Raises:
-      HdfsError: if keytool does not do it.
+      HdfsError: if keytool fails.
     """
     server_xml = folder / "conf" / "ssl-server.xml"
     if server_xml.exists():

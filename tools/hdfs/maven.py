@@ -1,8 +1,8 @@
-"""The Hadoop that `pom.xml` pins, from Maven Central, as one Java class path.
+"""Downloads Hadoop, as pinned in `pom.xml`, and returns its class path.
 
-.cache/hadoop/repository/          Maven's own: every jar, shared by all
-.cache/hadoop/<digest>.classpath   the answer for one pom.xml; while its jars are
-                                   there, Maven is not started again
+.cache/hadoop/repository/          Maven's repository, with all jars
+.cache/hadoop/<digest>.classpath   the class path for one pom.xml; Maven is not started
+                                   as long as its jars exist
 """
 
 import fcntl
@@ -24,16 +24,16 @@ TIMEOUT_S = 600
 
 
 def class_path(cache: Path = CACHE) -> str:
-    """Returns the class path of Hadoop, downloading what is missing.
+    """Returns the class path of Hadoop; downloads missing jars.
 
-    Several processes may ask at once: one downloads, the others wait for it.
+    Several processes may call it at once: one downloads, the others wait.
 
     Args:
-      cache: a folder for jars, some 100 MB; made if absent.
+      cache: a folder for jars, about 100 MB; created if absent.
 
     Raises:
       HdfsError: if Maven cannot resolve it, after retries.
-      ConfigError: if Maven is needed and not installed.
+      ConfigError: if Maven is needed but not installed.
     """
     cache = cache.absolute()
     known = cache / f"{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}.classpath"
@@ -47,14 +47,14 @@ def class_path(cache: Path = CACHE) -> str:
                 found = _complete(known)
     if not found:
         raise HdfsError(
-            f"cannot use the class path in {str(known)!r}: Maven named jars that are "
-            f"not there; remove {str(cache)!r} and run again"
+            f"cannot use the class path in {str(known)!r}: some of its jars are "
+            f"missing; remove {str(cache)!r} and run again"
         )
     return found
 
 
 def _complete(known: Path) -> str:
-    """Returns the class path that a file holds, "" unless all of its jars exist."""
+    """Returns the class path in a file, "" unless all of its jars exist."""
     try:
         text = known.read_text().strip()
     except OSError:
@@ -63,14 +63,14 @@ def _complete(known: Path) -> str:
 
 
 def _resolve(cache: Path, known: Path) -> None:
-    """Has Maven download the jars and write their class path."""
+    """Runs Maven to download the jars and write their class path."""
     part = known.with_suffix(".part")
     command = ["mvn", "--batch-mode", "--quiet", "--file", str(POM)]
     command += [f"-Dmaven.repo.local={cache / 'repository'}", "--no-transfer-progress"]
-    # Maven remembers a failed download for a day, unless told to look again.
+    # By default Maven does not retry a failed download for a day.
     command += ["--update-snapshots", "-Dmaven.wagon.http.retryHandler.count=5"]
     command += ["dependency:build-classpath", f"-Dmdep.outputFile={part}"]
-    said = ""
+    failure = ""
     print(f"fetching Hadoop into {cache}, once", file=sys.stderr, flush=True)
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -80,14 +80,15 @@ def _resolve(cache: Path, known: Path) -> None:
                 command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
             )
         except subprocess.TimeoutExpired:
-            said = f"no answer within {TIMEOUT_S} s"
+            failure = f"no answer within {TIMEOUT_S} s"
             continue
         if done.returncode == 0:
             os.replace(part, known)
             return
-        said = next((line for line in done.stdout.splitlines() if "ERROR" in line), "")
+        lines = done.stdout.splitlines()
+        failure = next((line for line in lines if "ERROR" in line), "Maven failed")
     raise HdfsError(
-        f"cannot download Hadoop after {ATTEMPTS} attempts: {said or 'Maven failed'}; "
-        "check the way to https://repo.maven.apache.org (a proxy belongs into "
-        "~/.m2/settings.xml) and run again: what has arrived is kept"
+        f"cannot download Hadoop after {ATTEMPTS} attempts: {failure}; check the "
+        "connection to https://repo.maven.apache.org (set a proxy in "
+        "~/.m2/settings.xml) and run again: finished downloads are kept"
     )

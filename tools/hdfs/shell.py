@@ -1,9 +1,9 @@
-"""Hadoop's own command line against an HDFS: `hdfs dfs`, as a principal.
+"""Runs Hadoop's own command line, such as `hdfs dfs`, as a principal.
 
     keytab ──kinit──> private ticket cache ──> java FsShell -ls /  ──> exit code
 
-It reads the client configuration alone, as it would on another machine. The ticket is
-of this call only and removed after it.
+It reads only the client configuration, as on another machine. Each call gets its own
+ticket, which is deleted afterwards.
 """
 
 import os
@@ -31,19 +31,19 @@ def run_hadoop(
     capture: bool = False,
     timeout_s: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a program of Hadoop with a fresh ticket.
+    """Runs a Hadoop program with a new ticket.
 
     Args:
-      hdfs: which; it need not run, the program tells.
-      arguments: those of `hdfs dfs`, as `["-ls", "/"]`.
-      principal: who asks; default: the superuser, with the daemons' keytab.
-      keytab: the principal's.
+      hdfs: the HDFS; if it does not run, the program reports that.
+      arguments: arguments of `hdfs dfs`, such as `["-ls", "/"]`.
+      principal: the user; default: the superuser, with the daemons' keytab.
+      keytab: the keytab of `principal`.
       main_class: the program.
-      capture: whether its output is returned, else it goes where ours goes.
-      timeout_s: when to give up; None waits for it.
+      capture: whether to return its output; else it goes to our stdout and stderr.
+      timeout_s: the limit in seconds; None waits for ever.
 
     Raises:
-      HdfsError: if there is no ticket, or time is up.
+      HdfsError: if kinit fails, or after the timeout.
     """
     settings = hdfs.settings
     principal = principal or settings.principal("hdfs")

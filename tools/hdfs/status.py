@@ -1,4 +1,4 @@
-"""How an HDFS is doing: processes by their pid files, the rest as the NameNode says."""
+"""Reports the status of an HDFS, from its pid files and from the NameNode."""
 
 import re
 from typing import Any
@@ -11,12 +11,12 @@ REPORT_TIMEOUT_S = 30
 
 
 def status(hdfs: SecureHdfs) -> dict[str, Any]:
-    """Returns what runs and whether it works, as plain values for JSON.
+    """Returns the status, as plain values for JSON.
 
     Returns:
-      `daemons`: name -> pid (or None) and ports; `safe_mode` and `live_datanodes`:
-      None if the NameNode does not tell, then `problem` says why; `works`: all of it
-      runs, out of safe mode, with all DataNodes; and the addresses for clients.
+      `daemons`: name -> pid (or None) and ports; `safe_mode` and `live_datanodes`,
+      None if the NameNode does not answer, with the reason in `problem`; `works`:
+      whether all daemons run, out of safe mode; and the addresses for clients.
     """
     daemons: dict[str, Any] = {
         "kdc": {"pid": hdfs.kdc.pid, "ports": {"kdc": hdfs.kdc.port}}
@@ -60,7 +60,7 @@ def _report(hdfs: SecureHdfs) -> tuple[bool | None, int | None, str]:
 
 
 def status_lines(found: dict[str, Any]) -> list[str]:
-    """Returns a status for people, one line for each daemon."""
+    """Formats a status as text, with one line per daemon."""
     lines = []
     for name, daemon in found["daemons"].items():
         runs = f"pid {daemon['pid']}" if daemon["pid"] else "not running"

@@ -1,13 +1,13 @@
-"""What `up` does inside HDFS, in a process of its own: a login belongs to a process.
+"""Does the work of `up` inside HDFS, in a separate process because it logs in.
 
     transfer.py VERB URL CONF_DIR PRINCIPAL KEYTAB ...
                 probe TIMEOUT_S        until a small file can be created, read, deleted
                 folder PATH OWNER:GROUP
-                put LOCAL PATH         a local folder, in parallel, whole or not at all
+                put LOCAL PATH         a local folder, in parallel and atomically
 
-Files are written beside their place and the folder is renamed: a put that was stopped
-leaves nothing that looks complete. The last line of stdout tells what was done, or with
-exit code 1 what failed; progress goes to stderr, if people watch it.
+Files are written to a temporary folder, which is then renamed, so an interrupted put
+leaves no incomplete folder under the final name. The last line of stdout is the result,
+or with exit code 1 the error. Progress goes to stderr if it is a terminal.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ from uuid import uuid4
 
 from hdfs_native import Client, WriteOptions
 
-# A client's `close` waits half a second wherever a DataNode's report comes later than
-# its question, which is the rule with one DataNode: only many at once are fast.
+# A client's `close` waits half a second if it comes before the DataNode's report. With
+# one DataNode that is the rule, so only many files at once are fast.
 THREADS = 400
 CHUNK_BYTES = 1 << 20
-QUICK = {  # an attempt that fails says so at once; the caller tries again
+QUICK = {  # report failures at once; the caller retries
     "dfs.client.failover.max.attempts": "2",
     "dfs.client.failover.sleep.base.millis": "50",
 }
 
 
 def probe(client: Client, timeout_s: str) -> str:
-    """Writes, reads and deletes a small file, again and again until it works."""
+    """Writes, reads and deletes a small file; retries until it works."""
     deadline = time.monotonic() + float(timeout_s)
     path = f"/.probe-{uuid4().hex}"
     while True:
@@ -50,7 +50,7 @@ def probe(client: Client, timeout_s: str) -> str:
 
 
 def folder(client: Client, path: str, owner: str) -> str:
-    """Makes a folder for its owner; one that is there stays as it is."""
+    """Creates a folder for an owner; leaves an existing one unchanged."""
     try:
         client.get_file_info(path)
     except FileNotFoundError:
@@ -60,17 +60,17 @@ def folder(client: Client, path: str, owner: str) -> str:
 
 
 def put(client: Client, local: str, path: str) -> str:
-    """Puts all files of a local folder below a path, and tells how fast."""
+    """Uploads all files of a local folder; returns a text with count and speed."""
     root = Path(local)
     files = sorted(file for file in root.rglob("*") if file.is_file())
     if not files:
         raise OSError(
-            f"cannot put {local!r}: it holds no file; give a folder of images"
+            f"cannot put {local!r}: it contains no files; give a folder of images"
         )
     size = sum(file.stat().st_size for file in files)
     if already := _summary(client, path):
         if already == (len(files), size):
-            return f"{path} holds the {len(files):,} files of {local} already"
+            return f"{path} already holds the {len(files):,} files of {local}"
         raise FileExistsError(
             f"cannot put {local!r} to {path!r}: it holds {already[0]:,} files of "
             f"{already[1]:,} bytes in all, not {len(files):,} of {size:,}; remove it "
@@ -103,7 +103,7 @@ def put(client: Client, local: str, path: str) -> str:
 
 
 def _in_parallel(function: Callable[[Path], None], files: Sequence[Path]) -> None:
-    """Calls `function` on every file; the first error ends it all."""
+    """Calls `function` on every file; stops at the first error."""
     with ThreadPoolExecutor(min(THREADS, len(files))) as pool:
         try:
             for done, _ in enumerate(pool.map(function, files), start=1):
@@ -131,7 +131,7 @@ def _summary(client: Client, path: str) -> tuple[int, int] | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns what an error of the client says, without a Java stack."""
+    """Returns the message of a client's error, without the Java stack trace."""
     return str(error).partition("\n")[0].partition("\\n")[0][:500]
 
 
@@ -159,4 +159,4 @@ def main(argv: Sequence[str]) -> int:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stdout.flush()
-    os._exit(code)  # not held by a thread that waits for a silent server
+    os._exit(code)  # do not wait for threads that wait for a silent server

@@ -1,11 +1,11 @@
-"""A KDC on a DC/OS cluster: a Marathon app, asked through the `dcos` command.
+"""Runs a KDC on a DC/OS cluster, as a Marathon app, with the `dcos` command.
 
     kdc.json ──> dcos marathon app add ──> task kdc.<uuid>
                                              │ dcos task exec .. kadmin.local
                  dcos security secrets <── keytab
 
-The KDC's keys live and die with its task: after a restart, deploy anew. What a
-command says is not trusted; each step is checked by looking at what is there after.
+The KDC's keys are lost when its task ends: deploy again after a restart. The output of
+commands is not trusted; after each step the result is checked.
 """
 
 import base64
@@ -32,9 +32,9 @@ COMMAND_S = 120.0
 DEPLOY_S = 900.0
 
 SECRETS = "/var/lib/krb5kdc/secrets"
-"""In the task: a file for each secret, with the principals whose keys it holds."""
+"""A folder in the task with one file per secret, which lists its principals."""
 
-EXPORT = (  # $1: the list of principals to write, the others: principals
+EXPORT = (  # $1: the file for the list of principals; $2...: the principals
     'set -e; umask 077; list="$1"; shift; folder=$(mktemp -d); '
     "trap 'rm -rf \"$folder\"' EXIT; "
     'kadmin.local ktadd -q -norandkey -k "$folder/keytab" "$@" >&2; '
@@ -50,18 +50,18 @@ class DcosKdc:
 
     Attributes:
       realm: its realm.
-      address: where tasks find it.
+      address: host:port inside the cluster.
     """
 
     realm = REALM
     address = f"{HOST}:{PORT}"
 
     def __init__(self, binary: bool = False, poll_s: float = 2.0):
-        """Contacts nobody.
+        """Sets the parameters; runs no command.
 
         Args:
-          binary: whether secrets hold keytabs as they are, instead of in base64.
-          poll_s: between two questions whether the app runs.
+          binary: whether secrets hold plain keytabs instead of base64.
+          poll_s: the interval for checking whether the app runs.
         """
         self._binary = binary
         self._poll_s = poll_s
@@ -73,8 +73,8 @@ class DcosKdc:
         return bool(app and app.get("tasksHealthy"))
 
     def start(self) -> bool:
-        """Adds the app, if it is not there, and waits until it is healthy."""
-        self._names_of_secrets()  # told now if there is no store, or no way to it
+        """Adds the app, unless it exists, and waits until it is healthy."""
+        self._names_of_secrets()  # fails early if the secret store is not available
         new = self._app() is None
         if new:
             self._dcos("marathon", "app", "add", str(APP))
@@ -92,7 +92,7 @@ class DcosKdc:
         max_life: str | None = None,
         max_renewable_life: str | None = None,
     ) -> list[str]:
-        """Makes principals with random keys; see `Kdc.add`."""
+        """Creates principals with random keys; see `Kdc.add`."""
         options = life_options(max_life, max_renewable_life)
         known = set(self.principals())
         for principal in principals:
@@ -101,23 +101,27 @@ class DcosKdc:
             elif options:
                 self._exec("kadmin.local", "modprinc", *options, principal)
         if missing := sorted(set(principals) - set(self.principals())):
-            raise KdcError(f"kadmin made no {', '.join(missing)}; see `dcos task log`")
+            raise KdcError(
+                f"kadmin did not create {', '.join(missing)}; see `dcos task log`"
+            )
         return [principal for principal in principals if principal not in known]
 
     def keytab(self, secret: str, principals: Sequence[str]) -> str:
-        """Puts the present keys of principals, which exist, into a secret."""
+        """Stores the current keys of existing principals in a secret."""
         text = self._exec("sh", "-c", EXPORT, "sh", f"{SECRETS}/{secret}", *principals)
         try:
             data = base64.b64decode(text.strip(), validate=True)
         except binascii.Error:
-            raise _no_keytab("what came is no base64") from None
+            raise _no_keytab("its output is not base64") from None
         with tempfile.TemporaryDirectory(prefix="poets-kdc-") as made:
-            path = Path(made, "keytab")  # the folder is this user's alone
+            path = Path(made, "keytab")  # only this user can read the folder
             path.write_bytes(data)
             try:
                 held = principals_of(read_keytab(str(path)))
             except KeytabError:
-                raise _no_keytab(f"what came, {len(data)} bytes, is none") from None
+                raise _no_keytab(
+                    f"its output, {len(data)} bytes, is not a keytab"
+                ) from None
             if missing := sorted(set(principals) - set(held)):
                 raise _no_keytab(f"it lacks {', '.join(missing)}")
             if not self._binary:
@@ -126,13 +130,13 @@ class DcosKdc:
             self._dcos("security", "secrets", verb, "-f", str(path), secret)
         if secret not in self._names_of_secrets():
             raise KdcError(
-                f"`dcos security secrets {verb}` made no secret {secret!r}; look at "
+                f"`dcos security secrets {verb}` did not store {secret!r}; look at "
                 "`dcos security secrets list /`"
             )
         return "in the cluster's secret store"
 
     def secrets(self) -> dict[str, list[str]]:
-        """Returns whose keys the secrets hold, of those made since the task began."""
+        """Returns secret -> principals, for secrets stored since the task started."""
         script = 'cd "$1" 2>/dev/null && grep -r . . || true'
         listing = self._exec("sh", "-c", script, "sh", SECRETS)
         found: dict[str, list[str]] = {}
@@ -144,18 +148,18 @@ class DcosKdc:
         return {name: found[name] for name in sorted(found) if name in stored}
 
     def delete_secret(self, secret: str) -> bool:
-        """Removes a secret; returns whether it was there."""
+        """Deletes a secret; returns whether it existed."""
         if secret not in self._names_of_secrets():
             return False
         self._dcos("security", "secrets", "delete", secret)
         if secret in self._names_of_secrets():
             raise KdcError(
-                f"secret {secret!r} is still there; see `dcos security secrets list /`"
+                f"secret {secret!r} still exists; see `dcos security secrets list /`"
             )
         return True
 
     def remove(self) -> None:
-        """Removes the app, if it is there, and waits until it is gone."""
+        """Removes the app, if it exists, and waits until it is gone."""
         if self._app() is not None:
             self._dcos("marathon", "app", "remove", "--force", APP_ID)
             self._wait(lambda: self._app() is None, "end", self._state)
@@ -236,13 +240,13 @@ class DcosKdc:
     def _wait(
         self, ready: Callable[[], bool], to: str, state: Callable[[], str]
     ) -> None:
-        """Waits for the app, telling what it waits for whenever that changes."""
+        """Waits for the app, and logs each change of its state."""
         deadline = time.monotonic() + DEPLOY_S
-        told = ""
+        logged = ""
         while not ready():
-            if (now := state()) != told:
+            if (now := state()) != logged:
                 _log.info("waiting for app %s to %s: %s", APP_ID, to, now)
-                told = now
+                logged = now
             if time.monotonic() > deadline:
                 raise KdcError(
                     f"app {APP_ID!r} did not {to} within {DEPLOY_S:g} s: {now}; look "

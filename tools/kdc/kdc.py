@@ -8,10 +8,10 @@
     principals file ──> KDC makes keys ──> keytab ──> secret __dcos_base64__S
                                                       (with --binary-secret: S)
 
-The keytab's secret is what `service.security.kerberos.keytab_secret` names. With
+Set `service.security.kerberos.keytab_secret` to the name of the secret. With
 `--local DIR` the secret is the keytab itself, the file `DIR/secrets/__dcos_base64__S`.
-Each step is checked, and everything can be repeated: what is there is kept. Exit code
-0: done, 1: failed (status: not running), 2: the user's mistake.
+All verbs can be repeated: they keep what exists. Exit code 0: done, 1: failed (status:
+not running), 2: the user's mistake.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if __name__ == "__main__":  # started as a file: its folder is on the path, not ours
+if __name__ == "__main__":  # sys.path[0] is the script's folder, not the root
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from poets.errors import ConfigError, PoetsError
@@ -61,17 +61,19 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--binary-secret",
         action="store_true",
-        help=f"store the keytab as it is, without {BASE64_PREFIX} in its name",
+        help=f"store the plain keytab, without {BASE64_PREFIX} in its name",
     )
-    add("--local", type=Path, metavar="DIR", help="on this machine, below DIR")
+    add("--local", type=Path, metavar="DIR", help="run on this machine, below DIR")
     add(
         "--port",
         type=_port,
-        help=f"with --local; a free one if it is taken, or 0 (default: {PORT})",
+        help=f"with --local; any free port if it is in use or 0 (default: {PORT})",
     )
     add("--realm", help=f"with --local (default: {REALM})")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    verb = verbs.add_parser("deploy", help="start the KDC, make principals and keytab")
+    verb = verbs.add_parser(
+        "deploy", help="start the KDC, create principals and keytab"
+    )
     verb.add_argument("principals_file", type=Path)
     verb.set_defaults(func=_deploy)
     _add_lives(verb)
@@ -79,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("principals", nargs="+", metavar="PRINCIPAL")
     verb.set_defaults(func=_add)
     _add_lives(verb)
-    verb = verbs.add_parser("status", help="say whether it runs and what it holds")
+    verb = verbs.add_parser("status", help="show whether it runs, and what it holds")
     verb.set_defaults(func=_status)
     verb = verbs.add_parser("teardown", help="remove the KDC and the secret")
     verb.set_defaults(func=_teardown)
@@ -89,25 +91,25 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_lives(verb: argparse.ArgumentParser) -> None:
     for flag, of in (("--max-life", "tickets"), ("--max-renewable-life", "renewals")):
         verb.add_argument(
-            flag, metavar="TIME", help=f"of these principals' {of}, as 20s or 1d12h"
+            flag, metavar="TIME", help=f"for these principals' {of}, as 20s or 1d12h"
         )
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
     return int(text)
 
 
 def _kdc(args: argparse.Namespace) -> Kdc:
-    """Returns the KDC that the options name; contacts nobody."""
+    """Returns the KDC that the options describe; does not contact it."""
     if args.local is not None:
         return LocalKdc(
             args.local, args.realm, PORT if args.port is None else args.port
         )
     if args.port is not None or args.realm is not None:
         raise ConfigError(
-            f"--port and --realm go with --local DIR; a cluster's KDC has {PORT} and "
+            f"--port and --realm need --local DIR; a cluster's KDC has {PORT} and "
             f"{REALM}, from kdc.json"
         )
     return DcosKdc(binary=args.binary_secret)
@@ -127,19 +129,19 @@ def _add(args: argparse.Namespace) -> int:
 
 
 def _make(args: argparse.Namespace, kdc: Kdc, principals: list[str], keep: bool) -> int:
-    """Starts the KDC, makes principals, stores their keytab.
+    """Starts the KDC, creates principals, stores their keytab.
 
     Args:
-      args: of the command line.
-      kdc: may run already.
-      principals: with their realm.
-      keep: whether the principals that the keytab has already stay in it.
+      args: the command line.
+      kdc: the KDC, running or not.
+      principals: their names, with realm.
+      keep: whether principals already in the keytab stay in it.
     """
     secret = secret_name(args.secret_name, args.binary_secret)
-    life_options(args.max_life, args.max_renewable_life)  # before anything is made
+    life_options(args.max_life, args.max_renewable_life)  # fails before any change
     started = kdc.start()
     print(
-        f"KDC of realm {kdc.realm}: {'started' if started else 'runs already'} on "
+        f"KDC of realm {kdc.realm}: {'started' if started else 'already running'} on "
         f"{kdc.address}"
     )
     new = kdc.add(principals, args.max_life, args.max_renewable_life)
@@ -171,7 +173,7 @@ def _teardown(args: argparse.Namespace) -> int:
     kdc = _kdc(args)
     found = kdc.delete_secret(secret)
     kdc.remove()
-    print(f"secret {secret}: {'removed' if found else 'was not there'}")
+    print(f"secret {secret}: {'removed' if found else 'did not exist'}")
     print(f"KDC of realm {kdc.realm}: removed")
     return 0
 

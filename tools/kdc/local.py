@@ -1,12 +1,12 @@
-"""A KDC on this machine: MIT krb5 below one folder, for an ordinary user.
+"""Runs a KDC of MIT krb5 on this machine, as an ordinary user, below one folder.
 
     DIR/krb5.conf        for clients: KRB5_CONFIG
-    DIR/kdc.conf  db/    the KDC's own, keys included
-    DIR/kdc.pid  log/    while it runs, and what it said
-    DIR/secrets/NAME     keytabs, named as the DC/OS secrets are
+    DIR/kdc.conf  db/    the KDC's configuration and database, including keys
+    DIR/kdc.pid  log/    its process id while it runs, and its logs
+    DIR/secrets/NAME     keytabs, named like the DC/OS secrets
 
-It listens on loopback only. All of it can be repeated: what is there stays as it is,
-a principal keeps its key, a KDC that runs goes on running.
+It listens on loopback only. All operations can be repeated: existing files, principals
+and their keys are kept, and a running KDC is not restarted.
 """
 
 import contextlib
@@ -36,28 +36,28 @@ _log = logging.getLogger(__name__)
 
 
 class LocalKdc:
-    """The KDC of a folder, whether it runs or not.
+    """The KDC of a folder, running or not.
 
     Attributes:
-      directory: absolute.
+      directory: its absolute path.
       realm: its realm.
-      port: TCP and UDP, of 127.0.0.1. `start` may change it.
+      port: its TCP and UDP port of 127.0.0.1; `start` may change it.
       krb5_conf: the clients' configuration, for KRB5_CONFIG.
     """
 
     def __init__(
         self, directory: Path | str, realm: str | None = None, port: int = PORT
     ):
-        """Finds the KDC of a folder; makes nothing.
+        """Describes the KDC of a folder; creates nothing.
 
         Args:
-          directory: need not exist.
-          realm: of a new KDC; default LOCAL. One that is there has its own.
-          port: of a new KDC; a free one is taken if it is 0 or another program has
-            it. One that is there keeps its own.
+          directory: its folder, which need not exist.
+          realm: the realm of a new KDC; default LOCAL. An existing KDC keeps its own.
+          port: the port of a new KDC; any free port if it is 0 or in use. An existing
+            KDC keeps its own.
 
         Raises:
-          ConfigError: if the folder holds a KDC of another realm, or cannot hold one.
+          ConfigError: if the folder has a KDC of another realm, or an invalid name.
         """
         self.directory = Path(directory).absolute()
         self.krb5_conf = self.directory / "krb5.conf"
@@ -65,7 +65,7 @@ class LocalKdc:
         self._pid_file = self.directory / "kdc.pid"
         if ":" in str(self.directory):
             raise ConfigError(
-                f"no KDC in {str(directory)!r}: KRB5_CONFIG parts files by colons; "
+                f"no KDC in {str(directory)!r}: KRB5_CONFIG separates files by colons; "
                 "give a folder without one"
             )
         kept = realms(str(self.krb5_conf))
@@ -81,30 +81,30 @@ class LocalKdc:
 
     @property
     def address(self) -> str:
-        """Where it listens: host:port."""
+        """host:port that it listens on."""
         return f"{HOST}:{self.port}"
 
     @property
     def pid(self) -> int | None:
-        """The process, if it runs."""
+        """The process id, None if it does not run."""
         try:
             pid = int(self._pid_file.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return None
-        # The number may have come to another program meanwhile.
+        # The id may belong to another program by now.
         return pid if os.fsencode(self._pid_file) in command.split(b"\0") else None
 
     @property
     def is_running(self) -> bool:
-        """Whether the KDC's process is there."""
+        """Whether the KDC's process exists."""
         return self.pid is not None
 
     def start(self) -> bool:
-        """Starts the KDC, made first if it is new; it outlives this process.
+        """Starts the KDC, after creating it if new. It outlives this process.
 
         Returns:
-          Whether it had to be started.
+          False if it was already running.
 
         Raises:
           ConfigError: if a program is missing.
@@ -113,22 +113,22 @@ class LocalKdc:
         require_programs(*PACKAGES["krb5"].programs)
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._locked():
-            if self.is_running:  # perhaps by another process, since we looked
+            if self.is_running:  # perhaps started by another process meanwhile
                 self.port = LocalKdc(self.directory, self.realm).port
                 return False
             for name in ("db", "log", "secrets"):
                 (self.directory / name).mkdir(mode=0o700, exist_ok=True)
             wanted, self.port = self.port, _free_port(self.port)
             if wanted not in (0, self.port):
-                _log.info("port %d is taken; %d is used", wanted, self.port)
+                _log.info("port %d is in use; using %d", wanted, self.port)
             self._write_configuration()
             if not (self.directory / "db" / "stash").exists():
                 for rest in (self.directory / "db").iterdir():
-                    rest.unlink()  # of one that was stopped while it was made
-                # Nobody need ever know it: the stash file has the key.
+                    rest.unlink()  # left by an interrupted creation
+                # The password is not needed again: the stash file has the key.
                 password = f"{secrets.token_urlsafe(32)}\n"
                 self._run("kdb5_util", "create", "-s", text=2 * password)
-            # Returns once it listens, and leaves the KDC running behind it.
+            # Returns once the KDC listens; the KDC keeps running in the background.
             self._run("krb5kdc", "-P", str(self._pid_file))
             self._wait(lambda: self.is_running and _answers(self.port), "start")
         return True
@@ -143,13 +143,13 @@ class LocalKdc:
         self._pid_file.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Stops the KDC and removes all that it made, keys and keytabs included."""
+        """Stops the KDC and deletes its files, including keys and keytabs."""
         self.stop()
         for name in ("db", "log", "secrets"):
             shutil.rmtree(self.directory / name, ignore_errors=True)
         for name in ("krb5.conf", "kdc.conf", "lock"):
             (self.directory / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # holds other things
+        with contextlib.suppress(OSError):  # the folder has other files
             self.directory.rmdir()
 
     def principals(self) -> list[str]:
@@ -162,7 +162,7 @@ class LocalKdc:
         max_life: str | None = None,
         max_renewable_life: str | None = None,
     ) -> list[str]:
-        """Makes principals with random keys; see `Kdc.add`."""
+        """Creates principals with random keys; see `Kdc.add`."""
         options = life_options(max_life, max_renewable_life)
         with self._locked():
             known = set(self.principals())
@@ -173,18 +173,20 @@ class LocalKdc:
                     self.kadmin("modprinc", *options, principal)
         missing = set(principals) - set(self.principals())
         if missing:
-            raise KdcError(f"kadmin made no {sorted(missing)}; see {self._log()}")
+            raise KdcError(
+                f"kadmin did not create {sorted(missing)}; see {self._log()}"
+            )
         return [principal for principal in principals if principal not in known]
 
     def keytab(self, secret: str, principals: Sequence[str]) -> Path:
-        """Writes the present keys of principals to a keytab, whole or not at all.
+        """Writes the current keys of principals to a keytab, atomically.
 
         Args:
           secret: the file's name below `secrets/`; may have folders.
-          principals: which exist, with their realm.
+          principals: existing principals, with their realm.
 
         Returns:
-          The file, for this user's eyes only.
+          The file, which only this user can read.
 
         Raises:
           KdcError: if a principal does not exist.
@@ -204,14 +206,14 @@ class LocalKdc:
         return path
 
     def delete_secret(self, secret: str) -> bool:
-        """Removes a keytab; returns whether it was there."""
+        """Deletes a keytab; returns whether it existed."""
         path = self._secrets / secret
         found = path.is_file()
         path.unlink(missing_ok=True)
         return found
 
     def secrets(self) -> dict[str, list[str]]:
-        """Returns what the keytabs hold: name -> principals."""
+        """Returns the keytabs' content: name -> principals."""
         paths = [path for path in self._secrets.rglob("*") if path.is_file()]
         return {
             path.relative_to(self._secrets).as_posix(): principals_of(
@@ -221,10 +223,11 @@ class LocalKdc:
         }
 
     def kadmin(self, *command: str) -> str:
-        """Runs one command of kadmin.local and returns what it printed.
+        """Runs one command of kadmin.local and returns its output.
 
         Raises:
-          KdcError: if it fails; some failures kadmin tells by its text alone.
+          KdcError: if its exit code is not 0; kadmin reports some failures only in
+            its output.
         """
         return self._run("kadmin.local", *command)
 
@@ -297,14 +300,14 @@ class LocalKdc:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Lets one process at a time change this KDC."""
+        """Holds the lock that lets one process at a time change this KDC."""
         with (self.directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
 def _free_port(wanted: int) -> int:
-    """Returns `wanted` if no one listens there, else a port that is free."""
+    """Returns `wanted` if it is free, else any free port."""
     for port in (wanted, *[0] * 20):
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
             try:

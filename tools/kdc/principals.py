@@ -1,10 +1,10 @@
-"""Principals files: one principal a line, for the KDC to make.
+"""Reads principals files, which list one principal per line for the KDC to create.
 
     # the demo's job
     tensorflow@LOCAL
     hdfs/namenode.example.com      the realm is added
 
-All that is wrong in a file is told at once, each with its line.
+All problems of a file are reported together, with their lines.
 """
 
 import os
@@ -16,32 +16,32 @@ from poets.errors import ConfigError, format_problems
 
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 OF_THE_KDC = ("K", "krbtgt", "kadmin")
-"""First parts of the principals that a KDC makes for itself."""
+"""First parts of the KDC's own principals."""
 
 
 def read_principals(path: Path, realm: str) -> list[str]:
     """Returns the principals of a file, with their realm, in its order.
 
     Raises:
-      ConfigError: if the file cannot be read, holds none, or holds malformed ones or
-        one twice; all of these at once, with their lines.
+      ConfigError: if the file cannot be read or is empty, or for malformed and
+        duplicate principals; lists all of these with their lines.
     """
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        found = "it is no UTF-8 text"
+        found = "it is not UTF-8 text"
         if isinstance(error, OSError):
             found = os.strerror(error.errno or 0).lower()
         raise ConfigError(
             f"cannot read principals file {str(path)!r}: {found}; give a text file "
-            "with one principal a line"
+            "with one principal per line"
         ) from error
     lines = enumerate(text.splitlines(), start=1)
     named = [(f"line {i}", line.partition("#")[0].strip()) for i, line in lines]
     named = [(where, principal) for where, principal in named if principal]
     if not named:
         raise ConfigError(
-            f"no principal in {str(path)!r}; write one a line, like 'alice@{realm}'"
+            f"no principal in {str(path)!r}; write one per line, like 'alice@{realm}'"
         )
     return check_principals(named, realm, f"principals file {str(path)!r}")
 
@@ -52,12 +52,12 @@ def check_principals(
     """Returns principals with their realm.
 
     Args:
-      named: (where it was found, principal) of each.
-      realm: the KDC's, which is added where there is none.
-      title: begins the message, as "principals file 'x'".
+      named: pairs of place and principal.
+      realm: the KDC's realm, added to names without one.
+      title: start of the error message, such as "principals file 'x'".
 
     Raises:
-      ConfigError: if there are malformed ones or one comes twice; all at once.
+      ConfigError: lists all malformed and duplicate principals.
     """
     first: dict[str, str] = {}
     problems = []
@@ -67,7 +67,7 @@ def check_principals(
         principal = f"{name}@{realm}"
         if not all(PART.fullmatch(part) for part in parts):
             problems.append(
-                f"{where}: {text!r} is no principal; write name@{realm} or "
+                f"{where}: {text!r} is not a principal; write name@{realm} or "
                 f"service/host@{realm}"
             )
         elif at and of != realm:
