@@ -13,6 +13,7 @@ import fcntl
 import importlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -75,6 +76,7 @@ def start_children() -> None:
 
 def serve(server: socket.socket) -> None:
     """Forks children until the one that asks for them ends; never returns."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal it is the task's
     while True:
         try:
             data, files, _, _ = socket.recv_fds(server, 1 << 20, 3)
@@ -85,7 +87,7 @@ def serve(server: socket.socket) -> None:
         if (between := os.fork()) == 0:
             if (pid := os.fork()) == 0:
                 server.close()
-                _run(json.loads(data), files)
+                _run(*json.loads(data), files)
             with contextlib.suppress(OSError):
                 server.send(b"%d" % pid)
             os._exit(0)
@@ -96,7 +98,8 @@ def serve(server: socket.socket) -> None:
             server.send(b"gone")
 
 
-def _run(environment: dict[str, str], files: list[int]) -> None:
+def _run(folder: str, environment: dict[str, str], files: list[int]) -> None:
+    os.chdir(folder)
     ctypes.CDLL(None).prctl(PR_SET_NAME, NAME, 0, 0, 0)
     files = [fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in files]  # none is 0 to 2
     for target, each in enumerate(files):
@@ -139,7 +142,8 @@ class _Forked:
         try:
             with _forking, _adopting_orphans():
                 files = [read, said, stderr.fileno()]
-                socket.send_fds(brood, [json.dumps(environment).encode()], files)
+                request = json.dumps([os.getcwd(), environment]).encode()
+                socket.send_fds(brood, [request], files)
                 self.pid = int(brood.recv(100) or b"none")
                 assert brood.recv(100) == b"gone"  # its parent: it is ours now
         except (OSError, ValueError) as error:
