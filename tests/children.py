@@ -159,7 +159,9 @@ class _Forked:
 
     def wait(self):
         if self.returncode is None:
-            _, status = os.waitpid(self.pid, 0)
+            status = 9  # of one that Ctrl-C kept us from hearing of
+            with contextlib.suppress(ChildProcessError):
+                _, status = os.waitpid(self.pid, 0)
             self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
