@@ -111,8 +111,9 @@ def _run(folder: str, environment: dict[str, str], files: list[int]) -> None:
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     tempfile.tempdir = None  # TMPDIR is another one now
     try:
+        sys.modules.pop("sitecustomize", None)  # there may be another one now
         with contextlib.suppress(ImportError):
-            importlib.import_module("sitecustomize")  # as python does
+            importlib.import_module("sitecustomize")
         importlib.import_module(PROGRAM).main()
         os._exit(0)
     finally:

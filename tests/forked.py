@@ -40,6 +40,7 @@ def run(request, out, log):
     code = 1
     try:
         fork_children(fork_brood())
+        sys.modules.pop("sitecustomize", None)  # there may be another one now
         with contextlib.suppress(ImportError):
             import sitecustomize  # as python does
         exec(compile(request["code"], "task", "exec"), {"__name__": "__main__"})

@@ -133,9 +133,13 @@ def is_running(pid: int) -> bool:
 
 def children_of(pid: int) -> list[int]:
     """Returns the processes that a process started."""
-    found = []
-    for entry in os.listdir(f"/proc/{pid}/task"):
-        with contextlib.suppress(OSError):  # the thread has ended since
-            text = Path(f"/proc/{pid}/task/{entry}/children").read_text()
-            found += [int(child) for child in text.split()]
-    return found
+    while True:
+        try:
+            texts = [
+                Path(f"/proc/{pid}/task/{thread}/children").read_text()
+                for thread in os.listdir(f"/proc/{pid}/task")
+            ]
+            return [int(child) for text in texts for child in text.split()]
+        except OSError:  # a thread has ended, and another has its children
+            if not Path(f"/proc/{pid}").exists():
+                raise

@@ -318,7 +318,7 @@ def test_a_folder_that_is_not_ours_stops_the_job_early(start, hdfs, folder, tens
     hdfs.cluster.make_folder(f"{folder}/saved_model/1/mine", "tensorflow:tensorflow")
     code, said = start().end()
     assert code == 1
-    assert "saved_model/1' holds files and is no SavedModel" in said
+    assert "saved_model/1' holds files and is not a SavedModel" in said
     assert names_below(f"{hdfs.url}{folder}") == []
 
 
