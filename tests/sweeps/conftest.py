@@ -14,7 +14,7 @@ from poets.sweeps.run import run_sweep
 from poets.sweeps.runner import SweepRunner
 from tests import retraining
 from tests.retraining import flags_for, logged
-from tests.sweep.swept import OUTPUTS
+from tests.sweeps.swept import OUTPUTS
 
 
 @pytest.fixture(scope="session")

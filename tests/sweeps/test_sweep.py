@@ -19,7 +19,7 @@ from poets.sweeps.plan import plan_sweep
 from poets.sweeps.report import best_of, sweep_csv, sweep_text, ties
 from poets.sweeps.results import Result, in_order
 from tests.retraining import logged, snapshot
-from tests.sweep.swept import sweep_json_of, values_of
+from tests.sweeps.swept import sweep_json_of, values_of
 
 pytest_plugins = ["tests.far"]
 

@@ -14,7 +14,7 @@ from poets.sweeps import training
 from poets.sweeps.report import best_of
 from tests import retraining
 from tests.retraining import flags_for, snapshot
-from tests.sweep.swept import OUTPUTS, values_of
+from tests.sweeps.swept import OUTPUTS, values_of
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from tests.retraining import flags_for
-from tests.sweep.swept import OUTPUTS, sweep_json_of, values_of
+from tests.sweeps.swept import OUTPUTS, sweep_json_of, values_of
 
 GRID = ("flip_left_right=false,true", "how_many_training_steps=40,41,42")
 TOTAL = 6
