@@ -226,11 +226,12 @@ def test_a_parameter_server_serves_until_it_is_stopped(nursery, tmp_path, wait_u
 
 def test_the_log_has_the_packages_form_where_the_host_set_up_none(tmp_path):
     """`[time|logger|level]: text`, on stderr; errors carry the user's sentence."""
-    code = "from poets.job import main; main(None, None, {'args': {'image_dir': '%s'}})"
+    args = {"image_dir": str(tmp_path), "output_dir": str(tmp_path / "out")}
+    code = f"from poets.job import main; main(None, None, {{'args': {args}}})"
     done = subprocess.run(
-        [sys.executable, "-c", code % tmp_path],
+        [sys.executable, "-c", code],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "POETS_CACHE": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=300,

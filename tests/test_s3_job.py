@@ -71,6 +71,7 @@ def run_job(s3_server, job_url, bucket, sandbox, *settings):
         *("--arg", f"image_dir=s3://{bucket}/flowers"),
         *("--arg", "saved_model_dir=<<shared_filesystem>>/saved_model/1"),
         *("--arg", "how_many_training_steps=100"),
+        *("--arg", "checkpoint_path="),  # the default is a file of this machine
         *settings,
     )
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import subprocess
 import tarfile
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_the_graph_holds_nothing_behind_the_bottleneck(model_dir):
 
 def test_an_unpacked_graph_is_the_same_and_comes_first(model_dir, tmp_path):
     with tarfile.open(model_dir / ARCHIVE) as tgz:
-        tgz.extractall(tmp_path, filter="data")
+        subprocess.run(["tar", "xzf", tgz.name, "-C", tmp_path], check=True)
     (tmp_path / ARCHIVE).write_bytes(b"never read")
     assert load(tmp_path).digest == load(model_dir).digest
 

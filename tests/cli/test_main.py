@@ -75,7 +75,8 @@ def test_a_wrong_command_line_is_exit_code_2(words, message, capsys):
 
 
 def test_a_mistake_is_one_line_and_no_traceback_in_a_real_process(tmp_path):
-    done = poets("retrain", "--image_dir", "absent", cwd=tmp_path)
+    ours = ("--output_dir=out", f"--bottleneck_dir={tmp_path}")
+    done = poets("retrain", "--image_dir", "absent", *ours, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (

@@ -16,9 +16,18 @@ import pytest
 
 from poets.errors import NotAuthenticatedError, StorageError
 from poets.storage import open_storage, read_bytes
+from poets.storage.hadoop.user import system_user
 from tests.storage.test_webhdfs import bare_environment
 
 __all__ = ["bare_environment"]  # a fixture, for each test
+
+
+@pytest.fixture(autouse=True)
+def _named(bare_environment, monkeypatch):
+    """Tests may run as a user without a name, which WebHDFS wants."""
+    if not system_user():
+        monkeypatch.setenv("HADOOP_USER_NAME", "tests")
+
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "c2VjcmV0LXRva2Vu"
