@@ -9,6 +9,7 @@ and servers that are down within seconds.
 
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 
@@ -215,6 +216,33 @@ def _check_files(config: RetrainConfig) -> None:
         url = getattr(config, flag)
         if kind_of(url) == pyarrow.fs.FileType.Directory:
             raise ConfigError(f"--{flag}={url!r} is a folder; name a file")
+    checkpoint = config.checkpoint_path and f"{config.checkpoint_path}.index"
+    for flag, url in (
+        ("output_graph", config.output_graph),
+        ("output_labels", config.output_labels),
+        ("checkpoint_path", checkpoint),
+    ):
+        if url and scheme_of(url) in ("", "file") and _is_kept_by_another(url):
+            raise StorageError(
+                f"--{flag}={getattr(config, flag)!r} cannot be replaced: {url!r} "
+                "belongs to another user, in a folder where only its owner may replace "
+                "it (sticky bit, as /tmp); name another path"
+            )
+
+
+def _is_kept_by_another(url: str) -> bool:
+    """Returns whether a local file is another user's in a sticky folder."""
+    path = open_storage(url)[1]
+    try:
+        file, folder = os.stat(path), os.stat(os.path.dirname(path))
+    except OSError:
+        return False
+    me = os.geteuid()
+    return bool(folder.st_mode & stat.S_ISVTX) and me not in (
+        0,
+        file.st_uid,
+        folder.st_uid,
+    )
 
 
 def _check_saved_model_dir(config: RetrainConfig) -> None:

@@ -1,6 +1,9 @@
 """What will go wrong is told before the work, all at once, and changes nothing."""
 
 import logging
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,8 @@ from poets.flags import config_from_args
 from poets.preflight import check_shared, preflight
 from poets.storage import folder_of
 from tests.retraining import IMAGES, flags_for, snapshot, write_images
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -201,3 +206,25 @@ def test_temporary_folders_of_several_machines_are_not_shared(tmp_path, monkeypa
     check_shared(elsewhere, several(num_hosts=2), {})
     far = config_from_args({**shared, "bottleneck_dir": "hdfs://default/store"})
     check_shared(far, several(num_hosts=2), {})
+
+
+def test_another_users_checkpoint_in_a_sticky_folder_is_found_before_the_work(
+    unprivileged, require
+):
+    require("root", os.getuid() == 0)
+    image_dir = write_images(unprivileged / "images")
+    os.seteuid(0)
+    with tempfile.TemporaryDirectory() as shared:  # as /tmp is
+        (Path(shared) / "checkpoint.index").write_bytes(b"root's")
+        os.chmod(shared, 0o1777)
+        os.seteuid(NOBODY)
+        flags = flags_for(unprivileged / "out", image_dir)
+        flags["checkpoint_path"] = f"{shared}/checkpoint"
+        with pytest.raises(
+            StorageError,
+            match=r"--checkpoint_path='.*' cannot be replaced: '.*checkpoint.index' "
+            "belongs to another user",
+        ):
+            preflight(config_from_args(flags))
+        os.seteuid(0)
+    os.seteuid(NOBODY)
