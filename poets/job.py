@@ -106,7 +106,7 @@ def run_job(cluster: Cluster, job: Job[T]) -> T | None:
         logger.info("%s: the workers do all the work of this job", cluster.name)
         return None
     check_shared(job.config, cluster)
-    with _environment(job.config):  # before any thread or child is started
+    with environment(job.config.environment):  # before any thread or child is started
         if cluster.num_workers == 1:
             return _run_alone(job)
         if cluster.is_chief:
@@ -116,10 +116,10 @@ def run_job(cluster: Cluster, job: Job[T]) -> T | None:
 
 
 @contextlib.contextmanager
-def _environment(config: RetrainConfig) -> Iterator[None]:
-    """Sets the variables that carry flags to the storage and to child processes."""
-    before = {name: os.environ.get(name) for name in config.environment}
-    os.environ.update(config.environment)
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables during its body, for storages and child processes."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ConfigError: if a flag, a URL or the options file is wrong.
     """
-    with _job_environment(args) as (reads, writes):
+    with _jobjob.environment(args) as (reads, writes):
         for url in (*reads, *writes):
             if scheme_of(url) not in ADAPTERS:
                 open_storage(url)  # raises ConfigError: this is the user's mistake
@@ -121,7 +121,7 @@ def _print(result: StepResult, earlier: list[StepResult]) -> None:
 
 
 @contextlib.contextmanager
-def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
+def _jobjob.environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
     """Yields the URLs to read and to write, inside the job's environment."""
     reads, writes = [args.url] if args.url else [], list(args.write)
     given = {
@@ -140,12 +140,12 @@ def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list
             stack.enter_context(placed(_keytab(options, args), [sandbox]))
             task = next(task for task in tasks_of(options) if not task.serves)
             job_says = _config(options, sandbox).environment
-            given = task_environment(options, task, {}, str(sandbox)) | job_says | given
+            given = taskjob.environment(options, task, {}, str(sandbox)) | job_says | given
         elif args.settings or args.args or args.secrets:
             raise ConfigError(
                 "--set, --arg and --secrets need --options, which they change; add it"
             )
-        stack.enter_context(_environment(given))
+        stack.enter_context(job.environment(given))
         stack.enter_context(_quiet())
         stack.callback(close)
         yield (reads, writes) if reads or writes else ([DEFAULT_STORAGE], [])
@@ -195,21 +195,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Sets environment variables during its body."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _positive(text: str) -> float:
