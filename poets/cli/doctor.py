@@ -10,9 +10,8 @@ import argparse
 import contextlib
 import json
 import logging
-import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from poets import job
@@ -94,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ConfigError: if a flag, a URL or the options file is wrong.
     """
-    with _jobjob.environment(args) as (reads, writes):
+    with _job_environment(args) as (reads, writes):
         for url in (*reads, *writes):
             if scheme_of(url) not in ADAPTERS:
                 open_storage(url)  # raises ConfigError: this is the user's mistake
@@ -121,7 +120,7 @@ def _print(result: StepResult, earlier: list[StepResult]) -> None:
 
 
 @contextlib.contextmanager
-def _jobjob.environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
+def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
     """Yields the URLs to read and to write, inside the job's environment."""
     reads, writes = [args.url] if args.url else [], list(args.write)
     given = {
@@ -140,7 +139,7 @@ def _jobjob.environment(args: argparse.Namespace) -> Iterator[tuple[list[str], l
             stack.enter_context(placed(_keytab(options, args), [sandbox]))
             task = next(task for task in tasks_of(options) if not task.serves)
             job_says = _config(options, sandbox).environment
-            given = taskjob.environment(options, task, {}, str(sandbox)) | job_says | given
+            given = task_environment(options, task, {}, str(sandbox)) | job_says | given
         elif args.settings or args.args or args.secrets:
             raise ConfigError(
                 "--set, --arg and --secrets need --options, which they change; add it"
