@@ -164,11 +164,16 @@ class Worker:
             list_parts=lambda: list_parts(spec.store_url),
             stopped=lambda: self._is_abandoned(plan_file),
         )
-        unread = [
-            f"{self._name}: left to the chief: {path}: {why}"
-            for _ in division.rounds()
-            for path, why in self._pool.work_off(spec, division)
-        ]
+        try:
+            unread = [
+                f"{self._name}: left to the chief: {path}: {why}"
+                for _ in division.rounds()
+                for path, why in self._pool.work_off(spec, division)
+            ]
+        except PoetsError:
+            if not self._is_abandoned(plan_file):
+                raise
+            unread = []  # the chief went on meanwhile, and removed the model
         log_some(logger.warning, unread, "more images left to the chief")
         others = ""
         if count := division.taken_over:
