@@ -3,6 +3,5 @@
     chief     plan ──> compute ──> every chunk is in the store ──> done | failed
     worker      └──> compute its chunks, then those that others are late with
 
-The scheduler (DC/OS, Kubernetes) places tasks and restarts lost ones. To the rest of the
-job `Chief` is `Workers`, as the `Pool` of one machine is.
+The scheduler (DC/OS, Kubernetes) restarts lost tasks. `Chief` implements `Workers`.
 """
