@@ -170,10 +170,10 @@ class Worker:
                 for _ in division.rounds()
                 for path, why in self._pool.work_off(spec, division)
             ]
-        except PoetsError:
+        except PoetsError as error:  # once the chief went on, the model may be gone
             if not self._is_abandoned(plan_file):
                 raise
-            unread = []  # the chief went on meanwhile, and removed the model
+            unread = [f"{self._name}: stopped in a plan that is over: {error}"]
         log_some(logger.warning, unread, "more images left to the chief")
         others = ""
         if count := division.taken_over:
