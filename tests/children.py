@@ -1,4 +1,4 @@
-"""Processes that compute bottlenecks, forked instead of started.
+"""Child processes of the job, forked instead of started.
 
     task ──> brood (has imported the program) ──fork──> ──fork──> a child of the task
 
@@ -25,12 +25,12 @@ from types import SimpleNamespace
 from poets.system import child
 
 ROOT = Path(__file__).parents[1]
-PROGRAM = "poets.features.process"
-NAME = b"extractor"  # as /proc/PID/comm has it
+EXTRACTOR, TUNER = "poets.features.process", "poets.fine_tuning.process"
+NAMES = {EXTRACTOR: b"extractor", TUNER: b"tuner"}  # as /proc/PID/comm has them
 PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36  # prctl(2)
 BROOD = f"""
 import importlib, socket
-import {PROGRAM}, poets.features.engine_litert
+import {EXTRACTOR}, poets.features.engine_litert
 from tests.children import serve
 serve(socket.socket(fileno=0))
 """
@@ -57,13 +57,13 @@ def fork_brood() -> socket.socket:
     return ours
 
 
-def fork_children(brood: socket.socket) -> None:
-    """Has the processes of this one forked by a brood, for as long as it lives."""
+def fork_children(brood: socket.socket, *programs: str) -> None:
+    """Has children that run some programs forked by a brood, while that lives."""
 
     def popen(args, **options):
-        if args[-1] == PROGRAM:
+        if args[-1] in programs:
             with contextlib.suppress(OSError):  # a test may have killed the brood
-                return _Forked(brood, options["stderr"], options["env"])
+                return _Forked(brood, args[-1], options["stderr"], options["env"])
         return subprocess.Popen(args, **options)
 
     child.subprocess = SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE)
@@ -98,9 +98,11 @@ def serve(server: socket.socket) -> None:
             server.send(b"gone")
 
 
-def _run(folder: str, environment: dict[str, str], files: list[int]) -> None:
+def _run(
+    program: str, folder: str, environment: dict[str, str], files: list[int]
+) -> None:
     os.chdir(folder)
-    ctypes.CDLL(None).prctl(PR_SET_NAME, NAME, 0, 0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_NAME, NAMES[program], 0, 0, 0)
     files = [fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in files]  # none is 0 to 2
     for target, each in enumerate(files):
         os.dup2(each, target)
@@ -114,7 +116,7 @@ def _run(folder: str, environment: dict[str, str], files: list[int]) -> None:
         sys.modules.pop("sitecustomize", None)  # there may be another one now
         with contextlib.suppress(ImportError):
             importlib.import_module("sitecustomize")
-        importlib.import_module(PROGRAM).main()
+        importlib.import_module(program).main()
         os._exit(0)
     finally:
         os._exit(1)
@@ -137,13 +139,13 @@ _forking = threading.Lock()
 class _Forked:
     """The part of `subprocess.Popen` that `poets.system.child` uses."""
 
-    def __init__(self, brood, stderr, environment):
+    def __init__(self, brood, program, stderr, environment):
         read, write = os.pipe()
         heard, said = os.pipe()
         try:
             with _forking, _adopting_orphans():
                 files = [read, said, stderr.fileno()]
-                request = json.dumps([os.getcwd(), environment]).encode()
+                request = json.dumps([program, os.getcwd(), environment]).encode()
                 socket.send_fds(brood, [request], files)
                 self.pid = int(brood.recv(100) or b"none")
                 assert brood.recv(100) == b"gone"  # its parent: it is ours now

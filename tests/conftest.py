@@ -105,7 +105,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def _forked_children() -> Iterator[None]:
     """Processes that compute bottlenecks are forked, see tests/children."""
     brood, process = children.start_brood()
-    children.fork_children(brood)
+    children.fork_children(brood, children.EXTRACTOR)
     yield
     children.start_children()
     brood.close()

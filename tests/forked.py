@@ -28,7 +28,7 @@ NURSERY = """
 import atexit, contextlib, json, os, socket, sys, tempfile, traceback
 import poets.cli, poets.fine_tuning.supervise, poets.job, poets.retraining, poets.sweeps
 import poets.features.engine_litert, poets.features.process
-from tests.children import fork_brood, fork_children
+from tests.children import EXTRACTOR, fork_brood, fork_children
 
 def run(request, out, log):
     os.dup2(out, 1), os.dup2(log, 2)
@@ -39,7 +39,7 @@ def run(request, out, log):
     tempfile.tempdir = None  # TMPDIR is another one now
     code = 1
     try:
-        fork_children(fork_brood())
+        fork_children(fork_brood(), EXTRACTOR)
         sys.modules.pop("sitecustomize", None)  # there may be another one now
         with contextlib.suppress(ImportError):
             import sitecustomize  # as python does
