@@ -19,7 +19,7 @@ PACKAGE = ROOT / "poets"
 LAYERS = (  # highest first; a module imports from lines below, or further to the right
     ("__main__", "poets.py", "__init__", "api"),
     ("cli/",),
-    ("kubernetes/", "dcos/"),
+    ("kubernetes/", "dcos/", "serve/"),
     ("job", "sweeps/", "retraining", "fine_tuning/", "preflight"),
     ("export/", "classifier/", "report/"),
     ("workers/", "features/", "head/"),
@@ -48,6 +48,14 @@ CLIENTS = {  # third-party package -> the modules that import it
         "features.engine_litert",
         "classifier.tflite_metadata",  # one function: the schema of a model
     },
+    "google": {"serve.tf_protos"},  # protobuf
+    "grpc": {"serve.tf_grpc"},
+    "prometheus_client": {"serve.telemetry"},
+    "starlette": {
+        *("serve.server", "serve.guard", "serve.inputs", "serve.page"),
+        *("serve.tf_rest", "serve.open_inference"),
+    },
+    "uvicorn": {"serve.server"},
     "cv2": {"data.images", "features.process"},
     "flatbuffers": {"classifier.tflite_metadata"},
     "matplotlib": {"report.curve", "sweeps.plot"},
@@ -109,7 +117,7 @@ WITHOUT_NUMPY = {*LAYERS[-2], *LAYERS[-1], "job", "dcos/", "__init__"}
 
 PRINT = {
     *("cli/", "__main__"),
-    *("dcos.task", "features.process", "fine_tuning.process"),
+    *("dcos.task", "features.process", "fine_tuning.process", "serve.process"),
 }
 """Programs; the last three are started as processes of their own."""
 

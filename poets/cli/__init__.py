@@ -20,7 +20,10 @@ from poets.kerberos import login
 from poets.system.command_line import Parser
 
 NO_TEMPORARY_FOLDER = "No usable temporary directory found"
-VERBS = ("retrain", "sweep", "label", "results", "logs", "dcos", "kubernetes", "doctor")
+VERBS = (
+    *("retrain", "sweep", "label", "serve", "results", "logs"),
+    *("dcos", "kubernetes", "doctor"),
+)
 
 
 def build_parser(names: Sequence[str] = VERBS) -> Parser:

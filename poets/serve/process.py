@@ -1,0 +1,74 @@
+"""A process that scores pictures: `python -m poets.serve.process`.
+
+`poets.serve.protocol` has what it reads and writes. With a `.tflite`, TensorFlow is not
+imported.
+"""
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+import pyarrow.fs
+
+from poets.classifier import load_classifier
+from poets.data.images import ImageError
+from poets.errors import ModelError, PoetsError
+from poets.report.labels import METRICS, run_beside
+from poets.serve.protocol import packed_answer, read_batch
+from poets.storage import exists, folder_of, join, kind_of, read_url
+
+GREY = (
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\0\0\0\0:~\x9bU"
+    b"\0\0\0\nIDATx\x9cch\0\0\0\x82\0\x81w\xcdr\xb6\0\0\0\0IEND\xaeB`\x82"
+)
+"""A grey picture of one pixel, as PNG."""
+
+
+def main() -> None:
+    """Answers on stdout until stdin ends; exits with 1 if the model does not load."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the server ends us
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not mix with answers
+    given = json.loads(requests.readline())
+    try:
+        classifier = load_classifier(given["model"], given["labels"])
+        (scores,) = classifier.predict([GREY])
+        if isinstance(scores, ImageError) or not np.isfinite(scores).all():
+            raise ModelError(
+                f"{given['model']!r} has no finite scores for a grey picture; give a "
+                "model that `poets label` can use"
+            )
+        loaded = {"labels": classifier.labels, "metrics": _metrics(given["model"])}
+    except PoetsError as error:
+        loaded = {"failed": str(error)}
+    answers.write(json.dumps(loaded).encode() + b"\n")
+    answers.flush()
+    if "failed" in loaded:
+        sys.exit(1)
+    while batch := read_batch(requests):
+        for result in classifier.predict(batch):
+            answer: bytes | str = str(result)
+            if not isinstance(result, ImageError):
+                answer = result.astype("<f4").tobytes()
+            answers.write(packed_answer(answer))
+        answers.flush()
+
+
+def _metrics(model: str) -> dict[str, Any]:
+    """Returns metrics.json of the run that exported the model; {} if there is none."""
+    folder = model
+    if kind_of(model) == pyarrow.fs.FileType.File:
+        folder = folder_of(model)
+        if not run_beside(model).made_model:
+            return {}
+    if not exists(join(folder, METRICS)):
+        return {}
+    metrics: dict[str, Any] = json.loads(read_url(join(folder, METRICS)))
+    return metrics
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""TensorFlow Serving's REST interface, also for raw pictures and forms.
+
+    POST /v1/models/M[/versions/V | /labels/L]:predict      rows, columns or pictures
+    POST /v1/models/M[...]:classify                         [[label, score], ...]
+    GET  /v1/models/M[/versions/V | /labels/L]              states of versions
+    GET  /v1/models/M[...]/metadata                         signatures
+
+The texts of errors are TensorFlow Serving's, because its clients compare them.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from poets.serve.errors import RequestError
+from poets.serve.inputs import Inputs, decimal, json_response, parsed_json
+from poets.serve.models import Model, Models, Version
+from poets.serve.signatures import (
+    BYTES,
+    METHOD,
+    OUTPUTS,
+    SIGNATURES,
+    Answer,
+    Strings,
+    answer,
+    best_first,
+    pictures_in,
+    signature_of,
+)
+
+PLACE = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
+CALL = re.compile(rf"{PLACE}:(classify|regress|predict)", re.IGNORECASE)
+LOOK = re.compile(rf"{PLACE}(/metadata)?", re.IGNORECASE)
+
+
+def routes(models: Models, inputs: Inputs) -> list[Route]:
+    """Returns the routes of this interface."""
+
+    async def call(request: Request) -> Response:
+        path = request.url.path
+        if request.method == "POST" and (found := CALL.fullmatch(path)):
+            name, number, label, method = found.groups()
+            model = models.find(name)
+
+            def version() -> Version:
+                return model.version(int(number) if number else None, label)
+
+            version()  # refused before the body is read
+            done = await METHODS[method.lower()](version, inputs, request)
+            return json_response(done)
+        if request.method == "GET" and (found := LOOK.fullmatch(path)):
+            name, number, label, metadata = found.groups()
+            chosen = int(number) if number else None
+            if metadata:
+                return json_response(metadata_of(models.find(name), chosen, label))
+            return json_response(status_of(models, name, chosen, label))
+        raise RequestError(f"Malformed request: {request.method} {path}")
+
+    return [Route("/v1/{rest:path}", call, methods=["GET", "POST", "PUT", "DELETE"])]
+
+
+async def _predict(
+    version: Callable[[], Version], inputs: Inputs, request: Request
+) -> dict[str, Any]:
+    pictures = await inputs.pictures(request)
+    if pictures is not None:
+        return _rows(await answer(version(), BYTES, pictures))
+    body = _object(await request.body())
+    name = body.get("signature_name", "")
+    if not isinstance(name, str):
+        raise RequestError("'signature_name' key must be a string value.")
+    if "instances" in body and "inputs" in body:
+        raise RequestError(
+            "Not formatted correctly expecting only one of 'inputs' or 'instances' "
+            "keys to exist"
+        )
+    if "instances" in body:
+        name = name or BYTES  # the outputs of serving_default cannot be rows
+        pictures = _instances(body["instances"], signature_of(name).input_name)
+        if SIGNATURES[name].is_scalar:
+            raise RequestError(
+                "Tensor name: classes has inconsistent batch size: "
+                f"{len(version().labels)} expecting: 1; use {BYTES}"
+            )
+        return _rows(await answer(version(), name, pictures))
+    if "inputs" in body:
+        given = _inputs(body["inputs"], signature_of(name).input_name)
+        found = await answer(version(), name, pictures_in(name, given))
+        return {"outputs": outputs_of(found)}
+    raise RequestError("Missing 'inputs' or 'instances' key")
+
+
+async def _classify(
+    version: Callable[[], Version], inputs: Inputs, request: Request
+) -> dict[str, Any]:
+    pictures = await inputs.pictures(request)
+    if pictures is None:
+        examples = _object(await request.body()).get("examples")
+        if not isinstance(examples, list) or not examples:
+            raise RequestError(
+                "When method is classify, key 'examples' is expected as an array with "
+                "at least one example"
+            )
+        pictures = [_example(each) for each in examples]
+    found = await answer(version(), BYTES, pictures)
+    rows = range(len(pictures))
+    return {
+        "results": [
+            [[label, decimal(score)] for label, score in best_first(found, row)]
+            for row in rows
+        ]
+    }
+
+
+async def _regress(
+    version: Callable[[], Version], inputs: Inputs, request: Request
+) -> dict[str, Any]:
+    raise RequestError(
+        "Expected regression signature method_name to be tensorflow/serving/regress. "
+        f"Was: {METHOD}"
+    )
+
+
+METHODS = {"predict": _predict, "classify": _classify, "regress": _regress}
+
+
+def outputs_of(found: Answer) -> dict[str, Any]:
+    """Returns the outputs of a signature as nested lists, by their names."""
+    scores = [[decimal(score) for score in row] for row in found.scores]
+    classes: Sequence[Any] = list(found.labels)
+    if not SIGNATURES[found.signature].is_scalar:
+        classes = [classes] * len(scores)
+    return {"classes": classes, "prediction": scores}
+
+
+def _rows(found: Answer) -> dict[str, Any]:
+    outputs = outputs_of(found)
+    return {
+        "predictions": [
+            {"classes": classes, "prediction": scores}
+            for classes, scores in zip(*map(outputs.get, OUTPUTS), strict=True)
+        ]
+    }
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    value = parsed_json(body)
+    if not isinstance(value, dict):
+        raise RequestError("JSON Value: Is not object")
+    return value
+
+
+def _instances(instances: Any, input_name: str) -> list[bytes]:
+    """Returns the pictures of rows: {"b64": ...}, text, or either by its name."""
+    if not isinstance(instances, list):
+        raise RequestError("Excepting 'instances' to be an list/array")
+    if not instances:
+        raise RequestError("No values in 'instances' array")
+    pictures = []
+    for position, each in enumerate(instances):
+        if isinstance(each, dict) and not _is_base64(each):
+            if set(each) != {input_name}:
+                raise RequestError(
+                    f"Failed to process element: {position} of 'instances' list. JSON "
+                    f"object: keys must be equal to: {input_name}"
+                )
+            each = each[input_name]
+        pictures.append(_bytes(each, f"element {position} of 'instances'"))
+    return pictures
+
+
+def _inputs(inputs: Any, input_name: str) -> dict[str, Strings]:
+    """Returns the tensors of columns: by name, or the only one without its name."""
+    if not isinstance(inputs, dict) or _is_base64(inputs):
+        return {input_name: _strings(inputs, input_name)}
+    if input_name not in inputs:
+        raise RequestError(f"Missing named input: {input_name} in 'inputs' object.")
+    return {input_name: _strings(inputs[input_name], input_name)}
+
+
+def _strings(value: Any, name: str) -> Strings:
+    if isinstance(value, list):
+        return Strings([len(value)], [_bytes(each, name) for each in value])
+    return Strings([], [_bytes(value, name)])
+
+
+def _example(example: Any) -> bytes:
+    """Returns the picture of a tf.Example in JSON, its only feature of bytes."""
+    if not isinstance(example, Mapping):
+        raise RequestError("Example must be JSON object")
+    features = list(example.values())
+    if len(features) != 1:
+        raise RequestError(
+            f"an example has {len(features)} features {sorted(example)}; give one, the "
+            'bytes of a picture: {"image": {"b64": "..."}}'
+        )
+    value = features[0]
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return _bytes(value, f"feature {next(iter(example))!r}")
+
+
+def _is_base64(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"b64"}
+
+
+def _bytes(value: Any, what: str) -> bytes:
+    if isinstance(value, str):
+        return value.encode(errors="surrogatepass")
+    if not (_is_base64(value) and isinstance(value["b64"], str)):
+        raise RequestError(
+            f'{what} is not of expected type: string; give {{"b64": "..."}}'
+        )
+    try:
+        return base64.b64decode(value["b64"], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(f"Unable to base64 decode {what}: {error}") from error
+
+
+def status_of(
+    models: Models, name: str, number: int | None, label: str | None
+) -> dict[str, Any]:
+    """Returns the states of a model's versions, or of one.
+
+    Raises:
+      RequestError: NOT_FOUND if there is none.
+    """
+    try:
+        model = models.find(name)
+    except RequestError:
+        raise RequestError(
+            f"Could not find any versions of model {name}", "NOT_FOUND"
+        ) from None
+    if label is not None:
+        number = model.version(label=label).number
+    chosen: Iterable[Version] = sorted(
+        model.versions.values(), key=lambda version: -version.number
+    )
+    if number is not None:
+        chosen = [version for version in chosen if version.number == number]
+        if not chosen:
+            raise RequestError(
+                f"Could not find version {number} of model {name}", "NOT_FOUND"
+            )
+    return {
+        "model_version_status": [
+            {
+                "version": str(version.number),
+                "state": version.state,
+                "status": {
+                    "error_code": "UNKNOWN" if version.error else "OK",
+                    "error_message": version.error,
+                },
+            }
+            for version in chosen
+        ]
+    }
+
+
+def metadata_of(model: Model, number: int | None, label: str | None) -> dict[str, Any]:
+    """Returns the signatures of a version, as protobuf's JSON mapping has them."""
+    version = model.version(number, label)
+    return {
+        "model_spec": {
+            "name": model.name,
+            "signature_name": "",
+            "version": str(version.number),
+        },
+        "metadata": {
+            "signature_def": {
+                "signature_def": {
+                    name: _definition(name, len(version.labels)) for name in SIGNATURES
+                }
+            }
+        },
+    }
+
+
+def _definition(name: str, labels: int) -> dict[str, Any]:
+    signature = SIGNATURES[name]
+    rows = [1] if signature.is_scalar else [-1]
+    batch = [] if signature.is_scalar else [-1]
+    return {
+        "inputs": {
+            signature.input_name: _tensor("DT_STRING", signature.input_tensor, batch)
+        },
+        "outputs": {
+            "prediction": _tensor("DT_FLOAT", "final_result:0", [*rows, labels]),
+            "classes": _tensor("DT_STRING", "classes:0", [*batch, labels]),
+        },
+        "method_name": METHOD,
+        "defaults": {},
+    }
+
+
+def _tensor(dtype: str, name: str, shape: Sequence[int]) -> dict[str, Any]:
+    return {
+        "dtype": dtype,
+        "name": name,
+        "tensor_shape": {
+            "dim": [{"size": str(size), "name": ""} for size in shape],
+            "unknown_rank": False,
+        },
+    }
