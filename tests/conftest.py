@@ -221,7 +221,8 @@ class WebServer:
     """Serves `files` over HTTP on loopback, and does what it is told to do wrong.
 
     Attributes:
-      files: path, as "/a.tgz" -> content; what is not here is 404.
+      files: path, as "/a.tgz" -> content, or a function of the request's handler that
+        answers; what is not here is 404.
       headers: path -> more headers of its answers.
       takes_ranges: whether a Range header is obeyed.
       break_after: for each of the next answers, after how many bytes of content the
@@ -230,8 +231,8 @@ class WebServer:
       requests: (path, Range header or None) of every request so far.
     """
 
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.files: dict[str, bytes | Callable[[BaseHTTPRequestHandler], None]] = {}
         self.headers: dict[str, dict[str, str]] = {}
         self.takes_ranges = True
         self.break_after: list[int] = []
@@ -248,14 +249,15 @@ class WebServer:
             def log_message(self, *args: object) -> None:
                 """Keeps the tests' output clean."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((address, 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
     def url(self, path: str = "") -> str:
         """Returns the URL of a path that begins with a slash."""
-        return f"http://127.0.0.1:{self._server.server_port}{path}"
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}{path}"
 
     def close(self) -> None:
         """Stops to listen."""
@@ -266,7 +268,11 @@ class WebServer:
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         wanted = request.headers.get("Range")
         self.requests.append((request.path, wanted))
-        data = self.files.get(request.path)
+        data = self.files.get(request.path.partition("?")[0])
+        if callable(data):
+            request.close_connection = True
+            data(request)
+            return
         status, start = (200, 0) if data is not None else (404, 0)
         if self.statuses:
             status, data = self.statuses.pop(0), None

@@ -94,11 +94,11 @@ CLIENTS = {  # third-party package -> the modules that import it
     },
     "requests": {
         "backbones.download",
-        "classifier.fetch",
         "storage.hadoop.conf",
         "storage.hadoop.web_client",
         "storage.hadoop.web_errors",
         "storage.objects.proxy",
+        "system.http",
     },
     "requests_kerberos": {"storage.hadoop.web_client", "storage.hadoop.web_errors"},
     "simplejpeg": {"data.images"},
@@ -110,6 +110,7 @@ CLIENTS = {  # third-party package -> the modules that import it
     },
     "tensorflow_hub": {"backbones.saved_model"},  # one function: an extra
     "tqdm": {"system.progress"},
+    "urllib3": {"system.http"},
 }
 AT_MODULE_LEVEL = {"tensorflow": {"system.runtime"}, "tensorflow_hub": set()}
 

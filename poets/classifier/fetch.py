@@ -1,35 +1,35 @@
 """Downloads images from http(s) URLs, with limits on time and size."""
 
-import time
-
-import requests
-
 from poets.data.images import MAX_BYTES, ImageError
+from poets.system.hosts import Hosts
+from poets.system.http import FetchError, Limits, download
 
-TIMEOUT_S = (10, 30)  # to connect, and between two pieces
-TOTAL_S = 120
-PIECE_BYTES = 1 << 16
+LIMITS = Limits(connect_s=10, silence_s=30, total_s=120, max_bytes=MAX_BYTES)
+HTML = ("text/html", "application/xhtml+xml")
+HTML_BEGINS = (b"<!doctype html", b"<html")
 
 
-def fetch_image(url: str, path: str) -> None:
+def fetch_image(
+    url: str, path: str, allowed: Hosts | None = None, limits: Limits = LIMITS
+) -> None:
     """Downloads an image into a local file.
+
+    Args:
+      url: http or https.
+      path: the file; an earlier one is replaced.
+      allowed: the hosts that may be asked, for URLs of strangers. Proxies and `.netrc`
+        are not used then. None allows all.
+      limits: what the server may take.
 
     Raises:
       ImageError: if the download fails; the message is the reason without the URL.
     """
-    deadline = time.monotonic() + TOTAL_S
     try:
-        with requests.get(url, stream=True, timeout=TIMEOUT_S) as response:
-            if not response.ok:
-                raise ImageError(f"HTTP {response.status_code} {response.reason}")
-            size = 0
-            with open(path, "wb") as file:
-                for piece in response.iter_content(PIECE_BYTES):
-                    size += len(piece)
-                    if size > MAX_BYTES:
-                        raise ImageError(f"longer than {MAX_BYTES} bytes")
-                    if time.monotonic() > deadline:
-                        raise ImageError(f"not complete after {TOTAL_S} s")
-                    file.write(piece)
-    except requests.RequestException as error:
-        raise ImageError(f"cannot be fetched: {type(error).__name__}") from error
+        headers = download(url, path, limits, allowed)
+    except FetchError as error:
+        raise ImageError(f"cannot be fetched: {error}") from error
+    with open(path, "rb") as file:
+        begin = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind in HTML or begin.startswith(HTML_BEGINS):
+        raise ImageError("an HTML page, not a picture")

@@ -168,7 +168,7 @@ def test_urls_are_fetched(label, flower, web_server):
     assert code == 1
     assert rows[0]["labels"] == json.loads(label(flower, "--json")[1])["labels"]
     assert rows[1]["error"] == "not a JPEG, PNG, WEBP, BMP, GIF image"
-    assert rows[2]["error"] == "HTTP 404 Not Found"
+    assert rows[2]["error"] == "cannot be fetched: the server answered 404 Not Found"
 
 
 def test_a_server_that_breaks_off_or_is_not_there_is_told(
@@ -182,7 +182,7 @@ def test_a_server_that_breaks_off_or_is_not_there_is_told(
     assert LINE.search(out) is None
     first, second = err.splitlines()
     assert "cannot be fetched: " in first
-    assert second == f"poets label: {absent}: cannot be fetched: ConnectionError"
+    assert second == f"poets label: {absent}: cannot be fetched: Connection refused"
 
 
 def test_the_graph_of_another_run_is_answered_by_itself(
