@@ -4,6 +4,7 @@
 imported.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -71,4 +72,5 @@ def _metrics(model: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(BrokenPipeError):  # the server was killed
+        main()

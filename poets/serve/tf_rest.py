@@ -275,23 +275,24 @@ def metadata_of(model: Model, number: int | None, label: str | None) -> dict[str
         "metadata": {
             "signature_def": {
                 "signature_def": {
-                    name: _definition(name, len(version.labels)) for name in SIGNATURES
+                    name: _definition(name, version) for name in SIGNATURES
                 }
             }
         },
     }
 
 
-def _definition(name: str, labels: int) -> dict[str, Any]:
-    signature = SIGNATURES[name]
-    rows = [1] if signature.is_scalar else [-1]
+def _definition(name: str, version: Version) -> dict[str, Any]:
+    signature, labels = SIGNATURES[name], len(version.labels)
+    run = version.description.metrics.get("model", {})
+    final = run.get("final_tensor_name", "final_result")
     batch = [] if signature.is_scalar else [-1]
     return {
         "inputs": {
             signature.input_name: _tensor("DT_STRING", signature.input_tensor, batch)
         },
         "outputs": {
-            "prediction": _tensor("DT_FLOAT", "final_result:0", [*rows, labels]),
+            "prediction": _tensor("DT_FLOAT", f"{final}:0", [-1, labels]),
             "classes": _tensor("DT_STRING", "classes:0", [*batch, labels]),
         },
         "method_name": METHOD,
