@@ -338,7 +338,9 @@ def source_of(
     if separator and before and not set(before) & set("/:?"):
         name, url = before, after
     if name is None:
-        *above, last = [part for part in url.split("/") if part] or [""]
+        *above, last = [part for part in url.partition("?")[0].split("/") if part] or [
+            ""
+        ]
         name = above[-1] if last.isdecimal() and above else posixpath.splitext(last)[0]
     if not name or set(name) & set("/:?#% "):
         raise ConfigError(

@@ -144,15 +144,11 @@ class TestName:
             ("hdfs://default/run/saved_model/1", "saved_model", None),
             ("x=flowers.pb", "x", "flowers.pb"),
             ("x=s3://b/flowers?region=a", "x", "s3://b/flowers?region=a"),
-            ("s3://b/flowers?region=a=b", None, "s3://b/flowers?region=a=b"),
-            ("a/b=c", None, None),
+            ("s3://b/flowers?region=a=b", "flowers", None),
+            ("a/b=c", "b=c", None),
         ],
     )
     def test_it_is_given_or_comes_from_the_url(self, text, name, url):
-        if name is None:
-            with pytest.raises(ConfigError, match="request's path"):
-                source_of(text, None, None, {}, 0)
-            return
         source = source_of(text, None, None, {}, 0)
         assert (source.name, source.url) == (name, url or text)
 
