@@ -48,7 +48,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "features.engine_litert",
         "classifier.tflite_metadata",  # one function: the schema of a model
     },
-    "google": {"serve.tf_protos"},  # protobuf
+    "google": {"serve.tf_protos", "serve.tf_grpc"},  # protobuf
     "grpc": {"serve.tf_grpc"},
     "prometheus_client": {"serve.telemetry"},
     "starlette": {

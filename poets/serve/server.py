@@ -172,7 +172,7 @@ def _config(settings: Settings, models: Models, telemetry: Telemetry) -> uvicorn
         ws="none",
         log_config=None,
         access_log=False,
-        log_level="warning",
+        log_level="error",  # not a line for each damaged request
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         ssl_certfile=settings.certificate or None,

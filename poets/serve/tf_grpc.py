@@ -4,10 +4,10 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from poets.errors import ConfigError
 from poets.serve.errors import RequestError
@@ -106,17 +106,20 @@ class _Calls:
         """Returns the handler of a method: checks, limits, counters around it."""
         method = getattr(self, f"_{name.lower()}")
         prefix = "Classification" if name == "Classify" else name
-        reply = MESSAGES[f"{prefix}Response"]
+        message, reply = MESSAGES[f"{prefix}Request"], MESSAGES[f"{prefix}Response"]
 
-        async def called(request: Any, context: Any) -> Any:
+        async def called(data: bytes, context: Any) -> Any:
             started, status = time.monotonic(), "CANCELLED"
             try:
                 self._check(context)
+                request = message.FromString(data)  # here, so that we word its errors
                 answered = await asyncio.wait_for(method(request), self._timeout_s)
                 status = "OK"
                 return answered
             except RequestError as error:
                 status, why = error.code, str(error)
+            except DecodeError as error:
+                status, why = "INVALID_ARGUMENT", str(error)
             except asyncio.TimeoutError:
                 status, why = "DEADLINE_EXCEEDED", f"no answer in {self._timeout_s:g} s"
             except Exception:
@@ -128,9 +131,7 @@ class _Calls:
             await context.abort(getattr(grpc.StatusCode, status), why)
 
         return grpc.unary_unary_rpc_method_handler(
-            called,
-            request_deserializer=MESSAGES[f"{prefix}Request"].FromString,
-            response_serializer=reply.SerializeToString,
+            called, response_serializer=reply.SerializeToString
         )
 
     def _check(self, context: Any) -> None:
@@ -222,9 +223,6 @@ class _Calls:
         spec = request.model_spec
         number = spec.version.value if spec.HasField("version") else None
         return self._models.find(spec.name).version(number, spec.version_label or None)
-
-
-Method = Callable[[Any], Awaitable[Any]]
 
 
 def _strings(name: str, tensor: Any) -> Strings:
