@@ -89,6 +89,8 @@ CLIENTS = {  # third-party package -> the modules that import it
         "head.summaries",
         "report.labels",
         "report.listing",
+        "serve.models",
+        "serve.process",
         "sweeps.results",
         "workers.folder",
     },
