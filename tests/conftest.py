@@ -26,6 +26,7 @@ A part of the world that is absent is skipped by its name, and
 import os
 import re
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -238,6 +239,7 @@ class WebServer:
         self.break_after: list[int] = []
         self.statuses: list[int] = []
         self.requests: list[tuple[str, str | None]] = []
+        self._scheme = "http"
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -251,13 +253,22 @@ class WebServer:
 
         self._server = ThreadingHTTPServer((address, 0), Handler)
         self._server.daemon_threads = True
+        self._server.handle_error = lambda request, address: None  # clients that leave
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
     def url(self, path: str = "") -> str:
         """Returns the URL of a path that begins with a slash."""
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}{path}"
+        return f"{self._scheme}://{host!s}:{port}{path}"
+
+    def wrap(self, context: ssl.SSLContext) -> None:
+        """Speaks TLS from now on."""
+        self._scheme = "https"
+        # In each connection's thread, as a handshake may hang.
+        self._server.socket = context.wrap_socket(
+            self._server.socket, server_side=True, do_handshake_on_connect=False
+        )
 
     def close(self) -> None:
         """Stops to listen."""

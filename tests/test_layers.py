@@ -95,11 +95,10 @@ CLIENTS = {  # third-party package -> the modules that import it
         "workers.folder",
     },
     "requests": {
-        "backbones.download",
-        "storage.hadoop.conf",
         "storage.hadoop.web_client",
         "storage.hadoop.web_errors",
         "storage.objects.proxy",
+        "system.connections",
         "system.http",
     },
     "requests_kerberos": {"storage.hadoop.web_client", "storage.hadoop.web_errors"},
@@ -112,7 +111,7 @@ CLIENTS = {  # third-party package -> the modules that import it
     },
     "tensorflow_hub": {"backbones.saved_model"},  # one function: an extra
     "tqdm": {"system.progress"},
-    "urllib3": {"system.http"},
+    "urllib3": {"system.connections", "system.http"},
 }
 AT_MODULE_LEVEL = {"tensorflow": {"system.runtime"}, "tensorflow_hub": set()}
 

@@ -7,29 +7,27 @@
 If several processes on a machine need a file, one downloads and the others wait.
 """
 
-import base64
 import contextlib
 import fcntl
 import hashlib
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Iterator
-
-import requests
+from functools import partial
+from pathlib import Path
 
 from poets.errors import ModelError, StorageError
 from poets.storage import exists, is_local, open_storage, read_url, reason
 from poets.storage.publish import write_atomically
+from poets.system import http
 from poets.system.progress import track
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 4
-PAUSE_S = 0.5  # before the second attempt; doubled before each further one
-TIMEOUT_S = (10, 60)  # to connect; between two pieces
-PIECE_BYTES = 1 << 16
+PAUSE_S = 0.5
+LIMITS = http.Limits(connect_s=10, silence_s=60)
 
 
 def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
@@ -55,28 +53,28 @@ def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
 
 
 def _download(source_url: str, target_url: str, sha256: str | None, part: str) -> bytes:
-    logger.info("downloading %s", source_url)
-    for attempt in range(ATTEMPTS):
-        try:
-            expected = _fetch(source_url, part)
-            break
-        except requests.HTTPError as error:
-            refused = error.response is not None and error.response.status_code < 500
-            if refused or attempt == ATTEMPTS - 1:
-                raise ModelError(
-                    f"cannot download {source_url!r}: {error}; put the file at "
-                    f"{target_url!r} by hand"
-                ) from error
-        except (requests.RequestException, OSError) as error:
-            if attempt == ATTEMPTS - 1:
-                raise ModelError(
-                    f"cannot download {source_url!r}: {_short(error)}; without a "
-                    f"network, put the file at {target_url!r}"
-                ) from error
-        time.sleep(PAUSE_S * 2**attempt)
-    with open(part, "rb") as file:
-        data = file.read()
-    _check(data, sha256, expected, source_url, part)
+    logger.info("downloading %s", http.shown(source_url))
+    try:
+        headers = http.download(
+            source_url,
+            part,
+            LIMITS,
+            attempts=ATTEMPTS,
+            pause_s=PAUSE_S,
+            progress=partial(track, what="download", unit="bytes"),
+        )
+        data = Path(part).read_bytes()
+        found = http.check_digest(data, sha256, headers)
+    except http.FetchError as error:
+        if isinstance(error, http.DigestError):
+            os.unlink(part)
+        raise ModelError(
+            f"cannot download {http.shown(source_url)!r}: {error}; put the file at "
+            f"{target_url!r} by hand, or give another --model_url"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"cannot write {part!r}: {reason(error)}") from error
+    logger.info("downloaded %d bytes, SHA-256 %s", len(data), found)
     write_atomically(target_url, data)
     os.unlink(part)
     return data
@@ -125,58 +123,3 @@ def _locked(part: str) -> Iterator[bool]:
             fcntl.flock(file, fcntl.LOCK_EX)  # released if its process dies
             waited = True
         yield waited
-
-
-def _fetch(source_url: str, part: str) -> str | None:
-    """Completes `part`; returns the base64 MD5 that the server sends, if any."""
-    have = os.path.getsize(part) if os.path.exists(part) else 0
-    headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    with requests.get(
-        source_url, headers=headers, stream=True, timeout=TIMEOUT_S
-    ) as response:
-        if response.status_code == 416:  # the part is whole already, or too long
-            os.truncate(part, 0)
-            return _fetch(source_url, part)
-        response.raise_for_status()
-        resumed = response.status_code == 206
-        length = int(response.headers.get("Content-Length", 0))
-        with (
-            open(part, "ab" if resumed else "wb") as file,
-            track(length, "download", "bytes") as advance,
-        ):
-            got = 0
-            for piece in response.iter_content(PIECE_BYTES):
-                file.write(piece)
-                got += len(piece)
-                advance(len(piece))
-        if got < length:
-            raise requests.ConnectionError(f"received {got} of {length} bytes")
-        hashes = response.headers.get("x-goog-hash", "")
-    values = dict(item.strip().split("=", 1) for item in hashes.split(",") if item)
-    return values.get("md5")
-
-
-def _check(
-    data: bytes, sha256: str | None, md5: str | None, source_url: str, part: str
-) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    found_md5 = base64.b64encode(
-        hashlib.md5(data, usedforsecurity=False).digest()
-    ).decode()
-    if (sha256 and found != sha256) or (md5 and found_md5 != md5):
-        os.unlink(part)
-        raise ModelError(
-            f"the download from {source_url!r} is not the published file: SHA-256 "
-            f"{found}, expected {sha256 or 'MD5 ' + str(md5)}; try again, or give "
-            "another --model_url"
-        )
-    logger.info("downloaded %d bytes, SHA-256 %s", len(data), found)
-
-
-def _short(error: Exception) -> str:
-    """Returns the innermost reason of a requests error, without object addresses."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return str(error) or type(error).__name__

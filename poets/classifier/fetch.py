@@ -1,5 +1,8 @@
 """Downloads images from http(s) URLs, with limits on time and size."""
 
+import contextlib
+import os
+
 from poets.data.images import MAX_BYTES, ImageError
 from poets.system.hosts import Hosts
 from poets.system.http import FetchError, Limits, download
@@ -24,8 +27,10 @@ def fetch_image(
     Raises:
       ImageError: if the download fails; the message is the reason without the URL.
     """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # else it would be continued
     try:
-        headers = download(url, path, limits, allowed)
+        headers = download(url, path, limits, allowed=allowed)
     except FetchError as error:
         raise ImageError(f"cannot be fetched: {error}") from error
     with open(path, "rb") as file:

@@ -1,56 +1,39 @@
-"""Downloads over HTTP, with limits on time and size, for all who need one.
+"""Downloads over HTTP, with limits on time and size: `download`, `read`.
 
     url ──> at most 5 redirects ──> pieces ──> file, continued where it broke off
      └─ each connection: its host and address are checked, it ends at the deadline
 
 Proxies, certificates and passwords are those of the environment and `.netrc`, except
-for URLs of strangers (`allowed`). Neither an error nor the log contains the login or
-the query of a URL: a presigned one has its key there.
+for URLs of strangers (`allowed`). Neither errors nor the log contain the login or the
+query of a URL: a presigned URL has its key there.
 """
 
+import base64
 import contextlib
-import http
+import hashlib
 import http.client
 import logging
 import os
 import re
-import socket
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from types import MappingProxyType
 from urllib.parse import urljoin
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection
-from urllib3.util.connection import create_connection
+from urllib3.util import Retry
 
-from poets.system.deadline import run_with_deadline
+from poets.system.connections import Guard, HostError, new_session
 from poets.system.hosts import Hosts
+
+logger = logging.getLogger(__name__)
 
 MAX_REDIRECTS = 5
 PIECE_BYTES = 1 << 16
 DAY_S = 86_400.0
-HEADERS = {
-    "User-Agent": "poets",
-    "Accept-Encoding": "identity",  # lengths and ranges are those of the file
-}
-
-
-class _NoQueries(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if "?" in text:
-            record.msg, record.args = re.sub(r"\?[^\s'\"]+", "?…", text), None
-        return True
-
-
-for _name in ("connection", "connectionpool", "util.retry"):
-    logging.getLogger(f"urllib3.{_name}").addFilter(_NoQueries())
 
 
 @dataclass(frozen=True)
@@ -60,7 +43,7 @@ class Limits:
     Attributes:
       connect_s: time to find the host, and again to connect.
       silence_s: time in which it sends nothing.
-      total_s: time for the whole download.
+      total_s: time for the whole download, with all attempts.
       max_bytes: size of the content.
     """
 
@@ -82,54 +65,176 @@ class FetchError(Exception):
         self.is_passing = is_passing
 
 
+def _no_progress(total: int) -> AbstractContextManager[Callable[[int], None]]:
+    return contextlib.nullcontext(lambda count: None)
+
+
+Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+
+
+def shown(url: str) -> str:
+    """Returns a URL without its login and query, which may be secrets."""
+    place, mark, _ = re.sub(r"(?<=//)[^/?#]*@", "", url).partition("?")
+    return f"{place}?…" if mark else place
+
+
+def read(url: str, limits: Limits) -> bytes:
+    """Returns the content of a URL.
+
+    Raises:
+      FetchError: if it does not arrive whole and within the limits.
+    """
+    deadline = time.monotonic() + limits.total_s
+    with _answer(url, limits, deadline) as answer:
+        return b"".join(_pieces(answer, limits.max_bytes))
+
+
 def download(
-    url: str, path: str, limits: Limits, allowed: Hosts | None = None
+    url: str,
+    path: str,
+    limits: Limits,
+    *,
+    allowed: Hosts | None = None,
+    attempts: int = 1,
+    pause_s: float = 0.5,
+    progress: Progress = _no_progress,
 ) -> Mapping[str, str]:
     """Downloads into a local file and returns the headers of the answer.
 
     Args:
       url: http or https.
-      path: the file; an earlier one is replaced.
+      path: the file. What it contains already is continued: the beginning that an
+        earlier download left.
       limits: what the server may take.
       allowed: the hosts that may be asked, also by a redirect; None allows all.
+      attempts: how often to ask after failures that may pass.
+      pause_s: the pauses between them are 0, 2, 4, 8, ... times this.
+      progress: `track` with all arguments but the first, to show how far it is.
 
     Raises:
       FetchError: if the content does not arrive whole and within the limits.
       OSError: if the file cannot be written.
     """
-    with _answer(url, limits, allowed) as answer, open(path, "wb") as file:
-        for piece in _pieces(answer, limits):
+    deadline = time.monotonic() + limits.total_s
+    retries = Retry(attempts - 1, backoff_factor=pause_s)
+    etag = ""
+    while True:
+        start = os.path.getsize(path) if os.path.exists(path) else 0
+        ask = {"Range": f"bytes={start}-"} if start else {}
+        if start and etag.startswith('"'):  # a weak one, W/"...", does not identify it
+            ask["If-Range"] = etag
+        try:
+            with _answer(url, limits, deadline, allowed, ask) as answer:
+                if answer.status_code == 416:  # it is whole already, or too long
+                    os.truncate(path, 0)
+                    continue
+                etag = answer.headers.get("ETag", "")
+                _save(answer, path, start, limits.max_bytes, progress)
+                return answer.headers
+        except FetchError as error:
+            retries = _left(retries, error, deadline)
+            logger.warning("downloading %s again: %s", shown(url), error)
+            retries.sleep()
+
+
+class DigestError(FetchError):
+    """The content is another one than was published."""
+
+
+def check_digest(data: bytes, sha256: str | None, headers: Mapping[str, str]) -> str:
+    """Returns the SHA-256 of a content, hex.
+
+    Args:
+      data: the content.
+      sha256: the expected one; None accepts any.
+      headers: of the answer; they may have Google's `x-goog-hash`, with an MD5.
+
+    Raises:
+      DigestError: if one differs.
+    """
+    found = hashlib.sha256(data).hexdigest()
+    md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+    sent = re.search(r"md5=([\w+/=]+)", headers.get("x-goog-hash", ""))
+    if sha256 not in (None, found) or (sent and sent[1] != md5):
+        expected = sha256 or f"MD5 {sent and sent[1]}"
+        raise DigestError(
+            f"it is not the published file: SHA-256 {found}, expected {expected}"
+        )
+    return found
+
+
+def _left(retries: Retry, error: FetchError, deadline: float) -> Retry:
+    """Returns the attempts that are left after an error, or raises it."""
+    if not error.is_passing:
+        raise error
+    try:
+        left = retries.increment(error=error)
+    except urllib3.exceptions.MaxRetryError:
+        count = len(retries.history) + 1
+        text = f"{error}, attempt {count} of {count}" if count > 1 else str(error)
+        raise FetchError(text, is_passing=True) from None
+    if time.monotonic() + left.get_backoff_time() > deadline:
+        raise error
+    return left
+
+
+def _save(
+    answer: requests.Response,
+    path: str,
+    start: int,
+    max_bytes: int,
+    progress: Progress,
+) -> None:
+    """Writes the content, or the rest of it from the byte `start` on."""
+    if answer.status_code == 200:
+        start = 0
+    elif f" {start}-" not in answer.headers.get("Content-Range", ""):
+        raise FetchError("the server sent another part than the one asked for")
+    with (
+        open(path, "ab" if start else "wb") as file,
+        progress(_length(answer)) as advance,
+    ):
+        for piece in _pieces(answer, max_bytes, start):
             file.write(piece)
-        return answer.headers
+            advance(len(piece))
 
 
 @contextlib.contextmanager
 def _answer(
-    url: str, limits: Limits, allowed: Hosts | None
+    url: str,
+    limits: Limits,
+    deadline: float,
+    allowed: Hosts | None = None,
+    ask: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[requests.Response]:
-    """Yields the answer to a GET request, after redirects.
+    """Yields the answer to a GET request, after redirects; `ask` has further headers.
 
     Raises:
       FetchError: if there is none, or not one of success; also if reading it fails in
         the block.
     """
-    guard = _Guard(limits, allowed)
     try:
-        with guard, _session(guard, with_environment=allowed is None) as session:
+        guard = Guard(deadline, limits.connect_s, allowed)
+        with guard, new_session(guard) as session:
             for _ in range(MAX_REDIRECTS + 1):
                 with session.get(
                     url,
+                    headers=ask,
                     stream=True,
                     allow_redirects=False,  # requests would read their content
                     timeout=(limits.connect_s, limits.silence_s),
                 ) as answer:
                     target = session.get_redirect_target(answer)
                     if target is None:
-                        _check_status(answer.status_code)
+                        _check_status(answer.status_code, "Range" in ask)
                         yield answer
                         return
                     url = urljoin(url, target)
             raise FetchError(f"more than {MAX_REDIRECTS} redirects")
+    except HostError as error:
+        raise FetchError(str(error)) from None
+    except TimeoutError:
+        raise FetchError(f"not complete after {limits.total_s:g} s") from None
     except (
         requests.RequestException,
         urllib3.exceptions.HTTPError,
@@ -138,23 +243,29 @@ def _answer(
         raise _failure(error) from None  # not chained: their texts contain the URL
 
 
-def _check_status(status: int) -> None:
-    if status != 200:
+def _check_status(status: int, is_range: bool) -> None:
+    if status != 200 and not (is_range and status in (206, 416)):
         phrase = http.client.responses.get(status, "")
         is_passing = status in (408, 425, 429) or status >= 500
         raise FetchError(f"the server answered {status} {phrase}".rstrip(), is_passing)
 
 
-def _pieces(answer: requests.Response, limits: Limits) -> Iterator[bytes]:
-    """Yields the content; raises FetchError if there is too much of it."""
-    too_long = FetchError(f"longer than {limits.max_bytes:,} bytes")
-    length = answer.headers.get("Content-Length", "")
-    if length.isdigit() and int(length) > limits.max_bytes:
+def _length(answer: requests.Response) -> int:
+    """Returns the length of the content that the header states, or 0."""
+    text = answer.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _pieces(
+    answer: requests.Response, max_bytes: int, start: int = 0
+) -> Iterator[bytes]:
+    """Yields the content; raises FetchError if the whole file is too long."""
+    too_long = FetchError(f"longer than {max_bytes:,} bytes")
+    if start + _length(answer) > max_bytes:
         raise too_long
-    size = 0
     for piece in answer.iter_content(PIECE_BYTES):
-        size += len(piece)
-        if size > limits.max_bytes:
+        start += len(piece)
+        if start > max_bytes:
             raise too_long
         yield piece
 
@@ -172,113 +283,5 @@ def _failure(error: BaseException) -> FetchError:
         if isinstance(cause, TimeoutError):
             return FetchError("timed out", True)
         if isinstance(cause, OSError) and cause.strerror:
-            return FetchError(cause.strerror, True)
+            return FetchError(cause.strerror[:1].lower() + cause.strerror[1:], True)
     return FetchError("the server does not answer as a web server does", True)
-
-
-class _Guard:
-    """Checks the connections of one download, and ends them at its deadline.
-
-    The timeouts of a socket are for one packet: without a deadline a server may send
-    a byte a minute, also of a header, for ever.
-    """
-
-    def __init__(self, limits: Limits, allowed: Hosts | None) -> None:
-        self._limits, self._allowed = limits, allowed
-        self._deadline = time.monotonic() + limits.total_s
-        self._sockets: list[socket.socket] = []
-        self._timer = threading.Timer(limits.total_s, self._end)
-        self._timer.daemon = True
-
-    def __enter__(self) -> "_Guard":
-        self._timer.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
-        for each in self._sockets:
-            each.close()
-        if self._is_over():  # what looks like the end of the content may be the timer's
-            text = f"not complete after {self._limits.total_s:g} s"
-            raise FetchError(text) from None
-
-    def connect(self, connection: HTTPConnection) -> socket.socket:
-        """Connects to an address that was checked, so that no second look-up differs.
-
-        Raises:
-          FetchError: if the host or all of its addresses are not allowed.
-          OSError: if it cannot be found or reached.
-        """
-        host, port = connection.host, connection.port or 80
-        failure: OSError = ConnectionError()
-        for address in self._addresses(host, port):
-            try:
-                made = create_connection(
-                    (address, port),
-                    connection.timeout,
-                    socket_options=connection.socket_options,
-                )
-            except OSError as error:
-                failure = error
-                continue
-            # A duplicate, as TLS takes the socket over.
-            self._sockets.append(made.dup())
-            if self._is_over():
-                self._end()
-            return made
-        raise failure
-
-    def _addresses(self, host: str, port: int) -> list[str]:
-        if self._allowed and not self._allowed.allows_name(host, port):
-            raise FetchError(f"the host {host!r} is not allowed")
-        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = run_with_deadline(look_up, self._limits.connect_s)
-        addresses = [str(where[0]) for *_, where in found]
-        if not self._allowed:
-            return addresses
-        public = [each for each in addresses if self._allowed.allows_address(each)]
-        if not public:
-            raise FetchError(
-                f"the host {host!r} has no public address, and none in an allowed "
-                "network"
-            )
-        return public
-
-    def _is_over(self) -> bool:
-        return time.monotonic() >= self._deadline
-
-    def _end(self) -> None:
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-
-class _Adapter(HTTPAdapter):
-    """Makes a new connection, to a server or a proxy, for each request, by a guard."""
-
-    def __init__(self, guard: _Guard) -> None:
-        super().__init__()
-        self._guard = guard
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Returns a pool with such connections."""
-        self.close()  # a server may end a kept connection while it is asked again
-        pool = super().get_connection_with_tls_context(*args, **kwargs)
-        guard = self._guard
-
-        class Guarded(pool.ConnectionCls):  # type: ignore[misc, name-defined]
-            def _new_conn(self) -> socket.socket:
-                return guard.connect(self)
-
-        pool.ConnectionCls = Guarded
-        return pool
-
-
-def _session(guard: _Guard, with_environment: bool) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = with_environment
-    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
-    session.headers.update(HEADERS)
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter(guard))
-    return session

@@ -182,7 +182,7 @@ def test_a_server_that_breaks_off_or_is_not_there_is_told(
     assert LINE.search(out) is None
     first, second = err.splitlines()
     assert "cannot be fetched: " in first
-    assert second == f"poets label: {absent}: cannot be fetched: Connection refused"
+    assert second == f"poets label: {absent}: cannot be fetched: connection refused"
 
 
 def test_the_graph_of_another_run_is_answered_by_itself(

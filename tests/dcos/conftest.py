@@ -1,60 +1,8 @@
-"""A web server on loopback that answers as each test wants; what a run tells."""
+"""What a run prints and logs."""
 
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-
-
-class Server:
-    """Answers GET path with `pages[path]`, a function of the request handler."""
-
-    def __init__(self):
-        self.pages = {}
-        self.requests = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):  # noqa: N802, the base class names it
-                outer.requests.append((self.path, dict(self.headers)))
-                page = outer.pages.get(self.path.partition("?")[0])
-                if page is None:
-                    self.send_error(404)
-                elif callable(page):
-                    page(self)
-                    self.close_connection = True
-                else:
-                    self.send_response(200)
-                    self.send_header("Content-Length", str(len(page)))
-                    self.end_headers()
-                    self.wfile.write(page)
-
-            def log_message(self, *args):
-                """Keeps the tests' output clean."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.host = f"127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def url(self, path):
-        return f"http://{self.host}{path}"
-
-    def close(self):
-        self._server.shutdown()
-        self._thread.join(300)
-        self._server.server_close()
-
-
-@pytest.fixture
-def server():
-    running = Server()
-    yield running
-    running.close()
 
 
 @pytest.fixture

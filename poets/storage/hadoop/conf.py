@@ -17,14 +17,13 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin
 from xml.etree import ElementTree
-
-import requests
 
 from poets.errors import StorageError
 from poets.storage.calls import allowed_s, call
 from poets.storage.hadoop.user import system_user
+from poets.system import http
 
 CONF_VARIABLE = "POETS_HADOOP_CONF"
 URI_VARIABLES = ("HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI")
@@ -174,7 +173,7 @@ class _Loader:
         Raises:
           StorageError: if it cannot be read.
         """
-        shown = _without_password(url)
+        shown = _shown(url)
         root = _parsed(_content(url, self._variable), shown)
         if root.tag != "configuration":
             raise StorageError(
@@ -253,15 +252,12 @@ def _is_http(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
-def _without_password(url: str) -> str:
-    if not _is_http(url):
-        return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+def _shown(url: str) -> str:
+    return http.shown(url) if _is_http(url) else url
 
 
 def _content(url: str, variable: str) -> bytes:
-    shown = _without_password(url)
+    shown = _shown(url)
     advice = f"{variable} names it; check whether that is right"
     try:
         if _is_http(url):
@@ -276,28 +272,12 @@ def _content(url: str, variable: str) -> bytes:
 
 
 def _get(url: str) -> bytes:
-    shown = _without_password(url)
+    limits = http.Limits(CONNECT_TIMEOUT_S, allowed_s(), max_bytes=MAX_BYTES)
     try:
-        answer = requests.get(url, timeout=(CONNECT_TIMEOUT_S, allowed_s()))
-    except requests.RequestException as error:
-        raise ConnectionError(None, _cause_of(error), shown) from error
-    if answer.status_code >= 500:
-        text = f"the server answered {answer.status_code} {answer.reason}"
-        raise ConnectionError(None, text, shown)
-    if answer.status_code != 200:
-        text = f"the server answered {answer.status_code} {answer.reason}"
-        raise OSError(None, text, shown)
-    return answer.content[: MAX_BYTES + 1]
-
-
-def _cause_of(error: BaseException) -> str:
-    """Returns the system's error text of a failed request, without urllib3's."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-        cause = cause.__cause__ or cause.__context__
-    return "the server does not answer as a web server does"
+        return http.read(url, limits)
+    except http.FetchError as error:
+        kind = ConnectionError if error.is_passing else OSError
+        raise kind(None, str(error), http.shown(url)) from None
 
 
 class _NoDoctype(ElementTree.TreeBuilder):

@@ -33,8 +33,8 @@ from poets.storage.hadoop.web_errors import (
     java_class,
     lost_connection,
     refusal,
-    without_tokens,
 )
+from poets.system.connections import HEADERS  # and no query appears in a log
 
 TIMEOUTS_S = (10, 60)
 """To connect; between two packets."""
@@ -45,17 +45,6 @@ COOKIE = "hadoop.auth"
 UNREACHED = (requests.ConnectionError, requests.ReadTimeout)
 NEXT = ("StandbyException", "RetriableException")  # HdfsCLI then asks the next NameNode
 
-
-class _NoTokens(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if "delegation=" in text:
-            record.msg, record.args = without_tokens(text), None
-        return True
-
-
-for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
-    logging.getLogger(_name).addFilter(_NoTokens())
 for _name in ("requests_kerberos", "spnego"):  # they log tickets; failures are raised
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
@@ -152,7 +141,7 @@ class Client(hdfs.Client):  # type: ignore[misc]
         adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
-        session.headers["Accept-Encoding"] = "identity"
+        session.headers.update(HEADERS)
         who, params = self._situation.who, {}
         if self._delegation is not None:
             session.auth = _Delegation(self._delegation)
