@@ -22,6 +22,7 @@ import numpy as np
 from poets import job
 from poets.classifier import Classifier, load_classifier
 from poets.classifier.many import classify_files
+from poets.classifier.sources import source_of
 from poets.cli.sweep import job_of
 from poets.cluster import ALONE
 from poets.data.images import ImageError
@@ -126,8 +127,8 @@ class LoadedClassifier:
         """
         if isinstance(images, str | bytes):
             raise ConfigError("predict takes a list of images; give [image]")
-        files = [os.fspath(each) for each in images if not isinstance(each, bytes)]
-        found = iter(classify_files(self._classifier, files))
+        names = [os.fspath(each) for each in images if not isinstance(each, bytes)]
+        found = iter(classify_files(self._classifier, list(map(source_of, names))))
         contents = [each for each in images if isinstance(each, bytes)]
         in_memory = iter(self._classifier.predict(contents))
         return [

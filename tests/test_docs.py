@@ -137,7 +137,7 @@ def test_the_readme_shows_the_targets_that_try_it_all():
 def test_each_command_shown_is_one_the_program_takes(page, command):
     program, *arguments = command
     if program == "poets":
-        args = build_parser().parse_args(arguments)
+        args = build_parser(arguments[0]).parse_args(arguments)
         assert args.func
         assert not getattr(args, "problems", ())
     elif program == "make":
@@ -183,7 +183,7 @@ def test_help_names_every_verb_and_every_flag(capsys):
         (["retrain", "--help"], [f"--{name}" for name in FIELDS]),
     ):
         with pytest.raises(SystemExit) as ended:
-            build_parser().parse_args(arguments)
+            build_parser(arguments[0]).parse_args(arguments)
         shown = capsys.readouterr().out
         assert ended.value.code == 0
         assert [name for name in names if name not in shown] == []

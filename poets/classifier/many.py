@@ -9,19 +9,20 @@ import os
 import posixpath
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, tee
-from types import MappingProxyType
+from operator import attrgetter
 
 import numpy as np
 
 from poets.classifier import Classifier, LiteRTClassifier
-from poets.data.dataset import Image, Images
+from poets.classifier.sources import Source
+from poets.data.dataset import Images
 from poets.data.images import ImageError
 from poets.features.compute import compute_bottlenecks
 from poets.features.pool import Pool
 from poets.features.process import Spec, too_long
-from poets.storage import is_local, open_storage, reason
+from poets.storage import open_storage, reason
 from poets.storage.reading import raise_outage, read_files
 from poets.system.machine import room_for_processes
 
@@ -34,74 +35,66 @@ HEAD_START_S = 0.4
 
 def classify_files(
     classifier: Classifier,
-    files: Sequence[str],
+    sources: Sequence[Source],
     head_start_s: float = HEAD_START_S,
-    lengths: Mapping[str, int] = MappingProxyType({}),
 ) -> list[np.ndarray | ImageError]:
     """Returns float32 [L] for each image file, or why it cannot be classified.
 
     Args:
       classifier: a loaded model.
-      files: local paths, or URLs of any storage.
+      sources: the files, on any storage; those that are too long are not read.
       head_start_s: how long to classify in this process while the others start.
-      lengths: sizes in bytes of files on other storages, as listed; files that are
-        too long are not read.
 
     Raises:
       PoetsError: if the processes do not start, or a storage does not answer.
     """
-    if len(files) <= FEW or not isinstance(classifier, LiteRTClassifier):
-        return list(_classify(classifier, files, lengths))
+    if len(sources) <= FEW or not isinstance(classifier, LiteRTClassifier):
+        return list(_classify(classifier, sources))
     with Pool(room_for_processes()) as pool:
         loaded = time.monotonic() + head_start_s
         first: list[np.ndarray | ImageError] = []
-        for answer in _classify(classifier, files, lengths):
+        for answer in _classify(classifier, sources):
             first.append(answer)
             if time.monotonic() >= loaded:
                 break
-        left = files[len(first) :]
-        return [*first, *_classify_in(pool, classifier, left, lengths)]
+        return [*first, *_classify_in(pool, classifier, sources[len(first) :])]
 
 
 def _classify(
-    classifier: Classifier, files: Sequence[str], lengths: Mapping[str, int]
+    classifier: Classifier, sources: Sequence[Source]
 ) -> Iterator[np.ndarray | ImageError]:
     """Classifies the files in this process, one after the other."""
-    for root, group in groupby(files, _root_of):
+    for root, group in groupby(sources, attrgetter("root")):
         filesystem, top = open_storage(root)
-        images, ahead = tee((file, _image(file, top, lengths)) for file in group)
+        here, ahead = tee(group)
         paths = (
-            posixpath.join(top, image.path)
-            for _, image in ahead
-            if not too_long(image.length)
+            posixpath.join(top, source.image.path)
+            for source in ahead
+            if not too_long(source.image.length)
         )
         contents = read_files(filesystem, paths)
-        for file, image in images:
-            if why := too_long(image.length):
+        for source in here:
+            if why := too_long(source.image.length):
                 yield why
                 continue
             data = next(contents)
             if isinstance(data, OSError):
-                raise_outage(data, file)
+                raise_outage(data, source.name)
                 yield ImageError(reason(data))
             else:
                 yield classifier.predict([data])[0]
 
 
 def _classify_in(
-    pool: Pool,
-    classifier: LiteRTClassifier,
-    files: Sequence[str],
-    lengths: Mapping[str, int],
+    pool: Pool, classifier: LiteRTClassifier, sources: Sequence[Source]
 ) -> list[np.ndarray | ImageError]:
     """Classifies the files in the processes of a pool."""
     by_root: dict[str, list[int]] = {}
-    for row, file in enumerate(files):
-        by_root.setdefault(_root_of(file), []).append(row)
+    for row, source in enumerate(sources):
+        by_root.setdefault(source.root, []).append(row)
     answers: dict[int, np.ndarray | ImageError] = {}
     for root, rows in by_root.items():
-        _, top = open_storage(root)
-        images = [_image(files[row], top, lengths) for row in rows]
+        images = [sources[row].image for row in rows]
         with tempfile.TemporaryDirectory(prefix="poets-label-") as store:
             model_path = os.path.abspath(classifier.path)
             spec = Spec(
@@ -120,31 +113,4 @@ def _classify_in(
             answers[row] = ImageError(reasons.get(image.path, ""))
         for index, answer in zip(found.kept, found.matrix, strict=True):
             answers[rows[index]] = answer
-    return [answers[row] for row in range(len(files))]
-
-
-def _root_of(file: str) -> str:
-    """Returns the root of a file's storage: "/", or a URL."""
-    scheme, separator, rest = file.partition("://")
-    if not separator or is_local(open_storage(file)[0]):
-        return "/"
-    return f"{scheme}://{rest.partition('/')[0]}/"
-
-
-def _image(file: str, top: str, lengths: Mapping[str, int]) -> Image:
-    """Describes a file for the processes; `top` is the path of its storage's root."""
-    if "://" not in file:
-        return _local_image(os.path.abspath(file))
-    filesystem, path = open_storage(file)
-    if is_local(filesystem):
-        return _local_image(path)
-    name = path.removeprefix(top).lstrip("/")
-    return Image(name, "", lengths.get(file, 0), 0)
-
-
-def _local_image(path: str) -> Image:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return Image(path.lstrip("/"), "", 0, 0)  # reading it reports the reason
-    return Image(path.lstrip("/"), "", status.st_size, status.st_mtime_ns)
+    return [answers[row] for row in range(len(sources))]

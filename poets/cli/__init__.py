@@ -16,26 +16,35 @@ from typing import NoReturn
 
 from poets import __version__
 from poets.errors import PoetsError
-from poets.kerberos import login
 from poets.system.command_line import Parser
 
 NO_TEMPORARY_FOLDER = "No usable temporary directory found"
-VERBS = (
-    *("retrain", "sweep", "label", "serve", "results", "logs"),
-    *("dcos", "kubernetes", "doctor"),
-)
+VERBS = {  # verb -> its line in `poets --help`, for which no module is imported
+    "retrain": "retrain a classifier on labelled folders",
+    "sweep": "retrain with many combinations of flags and publish the best",
+    "label": "classify images with a retrained model",
+    "serve": "answer requests over HTTP and gRPC, with a page for people",
+    "results": "list a results folder and summarize its run",
+    "logs": "review worker logs: steps, accuracy, warnings and errors",
+    "dcos": "check or run a DC/OS options file",
+    "kubernetes": "print a DC/OS options file as Kubernetes objects",
+    "doctor": "find out why a storage cannot be used",
+}
 
 
-def build_parser(names: Sequence[str] = VERBS) -> Parser:
-    """Returns the parser with the given verbs; only their modules are imported."""
+def build_parser(verb: str = "") -> Parser:
+    """Returns the parser, with the arguments of one verb; imports only its module."""
     parser = Parser(
         prog="poets",
         description="Retrains image classifiers on pictures in any storage.",
     )
     parser.add_argument("--version", action="version", version=f"poets {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in names:
-        importlib.import_module(f"poets.cli.{verb}").add_parser(verbs)
+    for name, text in VERBS.items():
+        if name == verb:
+            importlib.import_module(f"poets.cli.{name}").add_parser(verbs)
+        else:
+            verbs.add_parser(name, help=text)
     return parser
 
 
@@ -46,7 +55,8 @@ def main() -> NoReturn:
     """
     signal.signal(signal.SIGTERM, _interrupt)  # so that temporary files are removed
     code = run()
-    login.close()
+    if login := sys.modules.get("poets.kerberos.login"):  # else there is no ticket
+        login.close()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
@@ -60,10 +70,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a label may not fit the terminal
     argv = sys.argv[1:] if argv is None else argv
-    known = argv[:1] if argv and argv[0] in VERBS else VERBS
-    name = "poets" if known is VERBS else f"poets {argv[0]}"
+    verb = next((word for word in argv if not word.startswith("-")), "")
+    name = f"poets {verb}" if verb in VERBS else "poets"
     try:
-        args = build_parser(known).parse_args(argv)
+        args = build_parser(verb).parse_args(argv)
         return args.func(args)
     except PoetsError as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -71,9 +81,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:  # from `tempfile`, in a read-only container
         if NO_TEMPORARY_FOLDER not in str(error):
             raise
-        print(
-            f"poets {args.verb}: {error.strerror}; set TMPDIR to one", file=sys.stderr
-        )
+        print(f"{name}: {error.strerror}; set TMPDIR to one", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `poets logs ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,15 +15,17 @@ import signal
 import sys
 import threading
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from poets import job
+from poets.cli import VERBS
 from poets.cli.options_flags import add_overrides, add_secrets
 from poets.dcos.options import Options, read_options
 from poets.dcos.restarts import MAX_RESTARTS, parse_kills
-from poets.dcos.run import open_work_dir, run
 from poets.dcos.tasks import Task, tasks_of
-from poets.dcos.validate import Problem, find_problems
 from poets.errors import ConfigError, format_problems
+
+if TYPE_CHECKING:
+    from poets.dcos.validate import Problem
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ def add_parser(
     subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
 ) -> None:
     """Adds the verb `dcos` to the command."""
-    parser = subparsers.add_parser("dcos", help="check or run a DC/OS options file")
+    parser = subparsers.add_parser("dcos", help=VERBS["dcos"])
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     validating = verbs.add_parser(
         "validate", help="report what is wrong with an options file"
@@ -80,8 +82,7 @@ def add_parser(
 
 def validate(args: argparse.Namespace) -> int:
     """Prints all problems of an options file; returns the exit code."""
-    options = read_options(args.options, args.settings, args.args)
-    problems = find_problems(options, job.config_from_context)
+    options, problems = _read(args)
     for problem in problems:
         print(problem)
     errors = _errors(problems)
@@ -94,9 +95,11 @@ def validate(args: argparse.Namespace) -> int:
 
 def run_here(args: argparse.Namespace) -> int:
     """Runs the tasks of an options file and prints the plan; returns the exit code."""
+    from poets import job
+    from poets.dcos.run import open_work_dir, run
+
     job.log_to_stderr()
-    options = read_options(args.options, args.settings, args.args)
-    problems = find_problems(options, job.config_from_context)
+    options, problems = _read(args)
     if errors := _errors(problems):
         texts = [f"{problem.path}: {problem.text}" for problem in errors]
         raise ConfigError(format_problems(f"cannot run {args.options!r}", texts))
@@ -126,7 +129,15 @@ def run_here(args: argparse.Namespace) -> int:
     return 0 if outcome.succeeded else 1
 
 
-def _errors(problems: list[Problem]) -> list[Problem]:
+def _read(args: argparse.Namespace) -> "tuple[Options, list[Problem]]":
+    from poets import job  # takes most of a second, which --help does not need
+    from poets.dcos.validate import find_problems
+
+    options = read_options(args.options, args.settings, args.args)
+    return options, find_problems(options, job.config_from_context)
+
+
+def _errors(problems: "list[Problem]") -> "list[Problem]":
     return [problem for problem in problems if problem.severity == "error"]
 
 

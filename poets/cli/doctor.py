@@ -14,22 +14,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from poets import job
+from poets.cli import VERBS
 from poets.cli.options_flags import add_overrides, add_secrets
 from poets.config import RetrainConfig
 from poets.dcos.environment import task_environment
 from poets.dcos.options import Options, parse_context, read_options
-from poets.dcos.secrets import keytab_of, placed
 from poets.dcos.tasks import tasks_of
-from poets.dcos.validate import find_problems
 from poets.doctor import FAILED, NOT_REACHED, TIMEOUT_S, StepResult
-from poets.doctor.checklist import checklist, checkups
-from poets.doctor.diagnosis import diagnose
 from poets.doctor.report import as_json, format_end, format_line
 from poets.errors import ConfigError, format_problems
 from poets.flags import FIELDS
-from poets.kerberos.login import close
-from poets.preflight import output_folders
 from poets.storage import ADAPTERS, open_storage, scheme_of
 
 DEFAULT_STORAGE = "hdfs://default/"
@@ -47,7 +41,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     """Adds the verb."""
     parser = verbs.add_parser(
         "doctor",
-        help="find out why a storage cannot be used",
+        help=VERBS["doctor"],
         description="Checks step by step that a storage can be used: libraries, "
         "configuration, Kerberos, network, rights. It stops at the first step that "
         "fails and says what to do. Without a URL it checks the folders of --options, "
@@ -93,6 +87,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       ConfigError: if a flag, a URL or the options file is wrong.
     """
+    from poets.doctor.checklist import checklist, checkups
+    from poets.doctor.diagnosis import diagnose
+
     with _job_environment(args) as (reads, writes):
         for url in (*reads, *writes):
             if scheme_of(url) not in ADAPTERS:
@@ -122,6 +119,10 @@ def _print(result: StepResult, earlier: list[StepResult]) -> None:
 @contextlib.contextmanager
 def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
     """Yields the URLs to read and to write, inside the job's environment."""
+    from poets import job  # takes most of a second, which --help does not need
+    from poets.dcos.secrets import keytab_of, placed
+    from poets.kerberos.login import close
+
     reads, writes = [args.url] if args.url else [], list(args.write)
     given = {
         variable: getattr(args, name)
@@ -136,7 +137,10 @@ def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list
             options = _read_options(args)
             if not reads and not writes:
                 reads, writes = _folders(options, sandbox)
-            stack.enter_context(placed(_keytab(options, args), [sandbox]))
+            keytab = None
+            if not args.kerberos_keytab:
+                keytab = keytab_of(options, args.secrets)
+            stack.enter_context(placed(keytab, [sandbox]))
             task = next(task for task in tasks_of(options) if not task.serves)
             job_says = _config(options, sandbox).environment
             given = task_environment(options, task, {}, str(sandbox)) | job_says | given
@@ -151,6 +155,9 @@ def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list
 
 
 def _read_options(args: argparse.Namespace) -> Options:
+    from poets import job
+    from poets.dcos.validate import find_problems
+
     options = read_options(args.options, args.settings, args.args)
     problems = find_problems(options, job.config_from_context)
     texts = [f"{p.path}: {p.text}" for p in problems if p.severity == "error"]
@@ -159,11 +166,9 @@ def _read_options(args: argparse.Namespace) -> Options:
     return options
 
 
-def _keytab(options: Options, args: argparse.Namespace) -> bytes | None:
-    return None if args.kerberos_keytab else keytab_of(options, args.secrets)
-
-
 def _config(options: Options, sandbox: Path) -> RetrainConfig:
+    from poets import job
+
     context = parse_context(options["service.job_context"])
     shared = options["service.shared_filesystem"] or f"{sandbox}/tf-volume"
     return job.config_from_context(context, shared)
@@ -171,6 +176,8 @@ def _config(options: Options, sandbox: Path) -> RetrainConfig:
 
 def _folders(options: Options, sandbox: Path) -> tuple[list[str], list[str]]:
     """Returns the URLs that the job reads and writes outside its sandboxes."""
+    from poets.preflight import output_folders
+
     config = _config(options, sandbox)
 
     def outside(urls: list[str]) -> list[str]:

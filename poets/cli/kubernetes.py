@@ -11,15 +11,12 @@ import json
 import logging
 import time
 
-from poets import job
+from poets.cli import VERBS
 from poets.cli.options_flags import add_overrides
 from poets.dcos.options import Options, read_options
-from poets.dcos.validate import find_problems
 from poets.errors import ConfigError, StorageError, format_problems
-from poets.kubernetes.manifests import Target, left_out, manifests
 from poets.kubernetes.objects import KINDS
 from poets.kubernetes.pods import KEYTAB, keytab_secret_of
-from poets.storage.follow import Follower
 from poets.sweeps.grid import parse_axis
 
 log = logging.getLogger(__name__)
@@ -32,9 +29,7 @@ def add_parser(
     subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
 ) -> None:
     """Adds the verb `kubernetes` to the command."""
-    parser = subparsers.add_parser(
-        "kubernetes", help="print a DC/OS options file as Kubernetes objects"
-    )
+    parser = subparsers.add_parser("kubernetes", help=VERBS["kubernetes"])
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_manifests(verbs)
     following = verbs.add_parser(
@@ -99,6 +94,9 @@ def _add_manifests(
 
 def print_manifests(args: argparse.Namespace) -> int:
     """Prints the objects; returns the exit code."""
+    from poets import job  # takes most of a second, which --help does not need
+    from poets.kubernetes.manifests import Target, left_out, manifests
+
     job.log_to_stderr()
     options = read_options(args.options, args.settings, args.args)
     axes = tuple(parse_axis(text) for text in args.grid)
@@ -120,6 +118,9 @@ def print_manifests(args: argparse.Namespace) -> int:
 
 def follow(args: argparse.Namespace) -> int:
     """Copies a folder once or repeatedly until stopped; returns the exit code."""
+    from poets import job
+    from poets.storage.follow import Follower
+
     job.log_to_stderr()
     copy = Follower(args.source, args.target)
     while True:
@@ -139,6 +140,8 @@ def follow(args: argparse.Namespace) -> int:
 
 def _check(options: Options, source: str) -> None:
     """Raises ConfigError for all errors in the options; logs the warnings."""
+    from poets.dcos.validate import find_problems
+
     problems = [
         problem
         for problem in find_problems(options)

@@ -8,29 +8,25 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow.fs
+from poets.cli import VERBS
+from poets.errors import ConfigError
 
-from poets.classifier import Classifier, load_classifier
-from poets.classifier.fetch import fetch_image
-from poets.classifier.many import classify_files
-from poets.data.image_listing import ImageFiles
-from poets.data.images import ImageError
-from poets.errors import ConfigError, StorageError
-from poets.features.engines import Normalization
-from poets.storage import join, open_storage, reason, scheme_of
-from poets.storage.reading import IN_FLIGHT
+if TYPE_CHECKING:
+    import numpy as np
 
-WEB = ("http", "https")
+    from poets.classifier import Classifier
+    from poets.classifier.sources import Source
+    from poets.data.images import ImageError
+    from poets.features.engines import Normalization
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "label",
-        help="classify images with a retrained model",
+        help=VERBS["label"],
         description="Classifies images and prints the best labels with their scores.",
         allow_abbrev=False,
     )
@@ -69,21 +65,30 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _run(args: argparse.Namespace) -> int:
     if args.top < 1:
         raise ConfigError(f"--top={args.top}: must be at least 1")
-    lengths: dict[str, int] = {}
-    names = _expand(args.images, lengths)
+    from poets.classifier import load_classifier  # takes a second: not for --help
+    from poets.classifier.many import classify_files
+    from poets.classifier.sources import find_sources
+    from poets.data.images import ImageError
+
+    images = find_sources(args.images)
     normalization = _normalization(args.input_mean, args.input_std)
     classifier = load_classifier(args.model, args.labels, normalization)
     with tempfile.TemporaryDirectory(prefix="poets-fetched-") as folder:
-        files = _fetch(names, folder)
-        readable = [file for file in files if isinstance(file, str)]
-        found = iter(classify_files(classifier, readable, lengths=lengths))
-        answers = [next(found) if isinstance(file, str) else file for file in files]
+        files = _fetch(images, folder)
+        readable = [file for file in files if not isinstance(file, ImageError)]
+        found = iter(classify_files(classifier, readable))
+        answers = [
+            file if isinstance(file, ImageError) else next(found) for file in files
+        ]
+    names = [image if isinstance(image, str) else image.name for image in images]
     _print(args, classifier, names, answers)
     return 1 if any(isinstance(answer, ImageError) for answer in answers) else 0
 
 
-def _normalization(mean: str | None, std: str | None) -> Normalization | None:
+def _normalization(mean: str | None, std: str | None) -> "Normalization | None":
     """Returns the normalization of the two flags; None without them."""
+    from poets.features.engines import Normalization
+
     if mean is None and std is None:
         return None
     try:
@@ -98,76 +103,37 @@ def _normalization(mean: str | None, std: str | None) -> Normalization | None:
         ) from error
 
 
-def _expand(images: Sequence[str], lengths: dict[str, int]) -> list[str]:
-    """Returns the names of all images; adds the sizes of listed ones to `lengths`."""
-    names, missing = [], []
-    for image in images:
-        scheme = scheme_of(image)
-        if scheme in WEB or os.path.isfile(image):
-            names.append(image)
-            continue
-        found = _in_storage(image)
-        if found is None:
-            missing.append(f"no file, folder or http(s) URL {image!r}")
-        elif not found:
-            missing.append(f"no image below the folder {image!r}")
-        else:
-            names += sorted(found)
-            lengths.update(found)
-    if missing:
-        raise ConfigError("; ".join(missing))
-    return names
+def _fetch(
+    images: "Sequence[str | Source]", folder: str
+) -> "list[Source | ImageError]":
+    """Downloads http(s) images, many at once, and returns all images as files."""
+    from poets.classifier.fetch import fetch_image
+    from poets.classifier.sources import source_of
+    from poets.data.images import ImageError
+    from poets.storage.reading import IN_FLIGHT
 
-
-def _in_storage(image: str) -> dict[str, int] | None:
-    """Returns name -> bytes of the images at a path or URL, None if it does not exist.
-
-    For a folder, these are the images that a job with this `image_dir` would find.
-    """
-    filesystem, path = open_storage(image)
-    try:
-        info = filesystem.get_file_info(path)
-    except OSError as error:
-        raise StorageError(f"cannot read {image!r}: {reason(error)}") from error
-    if info.type == pyarrow.fs.FileType.NotFound:
-        return None
-    if info.type == pyarrow.fs.FileType.File:
-        return {image: info.size or 0}
-    files = ImageFiles(image)
-    found = {
-        join(image, entry.path): entry.length
-        for entry in files
-        if entry.kind is pyarrow.fs.FileType.File
-    }
-    files.report()
-    return found
-
-
-def _fetch(names: Sequence[str], folder: str) -> list[str | ImageError]:
-    """Downloads http(s) images, many at once, and returns the files of all images."""
-
-    def fetch(row: int) -> str | ImageError:
+    def fetch(row: int, image: "str | Source") -> "Source | ImageError":
+        if not isinstance(image, str):
+            return image
         target = os.path.join(folder, str(row))
         try:
-            fetch_image(names[row], target)
+            fetch_image(image, target)
         except ImageError as error:
             return error
-        return target
+        return source_of(target)
 
-    files: list[str | ImageError] = list(names)
-    rows = [row for row, name in enumerate(names) if scheme_of(name) in WEB]
     with ThreadPoolExecutor(IN_FLIGHT) as threads:
-        for row, file in zip(rows, threads.map(fetch, rows), strict=True):
-            files[row] = file
-    return files
+        return list(threads.map(fetch, range(len(images)), images))
 
 
 def _print(
     args: argparse.Namespace,
-    classifier: Classifier,
+    classifier: "Classifier",
     names: Sequence[str],
-    answers: Sequence[np.ndarray | ImageError],
+    answers: "Sequence[np.ndarray | ImageError]",
 ) -> None:
+    from poets.data.images import ImageError
+
     table = csv.writer(sys.stdout, lineterminator="\n")
     if args.csv:
         table.writerow(("image", "label", "score"))
@@ -179,7 +145,7 @@ def _print(
             continue
         best = [
             (classifier.labels[index], float(answer[index]))
-            for index in np.argsort(-answer, kind="stable")[: args.top]
+            for index in (-answer).argsort(kind="stable")[: args.top]
         ]
         if args.json:
             scores = [{"label": label, "score": score} for label, score in best]

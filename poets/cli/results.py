@@ -3,20 +3,19 @@
 import argparse
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from poets.report.listing import Entry, format_listing, list_folder
-from poets.report.summary import format_results, read_results
-from poets.workers.progress import read_progress
+from poets.cli import VERBS
+
+if TYPE_CHECKING:
+    from poets.report.listing import Entry
 
 
 def add_parser(
     subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
 ) -> None:
     """Adds the verb `results` to the command."""
-    parser = subparsers.add_parser(
-        "results", help="list a results folder and summarize its run"
-    )
+    parser = subparsers.add_parser("results", help=VERBS["results"])
     parser.add_argument("url", metavar="URL", help="the folder of --output_graph")
     parser.add_argument("--json", action="store_true", help="print the data as JSON")
     parser.set_defaults(func=run)
@@ -29,6 +28,10 @@ def run(args: argparse.Namespace) -> int:
       StorageError: if the folder cannot be listed or a file cannot be read.
       ModelError: if metrics.json is not in a run's format.
     """
+    from poets.report.listing import format_listing, list_folder
+    from poets.report.summary import format_results, read_results
+    from poets.workers.progress import read_progress
+
     entries = list_folder(args.url)
     if not args.json and entries:
         print(format_listing(entries), end="\n\n")
@@ -48,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _data(entry: Entry) -> dict[str, Any]:
+def _data(entry: "Entry") -> dict[str, Any]:
     """Returns one line of the listing as JSON data."""
     data = asdict(entry)
     data |= data.pop("attributes")

@@ -5,16 +5,16 @@ On Kubernetes, TF_CONFIG defines which of the job's tasks this process is.
 
 import argparse
 
+from poets.cli import VERBS
 from poets.cluster import cluster_of
 from poets.flags import add_flags, config_from_args, flags_of
-from poets.job import log_to_stderr, run_as
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "retrain",
-        help="retrain a classifier on labelled folders",
+        help=VERBS["retrain"],
         description="Retrains an image classifier on a folder of labelled images. "
         "The flags are those of TensorFlow's retrain.py and a few more.",
         allow_abbrev=False,
@@ -25,6 +25,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def _run(args: argparse.Namespace) -> int:
     config = config_from_args(*flags_of(args))
-    log_to_stderr()
-    run_as(cluster_of(None), config)
+    from poets import job  # takes most of a second, which --help does not need
+
+    job.log_to_stderr()
+    job.run_as(cluster_of(None), config)
     return 0

@@ -6,6 +6,7 @@ import importlib
 import logging
 from typing import Any
 
+from poets.cli import VERBS
 from poets.errors import ConfigError, format_problems
 from poets.system.machine import room_for_processes
 
@@ -16,7 +17,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     """Adds the verb."""
     parser = verbs.add_parser(
         "serve",
-        help="answer requests over HTTP and gRPC, with a page for people",
+        help=VERBS["serve"],
         description="Serves models as TensorFlow Serving does, by the Open Inference "
         "Protocol, and with a page for people.",
         allow_abbrev=False,

@@ -7,23 +7,26 @@ On Kubernetes, TF_CONFIG defines which of the sweep's tasks this process is.
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
+from poets.cli import VERBS
 from poets.cluster import cluster_of
-from poets.data.dataset import Dataset
-from poets.features.pool import Workers
 from poets.flags import add_flags, flags_of
-from poets.job import Job, log_to_stderr, run_job
 from poets.storage import join
 from poets.sweeps.plan import Sweep, plan_sweep
-from poets.sweeps.report import best_of, sweep_text, ties
-from poets.sweeps.results import Result
+
+if TYPE_CHECKING:  # not for --help
+    from poets.data.dataset import Dataset
+    from poets.features.pool import Workers
+    from poets.job import Job
+    from poets.sweeps.results import Result
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "sweep",
-        help="retrain with many combinations of flags and publish the best",
+        help=VERBS["sweep"],
         description="Trains a head for each combination of flags, all on one feature "
         "store, and publishes the one with the best validation accuracy. Run it again "
         "to continue a sweep that was stopped. --output_dir is required; the best "
@@ -52,16 +55,22 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _run(args: argparse.Namespace) -> int:
     given, problems = flags_of(args)
     sweep = plan_sweep(given, args.grid, args.runs, problems)
-    log_to_stderr()
-    results = run_job(cluster_of(None), job_of(sweep))
+    from poets import job
+    from poets.sweeps.report import sweep_text
+
+    job.log_to_stderr()
+    results = job.run_job(cluster_of(None), job_of(sweep))
     if results is not None:
         print(sweep_text(sweep, results))
         print(_best_text(sweep, results))
     return 0
 
 
-def job_of(sweep: Sweep) -> Job[dict[str, Result]]:
-    def lead(dataset: Dataset, workers: Workers) -> dict[str, Result]:
+def job_of(sweep: Sweep) -> "Job[dict[str, Result]]":
+    """Returns the job that trains the runs of a sweep and publishes the best."""
+    from poets.job import Job
+
+    def lead(dataset: "Dataset", workers: "Workers") -> "dict[str, Result]":
         from poets.sweeps.run import run_sweep  # imports TensorFlow
 
         return run_sweep(sweep, dataset, workers)
@@ -69,8 +78,10 @@ def job_of(sweep: Sweep) -> Job[dict[str, Result]]:
     return Job(sweep.base, lead, details=sweep.details)
 
 
-def _best_text(sweep: Sweep, results: dict[str, Result]) -> str:
+def _best_text(sweep: Sweep, results: "dict[str, Result]") -> str:
     """Returns the last lines: the best combination, ties, and where the results are."""
+    from poets.sweeps.report import best_of, ties
+
     best = best_of(sweep, results)
     if best is None:
         return ""

@@ -16,6 +16,7 @@ from poets.backbones.graph import PIXELS_NAME
 from poets.classifier import LiteRTClassifier, load_classifier
 from poets.classifier.litert_input import BY_NAME
 from poets.classifier.many import FEW, classify_files
+from poets.classifier.sources import source_of
 from poets.classifier.tflite_metadata import add_metadata
 from poets.cli import run
 from poets.data.images import decode, resize
@@ -245,7 +246,8 @@ def test_the_processes_feed_it_in_the_same_way(write, tmp_path):
         files.append(str(tmp_path / f"{i}.jpg"))
         (tmp_path / f"{i}.jpg").write_bytes(retraining.jpeg(random, i % 3))
     alone = classifier.predict([Path(file).read_bytes() for file in files])
-    together = classify_files(classifier, files, head_start_s=0)
+    sources = [source_of(file) for file in files]
+    together = classify_files(classifier, sources, head_start_s=0)
     assert np.allclose(together, alone, atol=1e-6)
 
 

@@ -7,9 +7,14 @@ import pytest
 
 from poets.classifier import load_classifier
 from poets.classifier.many import FEW, classify_files
+from poets.classifier.sources import source_of
 from poets.data.images import ImageError
 
 pytest_plugins = ["tests.finished"]
+
+
+def sources(paths):
+    return [source_of(path) for path in paths]
 
 
 @pytest.fixture
@@ -24,8 +29,8 @@ def test_both_ways_agree_bit_for_bit(finished, classifier, tmp_path, head_start_
     paths = sorted(str(path) for path in finished.image_dir.rglob("*.*"))
     paths += [str(tmp_path / "absent.jpg"), str(tmp_path), paths[0]]
     assert len(paths) > FEW
-    together = classify_files(classifier, paths, head_start_s)
-    alone = [classify_files(classifier, [path])[0] for path in paths]
+    together = classify_files(classifier, sources(paths), head_start_s)
+    alone = [classify_files(classifier, sources([path]))[0] for path in paths]
     for path, one, other in zip(paths, together, alone, strict=True):
         if isinstance(other, ImageError):
             assert str(one) == str(other), path
@@ -46,9 +51,9 @@ def test_relative_paths_are_of_this_folder(finished, classifier, monkeypatch):
         f"daisy/{path.name}"
         for path in sorted((finished.image_dir / "daisy").iterdir())
     ]
-    many = classify_files(classifier, paths * 2, head_start_s=0)
+    many = classify_files(classifier, sources(paths * 2), head_start_s=0)
     assert len(many) > FEW
-    few = classify_files(classifier, paths[:3])
+    few = classify_files(classifier, sources(paths[:3]))
     for one, other in zip(many[:3], few, strict=True):
         assert np.array_equal(one, other)
 
@@ -56,7 +61,7 @@ def test_relative_paths_are_of_this_folder(finished, classifier, monkeypatch):
 def test_nothing_is_left_behind(finished, classifier, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     paths = [str(path) for path in sorted(finished.image_dir.rglob("*.jpg"))]
-    assert len(classify_files(classifier, paths, head_start_s=0)) == len(paths)
+    assert len(classify_files(classifier, sources(paths), head_start_s=0)) == len(paths)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("poets-label-")]
 
 

@@ -57,6 +57,30 @@ def test_every_verb_has_help(verb, capsys):
     assert f"poets {verb}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_imports_no_more_than_it_needs(verb):
+    """NumPy and pyarrow alone take longer than a person wants to wait for it."""
+    program = (
+        "import sys, poets.cli\n"
+        "try: poets.cli.run(sys.argv[1:])\n"
+        "except SystemExit: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *filter(None, [verb]), "--help"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    loaded = set(done.stderr.split())
+    assert "argparse" in loaded
+    heavy = {"pyarrow", "numpy", "requests", "cv2", "tensorflow", "poets.job"}
+    assert not loaded & {*heavy, "poets.kerberos.login"}
+    if not verb:
+        assert not {name for name in loaded if name.startswith("poets.cli.")}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -197,10 +221,11 @@ def test_the_command_line_and_the_context_have_one_text(capsys):
 def test_values_are_taken_as_they_are_typed(capsys):
     """An option's name as a value, or with "-" for "_"."""
     words = ["label", "--model", "labels", "--labels=json-x", "--", "--top-level.jpg"]
-    args = build_parser().parse_args(words)
+    args = build_parser("label").parse_args(words)
     assert (args.model, args.labels) == ("labels", "json-x")
     assert args.images == ["--top-level.jpg"]
-    args = build_parser().parse_args(["retrain", "--learning-rate", "-0.5"])
+    words = ["retrain", "--learning-rate", "-0.5"]
+    args = build_parser("retrain").parse_args(words)
     assert (args.learning_rate, args.problems) == ("-0.5", [])
 
 

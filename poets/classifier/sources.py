@@ -1,0 +1,119 @@
+"""Resolves the names of image files, each once, for `classify_files`.
+
+rose.jpg               "/"                 data/rose.jpg   its length
+hdfs://default/f/      "hdfs://default/"   f/1.jpg, ...    as listed
+http://host/rose.jpg   left as it is: it is downloaded first
+"""
+
+import os
+import posixpath
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pyarrow.fs import FileSystem, FileType
+
+from poets.data.dataset import Image
+from poets.data.image_listing import ImageFiles
+from poets.errors import ConfigError, StorageError
+from poets.storage import is_local, join, open_storage, reason, scheme_of
+
+WEB = ("http", "https")
+
+
+class Source(NamedTuple):
+    """An image file.
+
+    Attributes:
+      name: as given, or as listed in a folder.
+      root: URL of the root of its storage; "/" for this machine.
+      image: its path below the root, and its length, 0 if unknown.
+    """
+
+    name: str
+    root: str
+    image: Image
+
+
+def find_sources(names: Sequence[str]) -> list[str | Source]:
+    """Returns the images that a command names, and http(s) URLs as they are.
+
+    For a folder, these are the images that a job with this `image_dir` would find.
+
+    Raises:
+      ConfigError: lists all names at which there is no image.
+      StorageError: if a storage does not answer.
+    """
+    found: list[str | Source] = []
+    missing = []
+    for name in names:
+        if scheme_of(name) in WEB:
+            found.append(name)
+            continue
+        sources = [source_of(name)] if os.path.isfile(name) else _in_storage(name)
+        if sources is None:
+            missing.append(f"no file, folder or http(s) URL {name!r}")
+        elif not sources:
+            missing.append(f"no image below the folder {name!r}")
+        else:
+            found += sources
+    if missing:
+        raise ConfigError("; ".join(missing))
+    return found
+
+
+def source_of(name: str) -> Source:
+    """Resolves the path or URL of one file, which may be absent.
+
+    Raises:
+      StorageError: if its storage cannot be opened.
+    """
+    path = os.path.abspath(name)
+    if "://" in name:
+        filesystem, path = open_storage(name)
+        if not is_local(filesystem):
+            root, top = _root_of(name, filesystem)
+            return Source(name, root, _image(path, top))
+    try:
+        status = os.stat(path)
+    except OSError:  # reading it reports the reason
+        return Source(name, "/", _image(path))
+    return Source(name, "/", _image(path, "/", status.st_size, status.st_mtime_ns))
+
+
+def _in_storage(url: str) -> list[Source] | None:
+    """Returns the file or the images of the folder at a URL; None if there is none."""
+    filesystem, path = open_storage(url)
+    try:
+        info = filesystem.get_file_info(path)
+    except OSError as error:
+        raise StorageError(f"cannot read {url!r}: {reason(error)}") from error
+    if info.type == FileType.NotFound:
+        return None
+    root, top = _root_of(url, filesystem)
+    if info.type == FileType.File:
+        return [Source(url, root, _image(path, top, info.size or 0))]
+    files = ImageFiles(url)
+    found = [
+        Source(
+            join(url, entry.path),
+            root,
+            _image(posixpath.join(path, entry.path), top, entry.length, entry.mtime_ns),
+        )
+        for entry in files
+        if entry.kind is FileType.File
+    ]
+    files.report()
+    return sorted(found)
+
+
+def _root_of(url: str, filesystem: FileSystem) -> tuple[str, str]:
+    """Returns the root of a URL's storage, as URL and as path."""
+    if is_local(filesystem):
+        return "/", "/"
+    scheme, _, rest = url.partition("://")
+    root = f"{scheme}://{rest.partition('/')[0]}/"
+    return root, open_storage(root)[1]
+
+
+def _image(path: str, top: str = "/", length: int = 0, mtime_ns: int = 0) -> Image:
+    return Image(path.removeprefix(top).lstrip("/"), "", length, mtime_ns)
