@@ -3,6 +3,9 @@
 Refused are names with `..`, absolute names, links that point outside the folder,
 devices and pipes, and archives with too many bytes or entries. The folder changes only
 if the whole archive is accepted.
+
+The checks are our own: `tarfile`'s `data` filter came with Python 3.10.12 and 3.11.4
+(Debian 12 has 3.11.2), `zipfile` has none, and neither limits the size.
 """
 
 import os

@@ -34,7 +34,7 @@ from poets.storage.hadoop.tokens import token_file, web_token
 from poets.storage.hadoop.url import locate
 from poets.storage.hadoop.user import current_user
 from poets.storage.hadoop.web_client import Client
-from poets.storage.hadoop.web_url import HOST, web_addresses
+from poets.storage.hadoop.web_url import web_addresses, web_root
 from poets.storage.handler import file_system
 from poets.storage.streams import Reader, Writer
 
@@ -62,34 +62,17 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
       NotAuthenticatedError: if keytab, principal or delegation token cannot be used.
     """
     conf, login = load_conf(), current_login()
-    scheme, _, rest = url.partition("://")
-    authority = rest.partition("/")[0]
-    if authority and not HOST.fullmatch(authority):
-        host = authority.rpartition("@")[2]  # what precedes it may be a password
-        raise StorageError(
-            f"cannot open a URL: {host!r} is not a host; give {scheme}://host:port/path"
-        )
     addresses = web_addresses(url, conf)
     token = web_token(addresses, url, conf)
     with_kerberos = bool(token or login) or kerberos_is_on(conf)
     user = current_user(login, with_kerberos, token)
     location = locate(url, conf, user.home)
-    is_default = authority in ("", "default")
-    if is_default:
-        authority = location.root.partition("://")[2]
-    if is_default and len(addresses) == 1:  # the authority's port is for RPC
-        authority = addresses[0].partition("://")[2]
-    ca_variable = next(filter(os.environ.get, CA_VARIABLES), None)
-    ca_file = os.environ[ca_variable] if ca_variable else None
-    if ca_file and not os.path.exists(ca_file):
-        raise StorageError(
-            f"cannot open {url!r}: there is no file {ca_file!r}; correct {ca_variable}"
-        )
-    root = f"{scheme.lower()}://{authority}"
+    root = web_root(url, addresses, location.root)
+    ca_file = _ca_file(url)
     # `id` is safe: configurations are never freed.
-    key = (root, id(conf), login, token, user, ca_file)
+    key = (root, id(conf), token, user, ca_file, login)
     if key not in _backends:
-        for other in [other for other in _backends if other[2] != login]:
+        for other in [other for other in _backends if other[-1] != login]:
             _backends.pop(other, None)  # its connections close with its last reference
         situation = Situation(
             who=user,
@@ -99,18 +82,25 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
             sources=conf.sources,
             token_file=token_file() if token else None,
         )
-        client = Client(
-            addresses,
-            partial(_shown, token, addresses, url, conf) if token else None,
-            ca_file,
-            situation,
-        )
+        newest = partial(_newest, token, addresses, url, conf) if token else None
+        client = Client(addresses, newest, ca_file, situation)
         _backends.setdefault(key, WebHdfs(root, client, conf))
     return file_system(_backends[key]), location.path
 
 
-def _shown(token: Token, addresses: list[str], url: str, conf: HadoopConf) -> str:
-    """Returns a token for a request; a newer one if the file has it."""
+def _ca_file(url: str) -> str | None:
+    """Returns the file of the certificates to trust; None for the usual ones."""
+    variable = next(filter(os.environ.get, CA_VARIABLES), "")
+    path = os.environ.get(variable)
+    if path and not os.path.exists(path):
+        raise StorageError(
+            f"cannot open {url!r}: there is no file {path!r}; correct {variable}"
+        )
+    return path
+
+
+def _newest(token: Token, addresses: list[str], url: str, conf: HadoopConf) -> str:
+    """Returns the token for a request; a newer one if the file has it."""
     with contextlib.suppress(PoetsError):
         token = web_token(addresses, url, conf) or token
     return token.url_text()

@@ -16,31 +16,40 @@ _WEB = {  # scheme -> (scheme of the addresses, their key, default port)
     "webhdfs": ("http", "dfs.namenode.http-address", 9870),
     "swebhdfs": ("https", "dfs.namenode.https-address", 9871),
 }
-HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?")
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?")
+
+
+def web_root(url: str, addresses: list[str], default: str) -> str:
+    """Returns "webhdfs://authority" of a URL.
+
+    Args:
+      url: of a file or a folder.
+      addresses: of its servers.
+      default: root of the file system of fs.defaultFS, if the URL names no other one;
+        its port is for RPC.
+    """
+    scheme, authority = _split(url)
+    if authority in ("", "default"):
+        place = addresses[0] if len(addresses) == 1 else default
+        authority = place.partition("://")[2]
+    return f"{scheme}://{authority}"
 
 
 def web_addresses(url: str, conf: HadoopConf) -> list[str]:
     """Returns "http://host:port" of each server of a URL.
 
     Raises:
-      StorageError: if the configuration does not name them.
+      StorageError: if the configuration does not name them, or the URL is wrong.
     """
-    scheme, _, rest = url.partition("://")
-    authority = rest.partition("/")[0]
+    scheme, authority = _split(url)
+    if authority and not _HOST.fullmatch(authority):
+        host = authority.rpartition("@")[2]  # what precedes it may be a password
+        raise StorageError(
+            f"cannot open a URL: {host!r} is not a host; give {scheme}://host:port/path"
+        )
     is_default = authority in ("", "default")
     if is_default:
         authority = locate(url, conf, user="").root.partition("://")[2]
-    return _addresses(scheme.lower(), authority, is_default, conf, url)
-
-
-def _addresses(
-    scheme: str, authority: str, is_default: bool, conf: HadoopConf, url: str
-) -> list[str]:
-    """Returns "http://host:port" of each NameNode.
-
-    Args:
-      is_default: whether the authority is from fs.defaultFS, with its RPC port.
-    """
     http, key, usual_port = _WEB[scheme]
     listed = names(conf.get(f"dfs.ha.namenodes.{authority}", ""))
     keys = [f"{key}.{authority}.{name}" for name in listed]
@@ -61,7 +70,7 @@ def _addresses(
         found = [re.sub(r"^0\.0\.0\.0(?=:)", host, given)]
     else:
         found = [authority]
-    matches = [HOST.fullmatch(address) for address in found]
+    matches = [_HOST.fullmatch(address) for address in found]
     if None in matches:
         raise StorageError(
             f"cannot open {url!r}: {found[matches.index(None)]!r} is not a host; "
@@ -72,3 +81,9 @@ def _addresses(
         for match in matches
         if match
     ]
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Returns the scheme of a URL, in lower case, and its authority."""
+    scheme, _, rest = url.partition("://")
+    return scheme.lower(), rest.partition("/")[0]
