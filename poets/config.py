@@ -11,18 +11,6 @@ original `retrain.py`, with their defaults; the others are ours.
 import dataclasses
 from typing import Any
 
-ARCHITECTURES = (
-    "inception_v3",
-    *(
-        f"mobilenet_{width}_{size_px}{quantized}"
-        for width in ("1.0", "0.75", "0.50", "0.25")
-        for size_px in (224, 192, 160, 128)
-        for quantized in ("", "_quantized")
-    ),
-    *(f"scattering_{size_px}" for size_px in (96, 128, 160, 224)),
-)
-"""Every name that `--architecture` accepts."""
-
 MODEL_URL = "https://storage.googleapis.com/download.tensorflow.org/models"
 """The site of the original archives; `--model_url` names a mirror."""
 
@@ -35,10 +23,10 @@ def flag(default: Any, group: str, text: str, **rules: Any) -> Any:
       group: the heading in `--help`.
       text: one sentence for `--help`.
       **rules: `at_least`, `at_most`, `above` (numbers); `choices` (names, compared
-        in lower case); `known` (a short text for many choices); `required` (may not
-        be empty); `or_all` (-1 is allowed and means all); `variable` (the environment
-        variable that passes the flag to the storage and to child processes);
-        `of_a_task` (tasks of one job may differ in it, as in each `variable`).
+        in lower case); `required` (may not be empty); `or_all` (-1 is allowed and
+        means all); `variable` (the environment variable that passes the flag to the
+        storage and to child processes); `of_a_task` (tasks of one job may differ in
+        it, as in each `variable`).
     """
     metadata = {"group": group, "help": text, **rules}
     return dataclasses.field(default=default, metadata=metadata)
@@ -100,14 +88,7 @@ class RetrainConfig:
     checkpoint_path: str = flag(
         "/tmp/_retrain_checkpoint", FILES, "checkpoint of the head; empty: none"
     )
-    architecture: str = flag(
-        "inception_v3",
-        FILES,
-        "pretrained network by name",
-        choices=ARCHITECTURES,
-        known="inception_v3, mobilenet_{1.0,0.75,0.50,0.25}_{224,192,160,128}"
-        "[_quantized], scattering_{96,128,160,224}",
-    )
+    architecture: str = flag("inception_v3", FILES, "pretrained network by name")
     tfhub_module: str = flag(
         "",
         FILES,

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
+from poets.backbones import FAMILIES, family_of
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, format_problems, nearest
 from poets.storage import join, misspelling, scheme_of, without_keys
@@ -125,7 +126,7 @@ def _parse_bool(value: object) -> bool:
 def _parse_name(field: dataclasses.Field[Any], text: str) -> str:
     if field.metadata.get("required") and not text.strip():
         raise ValueError("may not be empty")
-    choices = field.metadata.get("choices")
+    choices, shown = names_of(field)
     if not choices:
         if problem := misspelling(text):
             raise ValueError(problem)
@@ -133,8 +134,18 @@ def _parse_name(field: dataclasses.Field[Any], text: str) -> str:
     for choice in choices:
         if text.lower() == choice.lower():
             return choice
-    known = field.metadata.get("known") or ", ".join(choices)
+    known = ", ".join(shown)
     raise ValueError(f"no such name{nearest(text.lower(), choices)}; known: {known}")
+
+
+def names_of(field: dataclasses.Field[Any]) -> tuple[Sequence[str], Sequence[str]]:
+    """Returns the names that a flag accepts, and how to show them; () for any text."""
+    if field.name == "architecture":
+        rows = FAMILIES.values()
+        names = [name for row in rows for name in row.names]
+        return names, [row.shown for row in rows if row.shown]
+    choices = field.metadata.get("choices", ())
+    return choices, choices
 
 
 def _parse_number(field: dataclasses.Field[Any], value: Any) -> int | float:
@@ -188,23 +199,12 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             f"--tfhub_module={config.tfhub_module!r} and "
             f"--architecture={config.architecture!r} are both given: leave one out"
         )
-    if config.fine_tune_steps and not config.tfhub_module:
-        problems += _cannot_be_fine_tuned(config.architecture)
+    if config.fine_tune_steps and (why := family_of(config).untrainable):
+        problems.append(
+            f"--architecture={config.architecture!r} cannot be fine-tuned: {why}, or "
+            "leave --fine_tune_steps out"
+        )
     return problems
-
-
-def _cannot_be_fine_tuned(architecture: str) -> list[str]:
-    if architecture.startswith("scattering_"):
-        why = "its filters are computed, not trained; use another network"
-    elif architecture.endswith("_quantized"):
-        plain = architecture.removesuffix("_quantized")
-        why = f"trained weights would no longer be 8-bit; use {plain}"
-    else:
-        return []
-    return [
-        f"--architecture={architecture!r} cannot be fine-tuned: {why}, or leave "
-        "--fine_tune_steps out"
-    ]
 
 
 def _kind(field: dataclasses.Field[Any]) -> str:
@@ -270,9 +270,7 @@ def flags_markdown() -> str:
         if field.default == "":
             shown = "*required*" if field.metadata.get("required") else "empty"
         text = field.metadata["help"]
-        if known := field.metadata.get("known"):
-            text += f": `{known}`"
-        elif choices := field.metadata.get("choices"):
-            text += f": {', '.join(f'`{choice}`' for choice in choices)}"
+        if known := names_of(field)[1]:
+            text += f": {', '.join(f'`{name}`' for name in known)}"
         lines.append(f"| `--{name}` | {shown} | {text} |")
     return "\n".join(lines) + "\n"

@@ -26,6 +26,7 @@ from poets.doctor.security import log_in
 from poets.doctor.steps_kerberos import check_lifetime
 from poets.doctor.steps_storage import try_reading, try_writing
 from poets.errors import ConfigError, PoetsError, StorageError, format_problems
+from poets.formats import FORMATS
 from poets.storage import exists, folder_of, join, kind_of, open_storage, scheme_of
 from poets.storage.calls import deadline
 
@@ -52,7 +53,7 @@ def preflight(config: RetrainConfig) -> Dataset:
     with deadline(TIMEOUT_S):
         for check in (
             _check_files,
-            _check_saved_model_dir,
+            _check_export_folders,
             _check_summaries_dir,
             _check_folders,
         ):
@@ -143,12 +144,10 @@ def _is_below(path: str, folder: str) -> bool:
 def output_folders(config: RetrainConfig) -> list[str]:
     """Returns the URLs of the folders that a job writes to, without duplicates."""
     folders = [
-        folder_of(config.output_graph),
+        *(folder_of(url) for row in FORMATS.values() if (url := row.url(config))),
         folder_of(config.output_labels),
         config.bottleneck_dir,
     ]
-    if config.saved_model_dir:
-        folders.append(folder_of(config.saved_model_dir))
     if config.checkpoint_path:
         folders.append(folder_of(config.checkpoint_path))
     if config.intermediate_store_frequency:
@@ -245,19 +244,22 @@ def _is_kept_by_another(url: str) -> bool:
     )
 
 
-def _check_saved_model_dir(config: RetrainConfig) -> None:
+def _check_export_folders(config: RetrainConfig) -> None:
     """Refuses a folder with other files: publishing replaces the whole folder."""
-    url = config.saved_model_dir
-    if not url or not exists(url) or exists(join(url, "saved_model.pb")):
-        return
-    if kind_of(url) == pyarrow.fs.FileType.File:
-        raise ConfigError(f"--saved_model_dir={url!r} is a file; name a folder")
-    filesystem, path = open_storage(url)
-    if filesystem.get_file_info(pyarrow.fs.FileSelector(path)):
-        raise ConfigError(
-            f"--saved_model_dir={url!r} holds files and is not a SavedModel; name an "
-            "empty folder or a new one"
-        )
+    for row in FORMATS.values():
+        url = row.url(config)
+        if not row.marker or not url or exists(join(url, row.marker)):
+            continue
+        if (kind := kind_of(url)) == pyarrow.fs.FileType.File:
+            raise ConfigError(f"--{row.flag}={url!r} is a file; name a folder")
+        filesystem, path = open_storage(url)
+        if kind == pyarrow.fs.FileType.Directory and filesystem.get_file_info(
+            pyarrow.fs.FileSelector(path)
+        ):
+            raise ConfigError(
+                f"--{row.flag}={url!r} holds files and is not a {row.title}; name an "
+                "empty folder or a new one"
+            )
 
 
 def _check_summaries_dir(config: RetrainConfig) -> None:

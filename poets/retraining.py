@@ -22,6 +22,7 @@ from poets.data.dataset import Dataset
 from poets.data.images import orientation
 from poets.data.split import TEST, VALIDATION
 from poets.errors import StorageError
+from poets.export import TrainedModel
 from poets.export.frozen import check_final_tensor_name, frozen_graph
 from poets.export.results import Export, build_exports
 from poets.export.verify import MAX_CHECKED, Samples
@@ -138,7 +139,8 @@ def store_intermediate(
     """
     url = f"{config.intermediate_output_graphs_dir}intermediate_{step}.pb"
     logger.info("Save intermediate result to : %s", url)
-    write_atomically(url, frozen_graph(backbone, head, config.final_tensor_name))
+    model = TrainedModel(backbone, head, config.final_tensor_name)
+    write_atomically(url, frozen_graph(model))
 
 
 def publish(
@@ -174,9 +176,8 @@ def publish(
     with durations.phase("export"):
         samples, notes = _samples(config, features, head)
         labels = features.dataset.labels
-        exports = build_exports(
-            config, features.backbone, head, labels, samples, work_dir
-        )
+        model = TrainedModel(features.backbone, head, config.final_tensor_name, labels)
+        exports = build_exports(config, model, samples, work_dir)
     shown = {_name(export.url): export.to_json() for export in exports}
     metrics = metrics_of(config, trained, answers, shown, durations, notes)
     _publish(lock, config, trained, exports, answers, metrics)

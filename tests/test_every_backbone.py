@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from poets.backbones import FAMILIES
 from poets.classifier import load_classifier
 from poets.system.runtime import tf, v1
 from tests import retraining
@@ -31,6 +32,17 @@ else:
     ])
 model.export(sys.argv[1], verbose=False)
 """
+
+
+EXAMPLES = {  # family -> one of its networks; a SavedModel has a test of its own
+    # As the next one, less its weights of 8 bits; `test_any_storage.py` runs it.
+    "mobilenet": ("mobilenet_0.25_128", "input", 128),
+    "quantized": ("mobilenet_0.25_128_quantized", "input", 128),
+    "inception": ("inception_v3", "Mul", 299),
+    # `test_frozen.py` and others look at what scattering_96 leaves.
+    "scattering": ("scattering_128", "input", 128),
+}
+ELSEWHERE = {"mobilenet", "scattering"}
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +87,17 @@ def check_names_of_the_hub_generation(folder):
     } <= names
 
 
+def test_every_family_has_an_example():
+    assert FAMILIES.keys() == EXAMPLES.keys() | {"saved_model"}
+
+
 @pytest.mark.parametrize(
     ("architecture", "input_name", "size_px"),
     [
-        # As the next one, less its weights of 8 bits; `test_any_storage.py` runs it.
-        pytest.param("mobilenet_0.25_128", "input", 128, marks=pytest.mark.soak),
-        ("mobilenet_0.25_128_quantized", "input", 128),
-        ("inception_v3", "Mul", 299),
-        # `test_frozen.py` and others look at what scattering_96 leaves.
-        pytest.param("scattering_128", "input", 128, marks=pytest.mark.soak),
+        pytest.param(*row, marks=[pytest.mark.soak] * (family in ELSEWHERE))
+        for family, row in EXAMPLES.items()
     ],
+    ids=EXAMPLES,
 )
 def test_a_named_architecture(
     images, model_dir, tmp_path, architecture, input_name, size_px

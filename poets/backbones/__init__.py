@@ -3,9 +3,7 @@
 A backbone from any source becomes a frozen GraphDef from a placeholder for pictures to
 the bottleneck, with the scaling that its input needs.
 
-    inception_v3, mobilenet_*   the original archives      backbones.archives
-    scattering_*                computed, no download      backbones.scattering
-    --tfhub_module              hub handle or SavedModel   backbones.saved_model
+The families of networks are the rows of `FAMILIES`.
 """
 
 import hashlib
@@ -14,6 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from poets.config import RetrainConfig
+
+PerChannel = float | tuple[float, float, float]
+"""One value for all channels, or one each for R, G and B."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Backbone:
       bottleneck_name: the output's node.
       image_size_px: S.
       bottleneck_size: D.
-      mean: a pixel value p in 0..255 is fed as (p - mean) / std.
+      mean: a pixel value p in 0..255 is fed as (p - mean) / std, by channel.
       std: see `mean`.
       bottleneck_input_name: in retrained graphs, the node where bottlenecks are fed.
       head_scope: in retrained graphs, the scope of the trained layer. Both names are
@@ -40,8 +41,8 @@ class Backbone:
     bottleneck_name: str
     image_size_px: int
     bottleneck_size: int
-    mean: float
-    std: float
+    mean: PerChannel
+    std: PerChannel
     bottleneck_input_name: str = "input_1/BottleneckInputPlaceholder"
     head_scope: str = "final_training_ops"
 
@@ -56,16 +57,63 @@ class Backbone:
         return hashlib.sha256(spec.encode() + self.graph).hexdigest()
 
 
+@dataclass(frozen=True)
+class Family:
+    """Networks that one module loads.
+
+    Attributes:
+      module: has `load(config) -> Backbone`; imported on first use.
+      names: the values of `--architecture` for them.
+      shown: the names in short, for messages and documents.
+      untrainable: why they cannot be fine-tuned, "" if they can.
+    """
+
+    module: str
+    names: tuple[str, ...] = ()
+    shown: str = ""
+    untrainable: str = ""
+
+
+_MOBILENETS = tuple(
+    f"mobilenet_{width}_{size_px}"
+    for width in ("1.0", "0.75", "0.50", "0.25")
+    for size_px in (224, 192, 160, 128)
+)
+
+FAMILIES = {
+    "saved_model": Family("poets.backbones.saved_model"),  # --tfhub_module
+    "inception": Family("poets.backbones.archives", ("inception_v3",), "inception_v3"),
+    "mobilenet": Family(
+        "poets.backbones.archives",
+        _MOBILENETS,
+        "mobilenet_{1.0,0.75,0.50,0.25}_{224,192,160,128}[_quantized]",
+    ),
+    "quantized": Family(
+        "poets.backbones.archives",
+        tuple(f"{name}_quantized" for name in _MOBILENETS),
+        untrainable="trained weights would no longer be 8-bit; use the network of the "
+        "same name without _quantized",
+    ),
+    "scattering": Family(
+        "poets.backbones.scattering",
+        tuple(f"scattering_{size_px}" for size_px in (96, 128, 160, 224)),
+        "scattering_{96,128,160,224}",
+        untrainable="its filters are computed, not trained; use another network",
+    ),
+}
+
+
+def family_of(config: RetrainConfig) -> Family:
+    """Returns the family of the network that the flags name."""
+    if config.tfhub_module:
+        return FAMILIES["saved_model"]
+    return next(row for row in FAMILIES.values() if config.architecture in row.names)
+
+
 def load_backbone(config: RetrainConfig) -> Backbone:
     """Returns the backbone that the flags name.
 
     Raises:
       ModelError: if it cannot be loaded, or is not the network of its name.
     """
-    if config.tfhub_module:
-        adapter = "poets.backbones.saved_model"
-    elif config.architecture.startswith("scattering_"):
-        adapter = "poets.backbones.scattering"
-    else:
-        adapter = "poets.backbones.archives"
-    return importlib.import_module(adapter).load(config)
+    return importlib.import_module(family_of(config).module).load(config)

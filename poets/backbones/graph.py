@@ -9,6 +9,8 @@ import os
 import tempfile
 from typing import Any
 
+import numpy as np
+
 from poets.backbones import Backbone
 from poets.backbones.old_ops import modernise
 from poets.errors import ModelError
@@ -117,7 +119,7 @@ def scale(pixels: Any, backbone: Backbone) -> Any:
     The nodes are named as in the original graphs, where `Mul` is Inception's input.
     """
     name = "Mul/product" if backbone.input_name == "Mul" else "Mul"
-    factor = tf.constant(1.0 / backbone.std, name="Mul/y")
+    factor = tf.constant(1.0 / np.asarray(backbone.std), tf.float32, name="Mul/y")
     return tf.multiply(tf.subtract(pixels, backbone.mean, name="Sub"), factor, name)
 
 

@@ -28,12 +28,10 @@ import numpy as np
 
 from poets.backbones import Backbone
 from poets.config import RetrainConfig
-from poets.errors import ConfigError
 from poets.system.runtime import tf, v1
 
 INPUT_NAME = "input"
 BOTTLENECK_NAME = "Scattering/features"
-SIZES_PX = (96, 128, 160, 224)
 BOTTLENECK_SIZE = 1194
 
 OCTAVES = 4
@@ -51,20 +49,10 @@ FLOOR = 1e-3
 
 
 def load(config: RetrainConfig) -> Backbone:
-    """Returns the backbone that `--architecture=scattering_<size>` names.
-
-    Raises:
-      ConfigError: if there is none of this size.
-    """
-    name = config.architecture
-    size_px = {f"scattering_{size}": size for size in SIZES_PX}.get(name)
-    if size_px is None:
-        raise ConfigError(
-            f"no backbone {name!r}: scattering networks take images of "
-            f"{', '.join(map(str, SIZES_PX))} pixels; use scattering_128"
-        )
+    """Returns the backbone that `--architecture=scattering_<size>` names."""
+    size_px = int(config.architecture.removeprefix("scattering_"))
     return Backbone(
-        name=name,
+        name=config.architecture,
         graph=scattering_graph(size_px),
         input_name=INPUT_NAME,
         bottleneck_name=BOTTLENECK_NAME,
@@ -79,7 +67,7 @@ def scattering_graph(size_px: int) -> bytes:
     """Returns the network for images of one size, the same bytes each time.
 
     Args:
-      size_px: width and height S of the images, one of `SIZES_PX`.
+      size_px: width and height S of the images, a multiple of 32.
 
     Returns:
       A serialised GraphDef without variables, from `input`, float32 [N, S, S, 3] with

@@ -15,7 +15,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from poets.classifier import Classifier, LiteRTClassifier
+from poets.classifier import Classifier, EngineClassifier
 from poets.classifier.sources import Source
 from poets.data.dataset import Images
 from poets.data.images import ImageError
@@ -48,7 +48,7 @@ def classify_files(
     Raises:
       PoetsError: if the processes do not start, or a storage does not answer.
     """
-    if len(sources) <= FEW or not isinstance(classifier, LiteRTClassifier):
+    if len(sources) <= FEW or not isinstance(classifier, EngineClassifier):
         return list(_classify(classifier, sources))
     with Pool(room_for_processes()) as pool:
         loaded = time.monotonic() + head_start_s
@@ -86,7 +86,7 @@ def _classify(
 
 
 def _classify_in(
-    pool: Pool, classifier: LiteRTClassifier, sources: Sequence[Source]
+    pool: Pool, classifier: EngineClassifier, sources: Sequence[Source]
 ) -> list[np.ndarray | ImageError]:
     """Classifies the files in the processes of a pool."""
     by_root: dict[str, list[int]] = {}
@@ -100,7 +100,7 @@ def _classify_in(
             spec = Spec(
                 root,
                 store,
-                "litert",
+                classifier.engine,
                 model_path,
                 None,
                 known_content=False,

@@ -8,12 +8,26 @@ import numpy as np
 import PIL.Image
 
 from poets.backbones.graph import parse_graph
-from poets.classifier import INPUTS, check_labels
+from poets.classifier import check_labels, refuse_normalization, staged
+from poets.classifier.scaling import INPUTS
 from poets.data.images import ImageError, decode, is_plain, resize
 from poets.errors import ModelError
+from poets.features.engines import Normalization
 from poets.system.runtime import tf, v1
 
 CONTENTS = "DecodeJpeg/contents"
+
+
+def load(
+    model: str, labels: tuple[str, ...] | None, normalization: Normalization | None
+) -> "SavedModelClassifier":
+    """Returns the classifier in a SavedModel folder; see `poets.classifier`."""
+    refuse_normalization(normalization, model)
+    return staged(
+        model,
+        lambda folder: SavedModelClassifier(folder, model, labels),
+        is_folder=True,
+    )
 
 
 def as_plain(data: bytes) -> bytes:
@@ -32,8 +46,16 @@ def as_plain(data: bytes) -> bytes:
 class FrozenGraphClassifier:
     """A frozen GraphDef with one softmax at its end."""
 
-    def __init__(self, data: bytes, source: str, labels: tuple[str, ...]) -> None:
+    def __init__(
+        self, data: bytes, source: str, labels: tuple[str, ...], input_name: str = ""
+    ) -> None:
         """Loads a graph.
+
+        Args:
+          data: serialised GraphDef.
+          source: its name in messages.
+          labels: L labels, in the order of the scores.
+          input_name: the node of scaled images; "" finds it by its name in `INPUTS`.
 
         Raises:
           ModelError: if it is not a graph, or has no known input or output.
@@ -42,7 +64,7 @@ class FrozenGraphClassifier:
         graph_def = parse_graph(data, source)
         nodes = {node.name: node for node in graph_def.node}
         output = _final_softmax(graph_def, source)
-        self.input_name = next((name for name in INPUTS if name in nodes), None)
+        self.input_name = input_name or next(filter(nodes.__contains__, INPUTS), "")
         self.takes_bytes = CONTENTS in nodes
         if not self.takes_bytes and not self.input_name:
             raise ModelError(
@@ -75,7 +97,7 @@ class FrozenGraphClassifier:
             pixels = resize(decode(data), int(placeholder.shape[1]))
         except ImageError as error:
             return error
-        mean, std = INPUTS[str(self.input_name)]
+        mean, std = INPUTS[self.input_name]
         return self.predict_scaled(((pixels.astype(np.float32) - mean) / std)[None])[0]
 
 

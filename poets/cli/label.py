@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from poets.cli import VERBS
 from poets.errors import ConfigError
+from poets.formats import known_formats
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument(
         "--model",
         required=True,
-        help="retrained graph (.pb), .tflite or SavedModel folder, on any storage",
+        help=f"{known_formats()}, on any storage",
     )
     parser.add_argument(
         "--labels", help="labels file (default: inside or beside the model)"
@@ -48,7 +49,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         parser.add_argument(
             f"--input_{name}",
             metavar="X[,X,X]",
-            help=f"{what} pixels of 0 to 255, for a .tflite of another program; one "
+            help=f"{what} pixels of 0 to 255, for a model of another program; one "
             "value, or one each for R, G and B (default: from its metadata)",
         )
     parser.add_argument(

@@ -1,9 +1,27 @@
 """Writes the trained classifier in the formats that its users load.
 
-    frozen        output_graph        TensorFlow 1.x and 2.x programs
-    saved_model   saved_model_dir     TensorFlow Serving
-    litert        output_graph.tflite `poets label`, phones, anything without TensorFlow
-
-Before anything is published, `poets.export.verify` loads each export and compares its
-scores with those of the trained head.
+The formats are the rows of `poets.formats.FORMATS`. Before anything is published, each
+export is read back, and its scores are compared with those of the trained head.
 """
+
+from dataclasses import dataclass
+
+from poets.backbones import Backbone
+from poets.head import Head
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained classifier, to be exported.
+
+    Attributes:
+      backbone: the network.
+      head: the trained layer.
+      output_name: name of the scores' tensor in graphs.
+      labels: L labels, in the order of the scores; () if only the graph is wanted.
+    """
+
+    backbone: Backbone
+    head: Head
+    output_name: str
+    labels: tuple[str, ...] = ()

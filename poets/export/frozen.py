@@ -10,20 +10,25 @@ attributes that it does not know, while OpenCV needs some even at their default 
 attributes that TensorFlow 1.5 knows are written, newer ones are left out.
 """
 
-import contextlib
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from poets.backbones import Backbone
-from poets.backbones.graph import add_backbone, parse_graph, scale
+from poets.backbones.graph import parse_graph, scale
+from poets.classifier.with_tensorflow import FrozenGraphClassifier
 from poets.errors import ConfigError
+from poets.export import TrainedModel
+from poets.export.graph import (
+    CONTENTS_NAME,
+    add_classifier,
+    control_flow_v1,
+    decode_and_resize,
+)
+from poets.export.verify import Check, Samples, compare, worst
 from poets.head import Head
 from poets.system.runtime import tf, v1
-
-CONTENTS_NAME = "DecodeJpeg/contents"
 
 NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """The operation names of tensorflow/core/framework/node_def_util.cc."""
@@ -38,13 +43,49 @@ OLD_ATTRIBUTES = {
 """Attributes with defaults that TensorFlow 1.5 knows wherever later versions do."""
 
 
-def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> bytes:
+def build(model: TrainedModel, path: str) -> None:
+    """Writes the graph into a local file."""
+    with open(path, "wb") as file:
+        file.write(frozen_graph(model))
+
+
+def check(path: str, model: TrainedModel, samples: Samples) -> Check:
+    """Scores a graph at both its inputs.
+
+    Raises:
+      ModelError: if a label differs.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    input_name = model.backbone.input_name
+    classifier = FrozenGraphClassifier(
+        data, "the retrained graph", model.labels, input_name
+    )
+    plain = samples.plain().few()
+    pixels = samples.pixels(model.backbone.image_size_px)
+    scaled = (pixels - model.backbone.mean) / model.backbone.std
+    return worst(
+        compare(
+            f"the retrained graph at {input_name}:0",
+            samples,
+            lambda: classifier.predict_scaled(scaled),
+        ),
+        compare(
+            "the retrained graph at DecodeJpeg/contents:0",
+            plain,
+            lambda: [classifier.predict_bytes(data) for data in plain.contents],
+        ),
+    )
+
+
+def frozen_graph(model: TrainedModel) -> bytes:
     """Returns the serialised GraphDef of the whole classifier."""
+    backbone = model.backbone
     with tf.Graph().as_default() as graph:
         contents = v1.placeholder(tf.string, [], name=CONTENTS_NAME)
         pixels = decode_and_resize(contents, backbone.image_size_px)
         images = _fed_or(scale(pixels, backbone), backbone)
-        add_classifier(images, backbone, head, final_tensor_name)
+        add_classifier(images, model)
     return without_defaults(graph.as_graph_def()).SerializeToString(deterministic=True)
 
 
@@ -60,24 +101,13 @@ def check_final_tensor_name(name: str, backbone: Backbone) -> None:
             "operation; use letters, digits and _ . - /"
         )
     trial = Head(np.zeros((backbone.bottleneck_size, 2), "f4"), np.zeros(2, "f4"))
-    graph = parse_graph(frozen_graph(backbone, trial, name), backbone.name)
+    model = TrainedModel(backbone, trial, name)
+    graph = parse_graph(frozen_graph(model), backbone.name)
     if graph.node[-1].name != name:  # TensorFlow appended "_1"
         raise ConfigError(
             f"--final_tensor_name={name!r}: the graph of {backbone.name} has an "
             "operation of that name; choose another"
         )
-
-
-def decode_and_resize(contents: Any, size_px: int) -> Any:
-    """Returns float32 [1, S, S, 3] in 0..255 from scalar JPEG or PNG bytes.
-
-    Same as `poets.data.images`, except that TensorFlow ignores the EXIF orientation.
-    """
-    pixels = tf.image.decode_jpeg(
-        contents, channels=3, dct_method="INTEGER_ACCURATE", name="DecodeJpeg"
-    )
-    batch = tf.expand_dims(tf.cast(pixels, tf.float32, name="Cast"), 0, "ExpandDims")
-    return v1.image.resize_bilinear(batch, [size_px, size_px], name="ResizeBilinear")
 
 
 def _fed_or(decoded: Any, backbone: Backbone) -> Any:
@@ -108,40 +138,6 @@ def _fed_or(decoded: Any, backbone: Backbone) -> Any:
             name="fed",
         )
     return tf.identity(images, name=backbone.input_name)
-
-
-@contextlib.contextmanager
-def control_flow_v1() -> Iterator[None]:
-    """Builds conditions and loops from operations that TensorFlow 1.x has."""
-    enabled = v1.control_flow_v2_enabled()
-    v1.disable_control_flow_v2()
-    try:
-        yield
-    finally:
-        if enabled:
-            v1.enable_control_flow_v2()
-
-
-def add_classifier(
-    images: Any, backbone: Backbone, head: Head, final_tensor_name: str
-) -> Any:
-    """Adds backbone and head to the current graph; returns float32 [N, L]."""
-    bottlenecks = add_backbone(images, backbone)
-    bottlenecks = tf.identity(bottlenecks, backbone.bottleneck_input_name)
-    with tf.name_scope(backbone.head_scope):
-        weights = _frozen_variable(head.weights, "weights")
-        biases = _frozen_variable(head.biases, "biases")
-        with tf.name_scope("Wx_plus_b"):
-            products = tf.matmul(bottlenecks, weights, name="MatMul")
-            logits = tf.nn.bias_add(products, biases, name="add")
-    return tf.nn.softmax(logits, name=final_tensor_name)
-
-
-def _frozen_variable(value: Any, name: str) -> Any:
-    """Adds the two nodes that TensorFlow's freezing turns a variable into."""
-    with tf.name_scope(name):
-        constant = tf.constant(value, name=f"final_{name}")
-        return tf.identity(constant, f"final_{name}/read")
 
 
 def without_defaults(graph_def: Any) -> Any:

@@ -5,33 +5,32 @@ from the input's shape. The TFLite Metadata holds the labels and, for clients th
 scale by it, a normalization that leaves the pixels unchanged.
 """
 
-from collections.abc import Sequence
-
-from poets.backbones import Backbone
-from poets.backbones.graph import (
-    OUTPUT_NAME,
-    convert_to_litert,
-    pixel_placeholder,
-    scale,
-)
+from poets.backbones.graph import convert_to_litert
 from poets.classifier.tflite_metadata import add_metadata
-from poets.export.frozen import add_classifier
-from poets.features.engines import Normalization
-from poets.head import Head
-from poets.system.runtime import tf
-
-RAW = Normalization([0], [1])
-"""Leaves pixels unchanged."""
+from poets.export import TrainedModel
+from poets.export.graph import scoring_graph
+from poets.export.verify import Check, Samples, compare
+from poets.features.engine_litert import connect
+from poets.features.engines import RAW
 
 
-def litert_model(backbone: Backbone, head: Head, labels: Sequence[str]) -> bytes:
-    """Returns the content of a `.tflite` file with its metadata and labels.
+def build(model: TrainedModel, path: str) -> None:
+    """Writes a `.tflite` file with its metadata and labels.
 
     Raises:
       ModelError: if the backbone has operations that LiteRT does not support.
     """
-    with tf.Graph().as_default() as graph:
-        images = scale(pixel_placeholder(backbone), backbone)
-        add_classifier(images, backbone, head, OUTPUT_NAME)
-    model = convert_to_litert(graph.as_graph_def().SerializeToString())
-    return add_metadata(model, labels, RAW)
+    data = convert_to_litert(scoring_graph(model).SerializeToString())
+    with open(path, "wb") as file:
+        file.write(add_metadata(data, model.labels, RAW))
+
+
+def check(path: str, model: TrainedModel, samples: Samples) -> Check:
+    """Scores a `.tflite` file.
+
+    Raises:
+      ModelError: if a label differs.
+    """
+    engine = connect(path)
+    pixels = samples.pixels(engine.image_size_px)
+    return compare("the LiteRT model", samples, lambda: engine.run(list(pixels)))

@@ -1,25 +1,16 @@
 """Builds all exports of a run and checks each on test images."""
 
 import hashlib
+import importlib
 import logging
 import os
-import posixpath
 from dataclasses import dataclass
 
-from poets.backbones import Backbone
 from poets.config import RetrainConfig
 from poets.errors import ModelError
-from poets.export.frozen import frozen_graph
-from poets.export.litert import litert_model
-from poets.export.saved_model import write_saved_model
-from poets.export.verify import (
-    Check,
-    Samples,
-    check_frozen_graph,
-    check_litert,
-    check_saved_model,
-)
-from poets.head import Head
+from poets.export import TrainedModel
+from poets.export.verify import Check, Samples
+from poets.formats import FORMATS
 from poets.storage.publish import Publication
 
 logger = logging.getLogger(__name__)
@@ -31,81 +22,79 @@ class Export:
 
     Attributes:
       url: where it will be published.
-      data: a file's content; None for a folder.
-      folder: a local folder; "" for a file.
+      path: the local file or folder.
       check: the result of scoring it.
     """
 
     url: str
-    data: bytes | None
-    folder: str
+    path: str
     check: Check
 
     def add_to(self, publication: Publication) -> None:
         """Adds the export to a publication, which writes it to a temporary name."""
-        if self.data is None:
-            publication.add_folder(self.url, self.folder)
+        if os.path.isdir(self.path):
+            publication.add_folder(self.url, self.path)
         else:
-            publication.add_file(self.url, self.data)
+            publication.add_file(self.url, _read(self.path))
 
     def to_json(self) -> dict[str, object]:
         """Returns the export's entry in `metrics.json`."""
-        parts = [self.data] if self.data is not None else _contents(self.folder)
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(part)
+        digest, size_bytes = hashlib.sha256(), 0
+        for path in _files(self.path):
+            data = _read(path)
+            digest.update(data)
+            size_bytes += len(data)
         return {
             "sha256": digest.hexdigest(),
-            "size_bytes": sum(map(len, parts)),
+            "size_bytes": size_bytes,
             "checked_images": self.check.images,
             "max_score_difference": self.check.max_score_difference,
         }
 
 
-def litert_url(output_graph: str) -> str:
-    """Returns the URL of the `.tflite` file beside a graph."""
-    return posixpath.splitext(output_graph)[0] + ".tflite"
-
-
 def build_exports(
-    config: RetrainConfig,
-    backbone: Backbone,
-    head: Head,
-    labels: tuple[str, ...],
-    samples: Samples,
-    work_dir: str,
+    config: RetrainConfig, model: TrainedModel, samples: Samples, work_dir: str
 ) -> list[Export]:
     """Returns the exports that the flags ask for, each scored on test images.
 
+    Args:
+      config: the flags.
+      model: what is exported.
+      samples: the test images, and the head's scores for them.
+      work_dir: local folder for the exports.
+
     Raises:
-      ModelError: if an export's labels differ from the head's.
+      ModelError: if an export's labels differ from the head's, or it cannot be made.
     """
-    graph = frozen_graph(backbone, head, config.final_tensor_name)
-    check = check_frozen_graph(graph, labels, backbone, samples)
-    exports = [Export(config.output_graph, graph, "", check)]
-    try:
-        model = litert_model(backbone, head, labels)
-    except ModelError as error:
-        logger.warning("%s: no .tflite beside the graph", error)
-    else:
-        path = os.path.join(work_dir, "classifier.tflite")
-        with open(path, "wb") as file:
-            file.write(model)
-        url = litert_url(config.output_graph)
-        exports.append(Export(url, model, "", check_litert(path, samples)))
-    if config.saved_model_dir:
-        folder = os.path.join(work_dir, "saved_model")
-        write_saved_model(folder, backbone, head, labels, config.final_tensor_name)
-        check = check_saved_model(folder, samples)
-        exports.append(Export(config.saved_model_dir, None, folder, check))
+    exports = []
+    for name, row in FORMATS.items():
+        url = row.url(config)
+        if not url:
+            continue
+        exporter = importlib.import_module(row.exporter)
+        path = os.path.join(work_dir, f"export-{name}")
+        try:
+            exporter.build(model, path)
+        except ModelError as error:
+            if not row.optional:
+                raise
+            logger.warning("%s: %s is not written", error, url)
+        else:
+            exports.append(Export(url, path, exporter.check(path, model, samples)))
     return exports
 
 
-def _contents(folder: str) -> list[bytes]:
+def _files(path: str) -> list[str]:
+    """Returns a file's path, or those of all files below a folder."""
+    if not os.path.isdir(path):
+        return [path]
     found = []
-    for path, folders, names in os.walk(folder):
+    for folder, folders, names in os.walk(path):
         folders.sort()
-        for name in sorted(names):
-            with open(os.path.join(path, name), "rb") as file:
-                found.append(file.read())
+        found += [os.path.join(folder, name) for name in sorted(names)]
     return found
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

@@ -13,33 +13,29 @@ the control flow are those of TensorFlow 1, which every version loads.
 
 from typing import Any
 
-from poets.backbones import Backbone
 from poets.backbones.graph import scale
+from poets.classifier.with_tensorflow import SavedModelClassifier
 from poets.errors import StorageError
-from poets.export.frozen import (
+from poets.export import TrainedModel
+from poets.export.graph import (
     CONTENTS_NAME,
     add_classifier,
     control_flow_v1,
     decode_and_resize,
 )
-from poets.head import Head
+from poets.export.verify import Check, Samples, compare, worst
 from poets.system.runtime import tf, v1
 
 METHOD = "tensorflow/serving/predict"
 
 
-def write_saved_model(
-    folder: str,
-    backbone: Backbone,
-    head: Head,
-    labels: tuple[str, ...],
-    final_tensor_name: str,
-) -> None:
+def build(model: TrainedModel, path: str) -> None:
     """Writes a SavedModel into a local folder that does not exist yet.
 
     Raises:
       StorageError: if it cannot be written, usually because the disk is full.
     """
+    backbone = model.backbone
     with tf.Graph().as_default(), control_flow_v1():
         contents = v1.placeholder(tf.string, [], name=CONTENTS_NAME)
         batch = v1.placeholder_with_default(
@@ -55,8 +51,8 @@ def write_saved_model(
             [None, *pixels.shape[1:]],
             name=backbone.input_name,
         )
-        prediction = add_classifier(images, backbone, head, final_tensor_name)
-        classes = tf.constant(labels, name="classes")
+        prediction = add_classifier(images, model)
+        classes = tf.constant(model.labels, name="classes")
         rows = tf.tile(tf.expand_dims(classes, 0), [tf.shape(prediction)[0], 1])
         many = {"prediction": prediction, "classes": rows}
         signatures = {
@@ -67,7 +63,7 @@ def write_saved_model(
             "serving_images": _signature({"images": images}, many),
         }
         with v1.Session() as session:
-            builder = v1.saved_model.Builder(folder)
+            builder = v1.saved_model.Builder(path)
             builder.add_meta_graph_and_variables(
                 session, ["serve"], signatures, strip_default_attrs=True
             )
@@ -75,9 +71,32 @@ def write_saved_model(
                 builder.save()
             except tf.errors.OpError as error:
                 raise StorageError(
-                    f"cannot write the SavedModel to the temporary folder {folder!r}: "
+                    f"cannot write the SavedModel to the temporary folder {path!r}: "
                     f"{error.message}; free some space, or set TMPDIR to another folder"
                 ) from error
+
+
+def check(path: str, model: TrainedModel, samples: Samples) -> Check:
+    """Scores a SavedModel at its two signatures for image bytes.
+
+    Raises:
+      ModelError: if a label differs.
+    """
+    classifier = SavedModelClassifier(path)
+    plain = samples.plain()
+    few = plain.few()
+    return worst(
+        compare(
+            "the SavedModel's serving_default",
+            few,
+            lambda: [classifier.predict_bytes(data) for data in few.contents],
+        ),
+        compare(
+            "the SavedModel's serving_bytes",
+            plain,
+            lambda: classifier.run("serving_bytes", list(plain.contents))["prediction"],
+        ),
+    )
 
 
 def _signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from poets.backbones import Backbone
-from poets.classifier.with_tensorflow import FrozenGraphClassifier, SavedModelClassifier
 from poets.data.images import decode, is_plain, resize
 from poets.errors import ModelError
-from poets.features.engine_litert import connect
 from poets.system.runtime import tf
 
 MAX_CHECKED = 64
@@ -75,69 +72,19 @@ class Check:
     max_score_difference: float
 
 
-def check_frozen_graph(
-    data: bytes, labels: tuple[str, ...], backbone: Backbone, samples: Samples
-) -> Check:
-    """Scores a frozen graph at both its inputs.
-
-    Raises:
-      ModelError: if a label differs.
-    """
-    classifier = FrozenGraphClassifier(data, "the retrained graph", labels)
-    plain = samples.plain().few()
-    pixels = samples.pixels(backbone.image_size_px)
-    scaled = (pixels - backbone.mean) / backbone.std
-    return _worst(
-        _compare(
-            f"the retrained graph at {classifier.input_name}:0",
-            samples,
-            lambda: classifier.predict_scaled(scaled),
-        ),
-        _compare(
-            "the retrained graph at DecodeJpeg/contents:0",
-            plain,
-            lambda: [classifier.predict_bytes(data) for data in plain.contents],
-        ),
-    )
-
-
-def check_saved_model(folder: str, samples: Samples) -> Check:
-    """Scores a SavedModel at its two signatures for image bytes.
-
-    Raises:
-      ModelError: if a label differs.
-    """
-    classifier = SavedModelClassifier(folder)
-    plain = samples.plain()
-    few = plain.few()
-    return _worst(
-        _compare(
-            "the SavedModel's serving_default",
-            few,
-            lambda: [classifier.predict_bytes(data) for data in few.contents],
-        ),
-        _compare(
-            "the SavedModel's serving_bytes",
-            plain,
-            lambda: classifier.run("serving_bytes", list(plain.contents))["prediction"],
-        ),
-    )
-
-
-def check_litert(path: str, samples: Samples) -> Check:
-    """Scores a `.tflite` file.
-
-    Raises:
-      ModelError: if a label differs.
-    """
-    engine = connect(path)
-    pixels = samples.pixels(engine.image_size_px)
-    return _compare("the LiteRT model", samples, lambda: engine.run(list(pixels)))
-
-
-def _compare(
+def compare(
     name: str, samples: Samples, score: Callable[[], Sequence[np.ndarray] | np.ndarray]
 ) -> Check:
+    """Compares an export's scores with the head's.
+
+    Args:
+      name: the export's, for messages.
+      samples: N images and the head's scores.
+      score: returns the export's scores of these images, [N, L].
+
+    Raises:
+      ModelError: if a label differs, or the export does not run.
+    """
     if not samples.contents:
         return Check(0, 0.0)
     try:
@@ -160,7 +107,8 @@ def _compare(
     return Check(len(found), float(np.abs(found - samples.expected).max()))
 
 
-def _worst(*checks: Check) -> Check:
+def worst(*checks: Check) -> Check:
+    """Returns the largest numbers of several checks."""
     return Check(
         max(check.images for check in checks),
         max(check.max_score_difference for check in checks),

@@ -25,12 +25,7 @@ TYPES = (np.float32, np.uint8, np.int8)
 
 
 class LiteRT:
-    """An interpreter; see `poets.features.engines.Engine`.
-
-    Attributes:
-      input_name: name of the only input.
-      is_quantised: whether that input takes integers.
-    """
+    """An interpreter; see `poets.features.engines.ImageEngine`."""
 
     def __init__(self, model_path: str, source: str) -> None:
         with quiet_stderr():  # "INFO: Created TensorFlow Lite XNNPACK delegate"
@@ -39,7 +34,7 @@ class LiteRT:
         given = _image_input(self._interpreter.get_input_details(), source)
         answer = _vector_output(self._interpreter.get_output_details(), source)
         self.input_name = str(given["name"])
-        self.is_quantised = given["dtype"] != np.float32
+        self.takes_integers = given["dtype"] != np.float32
         self.image_size_px = int(given["shape"][1])
         self.output_size = int(answer["shape"][-1])
         any_batch = given["shape_signature"][0] == -1
@@ -52,22 +47,17 @@ class LiteRT:
         self.normalize(None)
 
     def normalize(self, normalization: Normalization | None) -> None:
-        """Sets how pixels are fed.
-
-        Args:
-          normalization: None feeds floats unchanged, and maps 0..255 to the whole
-            range of an integer type.
-        """
+        """Sets how pixels are fed; see `ImageEngine`."""
         given = self._given
         scale, zero = given["quantization"]
-        if self.is_quantised and not (normalization and scale):
+        if self.takes_integers and not (normalization and scale):
             normalization, scale, zero = None, 1, np.iinfo(given["dtype"]).min
         fed = normalization or Normalization([0], [1])
         self._mean = np.asarray(fed.mean, np.float32)
         self._divisor = np.asarray(fed.std, np.float32) * (scale or 1)
         self._zero = zero
         raw = not self._mean.any() and (self._divisor == 1).all()
-        self._as_they_are = raw and not self.is_quantised
+        self._as_they_are = raw and not self.takes_integers
 
     def run(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Returns float32 [N, D] for N images, each [S, S, 3] in 0..255."""
@@ -88,7 +78,7 @@ class LiteRT:
     def _fed(self, image: np.ndarray) -> np.ndarray:
         """Returns [S, S, 3] in the units of the input's type."""
         values = (image - self._mean) / self._divisor + self._zero
-        if not self.is_quantised:
+        if not self.takes_integers:
             return values
         limits = np.iinfo(self._given["dtype"])
         return np.rint(values).clip(limits.min, limits.max)

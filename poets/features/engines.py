@@ -41,6 +41,10 @@ class Normalization:
             raise ValueError(f"mean {self.mean} or std {self.std} is not finite, or 0")
 
 
+RAW = Normalization([0], [1])
+"""Leaves pixels unchanged."""
+
+
 class Engine(Protocol):
     """A loaded network.
 
@@ -58,6 +62,26 @@ class Engine(Protocol):
         """Returns float32 [N, D] for N images, each [S, S, 3] in 0..255."""
 
 
+class ImageEngine(Engine, Protocol):
+    """An engine that also runs models of other programs.
+
+    Attributes:
+      input_name: name of the only input.
+      takes_integers: whether that input takes integers.
+    """
+
+    input_name: str
+    takes_integers: bool
+
+    def normalize(self, normalization: Normalization | None) -> None:
+        """Sets how pixels are fed.
+
+        Args:
+          normalization: None feeds floats unchanged, and maps 0..255 to the whole
+            range of an integer type.
+        """
+
+
 def load_engine(
     name: str, model_path: str, normalization: Normalization | None = None
 ) -> Engine:
@@ -67,7 +91,7 @@ def load_engine(
       name: "litert" (a .tflite file) or "tensorflow" (a frozen graph whose input is
         `pixels` and whose output is `output`).
       model_path: local file.
-      normalization: for a .tflite file that does not scale its pixels.
+      normalization: for a model that does not scale its pixels.
     """
     engine = importlib.import_module(ADAPTERS[name]).connect(model_path)
     if normalization:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from poets.errors import ModelError
+from poets.formats import FORMATS
 from poets.report.labels import labels_files
 from poets.report.listing import Entry, printable
 from poets.storage import read_url
@@ -222,17 +223,20 @@ def _files(
     entries: Sequence[Entry], metrics: Mapping[str, Any], labels_name: str
 ) -> list[tuple[str, str]]:
     """Returns paths and descriptions of the run's files, in the listing's order."""
-    flags = metrics.get("flags") or {}
+    flags, rows = metrics.get("flags") or {}, FORMATS.values()
     known = {
         METRICS: "figures of the run",
         "split.csv": "use and prediction of each image",
         SKIPPED: "images left out, with the reason",
         labels_name: "labels, in the order of the outputs",
-        ".pb": "frozen graph",
-        ".tflite": "the same for LiteRT",
+        **{suffix: row.title for row in rows for suffix in row.suffixes},
     }
     folders = {
-        (flags.get("saved_model_dir") or "").rstrip("/"): "SavedModel",
+        **{
+            str(flags.get(row.flag) or "").rstrip("/"): row.title
+            for row in rows
+            if row.marker
+        },
         (flags.get("summaries_dir") or "").rstrip("/"): "for tensorboard --logdir",
     }
     folders.pop("", None)

@@ -7,11 +7,10 @@ import flowers
 import numpy as np
 import pytest
 
+from poets.backbones import FAMILIES, load_backbone
 from poets.backbones import graph as surgery
-from poets.backbones import load_backbone
 from poets.backbones import scattering as net
 from poets.config import RetrainConfig
-from poets.errors import ConfigError
 from poets.features.engines import load_engine
 from poets.system.runtime import v1
 
@@ -25,10 +24,10 @@ TENSORFLOW_1_5 = (
 ATTRIBUTES = "T dtype shape value strides padding ksize N Tparams Tindices Taxis adj_x"
 
 
-@pytest.fixture(scope="module", params=net.SIZES_PX)
+@pytest.fixture(scope="module", params=FAMILIES["scattering"].names)
 def backbone(request):
     """The backbone of each size."""
-    return load_backbone(RetrainConfig(architecture=f"scattering_{request.param}"))
+    return load_backbone(RetrainConfig(architecture=request.param))
 
 
 def engine_of(backbone, name, folder):
@@ -147,10 +146,3 @@ def test_a_linear_head_tells_drawn_flowers_far_better_than_chance(features):
     )
     accuracy = (scores.argmax(axis=1) == truth[test]).mean()
     assert accuracy > 0.45  # chance is 0.2
-
-
-@pytest.mark.parametrize("name", ["scattering_100", "scattering_", "scattering_128x"])
-def test_an_unknown_size_names_the_known_ones(name):
-    with pytest.raises(ConfigError, match="of 96, 128, 160, 224 pixels; use") as caught:
-        net.load(RetrainConfig(architecture=name))
-    assert repr(name) in str(caught.value)

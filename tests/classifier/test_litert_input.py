@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from poets.backbones.graph import PIXELS_NAME
-from poets.classifier import LiteRTClassifier, load_classifier
-from poets.classifier.litert_input import BY_NAME
+from poets.classifier import EngineClassifier, load_classifier
 from poets.classifier.many import FEW, classify_files
+from poets.classifier.scaling import BY_NAME
 from poets.classifier.sources import source_of
 from poets.classifier.tflite_metadata import add_metadata
 from poets.cli import run
@@ -239,7 +239,7 @@ def test_the_processes_feed_it_in_the_same_way(write, tmp_path):
     data = convert(picture_input("serving_default_x"))
     given = Normalization([123.7, 116.3, 103.5], [58.4, 57.1, 57.4])
     classifier = load_classifier(write(data), None, given)
-    assert isinstance(classifier, LiteRTClassifier)
+    assert isinstance(classifier, EngineClassifier)
     files = []
     for i in range(FEW + 8):
         random = np.random.default_rng(i)
@@ -292,7 +292,9 @@ def test_flags_that_are_no_normalisation_are_the_users_mistake(
 
 @pytest.mark.parametrize("model", ["retrained_graph.pb", "saved_model/1"])
 def test_other_models_take_no_normalisation(finished, model):
-    with pytest.raises(ConfigError, match="it is not a .tflite, .* leave them out"):
+    with pytest.raises(
+        ConfigError, match="graphs and SavedModels scale .* leave them out"
+    ):
         load_classifier(str(finished.folder / model), None, Normalization([0], [1]))
 
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from poets.classifier import LiteRTClassifier, load_classifier
+from poets.classifier import EngineClassifier, load_classifier
 from poets.classifier.with_tensorflow import FrozenGraphClassifier, SavedModelClassifier
 from poets.data.images import ImageError
 from poets.errors import ModelError
@@ -34,10 +34,10 @@ def contents(finished):
 
 
 MODELS = {
-    "retrained_graph.pb": LiteRTClassifier,
-    "retrained_graph.tflite": LiteRTClassifier,
+    "retrained_graph.pb": EngineClassifier,
+    "retrained_graph.tflite": EngineClassifier,
     "saved_model/1": SavedModelClassifier,
-    ".": LiteRTClassifier,
+    ".": EngineClassifier,
     "intermediate/intermediate_25.pb": FrozenGraphClassifier,
 }
 
@@ -130,7 +130,7 @@ def test_the_labels_file_of_a_model_without_its_run_must_fit(results):
 
 def test_a_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(
-        ModelError, match="no model at '.*/absent.pb'; give a retrained"
+        ModelError, match="no model at '.*/absent.pb'; give one of: frozen"
     ):
         load_classifier(str(tmp_path / "absent.pb"))
 
@@ -213,7 +213,7 @@ def test_what_is_copied_here_goes_with_the_classifier(
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     classifier = load_classifier(far.url(results / "retrained_graph.pb"))
-    assert type(classifier) is LiteRTClassifier
+    assert type(classifier) is EngineClassifier
     assert len(list((tmp_path / "scratch").rglob("*.tflite"))) == 1
     del classifier
     assert list((tmp_path / "scratch").iterdir()) == []

@@ -221,7 +221,7 @@ def test_labels_can_be_named(label, flower, finished, tmp_path):
         (("ftp://x/a.jpg",), 2, "no storage for 'ftp://x/a.jpg': the scheme is 'ftp'"),
         (("{empty}",), 2, "no image below the folder '{empty}'"),
         (("{flower}", "--top", "0"), 2, "--top=0: must be at least 1"),
-        (("{flower}", "--model", "absent.pb"), 1, "no model at 'absent.pb'; give a"),
+        (("{flower}", "--model", "absent.pb"), 1, "no model at 'absent.pb'; give one"),
         (("{flower}", "--model", "gopher://x/g.pb"), 2, "no storage for 'gopher://x"),
         (("{flower}", "--labels", "absent.txt"), 1, "cannot read 'absent.txt': "),
     ],

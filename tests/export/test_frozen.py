@@ -9,7 +9,7 @@ import pytest
 
 from poets.backbones import load_backbone
 from poets.data.images import decode, is_plain, resize
-from poets.export.frozen import frozen_graph
+from poets.export import TrainedModel, frozen
 from poets.features.engine_litert import connect
 from poets.flags import config_from_args
 from poets.head import Head
@@ -134,6 +134,10 @@ def photo():
     """The bytes of a JPEG and, uint8 [H, W, 3], what TensorFlow decodes of them."""
     data = retraining.jpeg(np.random.default_rng(0), 1, side_px=150)
     return data, tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE").numpy()
+
+
+def frozen_graph(backbone, head, name):
+    return frozen.frozen_graph(TrainedModel(backbone, head, name))
 
 
 def head_for(backbone, labels=3, seed=0):

@@ -3,12 +3,9 @@
 import numpy as np
 import pytest
 
-from poets.backbones import load_backbone
 from poets.data.images import is_plain
 from poets.errors import StorageError
-from poets.export.saved_model import write_saved_model
-from poets.flags import config_from_args
-from poets.head import Head
+from poets.export.saved_model import build
 from poets.system.runtime import tf, v1
 from tests.export.test_frozen import OPS_OF_1_5
 
@@ -105,14 +102,10 @@ def test_it_needs_no_operation_that_tensorflow_1_5_lacks(finished):
         assert not {name for name in node.attr if name in NEWER_ATTRIBUTES}, node.name
 
 
-def test_a_temporary_folder_without_room_is_told(small_disk):
-    args = {"image_dir": "unused", "architecture": "scattering_96"}
-    backbone = load_backbone(config_from_args(args))
-    size = backbone.bottleneck_size
-    head = Head(np.zeros((size, 3), np.float32), np.zeros(3, np.float32))
+def test_a_temporary_folder_without_room_is_told(small_disk, small_model):
     (small_disk / "filler").write_bytes(bytes(200_000))
     with pytest.raises(
         StorageError,
         match="cannot write the SavedModel to the temporary folder '.*/1': ",
     ):
-        write_saved_model(str(small_disk / "1"), backbone, head, ("a", "b", "c"), "out")
+        build(small_model, str(small_disk / "1"))

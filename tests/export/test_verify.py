@@ -1,130 +1,66 @@
 """No export is published that answers otherwise than the head that was trained."""
 
+import importlib
 import re
 import shutil
+from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from poets.backbones import load_backbone
-from poets.backbones.graph import pixel_graph
-from poets.data.images import decode, resize
 from poets.errors import ModelError
-from poets.export import results
 from poets.export.results import build_exports
-from poets.export.verify import Samples, check_frozen_graph
-from poets.features.engine_litert import connect
-from poets.features.engines import load_engine
 from poets.flags import config_from_args
+from poets.formats import FORMATS
 from poets.head import Head
 from tests import retraining
 
 pytest_plugins = ["tests.finished"]
-LABELS = ("daisy", "roses", "tulips")
-
-
-@pytest.fixture(scope="module")
-def backbone():
-    args = {"image_dir": "unused", "architecture": "scattering_96"}
-    return load_backbone(config_from_args(args))
-
-
-@pytest.fixture(scope="module")
-def contents():
-    rng = np.random.default_rng(3)
-    return [retraining.jpeg(rng, number % 3) for number in range(6)]
-
-
-@pytest.fixture(scope="module")
-def samples_of(backbone, contents, tmp_path_factory):
-    """Returns a function from a head to the samples that it answers."""
-    path = tmp_path_factory.mktemp("engine") / "backbone.pb"
-    path.write_bytes(pixel_graph(backbone))
-    pictures = [resize(decode(data), 96) for data in contents]
-    bottlenecks = load_engine("tensorflow", str(path)).run(pictures)
-    paths = [f"daisy/{number}.jpg" for number in range(len(contents))]
-    return lambda head: Samples(paths, contents, head.probabilities(bottlenecks))
-
-
-def head_for(backbone, spread=1.0):
-    rng = np.random.default_rng(4)
-    weights = rng.standard_normal((backbone.bottleneck_size, 3)) * spread
-    return Head(weights.astype(np.float32), np.zeros(3, np.float32))
 
 
 def other_order(head):
     return Head(head.weights[:, ::-1].copy(), head.biases[::-1].copy())
 
 
-def test_right_exports_pass_and_say_how_close_they_are(backbone, samples_of, tmp_path):
-    head = head_for(backbone)
-    folder = str(tmp_path / "out")
-    flags = {"image_dir": "x", "output_graph": f"{folder}/g.pb"}
-    config = config_from_args({**flags, "saved_model_dir": f"{folder}/1"})
-    samples = samples_of(head)
-    exports = build_exports(config, backbone, head, LABELS, samples, str(tmp_path))
-    assert [export.url for export in exports] == [
-        f"{folder}/{name}" for name in ("g.pb", "g.tflite", "1")
-    ]
-    for export in exports:
-        assert export.check.images == 6
-        assert 0 <= export.check.max_score_difference < 1e-2
+def test_the_flags_choose_the_exports_and_their_places(
+    small_model, samples_of, tmp_path
+):
+    flags = {"image_dir": "x", "output_graph": "out/g.pb"}
+    config = config_from_args({**flags, "saved_model_dir": "out/1"})
+    samples = samples_of(small_model.head)
+    exports = build_exports(config, small_model, samples, str(tmp_path))
+    assert [each.url for each in exports] == ["out/g.pb", "out/g.tflite", "out/1"]
+    assert all(each.check.images == 6 for each in exports)
+    assert all(row.url(config) for row in FORMATS.values() if row.optional)
 
 
-def test_the_litert_export_takes_a_batch_of_pixels(backbone, samples_of, tmp_path):
-    head = head_for(backbone)
+def test_a_network_that_does_not_convert_has_no_optional_export(
+    small_model, samples_of, tmp_path, monkeypatch, caplog
+):
+    def refuse(graph):
+        raise ModelError("cannot convert to LiteRT: no Where")
+
+    monkeypatch.setattr("poets.export.litert.convert_to_litert", refuse)
     config = config_from_args({"image_dir": "x", "saved_model_dir": ""})
-    samples = samples_of(head)
-    exports = build_exports(config, backbone, head, LABELS, samples, str(tmp_path))
-    assert len(exports) == 2
-    (tmp_path / "c.tflite").write_bytes(exports[1].data)
-    found = connect(str(tmp_path / "c.tflite")).run(list(samples.pixels(96)))
-    assert np.allclose(found, samples.expected, atol=1e-2)
+    samples = samples_of(small_model.head)
+    (graph,) = build_exports(config, small_model, samples, str(tmp_path))
+    assert graph.url == config.output_graph
+    assert "no Where: /tmp/output_graph.tflite is not written" in caplog.text
 
 
-def test_an_export_of_another_head_is_refused(backbone, samples_of, tmp_path):
-    """The scores are of another head than the one that is exported."""
-    head = head_for(backbone)
-    wrong = samples_of(other_order(head))
-    config = config_from_args({"image_dir": "x"})
-    with pytest.raises(
-        ModelError,
-        match=r"the retrained graph at input:0 gives another label than the trained "
-        r"head on \d of 6 test images, first 'daisy/\d.jpg'; nothing was published",
-    ):
-        build_exports(config, backbone, head, LABELS, wrong, str(tmp_path))
-
-
-def test_a_head_that_is_undecided_is_no_disagreement(backbone, samples_of):
-    head = Head(np.zeros((backbone.bottleneck_size, 3), np.float32), np.zeros(3, "f4"))
-    samples = samples_of(head)
-    noisy = Head(head.weights, np.array([0, 1e-6, 0], np.float32))
-    data = results.frozen_graph(backbone, noisy, "final_result")
-    assert check_frozen_graph(data, LABELS, backbone, samples).images == 6
-
-
-def test_without_test_images_nothing_is_compared(backbone):
-    head = head_for(backbone)
-    data = results.frozen_graph(backbone, head, "final_result")
-    none = Samples([], [], np.zeros((0, 3), np.float32))
-    assert check_frozen_graph(data, LABELS, backbone, none).images == 0
-
-
-@pytest.mark.parametrize(
-    "export", ["frozen_graph", "litert_model", "write_saved_model"]
-)
+@pytest.mark.parametrize("name", ["frozen", "litert", "saved_model"])
 def test_a_wrong_export_publishes_nothing_and_earlier_results_stay(
-    finished, tmp_path, monkeypatch, export
+    finished, tmp_path, monkeypatch, name
 ):
     """The weights are changed between training and writing one of the exports."""
-    right = getattr(results, export)
+    exporter = importlib.import_module(FORMATS[name].exporter)
+    build = exporter.build
 
-    def spoilt(*args):
-        return right(*(other_order(a) if isinstance(a, Head) else a for a in args))
+    def spoilt(model, path):
+        build(replace(model, head=other_order(model.head)), path)
 
     out = shutil.copytree(finished.folder, tmp_path / "out")
     before = retraining.snapshot(out)
-    monkeypatch.setattr(results, export, spoilt)
+    monkeypatch.setattr(exporter, "build", spoilt)
     with pytest.raises(
         ModelError, match="gives another label .* nothing was published"
     ):

@@ -261,7 +261,8 @@ def test_a_job_of_two_workers_is_one_with_twice_the_batch(job, tuned, tmp_path):
         ("scattering_96", "its filters are computed, not trained; use another network"),
         (
             "mobilenet_0.25_128_quantized",
-            "trained weights would no longer be 8-bit; use mobilenet_0.25_128",
+            "trained weights would no longer be 8-bit; use the network of the same "
+            "name without _quantized",
         ),
     ],
 )

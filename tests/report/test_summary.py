@@ -107,7 +107,7 @@ def test_a_run_is_told_whole(tmp_path):
                     ("labels.txt", "labels, in the order of the outputs"),
                     ("metrics.json", "figures of the run"),
                     ("retrained_graph.pb", "frozen graph"),
-                    ("retrained_graph.tflite", "the same for LiteRT"),
+                    ("retrained_graph.tflite", "LiteRT model"),
                     ("skipped_images.csv", "images left out, with the reason"),
                     ("split.csv", "use and prediction of each image"),
                     ("training_summaries", "for tensorboard --logdir"),
