@@ -94,6 +94,9 @@ class RetrainConfig:
         FILES,
         "TensorFlow Hub handle or SavedModel folder, instead of --architecture",
     )
+    onnx: bool = flag(
+        False, FILES, "also write the graph's .onnx, beside it; needs poets[onnx]"
+    )
     final_tensor_name: str = flag(
         "final_result", FILES, "name of the graph's output", required=True
     )

@@ -27,6 +27,8 @@ class Format:
       suffixes: ends of the names of its files.
       marker: the name of the file by which a folder of it is known; "" for a file.
       optional: whether a network that cannot be converted to it is no error.
+      packages: what its modules import that not everyone installs.
+      extra: installs these.
     """
 
     title: str
@@ -37,6 +39,13 @@ class Format:
     suffixes: tuple[str, ...] = ()
     marker: str = ""
     optional: bool = False
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+
+    @property
+    def installation(self) -> str:
+        """The command that installs its packages."""
+        return f"python -m pip install '{self.extra}'"
 
 
 def beside(graph: str, suffix: str) -> str:
@@ -67,6 +76,16 @@ FORMATS = {
         url=lambda config: config.saved_model_dir,
         flag="saved_model_dir",
         marker="saved_model.pb",
+    ),
+    "onnx": Format(
+        title="ONNX model",
+        exporter="poets.export.onnx",
+        reader="poets.classifier.onnx",
+        url=lambda config: beside(config.output_graph, ".onnx") if config.onnx else "",
+        flag="onnx",
+        suffixes=(".onnx",),
+        packages=("onnx", "onnxruntime", "tf2onnx"),
+        extra="poets[onnx]",
     ),
 }
 

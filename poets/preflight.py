@@ -12,6 +12,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
 import pyarrow.fs
 
@@ -54,6 +55,7 @@ def preflight(config: RetrainConfig) -> Dataset:
         for check in (
             _check_files,
             _check_export_folders,
+            _check_packages,
             _check_summaries_dir,
             _check_folders,
         ):
@@ -259,6 +261,17 @@ def _check_export_folders(config: RetrainConfig) -> None:
             raise ConfigError(
                 f"--{row.flag}={url!r} holds files and is not a {row.title}; name an "
                 "empty folder or a new one"
+            )
+
+
+def _check_packages(config: RetrainConfig) -> None:
+    """Refuses exports whose packages are not installed."""
+    for row in FORMATS.values():
+        missing = [name for name in row.packages if not find_spec(name)]
+        if missing and row.url(config):
+            raise ConfigError(
+                f"--{row.flag} needs packages that are not installed: "
+                f"{', '.join(missing)}; {row.installation}, or leave --{row.flag} out"
             )
 
 

@@ -41,6 +41,7 @@ ORIGINAL = {  # of both generations of retrain.py
     "logging_verbosity": "INFO",
 }
 OURS = {
+    "onnx": False,
     "output_dir": "",
     "hadoop_conf": "",
     "kerberos_principal": "",

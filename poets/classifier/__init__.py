@@ -47,7 +47,7 @@ class Classifier(Protocol):
         """Returns float32 [L] for each image, or why it cannot be classified."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class EngineClassifier:
     """A model that an engine of `poets.features.engines` runs, without TensorFlow.
 
@@ -116,7 +116,15 @@ def load_classifier(
 
 
 def _reader(row: Format) -> ModuleType:
-    return importlib.import_module(row.reader)
+    try:
+        return importlib.import_module(row.reader)
+    except ModuleNotFoundError as error:
+        if error.name not in row.packages:  # a bug in poets, not a missing package
+            raise
+        raise ModelError(
+            f"cannot read an {row.title}: {error.name} is not installed; "
+            f"{row.installation}"
+        ) from error
 
 
 def staged(url: str, load: Callable[[str], T], is_folder: bool = False) -> T:

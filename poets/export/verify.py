@@ -89,7 +89,7 @@ def compare(
         return Check(0, 0.0)
     try:
         found = np.asarray(score())
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
         why = " ".join(str(error).removeprefix("Graph execution error:").split())
         raise ModelError(
             f"{name} does not answer on test images: {why[:300]}; nothing was published"

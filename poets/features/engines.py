@@ -12,8 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-ADAPTERS = {  # --engine -> module with connect(model_path)
+ADAPTERS = {  # name, of which --engine takes some -> module with connect(model_path)
     "litert": "poets.features.engine_litert",
+    "onnx": "poets.features.engine_onnx",
     "tensorflow": "poets.features.engine_tensorflow",
 }
 
@@ -88,8 +89,8 @@ def load_engine(
     """Returns an engine with the model in a local file.
 
     Args:
-      name: "litert" (a .tflite file) or "tensorflow" (a frozen graph whose input is
-        `pixels` and whose output is `output`).
+      name: "litert" (a .tflite file), "onnx" (an .onnx file) or "tensorflow" (a frozen
+        graph whose input is `pixels` and whose output is `output`).
       model_path: local file.
       normalization: for a model that does not scale its pixels.
     """
