@@ -27,6 +27,7 @@ from PIL import Image
 
 from poets.classifier import load_classifier
 from poets.classifier.many import FEW, classify_files
+from poets.classifier.sources import source_of
 from poets.cli import run
 from poets.data.images import decode, resize
 from poets.errors import ConfigError, ModelError
@@ -221,7 +222,7 @@ def test_the_processes_feed_it_in_the_same_way(write, tmp_path):
         files.append(str(tmp_path / f"{i}.jpg"))
         (tmp_path / f"{i}.jpg").write_bytes(retraining.jpeg(random, i % 3))
     alone = classifier.predict([Path(file).read_bytes() for file in files])
-    together = classify_files(classifier, files, head_start_s=0)
+    together = classify_files(classifier, list(map(source_of, files)), head_start_s=0)
     assert np.allclose(together, alone, atol=1e-6)
 
 
