@@ -2,9 +2,9 @@
 
     mobilenet_v1_0.25_128_frozen.tgz        inception-2015-12-05.tgz
       mobilenet_v1_0.25_128/                  classify_image_graph_def.pb
-        frozen_graph.pb                       LICENSE
-        quantized_graph.pb
-        labels.txt
+        frozen_graph.pb                       imagenet_*.pbtxt, imagenet_*.txt
+        quantized_graph.pb                    cropped_panda.jpg
+        labels.txt                            LICENSE
 
 Node names, shapes, old operations and the layout of the archives are those of the
 originals, so tests and benchmarks run without the originals and without a network.
@@ -132,10 +132,19 @@ def write_inception_archive(folder: str | Path, seed: int = 0) -> Path:
         layers.append(_Layer(scope, (3, 3, channels, depth), 2, "VALID", relu6=False))
         channels = depth
     layers, _ = _calibrate(layers, _smooth_pictures(INCEPTION_SIZE_PX, rng), rng)
+    nodes = range(1, 1001)
+    entries = [
+        f'entry {{\n  target_class: {node}\n  target_class_string: "n{node:08}"\n}}\n'
+        for node in reversed(nodes)
+    ]
+    names = [f"n{node:08}\tlabel {node}, also called {node}\n" for node in nodes]
     return _write_tgz(
         Path(folder) / "inception-2015-12-05.tgz",
         {
             "classify_image_graph_def.pb": _inception_graph(layers, rng),
+            "imagenet_2012_challenge_label_map_proto.pbtxt": "".join(entries).encode(),
+            "imagenet_synset_to_human_label_map.txt": "".join(names).encode(),
+            "cropped_panda.jpg": _grey_jpeg(),
             "LICENSE": b"Random weights, made for tests.\n",
         },
     )
@@ -255,9 +264,7 @@ def _inception_graph(layers: list[_Layer], rng: np.random.Generator) -> bytes:
     def ints(*values: int) -> v1.AttrValue:
         return v1.AttrValue(list=v1.AttrValue.ListValue(i=values))
 
-    grey = io.BytesIO()
-    Image.new("RGB", (8, 8), (128, 128, 128)).save(grey, "JPEG")
-    const("DecodeJpeg/contents", grey.getvalue(), tf.string)
+    const("DecodeJpeg/contents", _grey_jpeg(), tf.string)
     node("DecodeJpeg", "DecodeJpeg", "DecodeJpeg/contents", channels=v1.AttrValue(i=3))
     byte_t = v1.AttrValue(type=tf.uint8.as_datatype_enum)
     node("Cast", "Cast", "DecodeJpeg", SrcT=byte_t, DstT=float_t)
@@ -308,6 +315,12 @@ def _inception_graph(layers: list[_Layer], rng: np.random.Generator) -> bytes:
     node("BiasAdd", "softmax/logits", "softmax/logits/MatMul", biases, T=float_t)
     node("Softmax", "softmax", "softmax/logits", T=float_t)
     return graph.SerializeToString(deterministic=True)
+
+
+def _grey_jpeg() -> bytes:
+    grey = io.BytesIO()
+    Image.new("RGB", (8, 8), (128, 128, 128)).save(grey, "JPEG")
+    return grey.getvalue()
 
 
 def _write_tgz(path: Path, files: dict[str, bytes]) -> Path:

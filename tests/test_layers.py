@@ -97,6 +97,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "workers.folder",
     },
     "requests": {
+        "serve.abaco_client",
         "storage.hadoop.web_client",
         "storage.hadoop.web_errors",
         "storage.objects.proxy",
@@ -122,8 +123,9 @@ WITHOUT_NUMPY = {*LAYERS[-2], *LAYERS[-1], "flags", "job", "dcos/", "__init__"}
 PRINT = {
     *("cli/", "__main__"),
     *("dcos.task", "features.process", "fine_tuning.process", "serve.process"),
+    "serve.one_picture",
 }
-"""Programs; the last three are started as processes of their own."""
+"""Programs, some started as processes of their own, and what they print by."""
 
 PATHS = {
     ".".join(("poets", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(

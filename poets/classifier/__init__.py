@@ -104,6 +104,9 @@ def load_classifier(
             if row.marker in names:
                 return _reader(row).load(model, given, normalization)
         graphs = [name for name in names if name.endswith(".pb")]
+        graphs = graphs or [
+            name for name in names if name.endswith(FORMATS["litert"].suffixes)
+        ]
         if len(graphs) != 1:
             raise ModelError(
                 f"{model!r} is a folder with {len(graphs)} graphs and no "
@@ -113,6 +116,20 @@ def load_classifier(
     rows = (row for row in FORMATS.values() if model.endswith(row.suffixes))
     row = next(rows, FORMATS["frozen"])  # a graph may have any name
     return _reader(row).load(model, given, normalization)
+
+
+def best_labels(
+    labels: Sequence[str], scores: np.ndarray, count: int
+) -> list[tuple[str, float]]:
+    """Returns the best labels with their scores, best first.
+
+    Args:
+      labels: L labels, in the order of the scores.
+      scores: float32 [L].
+      count: how many, at least 1; more than L gives L.
+    """
+    best_first = np.argsort(-scores, kind="stable")[:count]
+    return [(labels[index], float(scores[index])) for index in best_first]
 
 
 def _reader(row: Format) -> ModuleType:

@@ -29,6 +29,23 @@ def fetch_image(
     """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # else it would be continued
+    _fetch(url, path, allowed, limits)
+
+
+def fetch_content(
+    url: str, allowed: Hosts | None = None, limits: Limits = LIMITS
+) -> bytes:
+    """Returns the content of an image, without a folder to write in; see `fetch_image`.
+
+    Raises:
+      ImageError: if the download fails; the message is the reason without the URL.
+    """
+    with open(os.memfd_create("image"), "rb") as file:
+        _fetch(url, f"/proc/self/fd/{file.fileno()}", allowed, limits)
+        return file.read()
+
+
+def _fetch(url: str, path: str, allowed: Hosts | None, limits: Limits) -> None:
     try:
         headers = download(url, path, limits, allowed=allowed)
     except FetchError as error:

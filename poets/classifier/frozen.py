@@ -8,7 +8,7 @@ run in TensorFlow.
 import importlib
 import logging
 
-from poets.classifier import Classifier, refuse_normalization
+from poets.classifier import Classifier, imagenet, refuse_normalization
 from poets.classifier.litert import load as load_litert
 from poets.features.engines import Normalization
 from poets.formats import beside
@@ -25,7 +25,7 @@ def load(
     refuse_normalization(normalization, model)
     run = run_beside(model)
     if labels is None:
-        labels = labels_of(model, run)
+        labels = imagenet.labels_beside(model) or labels_of(model, run)
     fast = beside(model, ".tflite")
     if run.digests and exists(fast):
         if run.made_model and digest_of(fast) in run.digests:

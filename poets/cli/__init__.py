@@ -28,6 +28,7 @@ VERBS = {  # verb -> its line in `poets --help`, for which no module is imported
     "logs": "review worker logs: steps, accuracy, warnings and errors",
     "dcos": "check or run a DC/OS options file",
     "kubernetes": "print a DC/OS options file as Kubernetes objects",
+    "abaco": "register an image as an Abaco actor, send it pictures, read its logs",
     "doctor": "find out why a storage cannot be used",
 }
 

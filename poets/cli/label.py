@@ -133,6 +133,7 @@ def _print(
     names: Sequence[str],
     answers: "Sequence[np.ndarray | ImageError]",
 ) -> None:
+    from poets.classifier import best_labels
     from poets.data.images import ImageError
 
     table = csv.writer(sys.stdout, lineterminator="\n")
@@ -144,10 +145,7 @@ def _print(
             if args.json:
                 _print_json({"image": name, "error": str(answer)})
             continue
-        best = [
-            (classifier.labels[index], float(answer[index]))
-            for index in (-answer).argsort(kind="stable")[: args.top]
-        ]
+        best = best_labels(classifier.labels, answer, args.top)
         if args.json:
             scores = [{"label": label, "score": score} for label, score in best]
             _print_json({"image": name, "labels": scores})

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import BinaryIO
 
 
 @contextlib.contextmanager
@@ -14,7 +15,7 @@ def quiet_stderr() -> Iterator[None]:
     This includes the output of other threads: keep the body short.
     """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as captured:
+    with _scratch() as captured:
         stderr = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:
@@ -26,3 +27,10 @@ def quiet_stderr() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _scratch() -> BinaryIO:
+    """Returns a file; in memory where possible, as no folder may be writable."""
+    if hasattr(os, "memfd_create"):  # Linux
+        return open(os.memfd_create("stderr"), "w+b")
+    return tempfile.TemporaryFile()
