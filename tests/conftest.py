@@ -73,7 +73,9 @@ SHARED = {  # a fixture that costs seconds -> the group of tests that share it
     "one_process": "workers",
 }
 
-pytest.register_assert_rewrite("tests.storage.contract", "tests.storage.at_once")
+pytest.register_assert_rewrite(
+    "tests.serve.action", "tests.storage.at_once", "tests.storage.contract"
+)
 
 
 @pytest.hookimpl(wrapper=True)  # before -m selects, and before xdist reads the groups

@@ -53,16 +53,16 @@ CLIENTS = {  # third-party package -> the modules that import it
     "prometheus_client": {"serve.telemetry"},
     "starlette": {
         *("serve.server", "serve.guard", "serve.inputs", "serve.page"),
-        *("serve.tf_rest", "serve.open_inference"),
+        *("serve.tf_rest", "serve.open_inference", "serve.openwhisk"),
     },
-    "uvicorn": {"serve.server"},
+    "uvicorn": {"serve.openwhisk", "serve.server"},
     "cv2": {"data.images", "features.process"},
     "flatbuffers": {"classifier.tflite_metadata"},
     "onnx": {"export.onnx"},
     "onnxruntime": {"features.engine_onnx"},
     "tf2onnx": {"export.onnx"},
     "matplotlib": {"report.curve", "sweeps.plot"},
-    "PIL": {"data.images", "classifier.with_tensorflow"},
+    "PIL": {"data.images", "classifier.digits", "classifier.with_tensorflow"},
     "hdfs": {"storage.hadoop.web_client"},
     "hdfs_native": {"storage.hadoop.native"},
     "pyarrow": {  # the interface of every storage, and the feature store's format
@@ -123,7 +123,7 @@ WITHOUT_NUMPY = {*LAYERS[-2], *LAYERS[-1], "flags", "job", "dcos/", "__init__"}
 PRINT = {
     *("cli/", "__main__"),
     *("dcos.task", "features.process", "fine_tuning.process", "serve.process"),
-    "serve.one_picture",
+    *("serve.one_picture", "serve.openwhisk"),
 }
 """Programs, some started as processes of their own, and what they print by."""
 

@@ -65,6 +65,10 @@ class FetchError(Exception):
         self.is_passing = is_passing
 
 
+class NotAllowedError(FetchError):
+    """The host of a URL, or of a redirect, may not be asked."""
+
+
 def _no_progress(total: int) -> AbstractContextManager[Callable[[int], None]]:
     return contextlib.nullcontext(lambda count: None)
 
@@ -232,7 +236,7 @@ def _answer(
                     url = urljoin(url, target)
             raise FetchError(f"more than {MAX_REDIRECTS} redirects")
     except HostError as error:
-        raise FetchError(str(error)) from None
+        raise NotAllowedError(str(error)) from None
     except TimeoutError:
         raise FetchError(f"not complete after {limits.total_s:g} s") from None
     except (
