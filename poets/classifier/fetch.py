@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 
 from poets.data.images import MAX_BYTES, ImageError
 from poets.system.hosts import Hosts
@@ -56,12 +55,3 @@ def _fetch(url: str, path: str, allowed: Hosts | None, limits: Limits) -> None:
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in HTML or begin.startswith(HTML_BEGINS):
         raise ImageError("an HTML page, not a picture")
-
-
-def fetch_content(url: str, allowed: Hosts | None, limits: Limits = LIMITS) -> bytes:
-    """Returns the content of an image; see `fetch_image`."""
-    with tempfile.TemporaryDirectory(prefix="poets-fetched-") as folder:
-        path = os.path.join(folder, "image")
-        fetch_image(url, path, allowed, limits)
-        with open(path, "rb") as file:
-            return file.read()

@@ -6,8 +6,6 @@ curl -F image=@rose.jpg URL             a form: files, and URLs if they are allo
 
 import asyncio
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,19 +93,15 @@ class Inputs:
 
 
 def _fetch(url: str, allowed: Any) -> bytes:
-    from poets.classifier.fetch import fetch_image  # imports requests, for few servers
+    from poets.classifier.fetch import (
+        fetch_content,  # imports requests, for few servers
+    )
     from poets.data.images import ImageError
 
-    descriptor, path = tempfile.mkstemp(prefix="poets-fetched-")
-    os.close(descriptor)
     try:
-        fetch_image(url, path, allowed)
-        with open(path, "rb") as file:
-            return file.read()
+        return fetch_content(url, allowed)
     except ImageError as error:
         raise PictureError(str(error)) from error
-    finally:
-        os.unlink(path)
 
 
 def parsed_json(body: bytes) -> Any:

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from poets.serve.inputs import Inputs, json_response
 from poets.serve.models import Model, Models
 
+
 def routes(models: Models, inputs: Inputs) -> list[Route]:
     """Returns the routes of the page and of the figures that it shows."""
     html = resources.files("poets.serve").joinpath("page.html").read_text("utf-8")

@@ -66,9 +66,12 @@ def models(tmp_path_factory):
     return [folder / "colours.tflite" for folder in folders]
 
 
+NAMES = ("red-&-blue", "couleurs")
+
+
 @pytest.fixture(scope="module")
 def server(models):
-    names = (f"{name}={url}" for name, url in zip(("red-&-blue", "couleurs"), models))
+    names = (f"{name}={url}" for name, url in zip(NAMES, models, strict=True))
     options = ("--processes=1", "--reject_below=0.5", "--allow_urls=127.0.0.0/8")
     with serving(*names, *options) as running:
         yield running
@@ -159,7 +162,9 @@ def said(page, text):
     """Waits until the status has a text."""
     from playwright.sync_api import expect
 
-    expect(page.get_by_role("status")).to_have_text(re.compile(text), timeout=TIMEOUT_MS)
+    expect(page.get_by_role("status")).to_have_text(
+        re.compile(text), timeout=TIMEOUT_MS
+    )
 
 
 def choose(page, *files):
