@@ -20,6 +20,9 @@ from poets.serve.errors import PictureError, RequestError
 MAX_PICTURES = 1000
 """In one form."""
 
+FETCH_S = 10.0
+"""How long a picture at a URL may take: its sender waits."""
+
 
 class _Parser(MultiPartParser):
     """Keeps files in memory: a container's root may be read-only."""
@@ -96,10 +99,12 @@ def _fetch(url: str, allowed: Any) -> bytes:
     from poets.classifier.fetch import (
         fetch_content,  # imports requests, for few servers
     )
-    from poets.data.images import ImageError
+    from poets.data.images import MAX_BYTES, ImageError
+    from poets.system.http import Limits
 
+    limits = Limits(FETCH_S, FETCH_S, FETCH_S, MAX_BYTES)
     try:
-        return fetch_content(url, allowed)
+        return fetch_content(url, allowed, limits)
     except ImageError as error:
         raise PictureError(str(error)) from error
 

@@ -1,11 +1,10 @@
 """What the OpenWhisk action answers for the URLs of callers, good and bad."""
 
-import struct
 import time
-import zlib
 
 import pytest
 
+from tests.bombs import png_of
 from tests.command import silent_server
 from tests.serve.action import draw_digit
 
@@ -38,21 +37,6 @@ def failure(action, url, **context):
     return reply["error"]["message"]
 
 
-def png(width, height):
-    """Returns a PNG of any size, without its pixels."""
-    chunks = {
-        b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0),
-        b"IDAT": b"",
-    }
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data))
-        + kind
-        + data
-        + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks.items()
-    )
-
-
 @pytest.mark.parametrize("query", ["", "?X-Amz-Signature=a%2Bb&X-Amz-Expires=172800"])
 def test_a_picture_at_a_url(action, web_server, query):
     web_server.files["/six.jpg"] = GOOD
@@ -67,7 +51,7 @@ def test_a_picture_at_a_url(action, web_server, query):
         (b"no picture", "not a JPEG, PNG, WEBP, BMP, GIF image"),
         (b"", "empty file"),
         (draw_digit(6)[:80], "cannot be decoded: "),
-        (png(100_000, 100_000), "refused as a decompression bomb"),
+        (png_of(100_000, 100_000), "refused as a decompression bomb"),
         (bytes(48 * 2**20 + 1), "longer than 50,331,648 bytes"),
         (b"<!DOCTYPE html><title>Sign in</title>", "an HTML page, not a picture"),
         (None, "404 Not Found"),

@@ -7,16 +7,15 @@ import re
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import zlib
 
 import grpc
 import pytest
 import requests
 
 from poets import cli
+from tests.bombs import png_of
 from tests.command import Ended
 from tests.serving import TIMEOUT_S, serving
 
@@ -207,10 +206,7 @@ class TestLimits:
         assert "poets_rejected_total 1.0" in small.get("/metrics").text
 
     def test_a_decompression_bomb_is_refused(self, small):
-        header = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
-        crc = struct.pack(">I", zlib.crc32(header))
-        picture = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + crc
-        reply = small.post(PREDICT, data=picture)
+        reply = small.post(PREDICT, data=png_of(20_000, 20_000))
         assert (reply.status_code, "bomb" in reply.text) == (400, True)
 
     @pytest.mark.parametrize("length", ["-1", "x", "1e9"])
