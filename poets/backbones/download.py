@@ -18,7 +18,14 @@ from functools import partial
 from pathlib import Path
 
 from poets.errors import ModelError, StorageError
-from poets.storage import exists, is_local, open_storage, read_url, reason
+from poets.storage import (
+    exists,
+    is_local,
+    open_storage,
+    read_url,
+    reason,
+    storage_errors,
+)
 from poets.storage.publish import write_atomically
 from poets.system import http
 from poets.system.progress import track
@@ -84,7 +91,7 @@ def _part_path(target_url: str) -> str:
     filesystem, path = open_storage(target_url)
     folder, name = os.path.split(path)
     part = f".{name}.download"
-    try:
+    with storage_errors(f"write {target_url!r}", "give another folder"):
         if not is_local(filesystem):
             folder = os.path.join(
                 tempfile.gettempdir(), f"poets-downloads-{os.getuid()}"
@@ -98,22 +105,14 @@ def _part_path(target_url: str) -> str:
             digest = hashlib.sha256(target_url.encode()).hexdigest()
             part = f".{name}.{digest[:12]}.download"
         os.makedirs(folder, exist_ok=True)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {target_url!r}: {reason(error)}; give another folder"
-        ) from error
     return os.path.join(folder, part)
 
 
 @contextlib.contextmanager
 def _locked(part: str) -> Iterator[bool]:
     """Lets one process at a time write a part; gives whether it waited for another."""
-    try:
+    with storage_errors(f"write {part!r}"):
         file = open(part, "ab")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise StorageError(f"cannot write {part!r}: {reason(error)}") from error
     with file:
         waited = False
         try:

@@ -14,8 +14,14 @@ from pyarrow.fs import FileSystem, FileType
 
 from poets.data.dataset import Image
 from poets.data.image_listing import ImageFiles
-from poets.errors import ConfigError, StorageError
-from poets.storage import is_local, join, open_storage, reason, scheme_of
+from poets.errors import ConfigError
+from poets.storage import (
+    is_local,
+    join,
+    open_storage,
+    scheme_of,
+    storage_errors,
+)
 
 WEB = ("http", "https")
 
@@ -83,10 +89,8 @@ def source_of(name: str) -> Source:
 def _in_storage(url: str) -> list[Source] | None:
     """Returns the file or the images of the folder at a URL; None if there is none."""
     filesystem, path = open_storage(url)
-    try:
+    with storage_errors(f"read {url!r}"):
         info = filesystem.get_file_info(path)
-    except OSError as error:
-        raise StorageError(f"cannot read {url!r}: {reason(error)}") from error
     if info.type == FileType.NotFound:
         return None
     root, top = _root_of(url, filesystem)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from poets.cli import VERBS
 from poets.errors import ConfigError, StorageError, format_problems
-from poets.storage import is_local, kind_of, open_storage, reason
+from poets.storage import is_local, kind_of, open_storage, storage_errors
 from poets.system.progress import track
 
 if TYPE_CHECKING:
@@ -103,13 +103,8 @@ def _check_files(names: list[str]) -> None:
 def _read(name: str, max_steps: int | None) -> "WorkerLog":
     from poets.report.worker_log import read_log
 
-    try:
-        with _open(name) as stream:
-            return read_log(stream, name, max_steps)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"cannot read {name!r}: {reason(error)}") from error
+    with storage_errors(f"read {name!r}"), _open(name) as stream:
+        return read_log(stream, name, max_steps)
 
 
 @contextlib.contextmanager

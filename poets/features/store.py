@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from poets.errors import PoetsError, StorageError
 from poets.features.index import KEYS, Index
 from poets.features.matrix import empty_matrix
-from poets.storage import is_local, join, open_storage, reason, rename
+from poets.storage import is_local, join, open_storage, reason, rename, storage_errors
 from poets.storage.publish import write_atomically
 from poets.storage.reading import raise_outage
 
@@ -240,10 +240,8 @@ def list_parts(url: str) -> list[str]:
     """
     filesystem, path = open_storage(url)
     selector = pyarrow.fs.FileSelector(path, allow_not_found=True)
-    try:
+    with storage_errors(f"read {url!r}"):
         infos = filesystem.get_file_info(selector)
-    except OSError as error:
-        raise StorageError(f"cannot read {url!r}: {reason(error)}") from error
     names = (info.base_name for info in infos)
     return sorted(
         name

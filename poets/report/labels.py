@@ -18,8 +18,15 @@ from dataclasses import dataclass
 
 import pyarrow.fs
 
-from poets.errors import ModelError, StorageError
-from poets.storage import exists, folder_of, join, open_storage, read_url, reason
+from poets.errors import ModelError
+from poets.storage import (
+    exists,
+    folder_of,
+    join,
+    open_storage,
+    read_url,
+    storage_errors,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -138,10 +145,8 @@ def names_in(folder: str) -> list[str]:
       StorageError: if it cannot be listed.
     """
     filesystem, path = open_storage(folder)
-    try:
+    with storage_errors(f"list {folder!r}"):
         infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
-    except OSError as error:
-        raise StorageError(f"cannot list {folder!r}: {reason(error)}") from error
     return [
         info.base_name
         for info in infos

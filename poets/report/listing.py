@@ -22,7 +22,7 @@ from datetime import datetime
 import pyarrow.fs
 
 from poets.errors import StorageError
-from poets.storage import join, open_storage, reason
+from poets.storage import join, open_storage, storage_errors
 
 MODIFIED_FORMAT = "%Y-%m-%d %H:%M"  # local time, as FsShell does
 MIN_REPLICATION_WIDTH = 3
@@ -99,7 +99,7 @@ def list_folder(url: str) -> list[Entry]:
     """
     filesystem, path = open_storage(url)
     attributes_of = ATTRIBUTES.get(filesystem.type_name, handler_attributes)
-    try:
+    with storage_errors(f"list {url!r}"):
         folder = filesystem.get_file_info(path)
         if folder.type == pyarrow.fs.FileType.NotFound:
             raise StorageError(
@@ -112,10 +112,6 @@ def list_folder(url: str) -> list[Entry]:
             )
         infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
         attributes = attributes_of(filesystem, path)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"cannot list {url!r}: {reason(error)}") from error
     return [
         _entry(url, info, attributes[info.base_name])
         for info in sorted(infos, key=lambda info: info.base_name)

@@ -10,10 +10,12 @@ Functions take a `pyarrow.fs.FileSystem` and a path in it. A `PyFileSystem` also
 Adapters are listed in `ADAPTERS` and imported on first use.
 """
 
+import contextlib
 import importlib
 import os
 import posixpath
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from poets.errors import StorageError, UnknownSchemeError
@@ -180,10 +182,8 @@ def read_url(url: str) -> bytes:
       StorageError: if it cannot be read, with the reason.
     """
     filesystem, path = open_storage(url)
-    try:
+    with storage_errors(f"read {url!r}"):
         return read_bytes(filesystem, path)
-    except OSError as error:
-        raise StorageError(f"cannot read {url!r}: {reason(error)}") from error
 
 
 def kind_of(url: str) -> "pyarrow.fs.FileType":
@@ -193,10 +193,8 @@ def kind_of(url: str) -> "pyarrow.fs.FileType":
       StorageError: if the storage does not answer, or forbids it.
     """
     filesystem, path = open_storage(url)
-    try:
+    with storage_errors(f"access {url!r}"):
         return filesystem.get_file_info(path).type
-    except OSError as error:
-        raise StorageError(f"cannot access {url!r}: {reason(error)}") from error
 
 
 def exists(url: str) -> bool:
@@ -215,6 +213,26 @@ def is_folder(filesystem: "pyarrow.fs.FileSystem", path: str) -> bool:
       OSError: as the storage reports it.
     """
     return filesystem.get_file_info(path).type.name == "Directory"
+
+
+@contextlib.contextmanager
+def storage_errors(what: str, advice: str = "") -> Iterator[None]:
+    """Turns the errors of a block into StorageError, which `poets.errors` describes.
+
+    Args:
+      what: what the block does, such as "read 'hdfs://default/flowers'".
+      advice: what to do; "" if the reasons have it.
+
+    Raises:
+      StorageError: for each OSError.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        end = f"; {advice}" if advice else ""
+        raise StorageError(f"cannot {what}: {reason(error)}{end}") from error
 
 
 def reason(error: OSError) -> str:

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import pyarrow.fs
 
-from poets.errors import StorageError
-from poets.storage import open_storage, reason
+from poets.storage import open_storage, reason, storage_errors
 from poets.storage.tree import Entry, walk
 
 CHUNK_BYTES = 8 << 20
@@ -54,7 +53,7 @@ class Follower:
         Raises:
           StorageError: if the folder cannot be read or the copy cannot be written.
         """
-        try:
+        with storage_errors(f"follow {self.source!r}"):
             self.target.mkdir(parents=True, exist_ok=True)
             sizes = self._list()
             copied = sum(self._copy(name, size) for name, size in sizes.items())
@@ -62,10 +61,6 @@ class Follower:
                 with contextlib.suppress(FileNotFoundError):
                     gone.unlink()
                 self._made.discard(gone)
-        except OSError as error:
-            raise StorageError(
-                f"cannot follow {self.source!r}: {reason(error)}"
-            ) from error
         return copied
 
     def _list(self) -> dict[str, int]:

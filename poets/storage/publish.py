@@ -14,23 +14,23 @@ import errno
 import os
 import posixpath
 import uuid
-from collections.abc import Iterator
 
 import pyarrow.fs
 
-from poets.errors import StorageError
 from poets.storage import (
     folder_of,
     is_folder,
     is_local,
     join,
     open_storage,
-    reason,
     rename,
+    storage_errors,
 )
 from poets.storage.local import exchange
 from poets.storage.parts import aside_of, beside, delete
 from poets.storage.publish_lock import PublishLock
+
+UNCHANGED = "what was there before is unchanged"
 
 
 class Publication:
@@ -61,7 +61,7 @@ class Publication:
         filesystem, path = open_storage(url)
         part = beside(path)
         self._renames.append((filesystem, part, path, url))
-        with _translated("write", url):
+        with storage_errors(f"write {url!r}", UNCHANGED):
             _refuse_folder(filesystem, path)
             filesystem.create_dir(posixpath.dirname(path), recursive=True)
             _write_file(filesystem, part, data)
@@ -75,7 +75,7 @@ class Publication:
         filesystem, path = open_storage(url)
         part = beside(path)
         self._renames.append((filesystem, part, path.rstrip("/"), url))
-        with _translated("write", url):
+        with storage_errors(f"write {url!r}", UNCHANGED):
             for folder, _, names in os.walk(local_dir):
                 relative = os.path.relpath(folder, local_dir)
                 target = posixpath.normpath(posixpath.join(part, relative))
@@ -106,7 +106,7 @@ class Publication:
                 filesystem, part, path, url = self._renames[0]
                 if refresh:
                     refresh()
-                with _translated("publish", url):
+                with storage_errors(f"publish {url!r}", UNCHANGED):
                     _replace(filesystem, part, path)
                 del self._renames[0]
 
@@ -138,7 +138,7 @@ def check_writable(folder_url: str) -> None:
     probe = join(folder_url, f".poets-{uuid.uuid4().hex}.probe")
     write_atomically(probe, b"poets\n")
     filesystem, path = open_storage(probe)
-    with _translated("delete", probe):
+    with storage_errors(f"delete {probe!r}", UNCHANGED):
         filesystem.delete_file(path)
 
 
@@ -184,16 +184,3 @@ def _replace_folder(filesystem: pyarrow.fs.FileSystem, part: str, path: str) -> 
             raise
     with contextlib.suppress(OSError):  # the results are in place already
         filesystem.delete_dir(earlier)
-
-
-@contextlib.contextmanager
-def _translated(verb: str, url: str) -> Iterator[None]:
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"cannot {verb} {url!r}: {reason(error)}; what was there before is "
-            "unchanged"
-        ) from error

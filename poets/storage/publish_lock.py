@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 import pyarrow.fs
 
 from poets.errors import StorageError
-from poets.storage import is_local, open_storage, read_bytes, reason
+from poets.storage import is_local, open_storage, read_bytes, storage_errors
 from poets.storage.parts import sweep
 
 MANIFEST = "metrics.json"
@@ -64,7 +64,7 @@ class PublishLock:
         self._marker = self._path(f".poets-publishing.{uuid.uuid4().hex}")
         self._parts: list[str] = []
         self._marked_at = 0.0
-        with self._translated():
+        with self._errors():
             self._found = self._manifest()
 
     @contextlib.contextmanager
@@ -88,7 +88,7 @@ class PublishLock:
         """
         self._parts = list(parts)
         try:
-            with self._translated():
+            with self._errors():
                 now, killed = self._wait()
                 self._check_manifest()
                 left = {part for marker in killed for part in self._parts_of(marker)}
@@ -162,7 +162,7 @@ class PublishLock:
                 f"{age_s:.0f} s, and another may have taken its place; run again"
             )
         if age_s > STALE_S / 4:
-            with self._translated():
+            with self._errors():
                 self._mark()
 
     def _check_manifest(self) -> None:
@@ -201,16 +201,8 @@ class PublishLock:
     def _path(self, name: str) -> str:
         return posixpath.join(self._folder, name)
 
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except StorageError:
-            raise
-        except OSError as error:
-            raise StorageError(
-                f"cannot lock {self._url!r} for publishing: {reason(error)}"
-            ) from error
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return storage_errors(f"lock {self._url!r} for publishing")
 
 
 def _age_s(info: pyarrow.fs.FileInfo, now: datetime | None) -> float:

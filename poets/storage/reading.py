@@ -24,7 +24,7 @@ from queue import SimpleQueue
 import pyarrow.fs
 
 from poets.errors import PoetsError, StorageError
-from poets.storage import is_local, open_storage, read_bytes, reason
+from poets.storage import is_local, open_storage, read_bytes, reason, storage_errors
 from poets.storage.calls import TIMEOUT_VARIABLE, allowed_s, deadline, shorten
 from poets.storage.tree import walk
 
@@ -215,14 +215,12 @@ def stage_folder(url: str, local_dir: str) -> None:
       StorageError: if one of them cannot be read, or its name leads out of the folder.
     """
     filesystem, root = open_storage(url)
-    try:
+    with storage_errors(f"list {url!r}"):
         names = [
             entry.path
             for entry in walk(filesystem, root)
             if entry.kind is pyarrow.fs.FileType.File
         ]
-    except OSError as error:
-        raise StorageError(f"cannot list {url!r}: {reason(error)}") from error
     for name in names:
         if name.startswith("/") or ".." in name.split("/"):
             raise StorageError(
@@ -269,14 +267,10 @@ def require_readable(folder: str, witness: str) -> None:
       witness: path below it of a file that could be read; "" if there was none.
     """
     filesystem, path = open_storage(folder)
-    try:
+    with storage_errors(f"read {folder!r} as before", KEPT):
         if witness:
             with contextlib.suppress(FileNotFoundError):  # gone too: look at the folder
                 read_bytes(filesystem, posixpath.join(path, witness))
                 return
         if not filesystem.get_file_info(pyarrow.fs.FileSelector(path)):
             raise FileNotFoundError(errno.ENOENT, "it is empty now", folder)
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {folder!r} as before: {reason(error)}; {KEPT}"
-        ) from error

@@ -18,9 +18,8 @@ from typing import Any
 
 import pyarrow.fs
 
-from poets.errors import StorageError
 from poets.head.evaluate import Accuracy
-from poets.storage import exists, join, open_storage, reason
+from poets.storage import exists, join, open_storage, storage_errors
 from poets.storage.publish import write_atomically
 from poets.storage.reading import raise_outage, read_files
 
@@ -106,10 +105,8 @@ def load_results(output_dir: str, names: Iterable[str]) -> dict[str, Result]:
     if not exists(folder):
         return {}
     filesystem, path = open_storage(folder)
-    try:
+    with storage_errors(f"list {folder!r}"):
         infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
-    except OSError as error:
-        raise StorageError(f"cannot list {folder!r}: {reason(error)}") from error
     there = {info.base_name for info in infos}
     names = [name for name in names if f"{name}.json" in there]
     paths = [posixpath.join(path, f"{name}.json") for name in names]

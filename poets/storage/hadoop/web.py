@@ -6,7 +6,7 @@
     webhdfs://nameservice/p    dfs.namenode.http-address.<nameservice>.<each>
     webhdfs://default/p        the NameNode of fs.defaultFS; also webhdfs:///p
 
-Kerberos is used if the configuration or the login says so, otherwise the user's name.
+Kerberos is used if the configuration or the login has it, otherwise the user's name.
 Both may act for another user (`doas`). HttpFS ignores the options of a rename, so a
 file is replaced in two steps there.
 """

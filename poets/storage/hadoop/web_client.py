@@ -117,7 +117,7 @@ class Client(hdfs.Client):  # type: ignore[misc]
         errors.
     """
 
-    # Redirects are followed here, to tell a DataNode's failures from a NameNode's.
+    # Redirects are followed here, to separate a DataNode's failures from a NameNode's.
     _open = _Request("GET", allow_redirects=False)
 
     def __init__(
