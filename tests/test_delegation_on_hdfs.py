@@ -18,7 +18,7 @@ from poets.storage.hadoop import native
 from poets.storage.publish import write_atomically
 from tests import retraining
 from tests.command import OURS, run_poets
-from tests.doctor.told import steps_of
+from tests.doctor.ended import steps_of
 from tests.secure import Hdfs
 from tests.tokens import made_up, protobuf, renamed, write_tokens
 from tools.hdfs.shell import run_hadoop

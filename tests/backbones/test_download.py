@@ -138,7 +138,7 @@ def test_the_md5_of_the_whole_holds_for_a_resumed_download(web, target):
     assert download(web.url("/a.tgz"), str(target), None) == DATA
 
 
-def test_a_missing_file_is_told_at_once(web, target):
+def test_a_missing_file_is_reported_at_once(web, target):
     text = refusal(web.url("/b.tgz"), target)
     assert text == (
         f"cannot download {web.url('/b.tgz')!r}: the server answered 404 Not Found"
@@ -156,7 +156,7 @@ def test_a_server_out_of_order_is_asked_again(web, target):
     )
 
 
-def test_a_refused_connection_is_told_in_one_line(closed_port, target):
+def test_a_refused_connection_is_reported_in_one_line(closed_port, target):
     url = f"http://127.0.0.1:{closed_port}/a.tgz"
     text = refusal(url, target)
     assert text == (
@@ -166,12 +166,12 @@ def test_a_refused_connection_is_told_in_one_line(closed_port, target):
 
 
 @pytest.mark.parametrize("url", ["htp://x/a.tgz", "nowhere/a.tgz"])
-def test_what_is_no_web_address_is_told(url, target):
+def test_what_is_no_web_address_is_reported(url, target):
     text = refusal(url, target)
     assert text.startswith(f"cannot download {url!r}: ")
 
 
-def test_a_folder_that_cannot_be_made_is_told_before_the_download(web, tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported_before_the_download(web, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     target = str(tmp_path / "file" / "models" / "a.tgz")
     with pytest.raises(StorageError, match=r"cannot write '.*/a\.tgz': not a dir"):

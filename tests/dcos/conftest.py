@@ -17,10 +17,10 @@ def lines():
 
 
 @pytest.fixture
-def told():
-    """What the scheduler logs, as it comes; `told.hook(text)` is called with each."""
+def scheduler_log():
+    """The scheduler's messages, `texts`; `hook(text)` is called with each."""
 
-    class Told(logging.Handler):
+    class SchedulerLog(logging.Handler):
         def __init__(self):
             super().__init__()
             self.texts = []
@@ -30,7 +30,7 @@ def told():
             self.texts.append(record.getMessage())
             self.hook(record.getMessage())
 
-    handler = Told()
+    handler = SchedulerLog()
     logger = logging.getLogger("poets.dcos")
     before = logger.level
     logger.addHandler(handler)

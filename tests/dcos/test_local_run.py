@@ -221,7 +221,7 @@ def test_no_child_of_a_task_outlives_the_run(tmp_path, lines):
 
 def test_a_child_that_left_its_group_does_not_hold_up_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr("poets.dcos.processes.LAST_LINES_S", 0.1)
-    told = queue.SimpleQueue()
+    output = queue.SimpleQueue()
     leaving = (
         "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', "
         "'import time; time.sleep(600)'], start_new_session=True);"
@@ -231,9 +231,9 @@ def test_a_child_that_left_its_group_does_not_hold_up_the_end(tmp_path, monkeypa
         [sys.executable, "-c", leaving],
         os.environ,
         tmp_path,
-        lambda stream, text: told.put(int(text)),
+        lambda stream, text: output.put(int(text)),
     )
-    child = told.get(timeout=DEADLINE_S)
+    child = output.get(timeout=DEADLINE_S)
     try:
         assert process.wait() == 0
         assert alive(child)

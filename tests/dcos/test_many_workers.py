@@ -91,7 +91,7 @@ def test_many_tasks_of_which_two_are_killed_leave_what_one_leaves(
 
 
 @pytest.mark.usefixtures("forked_tasks")
-def test_the_users_mistake_is_told_by_every_task_and_by_the_plan(
+def test_the_users_mistake_is_reported_by_every_task_and_by_the_plan(
     dcos_run, capsys, tmp_path
 ):
     code, _ = dcos_run(

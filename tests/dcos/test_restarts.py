@@ -163,7 +163,9 @@ def test_a_mark_stands_on_a_line_of_its_own(tmp_path):
         ),
     ],
 )
-def test_a_task_that_fails_comes_back_in_its_sandbox(tmp_path, lines, told, how, words):
+def test_a_task_that_fails_comes_back_in_its_sandbox(
+    tmp_path, lines, scheduler_log, how, words
+):
     options = options_of(job_zip(tmp_path, {"job.py": counting(2, how)}))
     assert run(options, work_dir(tmp_path), lines).succeeded
     assert starts_of(tmp_path) == 3
@@ -173,7 +175,7 @@ def test_a_task_that_fails_comes_back_in_its_sandbox(tmp_path, lines, told, how,
     assert (sandbox / "stdout").read_text() == (
         f"start 1\n{marks[0]}start 2\n{marks[1]}start 3\n"
     )
-    assert told.texts == [
+    assert scheduler_log.texts == [
         "worker-0:[node] (STARTING): started",
         f"worker-0:[node] (PENDING): {words}",
         "worker-0:[node] (STARTING): restart 1 of 3",
@@ -194,7 +196,7 @@ def test_a_task_that_fails_comes_back_in_its_sandbox(tmp_path, lines, told, how,
     ],
 )
 def test_a_task_that_fails_too_often_ends_the_run(
-    tmp_path, lines, told, how, max_restarts, starts, error
+    tmp_path, lines, scheduler_log, how, max_restarts, starts, error
 ):
     url = job_zip(tmp_path, {"job.py": counting(9, how)})
     outcome = run(options_of(url), work_dir(tmp_path), lines, max_restarts=max_restarts)
@@ -202,7 +204,7 @@ def test_a_task_that_fails_too_often_ends_the_run(
     assert starts_of(tmp_path) == starts
     stderr = tmp_path / "run/worker-0/stderr"
     assert outcome.plan.endswith(f"Errors:\n- worker-0 {error}, see {stderr}")
-    assert told.texts[-1] == f"worker-0:[node] (ERROR): {error}"
+    assert scheduler_log.texts[-1] == f"worker-0:[node] (ERROR): {error}"
 
 
 def test_tasks_that_were_done_are_not_started_again(tmp_path, lines):
@@ -237,12 +239,14 @@ def test_a_keytab_is_there_after_a_restart_and_gone_after_the_run(tmp_path, line
     assert not (tmp_path / "run/worker-0/kerberos.keytab").exists()
 
 
-def test_a_kill_is_survived_and_not_counted_as_a_failure(tmp_path, lines, told):
+def test_a_kill_is_survived_and_not_counted_as_a_failure(
+    tmp_path, lines, scheduler_log
+):
     options = options_of(job_zip(tmp_path, {"job.py": WAITING}), workers=2)
     kills = [Kill(Task(WORKER, 1), 0.0), Kill(Task(WORKER, 0), 0.1)]
     outcome = run(options, work_dir(tmp_path), lines, max_restarts=0, kills=kills)
     assert outcome.succeeded
-    of_worker_1 = [text for text in told.texts if "worker-1" in text]
+    of_worker_1 = [text for text in scheduler_log.texts if "worker-1" in text]
     assert of_worker_1 == [
         "worker-1:[node] (STARTING): started",
         "--kill worker-1@0s: killing it",
@@ -254,12 +258,12 @@ def test_a_kill_is_survived_and_not_counted_as_a_failure(tmp_path, lines, told):
     assert stdout == "--- worker-1 was killed by --kill; restart ---\n"
 
 
-def test_a_kill_that_comes_too_late_is_told(tmp_path, lines, told):
+def test_a_kill_that_comes_too_late_is_reported(tmp_path, lines, scheduler_log):
     job = "import sys, time; sys.exit(0)"
     options = options_of(job_zip(tmp_path, {"job.py": job}))
     kills = [Kill(Task(WORKER, 0), 600.0)]
     assert run(options, work_dir(tmp_path), lines, kills=kills).succeeded
-    assert told.texts[-1] == "--kill worker-0@600s: the run ended before that"
+    assert scheduler_log.texts[-1] == "--kill worker-0@600s: the run ended before that"
 
 
 def python(task, program, sandbox):
@@ -271,12 +275,14 @@ def waiting_for(path):
     return f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(0.01)"
 
 
-def test_a_kill_of_a_task_that_has_ended_changes_nothing(tmp_path, lines, told):
+def test_a_kill_of_a_task_that_has_ended_changes_nothing(
+    tmp_path, lines, scheduler_log
+):
     def hook(text):
         if text.endswith("the task had already ended"):
             (tmp_path / "missed").touch()
 
-    told.hook = hook
+    scheduler_log.hook = hook
     launches = [
         python(Task(WORKER, 0), "", tmp_path / "a"),
         python(Task(WORKER, 1), waiting_for(tmp_path / "missed"), tmp_path / "b"),
@@ -287,12 +293,12 @@ def test_a_kill_of_a_task_that_has_ended_changes_nothing(tmp_path, lines, told):
     assert {step.status for step in supervisor.steps.values()} == {COMPLETE}
 
 
-def test_tensorboard_may_fail_and_the_others_go_on(tmp_path, lines, told):
+def test_tensorboard_may_fail_and_the_others_go_on(tmp_path, lines, scheduler_log):
     def hook(text):
         if text.startswith("tensorboard-0:[node] (ERROR)"):
             (tmp_path / "failed").touch()
 
-    told.hook = hook
+    scheduler_log.hook = hook
     launches = [
         python(Task(WORKER, 0), waiting_for(tmp_path / "failed"), tmp_path / "a"),
         python(Task(TENSORBOARD, 0), "import sys; sys.exit(1)", tmp_path / "b"),
@@ -305,18 +311,20 @@ def test_tensorboard_may_fail_and_the_others_go_on(tmp_path, lines, told):
     assert tensorboard.error == "exited with code 1 after 1 restart"
 
 
-def test_a_task_that_cannot_be_started_stops_those_that_were(tmp_path, lines, told):
+def test_a_task_that_cannot_be_started_stops_those_that_were(
+    tmp_path, lines, scheduler_log
+):
     waiting = python(Task(WORKER, 0), "import time; time.sleep(600)", tmp_path / "a")
     missing = Launch(Task(WORKER, 1), ["/no/such/program"], {}, tmp_path / "a")
     supervisor = Supervisor([waiting, missing], lines, 3, grace_s=5)
     with pytest.raises(PoetsError, match="cannot start worker-1: No such file or d"):
         supervisor.run()
-    assert told.texts[-1] == "worker-0:[node] (PENDING): stopped"
+    assert scheduler_log.texts[-1] == "worker-0:[node] (PENDING): stopped"
     assert {step.status for step in supervisor.steps.values()} == {PENDING}
 
 
 @pytest.mark.usefixtures("forked_tasks")
-def test_a_parameter_server_that_is_killed_serves_again(tmp_path, lines, told):
+def test_a_parameter_server_that_is_killed_serves_again(tmp_path, lines, scheduler_log):
     shared = tmp_path / "shared"
     shared.mkdir()
     url = job_zip(tmp_path, {"job.py": LOSING})
@@ -326,7 +334,7 @@ def test_a_parameter_server_that_is_killed_serves_again(tmp_path, lines, told):
     first, second = (name.rpartition("-")[0] for name in os.listdir(shared))
     assert first == second  # its address
     assert ("worker-0", "stdout", "it is back") in lines
-    assert [text for text in told.texts if "parameter-server" in text] == [
+    assert [text for text in scheduler_log.texts if "parameter-server" in text] == [
         "parameter-server-0:[node] (COMPLETE): started",
         "parameter-server-0:[node] (PENDING): was killed by SIGKILL (out of memory?)",
         "parameter-server-0:[node] (COMPLETE): restart 1 of 3",

@@ -64,7 +64,7 @@ def test_who_has_credentials_already_needs_no_secret(options, monkeypatch, varia
         ("text", "is not a keytab; store the file that kadmin's ktadd wrote, not enc"),
     ],
 )
-def test_a_wrong_secret_is_told(options, secrets, name, text):
+def test_a_wrong_secret_is_reported(options, secrets, name, text):
     with pytest.raises(ConfigError, match=text) as caught:
         keytab_of(options(name=name), str(secrets))
     assert repr(name) in str(caught.value)

@@ -86,7 +86,7 @@ def without_tensorflow(tmp_path, monkeypatch):
     "kind", ["volumes", pytest.param("local", marks=pytest.mark.soak), "s3"]
 )
 def test_tensorboard_shows_a_run_and_is_stopped_with_it(
-    kind, tmp_path, lines, told, request
+    kind, tmp_path, lines, scheduler_log, request
 ):
     data = events(tmp_path / "made")
     name = "training_summaries/train/events.out.tfevents.1"
@@ -116,10 +116,10 @@ def test_tensorboard_shows_a_run_and_is_stopped_with_it(
     scheduler.start()
     try:
         deadline_s = time.monotonic() + DEADLINE_S
-        while not any("tensorboard-0:[node]" in text for text in told.texts):
-            assert time.monotonic() < deadline_s, told.texts
+        while not any("tensorboard-0:[node]" in text for text in scheduler_log.texts):
+            assert time.monotonic() < deadline_s, scheduler_log.texts
             time.sleep(0.01)
-        (address,) = re.findall(r"http://\S+", told.texts[0])
+        (address,) = re.findall(r"http://\S+", scheduler_log.texts[0])
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
         assert b"<title>TensorBoard</title>" in page(address, deadline_s)
@@ -130,7 +130,7 @@ def test_tensorboard_shows_a_run_and_is_stopped_with_it(
     outcome = outcomes.get(timeout=1)
     assert outcome.succeeded, lines
     assert outcome.plan.endswith("   └─ tensorboard-0:[node] (COMPLETE)")
-    assert told.texts[-1] == "tensorboard-0:[node] (COMPLETE): stopped"
+    assert scheduler_log.texts[-1] == "tensorboard-0:[node] (COMPLETE): stopped"
     assert nobody_listens(address)
     logs = folder / "tensorboard-0" / "logs"
     copied = [path.name for path in logs.rglob("*") if path.is_file()]
@@ -185,7 +185,7 @@ def test_tensorboard_ends_when_its_scheduler_is_gone(tmp_path, without_tensorflo
         assert nobody_listens(address)
 
 
-def test_tensorboard_that_is_not_installed_is_told_before_anything_starts(
+def test_tensorboard_that_is_not_installed_is_reported_before_anything_starts(
     tmp_path, lines, monkeypatch
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -199,7 +199,7 @@ def test_tensorboard_that_is_not_installed_is_told_before_anything_starts(
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path, lines):
+def test_a_port_that_is_taken_is_reported_before_anything_starts(tmp_path, lines):
     options = options_of(job_zip(tmp_path, {"job.py": ""}), use_tensorboard=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = options.given["tensorboard.port"] = taken.getsockname()[1]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from tests.command import Ended, run_poets, silent_server
-from tests.doctor.told import INPUT, OUTPUT
+from tests.doctor.ended import INPUT, OUTPUT
 from tests.retraining import write_images
 from tests.secure import Hdfs
 

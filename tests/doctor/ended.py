@@ -1,4 +1,4 @@
-"""What the doctor's tests share: where the images are, what was told."""
+"""What the doctor's tests share: where the images are, and checks of the output."""
 
 import re
 

@@ -67,7 +67,7 @@ def test_steps_behind_a_failure_are_not_taken():
     )
 
 
-def test_each_step_is_told_as_soon_as_it_is_known():
+def test_each_step_is_reported_as_soon_as_it_is_known():
     results = diagnose([(HERE, steps(fine, raises(KeyError("not reached"))))])
     assert next(results).status == OK
 
@@ -114,7 +114,7 @@ def test_a_step_s_calls_have_its_deadline():
         (TimeoutError(), "no answer within 10 s", ""),
     ],
 )
-def test_an_error_is_told_as_what_was_found_and_what_to_do(error, found, cure):
+def test_an_error_is_reported_as_what_was_found_and_what_to_do(error, found, cure):
     with pytest.raises(StepError) as caught:
         take(*steps(raises(error)), HERE)
     assert (caught.value.found, caught.value.cure) == (found, cure)

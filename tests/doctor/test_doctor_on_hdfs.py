@@ -1,7 +1,7 @@
 """`poets doctor` at a real secure HDFS: what is wrong is named.
 
 Each case has one thing wrong. The step that fails, who we are, what was found and what
-to do are told within seconds; nothing is left behind.
+to do are reported within seconds; nothing is left behind.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doctor.told import INPUT, OUTPUT, assert_failed, steps_of
+from tests.doctor.ended import INPUT, OUTPUT, assert_failed, steps_of
 from tests.secure import conf_with_namenode
 from tools.hdfs.daemons import is_listening
 from tools.hdfs.shell import DFS_ADMIN, run_hadoop

@@ -1,7 +1,7 @@
 """`poets doctor` at a real KDC: what is wrong with keytab, ticket, KDC or clock.
 
 Each case has one thing wrong. The step that fails, who we are, what was found and what
-to do are told within seconds.
+to do are reported within seconds.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doctor.told import INPUT, assert_failed, steps_of
+from tests.doctor.ended import INPUT, assert_failed, steps_of
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_a_ticket_that_has_expired(doctor, ticket_cache, wait_until):
     assert_failed(ended, "ticket", "Ticket expired", "run kinit again")
 
 
-def test_a_keytab_that_others_may_read_is_told(doctor, hdfs, environment, tmp_path):
+def test_a_keytab_that_others_may_read_is_reported(doctor, hdfs, environment, tmp_path):
     keytab = shutil.copy(hdfs.keytab("tensorflow"), tmp_path / "open.keytab")
     Path(keytab).chmod(0o644)
     ended = doctor(environment, f"--kerberos_keytab={keytab}")

@@ -193,7 +193,7 @@ def test_many_begin_at_once(temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_no_place_for_it_is_told(environment, tmp_path):
+def test_no_place_for_it_is_reported(environment, tmp_path):
     environment.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     with pytest.raises(ConfigError) as caught:
         current_login()

@@ -1,4 +1,4 @@
-"""Keytabs: read as MIT reads them; torn ones are told, keys are never shown."""
+"""Keytabs: read as MIT reads them; damaged ones are reported, keys are never shown."""
 
 import base64
 import os
@@ -149,20 +149,20 @@ def test_a_file_too_large_is_not_read_to_its_end(tmp_path):
 def test_a_torn_one_gives_its_first_entries_or_an_error(keytab, tmp_path):
     data, whole = keytab.read_bytes(), read_keytab(str(keytab))
     path = tmp_path / "torn"
-    told = 0
+    reported = 0
     for length in range(len(data)):
         path.write_bytes(data[:length])
         try:
             entries = read_keytab(str(path))
         except KeytabError as error:
-            told += str(path) in str(error)
+            reported += str(path) in str(error)
         else:
             assert entries == whole[: len(entries)]
-    assert len(data) - told == len(whole)  # a cut between two entries is not seen
+    assert len(data) - reported == len(whole)  # a cut between two entries is not seen
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_bytes_are_read_or_told(seed, keytab, tmp_path):
+def test_random_bytes_are_read_or_reported(seed, keytab, tmp_path):
     data = np.frombuffer(keytab.read_bytes(), np.uint8)
     path = tmp_path / "random"
     random = np.random.default_rng(seed)
@@ -198,7 +198,7 @@ def test_of_several_principals_one_must_be_named(keytab):
     )
 
 
-def test_a_principal_that_is_not_in_it_is_told_with_those_that_are(keytab):
+def test_a_principal_that_is_not_in_it_is_reported_with_those_that_are(keytab):
     with pytest.raises(KeytabError) as caught:
         keys_of(str(keytab), "bob@LOCAL")
     assert str(caught.value) == (

@@ -136,12 +136,12 @@ def test_no_file_is_an_empty_configuration(tmp_path):
     assert (conf.files, conf.default_realm, conf.kdcs) == ([], None, {})
 
 
-def test_a_file_that_includes_itself_is_told(tmp_path):
+def test_a_file_that_includes_itself_is_reported(tmp_path):
     with pytest.raises(ConfigError, match="does one of them include itself?"):
         read(tmp_path, f"include {tmp_path / 'krb5.conf'}\n")
 
 
-def test_a_file_that_cannot_be_read_is_told(unprivileged):
+def test_a_file_that_cannot_be_read_is_reported(unprivileged):
     path = unprivileged / "krb5.conf"
     path.touch(mode=0)
     with pytest.raises(ConfigError) as caught:

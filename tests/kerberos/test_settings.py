@@ -72,7 +72,7 @@ def test_the_realm_of_a_principal_is_the_default_one(kdc, keytab):
 
 
 @pytest.mark.parametrize("name", ["alice", "alice@", "@LOCAL", "a@b@"])
-def test_a_principal_without_a_realm_is_told(name, tmp_path):
+def test_a_principal_without_a_realm_is_reported(name, tmp_path):
     given = {
         "POETS_KERBEROS_PRINCIPAL": name,
         "KRB5_CONFIG": str(tmp_path / "absent"),
@@ -87,7 +87,7 @@ def test_a_principal_without_a_realm_is_told(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["DIR:/keys", "MEMORY:x", "SRVTAB:/x"])
-def test_a_keytab_that_is_no_file_is_told(name):
+def test_a_keytab_that_is_no_file_is_reported(name):
     with pytest.raises(ConfigError) as caught:
         read_settings({"KRB5_CLIENT_KTNAME": name})
     assert str(caught.value) == (
@@ -149,7 +149,7 @@ def test_the_port_of_a_task_is_88_unless_set(task, keytab):
     assert "    kdc = 127.0.0.1\n" in (settings.krb5_conf or "")
 
 
-def test_all_that_does_not_fit_together_is_told_at_once(task):
+def test_all_that_does_not_fit_together_is_reported_at_once(task):
     task["SECURITY_KERBEROS_KDC_PORT"] = "99999"
     del task["SECURITY_KERBEROS_REALM"]
     with pytest.raises(ConfigError) as caught:
@@ -169,7 +169,9 @@ def test_a_port_needs_a_host(task):
         read_settings(task)
 
 
-def test_a_task_without_its_keytab_is_told_what_there_is(kdc, task, tmp_path, caplog):
+def test_a_task_without_its_keytab_is_reported_what_there_is(
+    kdc, task, tmp_path, caplog
+):
     held = kdc.keytab("a", ["alice@LOCAL", "hdfs/localhost@LOCAL"]).read_bytes()
     (tmp_path / "a.keytab").write_bytes(held)
     (tmp_path / "b.keytab").write_bytes(base64.b64encode(held))
@@ -185,7 +187,7 @@ def test_a_task_without_its_keytab_is_told_what_there_is(kdc, task, tmp_path, ca
     assert found in caplog.text
 
 
-def test_a_task_without_a_sandbox_is_told(task):
+def test_a_task_without_a_sandbox_is_reported(task):
     del task["MESOS_SANDBOX"]
     with pytest.raises(
         ConfigError, match=re.escape("*.keytab files in '$MESOS_SANDBOX' are none;")
@@ -205,7 +207,7 @@ def test_a_wrapper_that_ran_kinit_needs_no_keytab(task, kinit, tmp_path, environ
     )
 
 
-def test_a_keytab_without_the_principal_is_told(keytab):
+def test_a_keytab_without_the_principal_is_reported(keytab):
     given = {
         "POETS_KERBEROS_PRINCIPAL": "bob@LOCAL",
         "KRB5_CLIENT_KTNAME": str(keytab),

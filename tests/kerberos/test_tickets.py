@@ -36,7 +36,7 @@ def tensorflow(keytab):
     return Login("tensorflow@LOCAL", str(keytab), None)
 
 
-def told(get, *args) -> str:
+def failure_of(get, *args) -> str:
     """Returns the text of the error; raises if there is a ticket."""
     with pytest.raises(KerberosError) as caught:
         get(*args)
@@ -66,7 +66,9 @@ def test_a_service_ticket_tells_the_version_of_the_services_key(kdc, tensorflow)
 def test_asking_leaves_no_cache_behind(tensorflow, tmp_path):
     get_service_ticket(tensorflow, "hdfs/localhost", 30)
     assert list((tmp_path / "temporary").iterdir()) == []
-    assert "No credentials cache found" in told(get_tgt, Login(None, None, None), 30)
+    assert "No credentials cache found" in failure_of(
+        get_tgt, Login(None, None, None), 30
+    )
 
 
 def test_a_ticket_of_kinit_is_used(kinit, tmp_path):
@@ -84,39 +86,39 @@ def test_the_default_cache_is_that_of_the_environment(kinit, tmp_path, environme
     assert get_tgt(Login(None, None, None), 30).principal == "alice@LOCAL"
 
 
-def test_a_cache_of_somebody_else_is_told(kinit, tmp_path):
+def test_a_cache_of_somebody_else_is_reported(kinit, tmp_path):
     kinit(tmp_path / "cc", "alice@LOCAL")
     login = Login("tensorflow@LOCAL", None, f"FILE:{tmp_path / 'cc'}")
-    assert told(get_tgt, login, 30) == (
+    assert failure_of(get_tgt, login, 30) == (
         "no ticket for 'tensorflow@LOCAL': the ticket cache belongs to alice@LOCAL; "
         "run kinit again, or give a keytab (--kerberos_keytab)"
     )
 
 
-def test_no_cache_is_told(tmp_path):
+def test_no_cache_is_reported(tmp_path):
     login = Login(None, None, f"FILE:{tmp_path / 'none'}")
-    assert told(get_tgt, login, 30) == (
+    assert failure_of(get_tgt, login, 30) == (
         f"no ticket for the owner of 'FILE:{tmp_path / 'none'}': No credentials cache "
         f"found (filename: {tmp_path / 'none'}); run kinit, or give a principal and "
         "its keytab (--kerberos_principal, --kerberos_keytab)"
     )
 
 
-def test_a_cache_that_is_none_is_told(tmp_path):
+def test_a_cache_that_is_none_is_reported(tmp_path):
     (tmp_path / "cc").write_bytes(b"\0" * 100)
-    text = told(get_tgt, Login(None, None, f"FILE:{tmp_path / 'cc'}"), 30)
+    text = failure_of(get_tgt, Login(None, None, f"FILE:{tmp_path / 'cc'}"), 30)
     assert text.startswith(f"no ticket for the owner of 'FILE:{tmp_path / 'cc'}': ")
 
 
-def test_an_expired_cache_is_told(kinit, tmp_path, wait_until):
+def test_an_expired_cache_is_reported(kinit, tmp_path, wait_until):
     kinit(tmp_path / "cc", "alice@LOCAL", "-l", "2s")
     login = Login(None, None, f"FILE:{tmp_path / 'cc'}")
     end = get_tgt(login, 30).endtime
     wait_until(lambda: time.time() >= end + 2)  # by the KDC's clock, in whole seconds
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end))
     for text in (
-        told(get_tgt, login, 30),
-        told(get_service_ticket, login, "hdfs/localhost", 30),
+        failure_of(get_tgt, login, 30),
+        failure_of(get_service_ticket, login, "hdfs/localhost", 30),
     ):
         assert text.endswith(
             "; run kinit again, or give a keytab (--kerberos_keytab) from which "
@@ -126,7 +128,7 @@ def test_an_expired_cache_is_told(kinit, tmp_path, wait_until):
 
 
 @pytest.mark.parametrize("preauth", [True, False])
-def test_a_stale_key_is_told_with_its_version(kdc, keytab, preauth):
+def test_a_stale_key_is_reported_with_its_version(kdc, keytab, preauth):
     name = f"stale-{preauth}@LOCAL"
     kdc.add([name])
     kdc.kadmin("modprinc", f"{'+' if preauth else '-'}requires_preauth", name)
@@ -134,25 +136,25 @@ def test_a_stale_key_is_told_with_its_version(kdc, keytab, preauth):
     assert get_tgt(Login(name, old, None), 30).principal == name
     kdc.kadmin("cpw", "-randkey", name)
     says = "Preauthentication failed" if preauth else "Decrypt integrity check failed"
-    assert told(get_tgt, Login(name, old, None), 30) == (
+    assert failure_of(get_tgt, Login(name, old, None), 30) == (
         f"no ticket for {name!r}: {says}; the key of {name} in {old} (version 1) is "
         "not the KDC's, which may have been changed since: export the keytab again"
     )
 
 
-def test_a_principal_that_the_kdc_does_not_know_is_told(kdc):
+def test_a_principal_that_the_kdc_does_not_know_is_reported(kdc):
     kdc.add(["gone@LOCAL"])
     keytab = str(kdc.keytab("gone", ["gone@LOCAL"]))
     kdc.kadmin("delprinc", "-force", "gone@LOCAL")
-    assert told(get_tgt, Login("gone@LOCAL", keytab, None), 30) == (
+    assert failure_of(get_tgt, Login("gone@LOCAL", keytab, None), 30) == (
         "no ticket for 'gone@LOCAL': Client 'gone@LOCAL' not found in Kerberos "
         f"database; the KDC {kdc.address} of realm LOCAL does not know gone@LOCAL: "
         "check name and realm, or add it there"
     )
 
 
-def test_a_service_that_the_kdc_does_not_know_is_told(tensorflow):
-    assert told(get_service_ticket, tensorflow, "hdfs/elsewhere", 30) == (
+def test_a_service_that_the_kdc_does_not_know_is_reported(tensorflow):
+    assert failure_of(get_service_ticket, tensorflow, "hdfs/elsewhere", 30) == (
         "no ticket for service 'hdfs/elsewhere' as 'tensorflow@LOCAL': Server "
         "hdfs/elsewhere@LOCAL not found in Kerberos database; the server's address and "
         "the name of its service differ: use the host name that the server's own "
@@ -160,23 +162,23 @@ def test_a_service_that_the_kdc_does_not_know_is_told(tensorflow):
     )
 
 
-def test_a_locked_principal_is_told(kdc):
+def test_a_locked_principal_is_reported(kdc):
     kdc.add(["locked@LOCAL"])
     keytab = str(kdc.keytab("locked", ["locked@LOCAL"]))
     kdc.kadmin("modprinc", "-allow_tix", "locked@LOCAL")
-    text = told(get_tgt, Login("locked@LOCAL", keytab, None), 30)
+    text = failure_of(get_tgt, Login("locked@LOCAL", keytab, None), 30)
     assert text.endswith("; have locked@LOCAL unlocked at the KDC")
 
 
-def test_an_expired_principal_is_told(kdc):
+def test_an_expired_principal_is_reported(kdc):
     kdc.add(["late@LOCAL"])
     keytab = str(kdc.keytab("late", ["late@LOCAL"]))
     kdc.kadmin("modprinc", "-expire", "2001-01-01", "late@LOCAL")
-    text = told(get_tgt, Login("late@LOCAL", keytab, None), 30)
+    text = failure_of(get_tgt, Login("late@LOCAL", keytab, None), 30)
     assert text.endswith("; have the expiry of late@LOCAL extended at the KDC")
 
 
-def test_old_kinds_of_keys_alone_are_told(kdc, tmp_path, environment):
+def test_old_kinds_of_keys_alone_are_reported(kdc, tmp_path, environment):
     kdc.kadmin("addprinc", "-randkey", "-e", "arcfour-hmac:normal", "old@LOCAL")
     keytab = str(kdc.keytab("arcfour", ["old@LOCAL"]))
     path = tmp_path / "krb5.conf"  # as current releases have it by default
@@ -186,13 +188,13 @@ def test_old_kinds_of_keys_alone_are_told(kdc, tmp_path, environment):
         )
     )
     environment.setenv("KRB5_CONFIG", str(path))
-    text = told(get_tgt, Login("old@LOCAL", keytab, None), 30)
+    text = failure_of(get_tgt, Login("old@LOCAL", keytab, None), 30)
     assert "make aes keys there and export the keytab again" in text
 
 
-def test_a_kdc_that_is_down_is_told_with_its_address(kdc, tensorflow):
+def test_a_kdc_that_is_down_is_reported_with_its_address(kdc, tensorflow):
     kdc.stop()
-    assert told(get_tgt, tensorflow, 30) == (
+    assert failure_of(get_tgt, tensorflow, 30) == (
         "no ticket for 'tensorflow@LOCAL': Cannot contact any KDC for realm 'LOCAL'; "
         f"the KDC {kdc.address} of realm LOCAL cannot be reached: check that it runs, "
         "its port, and the firewall"
@@ -207,29 +209,29 @@ def test_a_silent_kdc_is_waited_for_no_longer_than_asked(
         path = tmp_path / "krb5.conf"
         path.write_text(krb5_conf_text("LOCAL", [address]))
         environment.setenv("KRB5_CONFIG", str(path))
-        text = told(get_tgt, tensorflow, 0.5)
+        text = failure_of(get_tgt, tensorflow, 0.5)
     assert text == (
         f"no ticket for 'tensorflow@LOCAL': no answer from KDC {address} of realm "
         "LOCAL within 0.5 s; check that it runs, its port, and the firewall"
     )
 
 
-def test_a_realm_without_a_kdc_is_told(keytab, tmp_path, environment):
+def test_a_realm_without_a_kdc_is_reported(keytab, tmp_path, environment):
     path = tmp_path / "krb5.conf"
     path.write_text("[libdefaults]\ndefault_realm = LOCAL\ndns_lookup_kdc = false\n")
     environment.setenv("KRB5_CONFIG", str(path))
-    text = told(get_tgt, Login("tensorflow@LOCAL", str(keytab), None), 30)
+    text = failure_of(get_tgt, Login("tensorflow@LOCAL", str(keytab), None), 30)
     assert text.endswith(
         "; name the KDC of realm LOCAL in krb5.conf (KRB5_CONFIG), or by "
         "service.security.kerberos.kdc"
     )
 
 
-def test_a_broken_configuration_is_told(tensorflow, tmp_path, environment):
+def test_a_broken_configuration_is_reported(tensorflow, tmp_path, environment):
     path = tmp_path / "krb5.conf"
     path.write_text("[libdefaults\n")
     environment.setenv("KRB5_CONFIG", str(path))
-    text = told(get_tgt, tensorflow, 30)
+    text = failure_of(get_tgt, tensorflow, 30)
     assert text.endswith(
         f"mproper format of Kerberos configuration file: {str(path)!r}, line 1: "
         "'[libdefaults' has no ']'; write it as [name]"
@@ -267,7 +269,7 @@ def asked_at(require):
 
 
 @pytest.mark.parametrize("shift", ["+1h", "-1h"])
-def test_a_clock_that_is_off_is_told(
+def test_a_clock_that_is_off_is_reported(
     shift, kdc, keytab, tmp_path, environment, asked_at
 ):
     path = tmp_path / "krb5.conf"  # MIT would allow for the difference by itself
@@ -284,7 +286,7 @@ def test_a_clock_that_is_off_is_told(
 
 
 @pytest.mark.parametrize("shift", ["-25h", "-400d"])
-def test_a_clock_that_is_a_day_behind_is_told_with_both_times(
+def test_a_clock_that_is_a_day_behind_is_reported_with_both_times(
     shift, kdc, keytab, asked_at
 ):
     assert re.fullmatch(
@@ -313,7 +315,7 @@ def test_a_clock_that_the_library_allows_for_is_no_fault(shift, keytab, asked_at
         ),
     ],
 )
-def test_a_clock_that_does_not_fit_the_cache_is_told(
+def test_a_clock_that_does_not_fit_the_cache_is_reported(
     shift, found, kinit, tmp_path, asked_at
 ):
     kinit(tmp_path / "cc", "alice@LOCAL")
@@ -344,7 +346,7 @@ NO_DAEMON = "a KCM cache is kept by a daemon (sssd-kcm), and none answers here"
         ("FILE:{}", "Bad format in credentials cache", "it is not a ticket cache: "),
     ],
 )
-def test_a_cache_of_another_kind_is_told_with_its_own_cure(
+def test_a_cache_of_another_kind_is_reported_with_its_own_cure(
     cache, found, todo, kdc, tmp_path, environment
 ):
     path = tmp_path / "krb5.conf"
@@ -353,7 +355,7 @@ def test_a_cache_of_another_kind_is_told_with_its_own_cure(
     path.write_text(text.replace("[libdefaults]", socket_of))
     environment.setenv("KRB5_CONFIG", str(path))
     name = cache.format(tmp_path)
-    text = told(get_tgt, Login(None, None, name), 30)
+    text = failure_of(get_tgt, Login(None, None, name), 30)
     assert text.startswith(f"no ticket for the owner of {name!r}: ")
     assert found in text
     assert f"; {todo}" in text
@@ -372,7 +374,7 @@ def test_a_default_cache_whose_daemon_is_gone_is_named(kdc, tmp_path, environmen
     path.write_text(kdc.krb5_conf.read_text().replace("[libdefaults]", added))
     environment.setenv("KRB5_CONFIG", str(path))
     environment.delenv("KRB5CCNAME")
-    text = told(get_tgt, Login(None, None, None), 30)
+    text = failure_of(get_tgt, Login(None, None, None), 30)
     assert text.startswith("no ticket for the owner of 'KCM:': Connection refused; ")
     assert NO_DAEMON in text
 
@@ -425,22 +427,27 @@ def test_a_line_that_the_library_refuses_is_named(
     environment.setenv("KRB5_CONFIG", str(path))
     expected = f"{str(faulty)!r}, line {text.count(chr(10))}: {found}; {todo}"
     expected = expected.replace("TMP", str(tmp_path))
-    for ask in (lambda: told(get_tgt, tensorflow, 30), lambda: told(check_conf)):
+    for ask in (
+        lambda: failure_of(get_tgt, tensorflow, 30),
+        lambda: failure_of(check_conf),
+    ):
         assert expected in ask()
 
 
-def test_a_principal_without_a_key_is_told_before_the_kdc_is_asked(kdc, keytab):
+def test_a_principal_without_a_key_is_reported_before_the_kdc_is_asked(kdc, keytab):
     kdc.stop()
     with pytest.raises(KeytabError, match="has no key of 'bob@LOCAL', but of"):
         get_tgt(Login("bob@LOCAL", str(keytab), None), 30)
 
 
-def test_a_name_that_is_no_principal_is_told(keytab):
-    text = told(get_service_ticket, Login("alice@LOCAL", str(keytab), None), "a@b@c", 9)
+def test_a_name_that_is_no_principal_is_reported(keytab):
+    text = failure_of(
+        get_service_ticket, Login("alice@LOCAL", str(keytab), None), "a@b@c", 9
+    )
     assert text.startswith("no ticket for service 'a@b@c' as 'alice@LOCAL': Malformed")
 
 
-def test_a_missing_library_is_told(tensorflow, monkeypatch):
+def test_a_missing_library_is_reported(tensorflow, monkeypatch):
     monkeypatch.setattr(session, "LIBRARIES", ("libno-such-krb5.so.3",))
     session.load_library.cache_clear()
     try:

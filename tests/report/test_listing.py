@@ -144,7 +144,7 @@ def test_a_storage_tells_its_own_owners_by_one_request(far, tmp_path):
     assert len(far.log()) == 3
 
 
-def test_a_storage_that_does_not_answer_is_told(far, tmp_path):
+def test_a_storage_that_does_not_answer_is_reported(far, tmp_path):
     far.fail({"attributes": "NotAuthenticatedError"})
     with pytest.raises(StorageError, match="cannot list 'far://.*': no ticket"):
         list_folder(far.url(tmp_path))

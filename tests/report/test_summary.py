@@ -1,4 +1,4 @@
-"""What is told of a results folder, whole, old, or broken."""
+"""What is reported of a results folder, whole, old, or broken."""
 
 import json
 
@@ -66,7 +66,7 @@ def summary(folder) -> str:
     return format_results(read_results(list_folder(str(folder))))
 
 
-def test_a_run_is_told_whole(tmp_path):
+def test_a_run_is_reported_whole(tmp_path):
     write(
         tmp_path,
         metrics__json=metrics(),

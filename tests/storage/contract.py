@@ -183,7 +183,7 @@ class StorageContract(AtOnceContract):
         assert part.startswith(".graph.pb.")
         publication.discard()
 
-    def test_a_missing_file_is_told(self, folder_url):
+    def test_a_missing_file_is_reported(self, folder_url):
         url = join(folder_url, "nothing")
         with pytest.raises(StorageError, match="^cannot read ") as caught:
             read_url(url)
@@ -212,7 +212,7 @@ class StorageContract(AtOnceContract):
         assert names_below(folder_url) == []
         assert exists(join(folder_url, "deep", "er"))
 
-    def test_a_place_that_cannot_be_written_is_told(self, refused_url):
+    def test_a_place_that_cannot_be_written_is_reported(self, refused_url):
         for act in (
             lambda: check_writable(refused_url),
             lambda: write_atomically(join(refused_url, "graph"), b"x"),

@@ -142,7 +142,7 @@ def test_the_deadline_holds_for_all_tries_together(monkeypatch):
     assert caught.value.errno == errno.ECONNREFUSED
 
 
-def test_long_pauses_are_told(monkeypatch, caplog):
+def test_long_pauses_are_reported(monkeypatch, caplog):
     monkeypatch.setattr(calls, "LOGGED_PAUSE_S", 0.0)
     with caplog.at_level(logging.WARNING):
         ask(Server(refused()))
@@ -171,7 +171,7 @@ def test_a_thread_gets_the_deadline_that_it_is_given():
 
 
 @pytest.mark.parametrize("given", ["soon", "0", "-1", "nan"])
-def test_a_deadline_that_is_none_is_told(monkeypatch, given):
+def test_a_deadline_that_is_none_is_reported(monkeypatch, given):
     monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", given)
     with pytest.raises(ConfigError) as caught:
         ask(Server())

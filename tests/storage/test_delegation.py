@@ -147,7 +147,7 @@ def test_of_two_tokens_the_one_that_lasts_is_taken(given):
     assert rpc_token("hdfs://localhost:8020/", conf({})) == last
 
 
-def test_an_ended_token_is_told_with_its_owner_and_end(given):
+def test_an_ended_token_is_reported_with_its_owner_and_end(given):
     path = given(made_up("127.0.0.1:8020", ends_in_s=-3600))
     with pytest.raises(NotAuthenticatedError) as caught:
         rpc_token("hdfs://localhost:8020/", conf({}))

@@ -87,7 +87,7 @@ def test_a_link_that_leads_out_of_the_copy_is_not_followed(follower, source, tmp
     assert tree(tmp_path / "outside") == {}
 
 
-def test_a_file_in_the_way_is_told(source, tmp_path):
+def test_a_file_in_the_way_is_reported(source, tmp_path):
     (tmp_path / "copy").write_bytes(b"")
     follower = Follower(str(source), str(tmp_path / "copy"))
     with pytest.raises(StorageError, match=r"cannot follow '.*summaries': file exists"):
@@ -112,7 +112,7 @@ def test_a_link_to_a_folder_above_is_not_followed(follower, source):
     assert tree(follower.target) == {"train/events.1": b"first"}
 
 
-def test_an_unknown_storage_is_told_at_once(tmp_path):
+def test_an_unknown_storage_is_reported_at_once(tmp_path):
     with pytest.raises(UnknownSchemeError, match="the scheme is 'ftp'"):
         Follower("ftp://host/logs", str(tmp_path))
 

@@ -98,7 +98,7 @@ def test_the_first_source_that_is_set_wins(tmp_path, monkeypatch, web_server):
 
 
 @pytest.mark.parametrize("variable", ["POETS_HADOOP_CONF", "HADOOP_CONF_DIR"])
-def test_a_file_that_the_source_lacks_is_told(tmp_path, monkeypatch, variable):
+def test_a_file_that_the_source_lacks_is_reported(tmp_path, monkeypatch, variable):
     write(tmp_path / "conf", "a")
     (tmp_path / "conf" / "hdfs-site.xml").unlink()
     monkeypatch.setenv(variable, str(tmp_path / "conf"))
@@ -110,7 +110,7 @@ def test_a_file_that_the_source_lacks_is_told(tmp_path, monkeypatch, variable):
     )
 
 
-def test_one_uri_of_two_is_told(monkeypatch):
+def test_one_uri_of_two_is_reported(monkeypatch):
     monkeypatch.setenv("HDFS_CORE_SITE_URI", "http://there/core-site.xml")
     with pytest.raises(StorageError, match="HDFS_HDFS_SITE_URI is not set, but"):
         load_conf()
@@ -137,7 +137,7 @@ def test_a_folder_of_a_web_server_is_read(monkeypatch, web_server):
         (200, b"Log in", "it is not an XML file .* begins with 'Log in'"),
     ],
 )
-def test_what_a_web_server_has_not_is_told(
+def test_what_a_web_server_has_not_is_reported(
     monkeypatch, web_server, status, content, found
 ):
     if status == 200:
@@ -149,7 +149,7 @@ def test_what_a_web_server_has_not_is_told(
         load_conf()
 
 
-def test_a_web_server_that_is_down_is_told(monkeypatch, closed_port):
+def test_a_web_server_that_is_down_is_reported(monkeypatch, closed_port):
     url = f"http://me:secret@127.0.0.1:{closed_port}"
     monkeypatch.setenv("POETS_HADOOP_CONF", url)
     with (
@@ -253,7 +253,7 @@ def test_files_are_included_over_http(monkeypatch, web_server):
     assert dict(load_conf()) == {"a": "1"}
 
 
-def test_a_missing_include_is_told_unless_it_has_a_fallback(conf_of):
+def test_a_missing_include_is_reported_unless_it_has_a_fallback(conf_of):
     with pytest.raises(StorageError, match="none.xml': no such file"):
         conf_of(properties(INCLUDE.format("none.xml", "")))
     fallback = (
@@ -262,7 +262,7 @@ def test_a_missing_include_is_told_unless_it_has_a_fallback(conf_of):
     assert dict(conf_of(properties(INCLUDE.format("none.xml", fallback)))) == {"a": "1"}
 
 
-def test_a_file_that_includes_itself_is_told(conf_of):
+def test_a_file_that_includes_itself_is_reported(conf_of):
     with pytest.raises(StorageError, match=r"includes 'core-site\.xml', itself"):
         conf_of(
             properties(INCLUDE.format("other.xml", "")),
@@ -286,7 +286,7 @@ def test_a_file_that_includes_itself_is_told(conf_of):
         ),
     ],
 )
-def test_what_is_no_configuration_is_told(conf_of, text, found):
+def test_what_is_no_configuration_is_reported(conf_of, text, found):
     with pytest.raises(StorageError, match=f"core-site.xml': {found}|{found}"):
         conf_of(text)
 
@@ -365,12 +365,12 @@ def test_what_may_be_a_password_is_not_shown():
         ("hdfs://h/a\0b", None, "found a NUL"),
     ],
 )
-def test_urls_that_mean_nothing_are_told(url, default, found):
+def test_urls_that_mean_nothing_are_reported(url, default, found):
     with pytest.raises(StorageError, match=f"cannot open .*{found}"):
         locate(url, conf(default), "me")
 
 
-def test_without_a_configuration_it_is_told_what_was_searched():
+def test_without_a_configuration_it_is_reported_what_was_searched():
     with pytest.raises(StorageError) as caught:
         locate("hdfs:///p", load_conf(), "me")
     assert str(caught.value) == (
@@ -381,7 +381,7 @@ def test_without_a_configuration_it_is_told_what_was_searched():
     )
 
 
-def test_a_namenode_without_an_address_is_told():
+def test_a_namenode_without_an_address_is_reported():
     known = conf(**{"dfs.ha.namenodes.Roses": "x,y"})
     with pytest.raises(StorageError) as caught:
         locate("hdfs://Roses/p", known, "me")
@@ -438,7 +438,7 @@ def test_replication_and_permissions_come_from_the_configuration():
         ),
     ],
 )
-def test_numbers_that_are_none_are_told(act, key, value, kind):
+def test_numbers_that_are_none_are_reported(act, key, value, kind):
     with pytest.raises(StorageError) as caught:
         act(conf(**{key: value}))
     assert f"{key} is {value!r} in hdfs-site.xml; give {kind}" in str(caught.value)

@@ -138,7 +138,7 @@ def test_files_belong_to_whom_it_acts_for(secure_hdfs, acting_for, interface):
 
 
 @pytest.mark.parametrize("interface", INTERFACES)
-def test_who_may_not_act_for_another_is_told_both_names(
+def test_who_may_not_act_for_another_is_reported_both_names(
     secure_hdfs, acting_for, interface
 ):
     acting_for("bob")

@@ -141,7 +141,7 @@ def test_a_rename_whose_answer_was_lost_is_done_once(memory, files, late):
     assert memory.requests == ["rename", "rename"]
 
 
-def test_a_rename_of_nothing_is_told_also_after_a_refusal(memory, files):
+def test_a_rename_of_nothing_is_reported_also_after_a_refusal(memory, files):
     memory.faults = [refused()]
     with pytest.raises(FileNotFoundError):
         files.handler.rename("/nothing", "/b", overwrite=False)
@@ -153,7 +153,7 @@ def test_a_rename_is_not_ours_if_the_target_is_missing(memory, files):
         files.handler.rename("/nothing", "/b", overwrite=False)
 
 
-def test_a_rename_onto_something_is_told(memory, files):
+def test_a_rename_onto_something_is_reported(memory, files):
     memory.content |= {"/a": b"x", "/b": b"y"}
     with pytest.raises(FileExistsError):
         files.move("/a", "/b")
@@ -214,7 +214,7 @@ def test_a_file_is_opened_again_where_a_server_is_lost(memory, files):
     ]
 
 
-def test_another_file_in_its_place_is_told(memory, files):
+def test_another_file_in_its_place_is_reported(memory, files):
     memory.content["/a"] = b"0123456789"
     with files.open_input_file("/a") as file:
         assert file.read(4) == b"0123"
@@ -301,7 +301,7 @@ def test_a_folder_that_goes_while_a_tree_is_listed_is_left_out(memory, files):
     assert [file.path for file in files.handler.list_files("/folder")] == ["/folder/a"]
 
 
-def test_a_missing_folder_is_told_unless_it_may_be_missing(files):
+def test_a_missing_folder_is_reported_unless_it_may_be_missing(files):
     with pytest.raises(FileNotFoundError):
         files.get_file_info(pyarrow.fs.FileSelector("/nothing"))
     selector = pyarrow.fs.FileSelector("/nothing", allow_not_found=True, recursive=True)

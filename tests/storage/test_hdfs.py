@@ -290,7 +290,7 @@ def test_what_pyarrow_offers_beyond_reading_and_writing(folder_url):
 # Who may do what.
 
 
-def test_a_forbidden_folder_is_told_with_its_owner(folder_url, as_user):
+def test_a_forbidden_folder_is_reported_with_its_owner(folder_url, as_user):
     write_atomically(join(folder_url, "graph"), b"x")
     as_user("alice")
     assert read_url(join(folder_url, "graph")) == b"x"
@@ -305,21 +305,23 @@ def test_a_forbidden_folder_is_told_with_its_owner(folder_url, as_user):
     ) in str(caught.value)
 
 
-def test_a_client_that_does_not_authenticate_is_told_at_once(secure_hdfs, monkeypatch):
+def test_a_client_that_does_not_authenticate_is_reported_at_once(
+    secure_hdfs, monkeypatch
+):
     with pytest.raises(NotAuthenticatedError) as caught:
         read_bytes(*open_storage(f"{secure_hdfs.url}/tensorflow/graph"))
     assert "hadoop.security.authentication is not 'kerberos'" in str(caught.value)
     assert "--hadoop_conf" in str(caught.value)
 
 
-def test_a_principal_without_a_rule_is_told_at_once(as_user):
+def test_a_principal_without_a_rule_is_reported_at_once(as_user):
     as_user("nobody_knows")
     with pytest.raises(NotAuthenticatedError) as caught:
         read_bytes(*open_storage("hdfs://default/tensorflow/graph"))
     assert "'nobody_knows@LOCAL' (hadoop.security.auth_to_local)" in str(caught.value)
 
 
-def test_a_client_without_a_ticket_is_told_at_once(as_user, monkeypatch, tmp_path):
+def test_a_client_without_a_ticket_is_reported_at_once(as_user, monkeypatch, tmp_path):
     as_user("tensorflow")
     monkeypatch.delenv("KRB5_CLIENT_KTNAME")
     monkeypatch.setenv("KRB5CCNAME", f"FILE:{tmp_path}/none")
@@ -328,7 +330,7 @@ def test_a_client_without_a_ticket_is_told_at_once(as_user, monkeypatch, tmp_pat
     assert "no ticket for 'tensorflow@LOCAL': No credentials cache" in str(caught.value)
 
 
-def test_a_keytab_that_is_older_than_the_key_is_told(
+def test_a_keytab_that_is_older_than_the_key_is_reported(
     as_user, monkeypatch, kdc, tmp_path
 ):
     as_user("stale")
@@ -340,7 +342,7 @@ def test_a_keytab_that_is_older_than_the_key_is_told(
         read_bytes(*open_storage("hdfs://default/tensorflow/graph"))
 
 
-def test_a_quota_is_told(secure_hdfs, folder_url):
+def test_a_quota_is_reported(secure_hdfs, folder_url):
     path = path_of(folder_url)
     administer(secure_hdfs, "-setQuota", "1", path)
     with pytest.raises(StorageError, match="quota .*of directory .*exceeded") as got:
@@ -377,7 +379,7 @@ def test_a_silent_server_is_left_at_the_deadline(as_user, silent_server):
         read_bytes(filesystem, path)
 
 
-def test_a_port_that_nobody_listens_on_is_told(as_user, closed_port):
+def test_a_port_that_nobody_listens_on_is_reported(as_user, closed_port):
     as_user("tensorflow")
     url = f"hdfs://localhost:{closed_port}/graph"
     with (
@@ -389,13 +391,13 @@ def test_a_port_that_nobody_listens_on_is_told(as_user, closed_port):
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
-def test_a_host_that_does_not_exist_is_told_at_once(as_user):
+def test_a_host_that_does_not_exist_is_reported_at_once(as_user):
     as_user("tensorflow")
     with pytest.raises(StorageError, match="host name of .*invalid:8020 is not known"):
         read_url("hdfs://no-such-host.invalid/graph")
 
 
-def test_the_web_port_is_told(secure_hdfs, as_user):
+def test_the_web_port_is_reported(secure_hdfs, as_user):
     as_user("tensorflow")
     web = secure_hdfs.webhdfs_url.removeprefix("webhdfs://")
     with pytest.raises(NotAuthenticatedError, match="9870 is the web's"):
@@ -418,7 +420,7 @@ for act in (
 """
 
 
-def test_data_protection_that_does_not_fit_is_told(folder_url, configured):
+def test_data_protection_that_does_not_fit_is_reported(folder_url, configured):
     write_atomically(join(folder_url, "graph"), b"x")
     configured(without="dfs.data.transfer.protection")
     # In a process of its own: the client keeps connections to DataNodes for a while.

@@ -116,7 +116,7 @@ def test_relative_paths_begin_at_the_working_folder(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_what_is_no_local_path_is_told(url, text):
+def test_what_is_no_local_path_is_reported(url, text):
     with pytest.raises(StorageError) as caught:
         open_storage(url)
     assert str(caught.value) == text
@@ -218,14 +218,14 @@ def test_join_puts_one_slash_between(parts, joined):
     assert join(*parts) == joined
 
 
-def test_a_path_that_is_too_long_is_told(folder):
+def test_a_path_that_is_too_long_is_reported(folder):
     url = str(folder / ("x" * 300))
     for act in (kind_of, exists, read_url, lambda url: write_atomically(url, b"")):
         with pytest.raises(StorageError, match="file name too long"):
             act(url)
 
 
-def test_a_folder_that_may_not_be_entered_is_told(unprivileged):
+def test_a_folder_that_may_not_be_entered_is_reported(unprivileged):
     shut = unprivileged / "shut"
     shut.mkdir(mode=0o000)
     for act, verb in (

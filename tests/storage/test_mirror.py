@@ -68,7 +68,7 @@ def test_the_last_copy_must_succeed(far, folders):
         (here / "train" / "events").write_bytes(b"x")
 
 
-def test_what_ended_the_body_is_told_and_not_the_copy(far, folders, caplog):
+def test_what_ended_the_body_is_reported_and_not_the_copy(far, folders, caplog):
     here, _ = folders
     far.fail({"write": "TimeoutError"})
     with (  # noqa: PT012, writing is part of it

@@ -104,7 +104,7 @@ def test_the_environment_says_where_the_store_is(store_settings, variables, expe
         ({"AWS_CA_BUNDLE": "/no/file"}, "AWS_CA_BUNDLE='/no/file' is not a file"),
     ],
 )
-def test_what_contradicts_itself_is_told(store_settings, variables, problem):
+def test_what_contradicts_itself_is_reported(store_settings, variables, problem):
     store_settings(**variables)
     with pytest.raises(ConfigError) as caught:
         open_storage("s3://bucket/key")
@@ -112,7 +112,7 @@ def test_what_contradicts_itself_is_told(store_settings, variables, problem):
     assert SECRET not in str(caught.value)
 
 
-def test_all_problems_are_told_at_once(store_settings):
+def test_all_problems_are_reported_at_once(store_settings):
     store_settings(
         AWS_ACCESS_KEY_ID="AKIA", S3_USE_HTTPS="maybe", S3_ENDPOINT="http://m"
     )
@@ -151,7 +151,7 @@ def test_a_secret_is_in_no_text_of_the_settings():
         ),
     ],
 )
-def test_what_names_no_object_is_told(store_settings, url, text):
+def test_what_names_no_object_is_reported(store_settings, url, text):
     with pytest.raises(StorageError) as caught:
         open_storage(url)
     assert str(caught.value) == text
@@ -172,7 +172,9 @@ def test_what_names_no_object_is_told(store_settings, url, text):
         ),
     ],
 )
-def test_settings_of_google_that_cannot_be_are_told(store_settings, variables, problem):
+def test_settings_of_google_that_cannot_be_are_reported(
+    store_settings, variables, problem
+):
     store_settings(**variables)
     with pytest.raises(ConfigError) as caught:
         open_storage("gs://bucket/key")
@@ -180,13 +182,17 @@ def test_settings_of_google_that_cannot_be_are_told(store_settings, variables, p
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", f'{{"private_key": "{SECRET}"'])
-def test_a_file_that_holds_no_credentials_is_told(store_settings, tmp_path, content):
+def test_a_file_that_holds_no_credentials_is_reported(
+    store_settings, tmp_path, content
+):
     path = tmp_path / "key.json"
     path.write_text(content)
     store_settings(GOOGLE_APPLICATION_CREDENTIALS=str(path))
-    with pytest.raises(ConfigError, match="the JSON file of a service account") as told:
+    with pytest.raises(
+        ConfigError, match="the JSON file of a service account"
+    ) as caught:
         open_storage("gs://bucket/key")
-    assert SECRET not in str(told.value)
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +248,7 @@ def test_the_proxy_of_a_store_is_in_the_environment(
         ({"HTTPS_PROXY": "http://p:1"}, "through a proxy; set AWS_REGION"),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_told(
+def test_a_proxy_that_cannot_be_used_is_reported(
     store_settings, monkeypatch, variables, problem
 ):
     store_settings()

@@ -88,9 +88,9 @@ def test_a_process_has_one_client(s3):
     assert open_storage("s3://one/a")[0] is open_storage("s3://other/b")[0]
 
 
-def test_a_bucket_that_does_not_exist_is_told(s3):
+def test_a_bucket_that_does_not_exist_is_reported(s3):
     url = "s3://no-such-bucket/flowers"
-    told = "the bucket 'no-such-bucket' does not exist; make it, or name another"
+    text = "the bucket 'no-such-bucket' does not exist; make it, or name another"
     for act, verb in (
         (kind_of, "access"),
         (exists, "access"),
@@ -98,10 +98,10 @@ def test_a_bucket_that_does_not_exist_is_told(s3):
     ):
         with pytest.raises(StorageError, match=f"cannot {verb} 's3://no-such-bucket/"):
             act(url)
-        with pytest.raises(StorageError, match=told):
+        with pytest.raises(StorageError, match=text):
             act(url)
     filesystem, path = open_storage(url)
-    with pytest.raises(FileNotFoundError, match=told):
+    with pytest.raises(FileNotFoundError, match=text):
         filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
 
 
@@ -198,7 +198,7 @@ def guarded(s3, monkeypatch):
     check_users(b"inf")
 
 
-def test_who_may_only_read_is_told_when_writing(guarded):
+def test_who_may_only_read_is_reported_when_writing(guarded):
     url = guarded()
     assert read_url(join(url, "1.jpg")) == b"x"
     assert names_below(url) == ["1.jpg"]
@@ -235,7 +235,7 @@ def test_wrong_keys_are_told_apart_from_missing_rights(guarded, keys, text):
         read_bytes(filesystem, f"{path}/1.jpg")
 
 
-def test_a_store_that_is_down_is_told(store_settings, closed_port, monkeypatch):
+def test_a_store_that_is_down_is_reported(store_settings, closed_port, monkeypatch):
     store_settings(**KEYS, S3_ENDPOINT=f"127.0.0.1:{closed_port}", S3_USE_HTTPS="0")
     monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "1")
     with pytest.raises(
@@ -298,7 +298,7 @@ def test_an_answer_that_breaks_off_is_no_file(store_settings, monkeypatch):
             read_url("s3://bucket/key")
 
 
-def test_certificates_are_verified_unless_told_otherwise(store_settings, tmp_path):
+def test_certificates_are_verified_unless_reported_otherwise(store_settings, tmp_path):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
         [

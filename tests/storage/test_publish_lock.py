@@ -202,7 +202,7 @@ def test_who_published_meanwhile_stays(folder, manifest, when):
     assert (folder / "graph").read_bytes() == b"other"
 
 
-def test_a_manifest_that_cannot_be_read_is_told(folder):
+def test_a_manifest_that_cannot_be_read_is_reported(folder):
     (folder / "metrics.json").mkdir()
     with pytest.raises(
         StorageError, match="cannot lock .*/out' for publishing: is a directory"
@@ -210,7 +210,7 @@ def test_a_manifest_that_cannot_be_read_is_told(folder):
         PublishLock(str(folder))
 
 
-def test_a_folder_that_went_away_is_told(folder):
+def test_a_folder_that_went_away_is_reported(folder):
     made = PublishLock(str(folder))
     folder.rmdir()
     with (

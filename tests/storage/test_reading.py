@@ -1,4 +1,4 @@
-"""Files come in order, whatever each took, and a missing one is told in its place."""
+"""Files come in order, whatever each took; a missing one is reported in its place."""
 
 import threading
 
@@ -52,7 +52,7 @@ def test_any_number_of_files(place, count):
     assert len(list(read_files(filesystem, paths[:count]))) == count
 
 
-def test_a_file_that_is_gone_is_told_in_its_place(place, files):
+def test_a_file_that_is_gone_is_reported_in_its_place(place, files):
     filesystem, paths = place
     files[7].unlink()
     found = list(read_files(filesystem, paths))
@@ -184,7 +184,7 @@ def test_a_folder_is_staged_with_all_below(far, tmp_path, files):
     assert snapshot(tmp_path / "copy") == snapshot(tmp_path / "files")
 
 
-def test_a_folder_that_cannot_be_staged_is_told(far, tmp_path, files):
+def test_a_folder_that_cannot_be_staged_is_reported(far, tmp_path, files):
     with pytest.raises(StorageError, match="cannot list 'far:///.*/absent': "):
         stage_folder(far.url(tmp_path / "absent"), str(tmp_path / "copy"))
     far.fail({"/05": "PermissionError"})

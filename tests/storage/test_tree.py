@@ -109,12 +109,12 @@ def test_a_forbidden_folder_is_named_or_passed_over(unprivileged):
     with pytest.raises(PermissionError) as caught:
         entries(unprivileged)
     assert caught.value.filename == f"{unprivileged}/a"
-    told = []
-    found = entries(unprivileged, forbidden=lambda path, error: told.append(path))
-    assert (told, sorted(entry.path for entry in found)) == (["a"], ["a", "b"])
+    refused = []
+    found = entries(unprivileged, forbidden=lambda path, error: refused.append(path))
+    assert (refused, sorted(entry.path for entry in found)) == (["a"], ["a", "b"])
 
 
-def test_a_missing_folder_is_told(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(FileNotFoundError):
         entries(tmp_path / "absent")
 
@@ -165,12 +165,13 @@ def test_a_forbidden_folder_of_a_storage_is_named_or_passed_over(root, tree):
     with pytest.raises(PermissionError) as caught:
         list(walk(file_system(tree), str(root)))
     assert caught.value.filename == f"tree://there{root}/tulip"
-    told = []
+    refused = []
     found = walk(
-        *(file_system(tree), str(root)), forbidden=lambda path, error: told.append(path)
+        *(file_system(tree), str(root)),
+        forbidden=lambda path, error: refused.append(path),
     )
     assert sorted(entry.path for entry in found) == ["rose", "rose/1", "tulip"]
-    assert told == ["tulip"]
+    assert refused == ["tulip"]
 
 
 def test_who_stops_listing_does_not_wait_for_a_silent_server(root, tree):

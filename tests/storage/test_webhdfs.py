@@ -255,7 +255,7 @@ def test_a_token_that_is_not_taken_is_replaced(web_url, is_cancelled):
         assert client._token != stale
 
 
-def test_who_has_no_ticket_is_told(secure_hdfs, monkeypatch):
+def test_who_has_no_ticket_is_reported(secure_hdfs, monkeypatch):
     monkeypatch.setenv("POETS_HADOOP_CONF", str(secure_hdfs.conf_dir))
     monkeypatch.setenv("KRB5_CONFIG", str(secure_hdfs.krb5_conf))
     monkeypatch.setenv("KRB5CCNAME", "FILE:/nowhere/tickets")
@@ -264,13 +264,13 @@ def test_who_has_no_ticket_is_told(secure_hdfs, monkeypatch):
     assert isinstance(caught.value.__cause__, NotAuthenticatedError)
 
 
-def test_who_does_not_ask_for_kerberos_is_told(secure_hdfs):
+def test_who_does_not_ask_for_kerberos_is_reported(secure_hdfs):
     url = f"{secure_hdfs.webhdfs_url}/tensorflow"
     with pytest.raises(StorageError, match="requires authentication .*--hadoop_conf"):
         exists(url)
 
 
-def test_a_name_that_the_kdc_does_not_know_is_told(secure_hdfs, as_user):
+def test_a_name_that_the_kdc_does_not_know_is_reported(secure_hdfs, as_user):
     as_user("tensorflow")
     url = secure_hdfs.webhdfs_url.replace("localhost", "127.0.0.1")
     with pytest.raises(StorageError, match="HTTP/127.0.0.1") as caught:
@@ -303,7 +303,7 @@ def test_what_is_forbidden_is_not_taken_for_missing(
     assert read_url(join(url, "graph")) == b"x"
 
 
-def test_a_ca_that_is_not_trusted_is_told(secure_hdfs, as_user, monkeypatch):
+def test_a_ca_that_is_not_trusted_is_reported(secure_hdfs, as_user, monkeypatch):
     as_user("tensorflow")
     monkeypatch.delenv("POETS_CA_FILE")
     url = f"{secure_hdfs.swebhdfs_url}/tensorflow"
@@ -314,7 +314,7 @@ def test_a_ca_that_is_not_trusted_is_told(secure_hdfs, as_user, monkeypatch):
     assert exists(url)
 
 
-def test_tls_where_there_is_none_is_told(secure_hdfs, as_user):
+def test_tls_where_there_is_none_is_reported(secure_hdfs, as_user):
     as_user("tensorflow")
     with pytest.raises(StorageError, match="no TLS with localhost:.*9871"):
         exists(f"s{secure_hdfs.webhdfs_url}/tensorflow")
@@ -337,8 +337,8 @@ def test_a_restarted_namenode_is_waited_for(secure_hdfs, web_url):
         readers = [pool.submit(read_on, urls[1]) for _ in range(4)]
         try:
             secure_hdfs.stop_namenode()
-            told = ("nothing answers at .*tried ", "nothing listens at .*tried ")
-            for url, text in zip(urls, told, strict=True):
+            texts = ("nothing answers at .*tried ", "nothing listens at .*tried ")
+            for url, text in zip(urls, texts, strict=True):
                 with deadline(1), pytest.raises(StorageError, match=text) as caught:
                     read_url(url)
                 assert isinstance(caught.value.__cause__, ConnectionRefusedError)

@@ -151,7 +151,7 @@ def test_a_silent_server_is_given_up_at_the_deadline(server, monkeypatch):
         opened(server).handler.read_bytes("/graph")
 
 
-def test_a_server_that_is_not_there_is_told(closed_port, monkeypatch):
+def test_a_server_that_is_not_there_is_reported(closed_port, monkeypatch):
     monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "0.5")
     filesystem, _ = open_storage(f"webhdfs://127.0.0.1:{closed_port}/graph")
     with pytest.raises(ConnectionRefusedError, match=f"answers at .*:{closed_port};"):
@@ -249,7 +249,7 @@ def test_an_html_refusal_is_of_the_ticket(server):
 @pytest.mark.parametrize(
     ("status", "body"), [(200, b"<html>It works</html>"), (404, b""), (200, b"{}")]
 )
-def test_another_web_server_is_told(server, status, body):
+def test_another_web_server_is_reported(server, status, body):
     server.add(status, body)
     with pytest.raises(OSError, match="host and port are those of the NameNode's web"):
         opened(server).get_file_info("/a")
@@ -319,10 +319,10 @@ def test_no_token_reaches_an_exception_or_a_log(
             server.add(403, f"/graph?op=OPEN&delegation={TOKEN}".encode())
     with caplog.at_level(logging.DEBUG), pytest.raises(OSError, match=".") as caught:
         opened(server).handler.read_bytes("/graph")
-    told: list[BaseException | None] = [caught.value]
-    while told[-1] is not None:
-        assert TOKEN not in repr(told[-1]) + str(told[-1])
-        told.append(told[-1].__cause__ or told[-1].__context__)
+    chain: list[BaseException | None] = [caught.value]
+    while chain[-1] is not None:
+        assert TOKEN not in repr(chain[-1]) + str(chain[-1])
+        chain.append(chain[-1].__cause__ or chain[-1].__context__)
     assert "?…" in caplog.text
     assert TOKEN not in caplog.text
 
@@ -338,7 +338,7 @@ def test_the_first_token_is_shown_until_it_is_refused(server):
     assert shown == [False, True, True, True, True, False, True]
 
 
-def test_a_data_node_that_is_not_known_is_told(server):
+def test_a_data_node_that_is_not_known_is_reported(server):
     server.redirect("no.such.invalid:9864")
     with pytest.raises(OSError, match="host of no.such.invalid:9864 is not known") as e:
         opened(server).handler.read_bytes("/graph")
@@ -410,12 +410,12 @@ def test_the_default_cluster_has_its_web_address(
         ("webhdfs://nn:port/p", "is not a host"),
     ],
 )
-def test_urls_that_name_no_cluster_are_told(url, text):
+def test_urls_that_name_no_cluster_are_reported(url, text):
     with pytest.raises(StorageError, match=text):
         open_storage(url)
 
 
-def test_a_name_service_without_web_addresses_is_told(tmp_path, monkeypatch):
+def test_a_name_service_without_web_addresses_is_reported(tmp_path, monkeypatch):
     write_conf(
         tmp_path,
         monkeypatch,
@@ -430,7 +430,7 @@ def test_a_name_service_without_web_addresses_is_told(tmp_path, monkeypatch):
         open_storage("webhdfs://flowers/p")
 
 
-def test_a_ca_file_that_is_missing_is_told(monkeypatch):
+def test_a_ca_file_that_is_missing_is_reported(monkeypatch):
     monkeypatch.setenv("POETS_CA_FILE", "/nowhere/ca.pem")
     with pytest.raises(StorageError, match="no file '/nowhere/ca.pem'; correct POETS_"):
         open_storage("swebhdfs://nn/p")

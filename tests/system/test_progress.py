@@ -35,7 +35,7 @@ def test_long_work_logs_rate_and_time_to_go(caplog, monkeypatch):
         advance(1)
         advance(2)
         advance(1)
-    first, second = caplog.messages  # the end is told by whoever did the work
+    first, second = caplog.messages  # the caller logs the end
     assert first.startswith("download: 1 of 4 bytes, ")
     assert second.startswith("download: 3 of 4 bytes, ")
     assert " a second, " in second
@@ -43,7 +43,7 @@ def test_long_work_logs_rate_and_time_to_go(caplog, monkeypatch):
 
 
 @pytest.mark.parametrize("total", [0, 1])
-def test_work_may_be_nothing_or_more_than_told(total, caplog, monkeypatch):
+def test_work_may_be_nothing_or_more_than_reported(total, caplog, monkeypatch):
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     with track(total, "download") as advance:
         advance(0)
@@ -85,9 +85,9 @@ def test_on_a_terminal_there_is_a_bar():
 @pytest.mark.parametrize("count", [0, 1, MOST_LINES, MOST_LINES + 1, 1000])
 def test_lines_of_a_kind_are_few_and_the_others_are_counted(caplog, count):
     log_some(logging.getLogger().warning, ["100 %s"] * count, "more images: see x.csv")
-    told = ["100 %s"] * min(count, MOST_LINES)
-    left = count - len(told)
-    assert caplog.messages == told + [f"{left} more images: see x.csv"] * (left > 0)
+    lines = ["100 %s"] * min(count, MOST_LINES)
+    left = count - len(lines)
+    assert caplog.messages == lines + [f"{left} more images: see x.csv"] * (left > 0)
 
 
 def test_chatter_is_held_back(capfd):
