@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+from collections.abc import Iterator, Mapping
 
 from poets.data.images import MAX_BYTES, ImageError
+from poets.storage import storage_errors
 from poets.system.hosts import Hosts
-from poets.system.http import FetchError, Limits, download
+from poets.system.http import FetchError, Limits, download, read
 
 LIMITS = Limits(connect_s=10, silence_s=30, total_s=120, max_bytes=MAX_BYTES)
 HTML = ("text/html", "application/xhtml+xml")
@@ -26,10 +28,15 @@ def fetch_image(
 
     Raises:
       ImageError: if the download fails; the message is the reason without the URL.
+      StorageError: if the file cannot be written.
     """
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # else it would be continued
-    _fetch(url, path, allowed, limits)
+    with storage_errors(f"write {path!r}"):
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(path, 0)  # else it would be continued
+        with _image_errors():
+            headers = download(url, path, limits, allowed=allowed)
+        with open(path, "rb") as file:
+            _refuse_page(file.read(512), headers)
 
 
 def fetch_content(
@@ -40,18 +47,22 @@ def fetch_content(
     Raises:
       ImageError: if the download fails; the message is the reason without the URL.
     """
-    with open(os.memfd_create("image"), "rb") as file:
-        _fetch(url, f"/proc/self/fd/{file.fileno()}", allowed, limits)
-        return file.read()
+    with _image_errors():
+        data, headers = read(url, limits, allowed)
+    _refuse_page(data[:512], headers)
+    return data
 
 
-def _fetch(url: str, path: str, allowed: Hosts | None, limits: Limits) -> None:
+@contextlib.contextmanager
+def _image_errors() -> Iterator[None]:
     try:
-        headers = download(url, path, limits, allowed=allowed)
+        yield
     except FetchError as error:
         raise ImageError(f"cannot be fetched: {error}") from error
-    with open(path, "rb") as file:
-        begin = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+
+
+def _refuse_page(begin: bytes, headers: Mapping[str, str]) -> None:
+    begin = begin.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in HTML or begin.startswith(HTML_BEGINS):
         raise ImageError("an HTML page, not a picture")

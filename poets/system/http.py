@@ -82,15 +82,17 @@ def shown(url: str) -> str:
     return f"{place}?…" if mark else place
 
 
-def read(url: str, limits: Limits) -> bytes:
-    """Returns the content of a URL.
+def read(
+    url: str, limits: Limits, allowed: Hosts | None = None
+) -> tuple[bytes, Mapping[str, str]]:
+    """Returns the content of a URL and the headers of the answer; see `download`.
 
     Raises:
-      FetchError: if it does not arrive whole and within the limits.
+      FetchError: if the content does not arrive whole and within the limits.
     """
     deadline = time.monotonic() + limits.total_s
-    with _answer(url, limits, deadline) as answer:
-        return b"".join(_pieces(answer, limits.max_bytes))
+    with _answer(url, limits, deadline, allowed) as answer:
+        return b"".join(_pieces(answer, limits.max_bytes)), answer.headers
 
 
 def download(

@@ -1,5 +1,6 @@
 """Images from real servers on loopback: refused hosts, limits, wrong answers."""
 
+import gzip
 import logging
 import socket
 import threading
@@ -9,6 +10,7 @@ import pytest
 
 from poets.classifier.fetch import fetch_image
 from poets.data.images import ImageError
+from poets.errors import StorageError
 from poets.system.hosts import Hosts
 from poets.system.http import Limits
 
@@ -200,6 +202,27 @@ def test_too_long_content_is_refused_while_it_comes(web, refusal):
     limits = Limits(max_bytes=len(PICTURE) - 1)
     assert "longer than" in refusal(web.url("/a.jpg"), limits=limits)
     assert "longer than" in refusal(web.url("/a.jpg"), limits=Limits(max_bytes=10))
+
+
+def test_too_long_content_is_refused_however_well_it_is_packed(web, refusal):
+    packed = gzip.compress(bytes(50_000_000))
+    web.files["/a.jpg"] = answer(packed, Content_Encoding="gzip")
+    limits = Limits(max_bytes=1_000_000)
+    assert len(packed) < limits.max_bytes
+    reason = refusal(web.url("/a.jpg"), limits=limits)
+    assert reason == "longer than 1,000,000 bytes"
+
+
+def test_a_full_disk_is_not_the_picture_that_is_wrong(web, small_disk):
+    web.files["/a.jpg"] = bytes(2**20)
+    with pytest.raises(StorageError, match="cannot write '.*/image': no space left"):
+        fetch_image(web.url("/a.jpg"), str(small_disk / "image"))
+
+
+def test_an_earlier_file_is_replaced(web, get):
+    assert get(web.url("/a.jpg")) == PICTURE
+    web.files["/a.jpg"] = PICTURE[:100]
+    assert get(web.url("/a.jpg")) == PICTURE[:100]
 
 
 def test_content_that_breaks_off_is_refused(web, refusal):

@@ -274,7 +274,7 @@ def _content(url: str, variable: str) -> bytes:
 def _get(url: str) -> bytes:
     limits = http.Limits(CONNECT_TIMEOUT_S, allowed_s(), max_bytes=MAX_BYTES)
     try:
-        return http.read(url, limits)
+        return http.read(url, limits)[0]
     except http.FetchError as error:
         kind = ConnectionError if error.is_passing else OSError
         raise kind(None, str(error), http.shown(url)) from None
