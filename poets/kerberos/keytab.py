@@ -19,18 +19,6 @@ from dataclasses import dataclass
 
 from poets.errors import ConfigError
 
-ENCRYPTION_TYPES = {  # IANA, "Kerberos Encryption Type Numbers"
-    1: "des-cbc-crc",
-    3: "des-cbc-md5",
-    16: "des3-cbc-sha1",
-    17: "aes128-cts-hmac-sha1-96",
-    18: "aes256-cts-hmac-sha1-96",
-    19: "aes128-cts-hmac-sha256-128",
-    20: "aes256-cts-hmac-sha384-192",
-    23: "arcfour-hmac",
-    25: "camellia128-cts-cmac",
-    26: "camellia256-cts-cmac",
-}
 MAX_BYTES = 10_000_000
 """A keytab has some hundred bytes per key; a larger file is not a keytab."""
 
@@ -50,14 +38,10 @@ class KeytabEntry:
     Attributes:
       principal: with its realm, as "hdfs/host@LOCAL".
       kvno: the key's version; the KDC increments it at every change.
-      encryption_type: its name, as "aes256-cts-hmac-sha1-96", or its number as text.
-      time_s: when the entry was written, seconds since 1970.
     """
 
     principal: str
     kvno: int
-    encryption_type: str
-    time_s: int
 
 
 def read_keytab(path: str) -> list[KeytabEntry]:
@@ -153,19 +137,14 @@ def _entry(record: bytes) -> KeytabEntry:
             raise ValueError("a name ends outside its entry")
         names.append(name.decode("utf-8", "replace"))
         at += 2 + length
-    _, time_s, kvno, kind, key = struct.unpack_from(">IIBHH", record, at)
+    _, _, kvno, _, key = struct.unpack_from(">IIBHH", record, at)
     at += 13 + key
     if at > len(record):
         raise ValueError("a key ends outside its entry")
     if len(record) >= at + 4:
         kvno = struct.unpack_from(">I", record, at)[0] or kvno
     realm, *parts = names
-    return KeytabEntry(
-        principal=f"{'/'.join(parts)}@{realm}",
-        kvno=kvno,
-        encryption_type=ENCRYPTION_TYPES.get(kind, str(kind)),
-        time_s=time_s,
-    )
+    return KeytabEntry(f"{'/'.join(parts)}@{realm}", kvno)
 
 
 def mode_open_to_others(path: str) -> int:
