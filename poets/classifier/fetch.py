@@ -2,16 +2,40 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from poets.data.images import MAX_BYTES, ImageError
 from poets.storage import storage_errors
+from poets.storage.reading import IN_FLIGHT
 from poets.system.hosts import Hosts
 from poets.system.http import FetchError, Limits, download, read
 
 LIMITS = Limits(connect_s=10, silence_s=30, total_s=120, max_bytes=MAX_BYTES)
 HTML = ("text/html", "application/xhtml+xml")
 HTML_BEGINS = (b"<!doctype html", b"<html")
+
+
+def fetch_images(urls: Sequence[str], folder: str) -> list[str | ImageError]:
+    """Downloads images into a folder, many at once.
+
+    Returns:
+      The path of each image, or why there is none.
+
+    Raises:
+      StorageError: if a file cannot be written.
+    """
+
+    def fetch(row: int, url: str) -> str | ImageError:
+        path = os.path.join(folder, str(row))
+        try:
+            fetch_image(url, path)
+        except ImageError as error:
+            return error
+        return path
+
+    with ThreadPoolExecutor(IN_FLIGHT) as threads:
+        return list(threads.map(fetch, range(len(urls)), urls))
 
 
 def fetch_image(

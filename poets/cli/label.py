@@ -3,11 +3,9 @@
 import argparse
 import csv
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from poets.cli import VERBS
@@ -107,24 +105,18 @@ def _normalization(mean: str | None, std: str | None) -> "Normalization | None":
 def _fetch(
     images: "Sequence[str | Source]", folder: str
 ) -> "list[Source | ImageError]":
-    """Downloads http(s) images, many at once, and returns all images as files."""
-    from poets.classifier.fetch import fetch_image
+    """Downloads those that are http(s) URLs, and returns all of them as files."""
+    from poets.classifier.fetch import fetch_images
     from poets.classifier.sources import source_of
-    from poets.data.images import ImageError
-    from poets.storage.reading import IN_FLIGHT
 
-    def fetch(row: int, image: "str | Source") -> "Source | ImageError":
-        if not isinstance(image, str):
-            return image
-        target = os.path.join(folder, str(row))
-        try:
-            fetch_image(image, target)
-        except ImageError as error:
-            return error
-        return source_of(target)
-
-    with ThreadPoolExecutor(IN_FLIGHT) as threads:
-        return list(threads.map(fetch, range(len(images)), images))
+    urls = [image for image in images if isinstance(image, str)]
+    fetched = iter(
+        [
+            source_of(file) if isinstance(file, str) else file
+            for file in fetch_images(urls, folder)
+        ]
+    )
+    return [next(fetched) if isinstance(image, str) else image for image in images]
 
 
 def _print(
