@@ -1,7 +1,6 @@
 """`poets serve MODEL...`: a model server with a page."""
 
 import argparse
-import asyncio
 import importlib
 import logging
 from typing import Any
@@ -114,7 +113,7 @@ def _run(args: argparse.Namespace) -> int:
         key=args.key,
         allowed_urls=_hosts(args.allow_urls),
     )
-    asyncio.run(server.serve(settings))
+    server.run(settings)
     return 0
 
 

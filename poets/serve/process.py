@@ -18,7 +18,7 @@ from poets.classifier import load_classifier
 from poets.data.images import ImageError
 from poets.errors import ModelError, PoetsError
 from poets.report.labels import METRICS, run_beside
-from poets.serve.protocol import packed_answer, read_batch
+from poets.serve.protocol import packed_answers, read_batch
 from poets.storage import exists, folder_of, join, kind_of, read_url
 
 GREY = (
@@ -50,11 +50,11 @@ def main() -> None:
     if "failed" in loaded:
         sys.exit(1)
     while batch := read_batch(requests):
-        for result in classifier.predict(batch):
-            answer: bytes | str = str(result)
-            if not isinstance(result, ImageError):
-                answer = result.astype("<f4").tobytes()
-            answers.write(packed_answer(answer))
+        results = [
+            str(result) if isinstance(result, ImageError) else result.astype("<f4")
+            for result in classifier.predict(batch)
+        ]
+        answers.write(packed_answers(results))
         answers.flush()
 
 

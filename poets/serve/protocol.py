@@ -4,19 +4,22 @@
     from it   {"labels": ["daisy", ...], "metrics": {...}}    it is loaded and checked
               or {"failed": "no model at ..."}
     to it     N, then N times: length, image bytes            a batch
-    from it   N times: length, 0, float32 [L]                 its scores
-                    or length, 1, UTF-8 text                  why it has none
+    from it   length of all that follows, then N times:
+              length, 0, float32 [L]                          its scores
+              or length, 1, UTF-8 text                        why it has none
     ...       until its input ends
 
 Numbers are 4 bytes, little-endian.
 """
 
+import array
 import struct
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 NUMBER = struct.Struct("<I")
-_SCORES, _REASON = b"\0", b"\1"
+_HEAD = struct.Struct("<IB")
+_SCORES, _REASON = 0, 1
 
 
 def packed_batch(pictures: Sequence[bytes]) -> list[bytes]:
@@ -38,14 +41,29 @@ def read_batch(stream: BinaryIO) -> list[bytes]:
     ]
 
 
-def packed_answer(result: bytes | str) -> bytes:
-    """Returns an answer: the scores as float32, or the reason why there are none."""
-    kind, content = _SCORES, result
-    if isinstance(result, str):
-        kind, content = _REASON, result.encode()
-    return NUMBER.pack(1 + len(content)) + kind + content  # type: ignore[operator]
+def packed_answers(results: Sequence[Any]) -> bytes:
+    """Returns the answers to a batch.
+
+    Args:
+      results: for each picture the scores, a buffer of float32 [L], or the reason why
+        there are none, a string.
+    """
+    pieces = []
+    for result in results:
+        content = result.encode() if isinstance(result, str) else bytes(result)
+        kind = _REASON if isinstance(result, str) else _SCORES
+        pieces.append(_HEAD.pack(len(content), kind) + content)
+    return NUMBER.pack(sum(map(len, pieces))) + b"".join(pieces)
 
 
-def unpacked_answer(answer: bytes) -> bytes | str:
-    """Returns what `packed_answer` packed, from the bytes after the length."""
-    return answer[1:].decode() if answer[:1] == _REASON else answer[1:]
+def unpacked_answers(content: bytes) -> list[Sequence[float] | str]:
+    """Returns the scores or reasons that were packed, from the bytes after NUMBER."""
+    found: list[Sequence[float] | str] = []
+    at = 0
+    while at < len(content):
+        size, kind = _HEAD.unpack_from(content, at)
+        at += _HEAD.size + size
+        answer = content[at - size : at]
+        scores = kind == _SCORES
+        found.append(array.array("f", answer) if scores else answer.decode())
+    return found

@@ -2,16 +2,16 @@
 
     score(pictures) ──> waiting ──> a process that has room ──> scores, or why not
 
-A process takes up to MAX_BATCH of the pictures that wait, and has the next batch while
-it computes one. One that dies is replaced, and its pictures are tried alone: the one
-that kills a process again is answered with an error.
+A process takes its share of the pictures that wait, up to MAX_BATCH, and has the next
+batch while it computes one. One that dies is replaced, and its pictures are tried
+alone: the one that kills a process again is answered with an error.
 """
 
-import array
 import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -22,12 +22,15 @@ from typing import Any
 
 from poets.errors import ModelError
 from poets.serve.errors import OverloadedError, PictureError
-from poets.serve.protocol import NUMBER, packed_batch, unpacked_answer
+from poets.serve.protocol import NUMBER, packed_batch, unpacked_answers
 from poets.system.child import PACKAGE_PARENT
 
 logger = logging.getLogger(__name__)
 
 Scores = Sequence[float]
+
+PROCESS = "poets.serve.process"
+"""The module of a process."""
 
 MAX_BATCH = 16
 """Pictures sent to a process at once: small next to the time of a request."""
@@ -45,7 +48,7 @@ LINE_BYTES = 1 << 28
 @dataclass
 class _Job:
     picture: bytes
-    done: "asyncio.Future[Scores]"
+    done: "asyncio.Future[Scores | PictureError]"
     alone: bool = False
 
 
@@ -130,15 +133,11 @@ class Scorer:
         self._more.set()
         self._in_flight += 1
         try:
-            found = await asyncio.gather(
-                *(job.done for job in jobs), return_exceptions=True
-            )
+            return [await job.done for job in jobs]
         finally:
             self._in_flight -= 1
-        for each in found:
-            if isinstance(each, BaseException) and not isinstance(each, PictureError):
-                raise each
-        return found  # type: ignore[return-value]
+            for job in jobs:
+                job.done.cancel()  # those that a cancelled request no longer needs
 
     async def stop(self) -> None:
         """Waits for the answers in progress, then ends the processes."""
@@ -198,22 +197,19 @@ class Scorer:
         self, process: "_Process", sent: deque[list[_Job]], room: asyncio.Semaphore
     ) -> None:
         while True:
-            answers = [await process.receive()]
-            batch = sent[0]
-            answers += [await process.receive() for _ in batch[1:]]
+            answers = await process.receive()
             for job, answer in zip(sent.popleft(), answers, strict=True):
-                if job.done.done():
-                    pass  # its request was cancelled
-                elif isinstance(answer, str):
-                    job.done.set_exception(PictureError(answer))
-                else:
-                    job.done.set_result(array.array("f", answer))
+                if not job.done.done():  # else its request was cancelled
+                    job.done.set_result(
+                        PictureError(answer) if isinstance(answer, str) else answer
+                    )
             room.release()
 
     def _take(self) -> list[_Job]:
         """Returns the next batch; requests that ended are left out."""
+        share = math.ceil(len(self._waiting) / self._count)
         batch: list[_Job] = []
-        while self._waiting and len(batch) < MAX_BATCH:
+        while self._waiting and len(batch) < min(share, MAX_BATCH):
             if self._waiting[0].alone and batch:
                 break
             job = self._waiting.popleft()
@@ -224,17 +220,18 @@ class Scorer:
         return batch
 
     def _put_back(self, sent: Sequence[list[_Job]]) -> None:
-        """Has the pictures of a process that died tried again, one by one."""
-        for job in (job for batch in reversed(sent) for job in reversed(batch)):
-            if job.done.done():
-                continue
-            if job.alone:
-                job.done.set_exception(
+        """Has the pictures of a process that died tried again.
+
+        Those of the first batch, which it computed, are tried one by one.
+        """
+        for job in sent[0] if sent else ():
+            if job.alone and not job.done.done():
+                job.done.set_result(
                     PictureError("the process that decoded it died: refused")
                 )
-            else:
-                job.alone = True
-                self._waiting.appendleft(job)
+            job.alone = True
+        again = (job for batch in reversed(sent) for job in reversed(batch))
+        self._waiting.extendleft(job for job in again if not job.done.done())
         self._more.set()
 
 
@@ -255,7 +252,7 @@ class _Process:
         """Starts it and has it load a model."""
         path = os.pathsep.join([PACKAGE_PARENT, *filter(None, sys.path)])
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "poets.serve.process"),
+            *(sys.executable, "-m", PROCESS),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
@@ -281,14 +278,14 @@ class _Process:
         except OSError as error:
             raise _DiedError(await self._death()) from error
 
-    async def receive(self) -> bytes | str:
-        """Returns its next answer."""
+    async def receive(self) -> list[Scores | str]:
+        """Returns its answers to the next batch: scores, or reasons."""
         try:
             size = await self._output.readexactly(NUMBER.size)
-            answer = await self._output.readexactly(*NUMBER.unpack(size))
+            answers = await self._output.readexactly(*NUMBER.unpack(size))
         except asyncio.IncompleteReadError as error:
             raise _DiedError(await self._death()) from error
-        return unpacked_answer(answer)
+        return unpacked_answers(answers)
 
     async def stop(self) -> None:
         """Ends it, if it runs."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
+import uvloop
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
@@ -83,6 +84,11 @@ class Settings:
 
     def __repr__(self) -> str:
         return f"Settings({self.host}:{self.port})"  # without the token
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, see `serve`."""
+    uvloop.run(serve(settings))
 
 
 async def serve(settings: Settings) -> None:
@@ -174,6 +180,7 @@ def _config(settings: Settings, models: Models, telemetry: Telemetry) -> uvicorn
         access_log=False,
         log_level="error",  # not a line for each damaged request
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         ssl_certfile=settings.certificate or None,
         ssl_keyfile=settings.key or None,

@@ -43,7 +43,7 @@ def routes(models: Models, inputs: Inputs) -> list[Route]:
     """Returns the routes of this interface."""
 
     async def call(request: Request) -> Response:
-        path = request.url.path
+        path = request.scope["path"]
         if request.method == "POST" and (found := CALL.fullmatch(path)):
             name, number, label, method = found.groups()
             model = models.find(name)
