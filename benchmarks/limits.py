@@ -12,6 +12,9 @@ same cores, so the limit of a pass that does nothing else is
 A real pass also resizes, scales, reads and writes, so it stays below the limit.
 
     python -m benchmarks.limits --image_dir flower_photos --graph frozen_graph.pb
+
+The limit of a server (`--tflite`) adds the resizing, and is by CPU time: a load
+generator has its share of the same cores.
 """
 
 import argparse
@@ -29,9 +32,11 @@ import simplejpeg
 from ai_edge_litert.interpreter import Interpreter
 
 from benchmarks.inputs import photographs
+from poets.data.images import resize
 
 INPUT, BOTTLENECK = "input:0", "MobilenetV1/Predictions/Reshape:0"
 MAX_IMAGES = 1000  # held in memory by each process
+MAX_DECODED = 100
 ROUNDS = 3
 START_TIMEOUT_S = 120.0
 
@@ -66,6 +71,17 @@ def decoder(jpegs: list[bytes]) -> Callable[[int], None]:
     return decode
 
 
+def resizer(given: tuple[list[bytes], int]) -> Callable[[int], None]:
+    """Returns a function that resizes the i-th image for the network."""
+    jpegs, size_px = given
+    pictures = [simplejpeg.decode_jpeg(jpeg) for jpeg in jpegs[:MAX_DECODED]]
+
+    def resize_one(i: int) -> None:
+        resize(pictures[i % len(pictures)], size_px)
+
+    return resize_one
+
+
 def forwarder(model: bytes) -> Callable[[int], None]:
     """Returns a function that runs the backbone on one image of noise."""
     interpreter = Interpreter(model_content=model, num_threads=1)
@@ -85,6 +101,7 @@ def _measure(
     make: Callable[..., Callable[[int], None]],
     argument: object,
     round_s: float,
+    clock: Callable[[], float],
     answer: Connection,
     start: "multiprocessing.synchronize.Barrier",
 ) -> None:
@@ -94,8 +111,8 @@ def _measure(
         work(i)
     for _ in range(ROUNDS):
         start.wait(START_TIMEOUT_S)
-        done, began_s = 0, time.perf_counter()
-        while (elapsed_s := time.perf_counter() - began_s) < round_s:
+        done, began_s = 0, clock()
+        while (elapsed_s := clock() - began_s) < round_s:
             for i in range(done, done + 10):
                 work(i)
             done += 10
@@ -103,7 +120,10 @@ def _measure(
 
 
 def rate(
-    make: Callable[..., Callable[[int], None]], argument: object, round_s: float
+    make: Callable[..., Callable[[int], None]],
+    argument: object,
+    round_s: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Returns images per second over all cores, the median of the rounds."""
     context = multiprocessing.get_context("spawn")
@@ -112,7 +132,7 @@ def rate(
     for _ in range(cores()):
         answer, send = context.Pipe(duplex=False)
         process = context.Process(
-            target=_measure, args=(make, argument, round_s, send, start)
+            target=_measure, args=(make, argument, round_s, clock, send, start)
         )
         process.start()
         send.close()  # so that `recv` ends if the process dies
@@ -138,14 +158,42 @@ def measure_limit(image_dir: Path, graph: Path, round_s: float) -> dict[str, flo
     }
 
 
+def measure_served(image_dir: Path, tflite: Path, round_s: float) -> dict[str, float]:
+    """Returns the limit of a server in images per second, by CPU time, and its parts.
+
+    Args:
+      image_dir: the photographs.
+      tflite: the model that it serves.
+      round_s: CPU seconds of each round.
+    """
+    jpegs = [path.read_bytes() for path in photographs(image_dir)][:MAX_IMAGES]
+    model = tflite.read_bytes()
+    size_px = int(Interpreter(model_content=model).get_input_details()[0]["shape"][1])
+    parts = {
+        name: rate(make, argument, round_s, time.process_time)
+        for name, make, argument in (
+            ("decode_per_s", decoder, jpegs),
+            ("resize_per_s", resizer, (jpegs, size_px)),
+            ("forward_per_s", forwarder, model),
+        )
+    }
+    limit = 1 / sum(1 / each for each in parts.values())
+    return {"cores": cores(), **parts, "limit_per_s": limit}
+
+
 def main() -> None:
     """Parses the flags, measures and prints the JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits")
     parser.add_argument("--image_dir", type=Path, required=True)
-    parser.add_argument("--graph", type=Path, required=True)
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--graph", type=Path, help="of a pass")
+    model.add_argument("--tflite", type=Path, help="of a server")
     parser.add_argument("--round_s", type=float, default=2.0)
     flags = parser.parse_args()
-    limit = measure_limit(flags.image_dir, flags.graph, flags.round_s)
+    if flags.tflite:
+        limit = measure_served(flags.image_dir, flags.tflite, flags.round_s)
+    else:
+        limit = measure_limit(flags.image_dir, flags.graph, flags.round_s)
     print(json.dumps(limit))
 
 

@@ -31,6 +31,8 @@ class Sizes:
       label_images: images for `poets label`.
       splits: number of splits for the accuracy.
       scale_images: images with made-up features.
+      load_s: how long a server is asked for one figure.
+      served_images, served_s: how many, and how long at most, for its memory.
     """
 
     per_label: int | None = None
@@ -41,9 +43,12 @@ class Sizes:
     label_images: int = 1_000
     splits: int = 5
     scale_images: int = 1_000_000
+    load_s: float = 5.0
+    served_images: int = 100_000
+    served_s: float = 60.0
 
 
-QUICK = Sizes(40, 20, 40, 1, (100, 400), 50, 2, 2_000)
+QUICK = Sizes(40, 20, 40, 1, (100, 400), 50, 2, 2_000, 1.0, 200, 5.0)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from benchmarks.fine_tuning import fine_tuning
 from benchmarks.inputs import FULL, SMALL, photographs, write_many
 from benchmarks.measurements import Bench, median_s
 from benchmarks.scale import scale
+from benchmarks.serving import serving
 from benchmarks.storage import hdfs
 from benchmarks.sweep import sweep
 from benchmarks.table import Row
@@ -185,5 +186,6 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         hdfs,
         workers,
         scale,
+        serving,
     )
 }
