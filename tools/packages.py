@@ -51,6 +51,7 @@ PACKAGES = {
     "faketime": Package(("faketime",), ("faketime",)),
     "krb5-dev": Package(("libkrb5-dev", "gcc"), ("krb5-config", "gcc")),
     "gles": Package(("libegl1", "libgles2"), libraries=("EGL", "GLESv2")),
+    "chromium": Package(("chromium",), ("chromium",)),
 }
 
 

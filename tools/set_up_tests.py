@@ -3,6 +3,7 @@
     Debian packages   a KDC, a JDK, Maven, faketime, headers: with apt-get, as root
     webhdfs           the extra: with pip, gcc and the headers
     mediapipe         another reader of our models: with pip
+    browser           Chromium, with apt-get, and playwright, with pip
     Hadoop            its jars, from Maven Central: with Maven
 
 If a part cannot be installed, the reason is printed and its tests are skipped. The exit
@@ -30,8 +31,8 @@ WEBHDFS = ("hdfs", "gssapi", "requests_kerberos")
 
 
 def install_packages() -> None:
-    """Installs the Debian packages that are missing."""
-    packages.ensure(list(packages.PACKAGES))
+    """Installs the Debian packages that are missing, all but the browser."""
+    packages.ensure([kind for kind in packages.PACKAGES if kind != "chromium"])
 
 
 def install_webhdfs() -> None:
@@ -48,6 +49,13 @@ def install_mediapipe() -> None:
     """
     if not importlib.util.find_spec("mediapipe"):
         _pip_install("--no-deps", "mediapipe>=1.2.3,<1.3")
+
+
+def install_browser() -> None:
+    """Installs Chromium, which Ubuntu has no package of, and what steers it."""
+    packages.ensure(["chromium"])
+    if not importlib.util.find_spec("playwright"):
+        _pip_install("playwright>=1.50,<2")
 
 
 def _pip_install(*words: str) -> None:
@@ -80,6 +88,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "Debian packages": install_packages,
     "webhdfs": install_webhdfs,
     "mediapipe": install_mediapipe,
+    "browser": install_browser,
     "Hadoop": fetch_hadoop,
 }
 

@@ -41,4 +41,5 @@ def test_who_may_not_install_gets_the_commands_to_run_by_hand(
     assert "sudo apt-get install krb5-kdc" in told
     assert "mediapipe: pip cannot install it: error: no krb5-config; run `" in told
     assert "webhdfs: pip cannot install it: error: no krb5-config; run `" in told
+    assert "browser: chromium not installed, which needs root and apt-get" in told
     assert "Hadoop: java not found on this machine; install it with" in told
