@@ -16,6 +16,7 @@ from poets.dcos.options import read_options
 from poets.dcos.validate import find_problems
 from poets.flags import FIELDS, flags_markdown
 from poets.job import config_from_context
+from tests.serving import serving
 from tools.hdfs import hdfs
 from tools.hdfs.configuration import AUTH_TO_LOCAL
 from tools.kdc import kdc
@@ -45,6 +46,7 @@ ONE_PIECE = re.compile(r"\||[-*\s]*\[[^\]]*\]\([^)]*\)\W*$")  # a row, a link
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
+SERVER = "http://127.0.0.1:8501"
 TOOLS = {"tools/kdc/kdc.py": kdc.build_parser, "tools/hdfs/hdfs.py": hdfs.build_parser}
 
 
@@ -84,14 +86,19 @@ def small_job(labelled_folder, tmp_path, monkeypatch):
 
 
 def test_the_first_commands_of_the_readme_work(small_job, tmp_path, capsys):
-    install, retrain, label = map(
-        shlex.split, blocks(README, "console")[0].splitlines()
-    )
-    assert install == ["$", "pip", "install", "."]
+    shown = "".join(blocks(README, "console")[:2]).splitlines()
+    install, retrain, serve, curl, label = map(shlex.split, shown)
+    assert install == ["$", "pip", "install", ".[serve]"]
     assert retrain[:3] == ["$", "poets", "retrain"]
     flags = [f"--{name}={value}" for name, value in small_job.items()]
     assert cli.run([*retrain[2:], *flags]) == 0
     assert (tmp_path / "run/retrained_graph.pb").exists()
+    assert serve == ["$", "poets", "serve", "run"]
+    with serving(tmp_path / "run", "--processes=1") as server:
+        assert curl[1:3] == ["curl", "--data-binary"]
+        path = curl[4].removeprefix(SERVER)
+        reply = server.post(path, data=Path(curl[3][1:]).read_bytes())
+    assert reply.json()["results"][0][0][0] == "roses"
     capsys.readouterr()
     assert label[:3] == ["$", "poets", "label"]
     assert cli.run(label[2:]) == 0
@@ -126,7 +133,7 @@ def test_the_python_example_of_a_sweep_works(small_job, capsys, monkeypatch):
 
 
 def test_the_readme_shows_the_targets_that_try_it_all():
-    assert re.findall(r"^\$ (make [\w-]+)", blocks(README, "console")[1], re.M) == [
+    assert re.findall(r"^\$ (make [\w-]+)", blocks(README, "console")[2], re.M) == [
         "make demo",
         "make demo-hdfs",
         "make test",
@@ -148,7 +155,9 @@ def test_each_command_shown_is_one_the_program_takes(page, command):
             own = arguments[1 : arguments.index("--") if "--" in arguments else None]
             assert TOOLS[arguments[0]]().parse_args(own).verb
     elif program == "pip":
-        assert arguments == ["install", "."]
+        assert arguments in (["install", "."], ["install", ".[serve]"])
+    elif program in ("curl", "echo"):  # tests/serve/test_documents.py runs them
+        assert page in ("README.md", "serving.md")
     else:
         assert program == "dcos"
 
