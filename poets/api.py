@@ -222,7 +222,7 @@ def load(
     """Loads a trained classifier.
 
     Args:
-      model: a run, a results folder, or a graph, a `.tflite` or a SavedModel folder.
+      model: a run, a results folder, or a model in any format, by its URL.
       labels: URL of the labels file; None searches for it.
 
     Raises:

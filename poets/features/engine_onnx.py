@@ -84,6 +84,7 @@ class Onnx:
             )
         self._mean = np.asarray(fed.mean, np.float32)
         self._std = np.asarray(fed.std, np.float32)
+        self._is_raw = fed == RAW
 
     def run(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Returns float32 [N, D] for N images, each [S, S, 3 or 1] in 0..255.
@@ -106,7 +107,7 @@ class Onnx:
             image = (image @ LUMA)[..., None]
         elif image.shape[2] < self.channels:
             image = np.repeat(image, self.channels, axis=2)
-        values = (image - self._mean) / self._std
+        values = image if self._is_raw else (image - self._mean) / self._std
         if self._is_bgr:
             values = values[..., ::-1]
         if self._channels_first:
