@@ -12,12 +12,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from poets import job
 from poets.cli import VERBS
 from poets.errors import ConfigError
-from poets.serve.abaco_batch import label_messages, labelled_in
-from poets.serve.abaco_client import CONNECTIONS, from_environment
-from poets.system.progress import track
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -100,6 +96,8 @@ def _add_timeout(parser: argparse.ArgumentParser, default: float, what: str) -> 
 
 def register(args: argparse.Namespace) -> int:
     """Registers an actor and prints its id; returns the exit code."""
+    from poets.serve.abaco_client import from_environment  # takes long: not for --help
+
     fields = {"name": args.name, "description": args.description}
     given = {name: value for name, value in fields.items() if value}
     platform = from_environment(os.environ)
@@ -110,6 +108,11 @@ def register(args: argparse.Namespace) -> int:
 
 def submit(args: argparse.Namespace) -> int:
     """Sends messages and prints the results; returns the exit code."""
+    from poets import job
+    from poets.serve.abaco_batch import label_messages, labelled_in
+    from poets.serve.abaco_client import CONNECTIONS, from_environment
+    from poets.system.progress import track
+
     job.log_to_stderr()
     if not 1 <= args.parallel <= CONNECTIONS:
         raise ConfigError(f"--parallel={args.parallel}: must be 1 to {CONNECTIONS}")
@@ -130,6 +133,8 @@ def submit(args: argparse.Namespace) -> int:
 
 def print_logs(args: argparse.Namespace) -> int:
     """Prints the logs of an execution; returns the exit code."""
+    from poets.serve.abaco_client import from_environment
+
     logs = from_environment(os.environ).logs(args.actor, args.execution)
     sys.stdout.write(logs if logs.endswith("\n") or not logs else f"{logs}\n")
     return 0
