@@ -22,6 +22,4 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             model = make(session, [images], [scores]).convert()
     path = tmp_path_factory.mktemp("model") / "small.tflite"
     path.write_bytes(add_metadata(model, LABELS, Normalization([0.0], [255.0])))
-    for folder in (path.parent, *path.parent.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o055)  # for users other than the tests'
     return path
