@@ -26,10 +26,10 @@ run poets retrain "$work/digits" --architecture scattering_96 --onnx \
 
 echo "3. The action, as OpenWhisk starts and calls it."
 export FLASK_PROXY_PORT="$port"
-python -m poets.serve.openwhisk &
+python -m poets.serve.openwhisk > "$work/action.log" 2>&1 &
 action=$!
 trap 'kill "$action"' EXIT
-run curl --silent --show-error --fail --retry 60 --retry-delay 1 --retry-connrefused \
+run curl --silent --fail --retry 60 --retry-delay 1 --retry-connrefused \
   -d "{\"value\": {\"env\": {\"MODEL\": \"$work/run/retrained_graph.onnx\"}}}" \
   "http://localhost:$port/init"
 for digit in 3 6; do
@@ -38,3 +38,4 @@ for digit in 3 6; do
   run curl --silent --show-error --fail -d "@$work/$digit.json" "http://localhost:$port/run"
   echo
 done
+echo "The action's log: $work/action.log"

@@ -64,6 +64,7 @@ def test_a_folder_with_files_is_left_alone(tmp_path, capsys):
     assert [each.name for each in tmp_path.iterdir()] == ["photo.jpg"]
 
 
+@pytest.mark.soak  # a whole run with every export
 def test_the_walk_through_ends_with_answers_of_the_action(tmp_path, require):
     require("curl", shutil.which("curl"))
     drawn(tmp_path / "digits", "--per_label=24")

@@ -333,6 +333,29 @@ def test_a_model_that_cannot_be_loaded(any_action, tmp_path, environment, messag
     assert found.logs[1] == error["message"] + "\n"
 
 
+@pytest.mark.parametrize("variable", ["MODEL", "PATH_TO_ONNX_MODEL"])
+def test_any_classifier_in_an_onnx_file_is_taken(
+    any_action, digit_model, tmp_path, variable
+):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(digit_model)
+    model.graph.input[0].name = model.graph.node[0].input[0] = "gray"
+    softmax = onnx.helper.make_node("Softmax", ["output_0"], ["scores"])
+    model.graph.node.append(softmax)
+    model.graph.output[0].name = "scores"
+    labels = "zero one two three four five six seven eight nine"
+    properties = {
+        "labels": labels.replace(" ", "\n"),
+        "Image.NominalPixelRange": "Normalized_0_1",
+    }
+    onnx.helper.set_model_props(model, properties)
+    onnx.save(model, tmp_path / "words.onnx")
+    unset = {"MODEL": "", "PATH_TO_ONNX_MODEL": "", "POETS_ALLOW_URLS": ""}
+    platform = Platform(any_action, **unset | {variable: tmp_path / "words.onnx"})
+    _, reply = platform.invoke(as_value(draw_digit(6)))
+    assert (reply["code"], reply["res"], reply["label"]) == (200, 6, "six")
+
+
 def test_a_model_that_comes_later_is_taken(any_action, digit_model, tmp_path):
     path = tmp_path / "late.onnx"
     platform = Platform(
