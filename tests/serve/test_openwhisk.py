@@ -254,6 +254,24 @@ def test_a_body_that_does_not_arrive_is_given_up(monkeypatch):
     }
 
 
+def test_a_fault_of_the_action_is_reported_and_ends_the_log(monkeypatch, capsys):
+    class Request:
+        async def stream(self):
+            yield b'{"value": {"image": "QUI="}}'
+
+    def fail(*args):
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr(openwhisk, "load_model", fail)
+    answer = asyncio.run(openwhisk.Action().run(Request()))
+    assert answer.status_code == 500
+    assert json.loads(answer.body) == {
+        "error": "Internal error. KeyError: 'unforeseen'"
+    }
+    streams = capsys.readouterr()
+    assert (streams.out, streams.err) == (SENTINEL, SENTINEL)
+
+
 def test_the_sentinel_in_a_parameter_does_not_end_the_log(run_action, digit_model):
     with run_action(PATH_TO_ONNX_MODEL=digit_model) as action:
         name = SENTINEL.strip()
