@@ -55,6 +55,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         *("serve.server", "serve.guard", "serve.inputs", "serve.page"),
         *("serve.tf_rest", "serve.open_inference", "serve.openwhisk"),
     },
+    "uvloop": {"serve.server"},
     "uvicorn": {"serve.openwhisk", "serve.server"},
     "cv2": {"data.images", "features.process"},
     "flatbuffers": {"classifier.tflite_metadata"},
