@@ -84,7 +84,7 @@ def load_classifier(
     """Loads the classifier in a file or a folder.
 
     Args:
-      model: URL of a model in any format, or of a folder with one graph.
+      model: URL of a model in any format, or of a folder with one.
       labels: URL of the labels file; None takes the labels inside the model, else those
         that `poets.report.labels` finds beside it.
       normalization: how to scale pixels for a model of another program; None reads it
@@ -103,16 +103,7 @@ def load_classifier(
         for row in FORMATS.values():
             if row.marker in names:
                 return _reader(row).load(model, given, normalization)
-        graphs = [name for name in names if name.endswith(".pb")]
-        graphs = graphs or [
-            name for name in names if name.endswith(FORMATS["litert"].suffixes)
-        ]
-        if len(graphs) != 1:
-            raise ModelError(
-                f"{model!r} is a folder with {len(graphs)} graphs and no "
-                "saved_model.pb; name the model itself"
-            )
-        model = join(model, graphs[0])
+        model = join(model, _only_model(names, model))
     rows = (row for row in FORMATS.values() if model.endswith(row.suffixes))
     row = next(rows, FORMATS["frozen"])  # a graph may have any name
     return _reader(row).load(model, given, normalization)
@@ -130,6 +121,20 @@ def best_labels(
     """
     best_first = np.argsort(-scores, kind="stable")[:count]
     return [(labels[index], float(scores[index])) for index in best_first]
+
+
+def _only_model(names: Sequence[str], folder: str) -> str:
+    """Returns the model of a folder: the only file of the first format that is there."""
+    for row in FORMATS.values():
+        found = [name for name in names if name.endswith(row.suffixes)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            break
+    raise ModelError(
+        f"{folder!r} is a folder with {len(found)} models and no saved_model.pb; name "
+        "the model itself"
+    )
 
 
 def _reader(row: Format) -> ModuleType:

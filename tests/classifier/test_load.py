@@ -138,13 +138,13 @@ def test_a_model_that_is_not_there_is_named(tmp_path):
 def test_a_folder_of_several_graphs_is_ambiguous(results):
     shutil.copy(results / "retrained_graph.pb", results / "other.pb")
     with pytest.raises(
-        ModelError, match="is a folder with 2 graphs and no saved_model"
+        ModelError, match="is a folder with 2 models and no saved_model"
     ):
         load_classifier(str(results))
 
 
 def test_an_empty_folder_is_no_model(tmp_path):
-    with pytest.raises(ModelError, match="is a folder with 0 graphs"):
+    with pytest.raises(ModelError, match="is a folder with 0 models"):
         load_classifier(str(tmp_path))
 
 

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from poets.classifier import load_classifier
 from poets.errors import ConfigError, ModelError
 from poets.serve.models import find_versions, source_of
 from tests.serving import serving
@@ -103,6 +104,16 @@ def test_several_models_serve_side_by_side(finished, folder, photo):
             assert reply.status_code == 200
         names = [each["name"] for each in server.get("/about").json()["models"]]
         assert names == ["flowers", "other"]
+
+
+@pytest.mark.parametrize("name", ["retrained_graph.tflite", "retrained_graph.pb"])
+def test_a_version_may_be_one_file(finished, tmp_path, name):
+    (tmp_path / "flowers" / "1").mkdir(parents=True)
+    for each in (name, "retrained_labels.txt"):
+        shutil.copy(finished.folder / each, tmp_path / "flowers" / "1")
+    assert list(find_versions(str(tmp_path / "flowers"))) == [1]
+    loaded = load_classifier(str(tmp_path / "flowers" / "1"))
+    assert list(loaded.labels) == finished.labels
 
 
 class TestFind:
