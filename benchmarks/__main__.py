@@ -1,6 +1,6 @@
 """`make bench`: measures, prints a table, writes a JSON file.
 
-python -m benchmarks                        everything, about 25 minutes
+python -m benchmarks                        everything, about 40 minutes
 python -m benchmarks bottlenecks accuracy   some sections
 python -m benchmarks --quick                few images and steps, as a smoke test
 python -m benchmarks scale --scale_images=100000
