@@ -57,7 +57,6 @@ CLIENTS = {  # third-party package -> the modules that import it
     },
     "uvloop": {"serve.server"},
     "uvicorn": {"serve.openwhisk", "serve.server"},
-    "uvloop": {"serve.server"},
     "cv2": {"data.images", "features.process"},
     "flatbuffers": {"classifier.tflite_metadata"},
     "onnx": {"export.onnx"},

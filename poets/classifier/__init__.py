@@ -124,7 +124,7 @@ def best_labels(
 
 
 def _only_model(names: Sequence[str], folder: str) -> str:
-    """Returns the model of a folder: the only file of the first format that is there."""
+    """Returns the model of a folder: the only file of the first format in it."""
     for row in FORMATS.values():
         found = [name for name in names if name.endswith(row.suffixes)]
         if len(found) == 1:
