@@ -120,7 +120,7 @@ def requests_of(url: str, body: str, pictures: list[bytes]) -> list[bytes]:
     """Returns the request for each picture as it is sent."""
     place = urlsplit(url)
     if place.scheme == "grpc":
-        from poets.serve.tf_protos import DT_STRING, MESSAGES
+        from poets.serve.server.tf_protos import DT_STRING, MESSAGES
 
         def request(picture: bytes) -> bytes:
             message = MESSAGES["PredictRequest"]()

@@ -48,15 +48,20 @@ CLIENTS = {  # third-party package -> the modules that import it
         "features.engine_litert",
         "classifier.tflite_metadata",  # one function: the schema of a model
     },
-    "google": {"serve.tf_protos", "serve.tf_grpc"},  # protobuf
-    "grpc": {"serve.tf_grpc"},
-    "prometheus_client": {"serve.telemetry"},
+    "google": {"serve.server.tf_protos", "serve.server.tf_grpc"},  # protobuf
+    "grpc": {"serve.server.tf_grpc"},
+    "prometheus_client": {"serve.server.telemetry"},
     "starlette": {
-        *("serve.server", "serve.guard", "serve.inputs", "serve.page"),
-        *("serve.tf_rest", "serve.open_inference", "serve.openwhisk"),
+        *(
+            "serve.server.run",
+            "serve.server.guard",
+            "serve.server.inputs",
+            "serve.server.page",
+        ),
+        *("serve.server.tf_rest", "serve.server.open_inference", "serve.openwhisk"),
     },
-    "uvloop": {"serve.server"},
-    "uvicorn": {"serve.openwhisk", "serve.server"},
+    "uvloop": {"serve.server.run"},
+    "uvicorn": {"serve.openwhisk", "serve.server.run"},
     "cv2": {"data.images", "features.process"},
     "flatbuffers": {"classifier.tflite_metadata"},
     "onnx": {"export.onnx"},
@@ -92,13 +97,13 @@ CLIENTS = {  # third-party package -> the modules that import it
         "head.summaries",
         "report.labels",
         "report.listing",
-        "serve.models",
-        "serve.process",
+        "serve.server.models",
+        "serve.server.process",
         "sweeps.results",
         "workers.folder",
     },
     "requests": {
-        "serve.abaco_client",
+        "serve.abaco.client",
         "storage.hadoop.web_client",
         "storage.hadoop.web_errors",
         "storage.objects.proxy",
@@ -123,8 +128,8 @@ WITHOUT_NUMPY = {*LAYERS[-2], *LAYERS[-1], "flags", "job", "dcos/", "__init__"}
 
 PRINT = {
     *("cli/", "__main__"),
-    *("dcos.task", "features.process", "fine_tuning.process", "serve.process"),
-    *("serve.one_picture", "serve.openwhisk"),
+    *("dcos.task", "features.process", "fine_tuning.process", "serve.server.process"),
+    *("serve.abaco.one_picture", "serve.openwhisk"),
 }
 """Programs, some started as processes of their own, and what they print by."""
 

@@ -96,7 +96,7 @@ def _add_timeout(parser: argparse.ArgumentParser, default: float, what: str) -> 
 
 def register(args: argparse.Namespace) -> int:
     """Registers an actor and prints its id; returns the exit code."""
-    from poets.serve.abaco_client import from_environment  # takes long: not for --help
+    from poets.serve.abaco.client import from_environment  # takes long: not for --help
 
     fields = {"name": args.name, "description": args.description}
     given = {name: value for name, value in fields.items() if value}
@@ -109,8 +109,8 @@ def register(args: argparse.Namespace) -> int:
 def submit(args: argparse.Namespace) -> int:
     """Sends messages and prints the results; returns the exit code."""
     from poets import job
-    from poets.serve.abaco_batch import label_messages, labelled_in
-    from poets.serve.abaco_client import CONNECTIONS, from_environment
+    from poets.serve.abaco.batch import label_messages, labelled_in
+    from poets.serve.abaco.client import CONNECTIONS, from_environment
     from poets.system.progress import track
 
     job.log_to_stderr()
@@ -133,7 +133,7 @@ def submit(args: argparse.Namespace) -> int:
 
 def print_logs(args: argparse.Namespace) -> int:
     """Prints the logs of an execution; returns the exit code."""
-    from poets.serve.abaco_client import from_environment
+    from poets.serve.abaco.client import from_environment
 
     logs = from_environment(os.environ).logs(args.actor, args.execution)
     sys.stdout.write(logs if logs.endswith("\n") or not logs else f"{logs}\n")

@@ -77,8 +77,8 @@ def _run(args: argparse.Namespace) -> int:
     if problems:
         raise ConfigError(format_problems("wrong flags", problems))
     try:
-        server = importlib.import_module("poets.serve.server")
-        models = importlib.import_module("poets.serve.models")
+        server = importlib.import_module("poets.serve.server.run")
+        models = importlib.import_module("poets.serve.server.models")
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"poets serve needs {error.name}, which is not installed: {INSTALL}"

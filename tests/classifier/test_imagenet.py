@@ -48,7 +48,12 @@ def model_dir(archive, tmp_path):
 def run_program(*arguments):
     """Runs `classify_image`; returns exit code, stdout and stderr."""
     done = subprocess.run(
-        [sys.executable, "-m", "poets.serve.classify_image", *map(str, arguments)],
+        [
+            sys.executable,
+            "-m",
+            "poets.serve.abaco.classify_image",
+            *map(str, arguments),
+        ],
         cwd="/",
         env=CLEAN,
         capture_output=True,

@@ -1,4 +1,4 @@
-"""A process that does what pictures say, in the place of `poets.serve.process`.
+"""A process that does what pictures say, in the place of `poets.serve.server.process`.
 
     die      it kills itself
     hold     it writes its id to the file `held`, and waits for the file `go`
@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from poets.serve.protocol import packed_answers, read_batch
+from poets.serve.server.protocol import packed_answers, read_batch
 
 TIMEOUT_S = 60
 

@@ -19,8 +19,8 @@ from PIL import Image
 
 from poets.data.images import ImageError
 from poets.errors import PoetsError
-from poets.serve import abaco
-from poets.serve.one_picture import fetch
+from poets.serve.abaco import __main__ as abaco
+from poets.serve.abaco.one_picture import fetch
 from poets.system.hosts import Hosts
 from tests.serve.actor import (
     CLEAN,
@@ -277,7 +277,7 @@ def test_it_runs_as_any_user_without_a_place_to_write(small_model, green, requir
 
 LOADED = """
 import sys
-from poets.serve import abaco
+from poets.serve.abaco import __main__ as abaco
 sys.argv = ["abaco", "--results=/nowhere"]
 abaco.answer()
 modules = [(name, getattr(each, "__file__", "") or "") for name, each in

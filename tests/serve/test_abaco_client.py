@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from poets.cli import run
-from poets.serve import abaco_client
+from poets.serve.abaco import client as abaco_client
 from tests.serve.actor import TOKEN, Delivery, Execution, picture, run_actor, running
 
 pytest_plugins = ["tests.serve.small"]

@@ -95,7 +95,7 @@ def test_the_tester_runs_the_image_as_abaco_does(deploy):
 
 
 def test_the_testers_message_is_one_line_that_the_actor_takes():
-    from poets.serve.abaco_message import read_message
+    from poets.serve.abaco.message import read_message
 
     (line,) = (DEPLOY / "tester.env").read_text().splitlines()
     name, _, text = line.partition("=")
@@ -105,7 +105,7 @@ def test_the_testers_message_is_one_line_that_the_actor_takes():
 
 def test_the_settings_are_flags_that_the_program_takes():
     """Variables could be set by any sender, as query parameters."""
-    from poets.serve.abaco import build_parser
+    from poets.serve.abaco.__main__ import build_parser
 
     text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
     entry = re.findall(r'"([^"]+)"', text.rpartition("ENTRYPOINT")[2])

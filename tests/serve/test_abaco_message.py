@@ -10,8 +10,8 @@ import pytest
 
 from poets.data.images import ImageError
 from poets.errors import ConfigError
-from poets.serve import abaco_message
-from poets.serve.abaco_message import Message, read_fifo, read_message
+from poets.serve.abaco import message as abaco_message
+from poets.serve.abaco.message import Message, read_fifo, read_message
 
 URL = "https://example.org/a%20b.jpg?x=1&y=2+3"
 DICT = {"data_url": URL, "data_name": "monkey.jpg", "predictions": 4, "q": "it's"}

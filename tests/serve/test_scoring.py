@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from poets.errors import ModelError
-from poets.serve import scoring
-from poets.serve.errors import OverloadedError, PictureError
-from poets.serve.scoring import MAX_BATCH, Scorer
+from poets.serve.server import scoring
+from poets.serve.server.errors import OverloadedError, PictureError
+from poets.serve.server.scoring import MAX_BATCH, Scorer
 from tests.serving import TIMEOUT_S, serving
 
 pytest_plugins = ["tests.finished", "tests.served"]

@@ -8,7 +8,7 @@ import pytest
 
 from poets.classifier import load_classifier
 from poets.errors import ConfigError, ModelError
-from poets.serve.models import find_versions, source_of
+from poets.serve.server.models import find_versions, source_of
 from tests.serving import serving
 
 pytest_plugins = ["tests.finished", "tests.served"]

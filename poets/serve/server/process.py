@@ -1,7 +1,6 @@
-"""A process that scores pictures: `python -m poets.serve.process`.
+"""A process that scores pictures: `python -m poets.serve.server.process`.
 
-`poets.serve.protocol` has what it reads and writes. With a `.tflite`, TensorFlow is not
-imported.
+`protocol` has what it reads and writes. With a `.tflite`, TensorFlow is not imported.
 """
 
 import contextlib
@@ -18,7 +17,7 @@ from poets.classifier import load_classifier
 from poets.data.images import ImageError
 from poets.errors import ModelError, PoetsError
 from poets.report.labels import METRICS, run_beside
-from poets.serve.protocol import packed_answers, read_batch
+from poets.serve.server.protocol import packed_answers, read_batch
 from poets.storage import exists, folder_of, join, kind_of, read_url
 
 GREY = (

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import pyarrow.fs
 
 from poets.errors import ConfigError, ModelError, PoetsError
-from poets.serve.errors import PictureError, RequestError
-from poets.serve.scoring import Description, Scorer, Scores
+from poets.serve.server.errors import PictureError, RequestError
+from poets.serve.server.scoring import Description, Scorer, Scores
 from poets.storage import join, kind_of, open_storage
 
 logger = logging.getLogger(__name__)

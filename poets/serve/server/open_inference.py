@@ -21,10 +21,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from poets import __version__
-from poets.serve.errors import RequestError
-from poets.serve.inputs import Inputs, decimal, json_response, parsed_json
-from poets.serve.models import Models, Version
-from poets.serve.signatures import BYTES, SIGNATURES, Answer, answer
+from poets.serve.server.errors import RequestError
+from poets.serve.server.inputs import Inputs, decimal, json_response, parsed_json
+from poets.serve.server.models import Models, Version
+from poets.serve.server.signatures import BYTES, SIGNATURES, Answer, answer
 
 INPUT = SIGNATURES[BYTES].input_name
 JSON_LENGTH = "Inference-Header-Content-Length"

@@ -10,13 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poets.serve.inputs import Inputs, json_response
-from poets.serve.models import Model, Models
+from poets.serve.server.inputs import Inputs, json_response
+from poets.serve.server.models import Model, Models
 
 
 def routes(models: Models, inputs: Inputs) -> list[Route]:
     """Returns the routes of the page and of the figures that it shows."""
-    html = resources.files("poets.serve").joinpath("page.html").read_text("utf-8")
+    file = resources.files("poets.serve.server") / "page.html"
+    html = file.read_text("utf-8")
     headers = {
         "cache-control": "no-cache",
         "content-security-policy": _policy(html),

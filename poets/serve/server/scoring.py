@@ -21,15 +21,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from poets.errors import ModelError
-from poets.serve.errors import OverloadedError, PictureError
-from poets.serve.protocol import NUMBER, packed_batch, unpacked_answers
+from poets.serve.server.errors import OverloadedError, PictureError
+from poets.serve.server.protocol import NUMBER, packed_batch, unpacked_answers
 from poets.system.child import PACKAGE_PARENT
 
 logger = logging.getLogger(__name__)
 
 Scores = Sequence[float]
 
-PROCESS = "poets.serve.process"
+PROCESS = "poets.serve.server.process"
 """The module of a process."""
 
 MAX_BATCH = 16
@@ -240,7 +240,7 @@ class _DiedError(Exception):
 
 
 class _Process:
-    """One process, see `poets.serve.process`."""
+    """One process, see `poets.serve.server.process`."""
 
     def __init__(self) -> None:
         self.loaded = False

@@ -18,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poets.serve.errors import RequestError
-from poets.serve.inputs import Inputs, decimal, json_response, parsed_json
-from poets.serve.models import Model, Models, Version
-from poets.serve.signatures import (
+from poets.serve.server.errors import RequestError
+from poets.serve.server.inputs import Inputs, decimal, json_response, parsed_json
+from poets.serve.server.models import Model, Models, Version
+from poets.serve.server.signatures import (
     BYTES,
     METHOD,
     OUTPUTS,

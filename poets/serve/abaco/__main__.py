@@ -13,8 +13,8 @@ import socket
 
 from poets.classifier import imagenet
 from poets.errors import PoetsError
-from poets.serve.abaco_message import read_message
-from poets.serve.one_picture import (
+from poets.serve.abaco.message import read_message
+from poets.serve.abaco.one_picture import (
     Best,
     add_network_flags,
     classify,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from poets.serve.abaco_client import Abaco, AbacoError
+from poets.serve.abaco.client import Abaco, AbacoError
 
 LINE = re.compile(r"(.+) \(score = (\d\.\d{5})\)")
 HOPELESS = (401, 403, 404)

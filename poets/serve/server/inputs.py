@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from poets.data.image_files import is_image
-from poets.serve.errors import PictureError, RequestError
+from poets.serve.server.errors import PictureError, RequestError
 
 MAX_PICTURES = 1000
 """In one form."""

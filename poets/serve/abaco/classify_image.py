@@ -1,13 +1,13 @@
 """Classifies one image file, with the flags and the lines of `classify_image.py`.
 
-    python -m poets.serve.classify_image --image_file panda.jpg --num_top_predictions 3
+    python -m poets.serve.abaco.classify_image --image_file panda.jpg
 
 Without flags it classifies the panda in the archive of the ImageNet network.
 """
 
 from poets.classifier import imagenet
 from poets.errors import ConfigError
-from poets.serve.one_picture import (
+from poets.serve.abaco.one_picture import (
     Best,
     add_network_flags,
     classify,
@@ -22,7 +22,9 @@ WEB = ("http", "https")
 
 def build_parser() -> Parser:
     """Returns the parser of the flags."""
-    parser = Parser(prog="python -m poets.serve.classify_image", description=__doc__)
+    parser = Parser(
+        prog="python -m poets.serve.abaco.classify_image", description=__doc__
+    )
     add_network_flags(parser)
     parser.add_argument(
         "--image_file",

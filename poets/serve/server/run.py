@@ -25,18 +25,18 @@ from starlette.routing import Route, Router
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from poets.errors import ConfigError
-from poets.serve.guard import Guard
-from poets.serve.inputs import Inputs
-from poets.serve.models import Model, Models, Source
-from poets.serve.scoring import Scorer
-from poets.serve.telemetry import CONTENT_TYPE, Telemetry
+from poets.serve.server.guard import Guard
+from poets.serve.server.inputs import Inputs
+from poets.serve.server.models import Model, Models, Source
+from poets.serve.server.scoring import Scorer
+from poets.serve.server.telemetry import CONTENT_TYPE, Telemetry
 
 logger = logging.getLogger(__name__)
 
 INTERFACES = (  # modules with routes(models, inputs)
-    "poets.serve.tf_rest",
-    "poets.serve.open_inference",
-    "poets.serve.page",
+    "poets.serve.server.tf_rest",
+    "poets.serve.server.open_inference",
+    "poets.serve.server.page",
 )
 
 HEAD_TIMEOUT_S = 10
@@ -114,7 +114,7 @@ async def serve(settings: Settings) -> None:
         server = _Server(_config(settings, models, telemetry))
         rpc = None
         if settings.grpc_port is not None:
-            tf_grpc = importlib.import_module("poets.serve.tf_grpc")
+            tf_grpc = importlib.import_module("poets.serve.server.tf_grpc")
             rpc = await tf_grpc.listen(settings, models, telemetry)
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()

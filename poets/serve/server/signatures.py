@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from poets.serve.errors import PictureError, RequestError
-from poets.serve.models import Version
-from poets.serve.scoring import Scores
+from poets.serve.server.errors import PictureError, RequestError
+from poets.serve.server.models import Version
+from poets.serve.server.scoring import Scores
 
 DEFAULT, BYTES = "serving_default", "serving_bytes"
 METHOD = "tensorflow/serving/predict"

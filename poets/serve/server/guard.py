@@ -11,9 +11,9 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from poets.serve.errors import HTTP_STATUS, RequestError
-from poets.serve.inputs import json_response
-from poets.serve.telemetry import Telemetry
+from poets.serve.server.errors import HTTP_STATUS, RequestError
+from poets.serve.server.inputs import json_response
+from poets.serve.server.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from poets.errors import ConfigError
-from poets.serve.errors import RequestError
-from poets.serve.models import Models, Version
-from poets.serve.signatures import (
+from poets.serve.server.errors import RequestError
+from poets.serve.server.models import Models, Version
+from poets.serve.server.signatures import (
     BYTES,
     METHOD,
     SIGNATURES,
@@ -23,9 +23,9 @@ from poets.serve.signatures import (
     check_filter,
     pictures_in,
 )
-from poets.serve.telemetry import Telemetry
-from poets.serve.tf_protos import DT_FLOAT, DT_STRING, MESSAGES, STATES
-from poets.serve.tf_rest import metadata_of, status_of
+from poets.serve.server.telemetry import Telemetry
+from poets.serve.server.tf_protos import DT_FLOAT, DT_STRING, MESSAGES, STATES
+from poets.serve.server.tf_rest import metadata_of, status_of
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from poets.serve.models import Models
+from poets.serve.server.models import Models
 
 logger = logging.getLogger("poets.access")
 
