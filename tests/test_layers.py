@@ -66,7 +66,6 @@ CLIENTS = {  # third-party package -> the modules that import it
     "flatbuffers": {"classifier.tflite_metadata"},
     "onnx": {"export.onnx"},
     "onnxruntime": {"features.engine_onnx"},
-    "tf2onnx": {"export.onnx"},
     "matplotlib": {"report.curve", "sweeps.plot"},
     "PIL": {"data.images", "classifier.digits", "classifier.with_tensorflow"},
     "hdfs": {"storage.hadoop.web_client"},

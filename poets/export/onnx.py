@@ -5,13 +5,14 @@ pixels. Its metadata holds the labels, one a line, and by the keys of ONNX the o
 the colours and the range of the pixels.
 """
 
-import logging
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
 import onnx
-import tf2onnx
 
 from poets.backbones.graph import OUTPUT_NAME, PIXELS_NAME
 from poets.errors import ModelError
@@ -19,7 +20,6 @@ from poets.export import TrainedModel
 from poets.export.graph import scoring_graph
 from poets.export.verify import Check, Samples, compare
 from poets.features.engine_onnx import LABELS, PIXEL_FORMAT, PIXEL_RANGE, connect
-from poets.system.quiet import quiet_stderr
 
 OPSET = 17
 """Of ONNX 1.12 (2022), for runtimes that are some years old."""
@@ -31,27 +31,23 @@ def build(model: TrainedModel, path: str) -> None:
     Raises:
       ModelError: if the network has operations that ONNX does not have.
     """
-    given, answer = f"{PIXELS_NAME}:0", f"{OUTPUT_NAME}:0"
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    graph = f"{path}.graph"
+    with open(graph, "wb") as file:
+        file.write(scoring_graph(model).SerializeToString(deterministic=True))
     try:
-        with quiet_stderr():
-            converted, _ = tf2onnx.convert.from_graph_def(
-                scoring_graph(model),
-                name="classifier",
-                input_names=[given],
-                output_names=[answer],
-                opset=OPSET,
-                tensors_to_rename={given: PIXELS_NAME, answer: model.output_name},
-            )
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        _convert(graph, path, model.output_name)
+    except RuntimeError as error:
         raise ModelError(
-            f"cannot convert {model.backbone.name} to ONNX: {reason}; leave --onnx out"
+            f"cannot convert {model.backbone.name} to ONNX: {error}; leave --onnx out"
         ) from error
+    finally:
+        os.remove(graph)
+    converted = onnx.load(path)
     pixels, scores = converted.graph.input[0].type, converted.graph.output[0].type
     pixels.denotation = "IMAGE"
     for each in (pixels, scores):
         each.tensor_type.shape.dim[0].dim_param = "N"
+    converted.graph.ClearField("doc_string")  # the name of the temporary file
     _number(converted.graph)
     metadata = {
         LABELS: "\n".join(model.labels),
@@ -64,11 +60,40 @@ def build(model: TrainedModel, path: str) -> None:
         file.write(converted.SerializeToString(deterministic=True))
 
 
+def _convert(graph: str, path: str, output_name: str) -> None:
+    """Converts a graph in a process of its own, so that it gives the same nodes again.
+
+    tf2onnx follows the order of sets of objects, which depends on what the process did
+    before: after a training, some transposes end up elsewhere.
+
+    Raises:
+      RuntimeError: if it fails, with the last line of the converter.
+    """
+    words = {
+        "graphdef": graph,
+        "inputs": f"{PIXELS_NAME}:0",
+        "rename-inputs": PIXELS_NAME,
+        "outputs": f"{OUTPUT_NAME}:0",
+        "rename-outputs": output_name,
+        "opset": OPSET,
+        "output": path,
+    }
+    flags = [f"--{name}={value}" for name, value in words.items()]
+    done = subprocess.run(
+        [sys.executable, "-m", "tf2onnx.convert", *flags],
+        env={**os.environ, "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or ["killed"])[-1])
+
+
 def _number(graph: onnx.GraphProto) -> None:
     """Orders and names nodes and constants by their way to the output.
 
-    tf2onnx orders them by Python's sets, and names them by a counter of the process:
-    the same network would have other bytes each time.
+    tf2onnx orders and names them by the addresses of its objects.
     """
     makers = {name: node for node in graph.node for name in node.output}
     constants = {constant.name: constant for constant in graph.initializer}
