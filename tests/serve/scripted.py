@@ -5,7 +5,8 @@
     refuse   it has no scores
     ...      its scores are the length of the picture
 
-Its model is the folder of these files. The file `seen` has the pictures it was given.
+Its model is the folder of these files. The file `seen` has the pictures it was given;
+`loaded-ID` shows that it has loaded.
 """
 
 import array
@@ -29,6 +30,7 @@ def main() -> None:
     answers = sys.stdout.buffer
     answers.write(b'{"labels": ["length"]}\n')
     answers.flush()
+    (folder / f"loaded-{os.getpid()}").touch()
     while batch := read_batch(sys.stdin.buffer):
         answers.write(packed_answers([answer(folder, each) for each in batch]))
         answers.flush()

@@ -54,6 +54,9 @@ class Scripted:
         held = self.folder / "held"
         return int(held.read_text()) if held.exists() else 0
 
+    def both_loaded(self) -> bool:
+        return len(list(self.folder.glob("loaded-*"))) == 2
+
     def go(self) -> None:
         (self.folder / "go").touch()
 
@@ -111,13 +114,23 @@ class TestAnswers:
 
     def test_what_waits_is_divided_among_processes(self, scripted):
         async def use(made):
-            await made.until(lambda: len(children(os.getpid())) == 2)
+            await made.until(made.both_loaded)
             await made.ask(*[b"x"] * 8)
             return made.batches
 
         batches = scripted(use, processes=2)
         assert sum(batches) == 8
         assert max(batches) == 4
+
+    def test_a_busy_process_takes_nothing_while_another_is_idle(self, scripted):
+        async def use(made):
+            await made.until(made.both_loaded)
+            held = await made.hold()
+            answers = [await made.ask(b"a") for _ in range(4)]
+            assert not held.done()
+            return answers
+
+        assert list(map(lengths, scripted(use, processes=2))) == [[[1]]] * 4
 
     def test_a_batch_has_a_limit(self, scripted):
         async def use(made):

@@ -189,6 +189,8 @@ class Scorer:
             while not (batch := self._take()):
                 self._more.clear()
                 await self._more.wait()
+                if sent:
+                    await asyncio.sleep(0)  # idle processes take theirs first
             self._observe(len(batch))
             sent.append(batch)
             await process.send([job.picture for job in batch])
