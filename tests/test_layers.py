@@ -53,15 +53,15 @@ CLIENTS = {  # third-party package -> the modules that import it
     "prometheus_client": {"serve.server.telemetry"},
     "starlette": {
         *(
-            "serve.server.run",
+            "serve.server.http",
             "serve.server.guard",
             "serve.server.inputs",
             "serve.server.page",
         ),
         *("serve.server.tf_rest", "serve.server.open_inference", "serve.openwhisk"),
     },
-    "uvloop": {"serve.server.run"},
-    "uvicorn": {"serve.openwhisk", "serve.server.run"},
+    "uvloop": {"serve.server.http"},
+    "uvicorn": {"serve.openwhisk", "serve.server.http"},
     "cv2": {"data.images", "features.process"},
     "flatbuffers": {"classifier.tflite_metadata"},
     "onnx": {"export.onnx"},

@@ -229,8 +229,8 @@ class TestSlowClients:
         (folder / "sitecustomize.py").write_text(
             "import os, sys\n"
             "if 'serve' in sys.orig_argv:\n"
-            "    from poets.serve.server import run as server\n"
-            "    server.HEAD_TIMEOUT_S, server.MAX_CONNECTIONS = 0.5, 20\n"
+            "    from poets.serve.server import http, run as server\n"
+            "    http.HEAD_TIMEOUT_S, http.MAX_CONNECTIONS = 0.5, 20\n"
             "    original = server.Settings\n"
             "    server.Settings = lambda **g: original(body_timeout_s=0.5, **g)\n"
         )

@@ -14,11 +14,9 @@ import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import pyarrow.fs
-
 from poets.errors import ConfigError, ModelError, PoetsError
 from poets.serve.server.errors import PictureError, RequestError
-from poets.serve.server.scoring import Description, Scorer, Scores
+from poets.serve.server.scoring import Description, Process, Scorer, Scores
 from poets.storage import join, kind_of, open_storage
 
 logger = logging.getLogger(__name__)
@@ -129,8 +127,16 @@ class Model:
         Raises:
           ModelError: if none loads.
         """
-        found = await asyncio.to_thread(find_versions, self._source.url)
-        for number in sorted(found, reverse=True):
+        first = Process()
+        await first.start()  # it imports its modules while versions are listed
+        try:
+            found = await asyncio.to_thread(find_versions, self._source.url)
+        except BaseException:
+            await first.stop()
+            raise
+        newest, *older = sorted(found, reverse=True)
+        await self._load(newest, found[newest], first)
+        for number in older:
             if not self.serving or number in self._version_labels.values():
                 await self._load(number, found[number])
         missing = set(self._version_labels.values()) - {
@@ -176,11 +182,13 @@ class Model:
         wanted = {newest} if newest >= self.serving[-1].number else set()
         return wanted | (set(self._version_labels.values()) & set(found))
 
-    async def _load(self, number: int, found: Found) -> None:
+    async def _load(
+        self, number: int, found: Found, first: Process | None = None
+    ) -> None:
         version = self.versions[number] = Version(number, found, LOADING)
         scorer = self._new_scorer(found.url, self._source.labels)
         try:
-            await scorer.start()
+            await scorer.start(first)
         except ModelError as error:
             version.state, version.error = END, str(error)
             logger.error("%s, version %d refused: %s", self.name, number, error)
@@ -289,6 +297,8 @@ def find_versions(url: str) -> dict[int, Found]:
       ModelError: if there is no model.
       StorageError: if the storage does not answer.
     """
+    import pyarrow.fs  # takes a while, in which the first process starts
+
     if kind_of(url) == pyarrow.fs.FileType.NotFound:
         raise ModelError(
             f"no model at {url!r}; give a graph (.pb), .tflite, .onnx, the folder of a "

@@ -99,20 +99,26 @@ class Scorer:
         self._in_flight = 0
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
+    async def start(self, first: "Process | None" = None) -> None:
         """Loads the model in one process, then in the others in the background.
+
+        Args:
+          first: a process that has started, if there is one.
 
         Raises:
           ModelError: if it does not load, or does not answer on a grey picture.
         """
-        first = _Process()
+        first = first or Process()
         try:
             self.description = await first.load(self._command)
         except _DiedError as error:
             raise ModelError(f"the process that loads it ended: {error}") from error
+        except BaseException:
+            await first.stop()
+            raise
         self._tasks = [
             asyncio.create_task(self._work(process))
-            for process in (first, *(_Process() for _ in range(self._count - 1)))
+            for process in (first, *(Process() for _ in range(self._count - 1)))
         ]
 
     async def score(self, pictures: Sequence[bytes]) -> list[Scores | PictureError]:
@@ -147,7 +153,7 @@ class Scorer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _work(self, process: "_Process") -> None:
+    async def _work(self, process: "Process") -> None:
         """Keeps one process busy, and replaces it when it dies."""
         while True:
             try:
@@ -160,9 +166,9 @@ class Scorer:
                     await asyncio.sleep(LOADS_AGAIN_S)
             finally:
                 await process.stop()
-            process = _Process()
+            process = Process()
 
-    async def _feed(self, process: "_Process") -> None:
+    async def _feed(self, process: "Process") -> None:
         """Sends batches to a loaded process and delivers its answers, until it dies."""
         sent: deque[list[_Job]] = deque()
         room = asyncio.Semaphore(AHEAD)
@@ -182,7 +188,7 @@ class Scorer:
                 raise error
 
     async def _send(
-        self, process: "_Process", sent: deque[list[_Job]], room: asyncio.Semaphore
+        self, process: "Process", sent: deque[list[_Job]], room: asyncio.Semaphore
     ) -> None:
         while True:
             await room.acquire()
@@ -196,7 +202,7 @@ class Scorer:
             await process.send([job.picture for job in batch])
 
     async def _receive(
-        self, process: "_Process", sent: deque[list[_Job]], room: asyncio.Semaphore
+        self, process: "Process", sent: deque[list[_Job]], room: asyncio.Semaphore
     ) -> None:
         while True:
             answers = await process.receive()
@@ -241,8 +247,12 @@ class _DiedError(Exception):
     """A process ended; the message is its signal or exit code."""
 
 
-class _Process:
-    """One process, see `poets.serve.server.process`."""
+class Process:
+    """One process, see `poets.serve.server.process`.
+
+    Attributes:
+      loaded: whether it has a model.
+    """
 
     def __init__(self) -> None:
         self.loaded = False
@@ -250,8 +260,8 @@ class _Process:
         self._output: Any = None
         self._process: asyncio.subprocess.Process | None = None
 
-    async def load(self, command: bytes) -> Description:
-        """Starts it and has it load a model."""
+    async def start(self) -> None:
+        """Starts it; it imports its modules."""
         path = os.pathsep.join([PACKAGE_PARENT, *filter(None, sys.path)])
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", PROCESS),
@@ -262,6 +272,15 @@ class _Process:
             start_new_session=True,  # a terminal's Ctrl-C is the server's to answer
         )
         self._input, self._output = self._process.stdin, self._process.stdout
+
+    async def load(self, command: bytes) -> Description:
+        """Has it load a model; starts it if that has not been done.
+
+        Raises:
+          ModelError: if the model does not load.
+        """
+        if self._process is None:
+            await self.start()
         self._input.write(command)
         line = await self._output.readline()
         if not line.endswith(b"\n"):

@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -27,6 +27,9 @@ from poets.serve.server.telemetry import Telemetry
 from poets.serve.server.tf_protos import DT_FLOAT, DT_STRING, MESSAGES, STATES
 from poets.serve.server.tf_rest import metadata_of, status_of
 
+if TYPE_CHECKING:
+    from poets.serve.server.run import Settings
+
 logger = logging.getLogger(__name__)
 
 SIGNATURE_DEF = "signature_def"
@@ -37,12 +40,54 @@ MAX_RPCS = 2000
 class Rpc:
     """A gRPC server that does not answer yet.
 
+    Args:
+      settings: the server's.
+      models: the models.
+      telemetry: counts requests.
+
     Attributes:
       port: it listens on.
+
+    Raises:
+      ConfigError: if the port cannot be taken.
     """
 
-    def __init__(self, server: Any, port: int) -> None:
-        self._server, self.port = server, port
+    def __init__(
+        self, settings: "Settings", models: Models, telemetry: Telemetry
+    ) -> None:
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", settings.max_body_bytes),
+                ("grpc.so_reuseport", 0),  # a port in use is an error
+            ],
+            maximum_concurrent_rpcs=MAX_RPCS,
+        )
+        calls = _Calls(settings, models, telemetry)
+        for service, methods in (
+            ("PredictionService", ("Predict", "Classify", "GetModelMetadata")),
+            ("ModelService", ("GetModelStatus",)),
+        ):
+            handlers = {name: calls.handler(service, name) for name in methods}
+            name = f"tensorflow.serving.{service}"
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(name, handlers),)
+            )
+        self.port = self._listen(settings)
+
+    def _listen(self, settings: "Settings") -> int:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        address = f"{host}:{settings.grpc_port}"
+        try:
+            if not settings.certificate:
+                return int(self._server.add_insecure_port(address))
+            pair = (_read(settings.key), _read(settings.certificate))
+            credentials = grpc.ssl_server_credentials([pair])
+            return int(self._server.add_secure_port(address, credentials))
+        except (RuntimeError, OSError) as error:
+            raise ConfigError(
+                f"cannot listen on --grpc_port={settings.grpc_port}: "
+                f"{str(error).splitlines()[0]}; choose another, or -1 for none"
+            ) from error
 
     async def start(self) -> None:
         """Starts answering."""
@@ -53,52 +98,17 @@ class Rpc:
         await self._server.stop(grace_s)
 
 
-async def listen(settings: Any, models: Models, telemetry: Telemetry) -> Rpc:
-    """Returns a gRPC server on the port of `poets.serve.server.Settings`.
-
-    Raises:
-      ConfigError: if the port cannot be taken.
-    """
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", settings.max_body_bytes),
-            ("grpc.so_reuseport", 0),  # a port in use is an error
-        ],
-        maximum_concurrent_rpcs=MAX_RPCS,
-    )
-    calls = _Calls(settings, models, telemetry)
-    for service, methods in (
-        ("PredictionService", ("Predict", "Classify", "GetModelMetadata")),
-        ("ModelService", ("GetModelStatus",)),
-    ):
-        handlers = {name: calls.handler(service, name) for name in methods}
-        name = f"tensorflow.serving.{service}"
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(name, handlers),)
-        )
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"{host}:{settings.grpc_port}"
-    try:
-        if settings.certificate:
-            with (
-                open(settings.key, "rb") as key,
-                open(settings.certificate, "rb") as chain,
-            ):
-                pair = (key.read(), chain.read())
-            credentials = grpc.ssl_server_credentials([pair])
-            return Rpc(server, server.add_secure_port(address, credentials))
-        return Rpc(server, server.add_insecure_port(address))
-    except (RuntimeError, OSError) as error:
-        raise ConfigError(
-            f"cannot listen on --grpc_port={settings.grpc_port}: "
-            f"{str(error).splitlines()[0]}; choose another, or -1 for none"
-        ) from error
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 class _Calls:
     """The methods of both services."""
 
-    def __init__(self, settings: Any, models: Models, telemetry: Telemetry) -> None:
+    def __init__(
+        self, settings: "Settings", models: Models, telemetry: Telemetry
+    ) -> None:
         self._models, self._telemetry = models, telemetry
         self._token, self._timeout_s = settings.token.encode(), settings.timeout_s
 

@@ -1,0 +1,153 @@
+"""The port of HTTP: the interfaces on uvicorn, behind the guard."""
+
+import asyncio
+import contextlib
+import importlib
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from poets.errors import ConfigError
+from poets.serve.server.guard import Guard
+from poets.serve.server.inputs import Inputs
+from poets.serve.server.models import Models
+from poets.serve.server.telemetry import CONTENT_TYPE, Telemetry
+
+if TYPE_CHECKING:
+    from poets.serve.server.run import Settings
+
+INTERFACES = (  # modules with routes(models, inputs)
+    "poets.serve.server.tf_rest",
+    "poets.serve.server.open_inference",
+    "poets.serve.server.page",
+)
+
+HEAD_TIMEOUT_S = 10
+"""How long the head of a request may take to arrive."""
+
+KEEP_ALIVE_S = 75
+"""How long an idle connection stays open: longer than load balancers keep theirs."""
+
+MAX_CONNECTIONS = 1000
+
+
+class Http:
+    """An HTTP server on a listening socket.
+
+    Args:
+      settings: the server's.
+      listener: the socket.
+      models: the models.
+      telemetry: counts requests.
+
+    Raises:
+      ConfigError: if the certificate cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        settings: "Settings",
+        listener: socket.socket,
+        models: Models,
+        telemetry: Telemetry,
+    ) -> None:
+        self._listener = listener
+        self._server = _Server(_config(settings, models, telemetry))
+
+    async def serve(self) -> None:
+        """Answers requests until `stop`, and then the last ones."""
+        await self._server.serve([self._listener])
+
+    def stop(self) -> None:
+        """Refuses new requests."""
+        self._server.should_exit = True
+
+
+def _config(
+    settings: "Settings", models: Models, telemetry: Telemetry
+) -> uvicorn.Config:
+    inputs = Inputs(settings.allowed_urls)
+
+    async def metrics(request: Request) -> Response:
+        return Response(telemetry.text(models), media_type=CONTENT_TYPE)
+
+    routes = [Route("/metrics", metrics)]
+    for name in INTERFACES:
+        routes += importlib.import_module(name).routes(models, inputs)
+    guarded = Guard(
+        Router(routes),
+        telemetry,
+        settings.token,
+        settings.max_body_bytes,
+        settings.body_timeout_s,
+        settings.timeout_s,
+    )
+    config = uvicorn.Config(
+        guarded,
+        http=_Impatient,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        log_level="error",  # not a line for each damaged request
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        ssl_certfile=settings.certificate or None,
+        ssl_keyfile=settings.key or None,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"--certificate={settings.certificate} --key={settings.key}: "
+            f"{error.strerror or error}; give two PEM files that belong together"
+        ) from error
+    return config
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `serve`, which ends gRPC and the models, too."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Impatient(HttpToolsProtocol):
+    """Closes connections whose request does not arrive, and those beyond the limit."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.close()
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self._start_timer()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
