@@ -60,7 +60,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         ),
         *("serve.server.tf_rest", "serve.server.open_inference", "serve.openwhisk"),
     },
-    "uvloop": {"serve.server.http"},
+    "uvloop": {"serve.server.run"},
     "uvicorn": {"serve.openwhisk", "serve.server.http"},
     "cv2": {"data.images", "features.process"},
     "flatbuffers": {"classifier.tflite_metadata"},
