@@ -5,6 +5,7 @@ A test module asks for it by `pytest_plugins = ["tests.finished", "tests.served"
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from tests.serving import Server, serving
@@ -30,3 +31,15 @@ def expected(finished, photo: bytes) -> list[float]:
 
     classifier = SavedModelClassifier(str(finished.saved_model))
     return classifier.predict_bytes(photo).tolist()
+
+
+@pytest.fixture(scope="session")
+def scaled(finished) -> tuple[np.ndarray, list[list[float]]]:
+    """Two pictures as float32 [2, S, S, 3], scaled, and TensorFlow's scores."""
+    from poets.classifier.with_tensorflow import SavedModelClassifier
+
+    classifier = SavedModelClassifier(str(finished.saved_model))
+    side = finished.metrics["model"]["image_size_px"]
+    random = np.random.default_rng(3)
+    pixels = random.uniform(-1, 1, (2, side, side, 3)).astype(np.float32)
+    return pixels, classifier.run("serving_images", pixels)["prediction"].tolist()

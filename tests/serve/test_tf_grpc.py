@@ -76,6 +76,18 @@ class TestPredict:
         assert scores == pytest.approx(np.array([expected] * 3), abs=1e-4)
         assert tf.make_ndarray(reply.outputs["classes"]).shape == scores.shape
 
+    @pytest.mark.parametrize("typed", [False, True], ids=["content", "float_val"])
+    def test_scaled_pixels_are_a_signature_of_its_own(self, predictions, scaled, typed):
+        pixels, expected = scaled
+        request = predict_request(signature="serving_images", images=pixels)
+        if typed:
+            tensor = request.inputs["images"]
+            tensor.tensor_content = b""
+            tensor.float_val.extend(pixels.ravel().tolist())
+        reply = predictions.Predict(request, TIMEOUT_S)
+        found = tf.make_ndarray(reply.outputs["prediction"])
+        assert found == pytest.approx(np.array(expected), abs=1e-4)
+
     def test_the_filter_leaves_outputs_out(self, predictions, photo):
         request = predict_request(image=photo)
         request.output_filter.append("classes")

@@ -76,6 +76,35 @@ class TestPredict:
         reply = server.post(f"/v1/models/flowers{place}:predict", data=photo)
         assert reply.status_code == 200
 
+    @pytest.mark.parametrize("form", ["instances", "inputs"])
+    def test_scaled_pixels_are_a_signature_of_its_own(
+        self, server, finished, scaled, form
+    ):
+        pixels, expected = scaled
+        body = {"signature_name": "serving_images", form: pixels.tolist()}
+        found = server.post(PREDICT, json=body).json()
+        if form == "inputs":
+            assert found["outputs"]["prediction"] == [close(row) for row in expected]
+            assert found["outputs"]["classes"] == [finished.labels] * 2
+        else:
+            rows = [row["prediction"] for row in found["predictions"]]
+            assert rows == [close(row) for row in expected]
+
+    @pytest.mark.parametrize(
+        ("images", "text"),
+        [
+            ([[[[0, 0, 0]]]], "it must have shape"),
+            ([[[0, 0, 0]]], "it must have rank 4"),
+            ([[0], [0, 0]], "not an array of numbers"),
+            ([["x"]], "not an array of numbers"),
+            (3, "it must have rank 4"),
+        ],
+    )
+    def test_pixels_of_another_shape_are_refused(self, server, images, text):
+        body = {"signature_name": "serving_images", "inputs": {"images": images}}
+        reply = server.post(PREDICT, json=body)
+        assert (reply.status_code, text in reply.text) == (400, True), reply.text
+
 
 class TestClassify:
     def test_examples_are_answered_with_the_best_label_first(
@@ -112,7 +141,8 @@ class TestLook:
             "version": "1",
         }
         given = found["metadata"]["signature_def"]["signature_def"]
-        assert sorted(given) == ["serving_bytes", "serving_default"]
+        names = ["serving_bytes", "serving_default", "serving_images"]
+        assert sorted(given) == names
         for name, definition in given.items():
             real = saved.meta_graphs[0].signature_def[name]
             mine = ParseDict(definition, meta_graph_pb2.SignatureDef())
@@ -120,6 +150,7 @@ class TestLook:
                 ours, theirs = getattr(mine, side), getattr(real, side)
                 assert sorted(ours) == sorted(theirs)
                 for key in ours:
+                    assert ours[key].name == theirs[key].name
                     assert ours[key].dtype == theirs[key].dtype
                     assert ours[key].tensor_shape == theirs[key].tensor_shape
             assert mine.method_name == real.method_name

@@ -8,17 +8,20 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow.fs
 
-from poets.classifier import load_classifier
+from poets.classifier import Classifier, EngineClassifier, load_classifier
 from poets.data.images import ImageError
 from poets.errors import ModelError, PoetsError
 from poets.report.labels import METRICS, run_beside
-from poets.serve.server.protocol import packed_answers, read_batch
+from poets.serve.server.protocol import TENSOR, packed_answers, read_batch
 from poets.storage import exists, folder_of, join, kind_of, read_url
+
+Score = Callable[[Sequence[bytes]], list[np.ndarray | ImageError]]
 
 GREY = (
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\0\0\0\0:~\x9bU"
@@ -41,7 +44,13 @@ def main() -> None:
                 f"{given['model']!r} has no finite scores for a grey picture; give a "
                 "model that `poets label` can use"
             )
-        loaded = {"labels": classifier.labels, "metrics": _metrics(given["model"])}
+        metrics = _metrics(given["model"])
+        score = _scorer(classifier, metrics)
+        loaded = {
+            "labels": classifier.labels,
+            "metrics": metrics,
+            "takes_tensors": score is not classifier.predict,
+        }
     except PoetsError as error:
         loaded = {"failed": str(error)}
     answers.write(json.dumps(loaded).encode() + b"\n")
@@ -51,10 +60,33 @@ def main() -> None:
     while batch := read_batch(requests):
         results = [
             str(result) if isinstance(result, ImageError) else result.astype("<f4")
-            for result in classifier.predict(batch)
+            for result in score(batch)
         ]
         answers.write(packed_answers(results))
         answers.flush()
+
+
+def _scorer(classifier: Classifier, metrics: Mapping[str, Any]) -> Score:
+    """Returns what scores a batch; with a run's own scaling, it takes tensors, too."""
+    run = metrics.get("model", {})
+    if not isinstance(classifier, EngineClassifier) or "input_mean" not in run:
+        return classifier.predict
+    network, side = classifier.network, classifier.network.image_size_px
+    mean, std = (np.float32(run[name]) for name in ("input_mean", "input_std"))
+
+    def score(batch: Sequence[bytes]) -> list[np.ndarray | ImageError]:
+        return [
+            one(data) if data.startswith(TENSOR) else classifier.predict([data])[0]
+            for data in batch
+        ]
+
+    def one(data: bytes) -> np.ndarray | ImageError:
+        scaled = np.frombuffer(data[len(TENSOR) :], "<f4")
+        if scaled.size != side * side * 3:
+            return ImageError(f"it must have shape [{side}, {side}, 3]")
+        return network.run([scaled.reshape(side, side, 3) * std + mean])[0]
+
+    return score
 
 
 def _metrics(model: str) -> dict[str, Any]:

@@ -18,6 +18,10 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 NUMBER = struct.Struct("<I")
+
+TENSOR = b"\x93poets tensor\n"
+"""Before a picture as float32 [S, S, 3], scaled for the backbone: no file begins so."""
+
 _HEAD = struct.Struct("<IB")
 _SCORES, _REASON = 0, 1
 

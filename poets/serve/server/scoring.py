@@ -59,10 +59,12 @@ class Description:
     Attributes:
       labels: in the order of the scores.
       metrics: metrics.json of its run; empty if there is none.
+      takes_tensors: whether a picture may be a scaled tensor, see `protocol.TENSOR`.
     """
 
     labels: Sequence[str]
     metrics: dict[str, Any] = field(default_factory=dict)
+    takes_tensors: bool = False
 
 
 class Scorer:

@@ -1,45 +1,53 @@
 """The signatures of our SavedModels, answered by any model.
 
-    serving_default  image: string []         prediction [1, L], classes [L]
-    serving_bytes    image_bytes: string [N]  prediction [N, L], classes [N, L]
+    serving_default  image: string []              prediction [1, L], classes [L]
+    serving_bytes    image_bytes: string [N]       prediction [N, L], classes [N, L]
+    serving_images   images: float32 [N, S, S, 3]  prediction [N, L], classes [N, L]
 
+The last one is for models whose run is known: `images` are scaled for its backbone.
 The texts of errors are TensorFlow Serving's, because its clients compare them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from poets.serve.server.errors import PictureError, RequestError
 from poets.serve.server.models import Version
+from poets.serve.server.protocol import TENSOR
 from poets.serve.server.scoring import Scores
 
-DEFAULT, BYTES = "serving_default", "serving_bytes"
+DEFAULT, BYTES, IMAGES = "serving_default", "serving_bytes", "serving_images"
 METHOD = "tensorflow/serving/predict"
 OUTPUTS = ("classes", "prediction")
 
 
 class Signature(NamedTuple):
-    """One input of strings, and the tensors of the exported SavedModel.
+    """The only input of a signature.
 
     Attributes:
-      input_name: key of the input.
-      input_tensor: its tensor; `is_scalar` says whether it takes one picture or N.
+      input_name: its key.
+      rank: 0 for one picture, 1 for N of them, 4 for N as pixels.
     """
 
     input_name: str
-    input_tensor: str
-    is_scalar: bool
+    rank: int
+
+    @property
+    def dtype(self) -> str:
+        """The type of the input, in TensorFlow's words."""
+        return "DT_FLOAT" if self.rank == 4 else "DT_STRING"
 
 
 SIGNATURES = {
-    DEFAULT: Signature("image", "DecodeJpeg/contents:0", True),
-    BYTES: Signature("image_bytes", "image_bytes:0", False),
+    DEFAULT: Signature("image", 0),
+    BYTES: Signature("image_bytes", 1),
+    IMAGES: Signature("images", 4),
 }
 
 
-class Strings(NamedTuple):
-    """A tensor of strings: its shape and its values in row-major order."""
+class Tensor(NamedTuple):
+    """An input: its shape, and its pictures as bytes of files or scaled pixels."""
 
     shape: Sequence[int]
     values: Sequence[bytes]
@@ -62,13 +70,20 @@ class Answer:
     scores: Sequence[Scores]
 
 
-def signature_of(name: str) -> Signature:
-    """Returns a signature; "" is the default.
+def signatures_of(version: Version) -> Mapping[str, Signature]:
+    """Returns the signatures that a version answers."""
+    if version.description.takes_tensors:
+        return SIGNATURES
+    return {name: each for name, each in SIGNATURES.items() if name != IMAGES}
+
+
+def signature_of(version: Version, name: str) -> Signature:
+    """Returns a signature of a version; "" is the default.
 
     Raises:
       RequestError: if there is none of that name.
     """
-    found = SIGNATURES.get(name or DEFAULT)
+    found = signatures_of(version).get(name or DEFAULT)
     if found is None:
         raise RequestError(
             f'Serving signature key "{name}" not found.', "FAILED_PRECONDITION"
@@ -76,13 +91,12 @@ def signature_of(name: str) -> Signature:
     return found
 
 
-def pictures_in(signature_name: str, inputs: Mapping[str, Strings]) -> Sequence[bytes]:
+def pictures_in(signature: Signature, inputs: Mapping[str, Tensor]) -> Sequence[bytes]:
     """Returns the pictures in the inputs of a signature.
 
     Raises:
       RequestError: if other inputs are given, or their shape is wrong.
     """
-    signature = signature_of(signature_name)
     needed = {signature.input_name}
     if set(inputs) != needed:
         raise RequestError(
@@ -92,13 +106,36 @@ def pictures_in(signature_name: str, inputs: Mapping[str, Strings]) -> Sequence[
             f"Missing but required: {_set(needed - set(inputs))}."
         )
     given = inputs[signature.input_name]
-    rank = 0 if signature.is_scalar else 1
-    if len(given.shape) != rank:
+    if len(given.shape) != signature.rank:
         raise RequestError(
-            f"input {signature.input_name!r} of {signature_name or DEFAULT} has shape "
-            f"{list(given.shape)}; it must have rank {rank}"
+            f"input {signature.input_name!r} has shape {list(given.shape)}; it must "
+            f"have rank {signature.rank}"
         )
     return given.values
+
+
+def pixel_tensor(values: Any, shape: Sequence[int] | None = None) -> Tensor:
+    """Returns an input of `serving_images`.
+
+    Args:
+      values: numbers, nested as their shape is, or bytes of float32.
+      shape: their shape, if they are not nested.
+
+    Raises:
+      RequestError: if it is not such an array.
+    """
+    import numpy as np  # for few requests
+
+    try:
+        is_raw = isinstance(values, bytes)
+        pixels = np.frombuffer(values, "<f4") if is_raw else np.asarray(values, "<f4")
+        pixels = pixels if shape is None else pixels.reshape(shape)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise RequestError(
+            f"input 'images' is not an array of numbers: {error}"
+        ) from error
+    rows = [TENSOR + row.tobytes() for row in pixels] if pixels.ndim else []
+    return Tensor(pixels.shape, rows)
 
 
 def check_filter(aliases: Sequence[str]) -> Collection[str]:

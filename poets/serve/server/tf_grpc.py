@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,13 @@ from poets.serve.server.signatures import (
     METHOD,
     SIGNATURES,
     Answer,
-    Strings,
+    Tensor,
     answer,
     best_first,
     check_filter,
     pictures_in,
+    pixel_tensor,
+    signature_of,
 )
 from poets.serve.server.telemetry import Telemetry
 from poets.serve.server.tf_protos import DT_FLOAT, DT_STRING, MESSAGES, STATES
@@ -156,9 +159,12 @@ class _Calls:
 
     async def _predict(self, request: Any) -> Any:
         spec = request.model_spec
-        self._version(request)
-        inputs = {name: _strings(name, each) for name, each in request.inputs.items()}
-        pictures = pictures_in(spec.signature_name, inputs)
+        signature = signature_of(self._version(request), spec.signature_name)
+        inputs = {
+            name: _tensor(name, each, signature.dtype)
+            for name, each in request.inputs.items()
+        }
+        pictures = pictures_in(signature, inputs)
         wanted = check_filter(list(request.output_filter))
         found = await answer(self._version(request), spec.signature_name, pictures)
         reply = MESSAGES["PredictResponse"]()
@@ -235,23 +241,26 @@ class _Calls:
         return self._models.find(spec.name).version(number, spec.version_label or None)
 
 
-def _strings(name: str, tensor: Any) -> Strings:
-    """Returns the strings of a TensorProto."""
-    if tensor.dtype != DT_STRING:
+def _tensor(name: str, proto: Any, dtype: str) -> Tensor:
+    """Returns the input in a TensorProto.
+
+    Raises:
+      RequestError: if it has another type, or not as many values as its shape says.
+    """
+    wanted = DT_FLOAT if dtype == "DT_FLOAT" else DT_STRING
+    if proto.dtype != wanted:
         raise RequestError(
-            f"input {name!r} has data type {tensor.dtype}, expected {DT_STRING} "
-            "(DT_STRING): the bytes of a picture"
+            f"input {name!r} has data type {proto.dtype}, expected {wanted} ({dtype})"
         )
-    shape = [dim.size for dim in tensor.tensor_shape.dim]
-    values = list(tensor.string_val)
-    count = 1
-    for size in shape:
-        count *= size
-    if count != len(values):
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    if wanted == DT_FLOAT:
+        return pixel_tensor(proto.tensor_content or proto.float_val, shape)
+    if math.prod(shape) != len(proto.string_val):
         raise RequestError(
-            f"input {name!r} of shape {shape} has {len(values)} strings in string_val"
+            f"input {name!r} of shape {shape} has {len(proto.string_val)} strings in "
+            "string_val"
         )
-    return Strings(shape, values)
+    return Tensor(shape, list(proto.string_val))
 
 
 def _picture(example: Any) -> bytes:
@@ -278,7 +287,7 @@ def _fill_output(tensor: Any, name: str, found: Answer) -> None:
             tensor.float_val.extend(row)
     else:
         tensor.dtype = DT_STRING
-        if SIGNATURES[found.signature].is_scalar:
+        if not SIGNATURES[found.signature].rank:
             rows, shape = 1, [count]
         tensor.string_val.extend(label.encode() for label in [*found.labels] * rows)
     for size in shape:

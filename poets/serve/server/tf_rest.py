@@ -27,11 +27,14 @@ from poets.serve.server.signatures import (
     OUTPUTS,
     SIGNATURES,
     Answer,
-    Strings,
+    Signature,
+    Tensor,
     answer,
     best_first,
     pictures_in,
+    pixel_tensor,
     signature_of,
+    signatures_of,
 )
 
 PLACE = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
@@ -82,16 +85,18 @@ async def _predict(
         )
     if "instances" in body:
         name = name or BYTES  # the outputs of serving_default cannot be rows
-        pictures = _instances(body["instances"], signature_of(name).input_name)
-        if SIGNATURES[name].is_scalar:
+        signature = signature_of(version(), name)
+        given = _instances(body["instances"], signature)
+        if not signature.rank:
             raise RequestError(
                 "Tensor name: classes has inconsistent batch size: "
                 f"{len(version().labels)} expecting: 1; use {BYTES}"
             )
-        return _rows(await answer(version(), name, pictures))
+        return _rows(await answer(version(), name, pictures_in(signature, given)))
     if "inputs" in body:
-        given = _inputs(body["inputs"], signature_of(name).input_name)
-        found = await answer(version(), name, pictures_in(name, given))
+        signature = signature_of(version(), name)
+        given = _inputs(body["inputs"], signature)
+        found = await answer(version(), name, pictures_in(signature, given))
         return {"outputs": outputs_of(found)}
     raise RequestError("Missing 'inputs' or 'instances' key")
 
@@ -134,7 +139,7 @@ def outputs_of(found: Answer) -> dict[str, Any]:
     """Returns the outputs of a signature as nested lists, by their names."""
     scores = [[decimal(score) for score in row] for row in found.scores]
     classes: Sequence[Any] = list(found.labels)
-    if not SIGNATURES[found.signature].is_scalar:
+    if SIGNATURES[found.signature].rank:
         classes = [classes] * len(scores)
     return {"classes": classes, "prediction": scores}
 
@@ -156,13 +161,14 @@ def _object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _instances(instances: Any, input_name: str) -> list[bytes]:
-    """Returns the pictures of rows: {"b64": ...}, text, or either by its name."""
+def _instances(instances: Any, signature: Signature) -> dict[str, Tensor]:
+    """Returns the input of rows: {"b64": ...}, pixels, or either by its name."""
+    input_name = signature.input_name
     if not isinstance(instances, list):
         raise RequestError("Excepting 'instances' to be an list/array")
     if not instances:
         raise RequestError("No values in 'instances' array")
-    pictures = []
+    rows = []
     for position, each in enumerate(instances):
         if isinstance(each, dict) and not _is_base64(each):
             if set(each) != {input_name}:
@@ -171,23 +177,27 @@ def _instances(instances: Any, input_name: str) -> list[bytes]:
                     f"object: keys must be equal to: {input_name}"
                 )
             each = each[input_name]
-        pictures.append(_bytes(each, f"element {position} of 'instances'"))
-    return pictures
+        rows.append(each)
+    return {input_name: _tensor_of(rows, signature)}
 
 
-def _inputs(inputs: Any, input_name: str) -> dict[str, Strings]:
-    """Returns the tensors of columns: by name, or the only one without its name."""
-    if not isinstance(inputs, dict) or _is_base64(inputs):
-        return {input_name: _strings(inputs, input_name)}
-    if input_name not in inputs:
-        raise RequestError(f"Missing named input: {input_name} in 'inputs' object.")
-    return {input_name: _strings(inputs[input_name], input_name)}
+def _inputs(inputs: Any, signature: Signature) -> dict[str, Tensor]:
+    """Returns the input of columns: by its name, or without."""
+    name = signature.input_name
+    if isinstance(inputs, dict) and not _is_base64(inputs):
+        if name not in inputs:
+            raise RequestError(f"Missing named input: {name} in 'inputs' object.")
+        inputs = inputs[name]
+    return {name: _tensor_of(inputs, signature)}
 
 
-def _strings(value: Any, name: str) -> Strings:
+def _tensor_of(value: Any, signature: Signature) -> Tensor:
+    if signature.dtype == "DT_FLOAT":
+        return pixel_tensor(value)
+    name = signature.input_name
     if isinstance(value, list):
-        return Strings([len(value)], [_bytes(each, name) for each in value])
-    return Strings([], [_bytes(value, name)])
+        return Tensor([len(value)], [_bytes(each, name) for each in value])
+    return Tensor([], [_bytes(value, name)])
 
 
 def _example(example: Any) -> bytes:
@@ -275,25 +285,32 @@ def metadata_of(model: Model, number: int | None, label: str | None) -> dict[str
         "metadata": {
             "signature_def": {
                 "signature_def": {
-                    name: _definition(name, version) for name in SIGNATURES
+                    name: _definition(signature, version)
+                    for name, signature in signatures_of(version).items()
                 }
             }
         },
     }
 
 
-def _definition(name: str, version: Version) -> dict[str, Any]:
-    signature, labels = SIGNATURES[name], len(version.labels)
-    run = version.description.metrics.get("model", {})
+def _definition(signature: Signature, version: Version) -> dict[str, Any]:
+    run, labels = version.description.metrics.get("model", {}), len(version.labels)
+    side_px = run.get("image_size_px", 0)
+    inputs = {
+        0: ("DecodeJpeg/contents", []),
+        1: ("image_bytes", [-1]),
+        4: (run.get("input_name", "input"), [-1, side_px, side_px, 3]),
+    }
+    tensor, shape = inputs[signature.rank]
+    batch, classes = ([-1], "Tile") if signature.rank else ([], "classes")
     final = run.get("final_tensor_name", "final_result")
-    batch = [] if signature.is_scalar else [-1]
     return {
         "inputs": {
-            signature.input_name: _tensor("DT_STRING", signature.input_tensor, batch)
+            signature.input_name: _tensor(signature.dtype, f"{tensor}:0", shape)
         },
         "outputs": {
             "prediction": _tensor("DT_FLOAT", f"{final}:0", [-1, labels]),
-            "classes": _tensor("DT_STRING", "classes:0", [*batch, labels]),
+            "classes": _tensor("DT_STRING", f"{classes}:0", [*batch, labels]),
         },
         "method_name": METHOD,
         "defaults": {},
