@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DEADLINE_S = 300.0
+DEADLINE_S = 800.0
 
 
 @pytest.fixture
@@ -32,7 +32,9 @@ def checkout(tmp_path):
 
 def git(root, *words):
     command = ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@t"]
-    subprocess.run([*command, *words], check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        [*command, *words], check=True, capture_output=True, timeout=DEADLINE_S
+    )
 
 
 def build(root, *words):
@@ -42,7 +44,7 @@ def build(root, *words):
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=DEADLINE_S,
     )
     assert done.returncode == 0, done.stderr
     printed = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
@@ -111,7 +113,7 @@ def test_a_tree_without_a_version_is_refused(checkout):
         cwd=checkout,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=DEADLINE_S,
     )
     assert done.returncode == 1
     assert "has no line __version__" in done.stderr
@@ -216,7 +218,7 @@ def test_every_module_of_the_zip_loads_by_both_job_paths(tmp_path, job_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=DEADLINE_S,
     )
     assert done.returncode == 0, done.stderr
     version = printed["job_path"].removeprefix("poets-")

@@ -49,16 +49,26 @@ def publish(url: str, version: int, made: PublishLock | None = None) -> None:
         publication.commit()
 
 
+def publish_again(url: str, version: int, made: PublishLock | None = None) -> None:
+    """Publishes, and again if a busy machine stopped this process for STALE_S."""
+    while True:
+        try:
+            return publish(url, version, made)
+        except StorageError as error:
+            if "this job was stopped for" not in str(error):
+                raise
+
+
 def main(act: str, url: str, version: int) -> None:
     """Does one of the acts."""
     publish_lock.STALE_S = STALE_S
     if act == "once":
         made = PublishLock(url)
         _ready()
-        publish(url, version, made)
+        publish_again(url, version, made)
     elif act == "forever":
         for each in itertools.count(version):
-            publish(url, each)
+            publish_again(url, each)
             print(each, flush=True)
     elif act == "file":
         for each in itertools.count(version):
