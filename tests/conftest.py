@@ -281,7 +281,8 @@ class WebServer:
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         wanted = request.headers.get("Range")
         self.requests.append((request.path, wanted))
-        data = self.files.get(request.path.partition("?")[0])
+        without_query = self.files.get(request.path.partition("?")[0])
+        data = self.files.get(request.path, without_query)
         if callable(data):
             request.close_connection = True
             data(request)
