@@ -106,7 +106,12 @@ class Supervisor:
                 while not ended():
                     generation = self._folder.read_json(GENERATION)
                     if generation and nonce in generation["nonces"]:
-                        self._run(generation, partial(self._goes_on, generation, ended))
+                        current = partial(self._goes_on, generation, ended)
+                        if self._run(generation, current):
+                            # Worker 0 may still be writing the last checkpoint: to
+                            # register now would end its child before that.
+                            while current():
+                                time.sleep(LOOK_EVERY_S)
                         break
                     time.sleep(LOOK_EVERY_S)
         finally:
@@ -182,8 +187,11 @@ class Supervisor:
         is_newest = bool(newest) and newest["number"] == generation["number"]
         return is_newest and not ended() and self._is_current(generation)
 
-    def _run(self, generation: dict[str, Any], current: Callable[[], bool]) -> None:
+    def _run(self, generation: dict[str, Any], current: Callable[[], bool]) -> bool:
         """Runs a child until it ends; kills it if it hangs or its generation is old.
+
+        Returns:
+          Whether the child has done all its steps.
 
         Raises:
           PoetsError: if the child reports that trying again would not help.
@@ -207,16 +215,17 @@ class Supervisor:
                     if "failed" in reply:
                         raise PoetsError(reply["failed"])
                     if "done" in reply:
-                        return
+                        return True
                     _log(reply)
                 elif now - heard > allowed_s:
                     self._death = f"a process reported nothing for {allowed_s:g} s"
-                    return
+                    return False
                 if now - looked > LOOK_EVERY_S:
                     looked = now
                     if not current():
-                        return
+                        return False
             self._death = f"a process ended: {child.death()}"
+        return False
 
 
 class _Tuner(Child):

@@ -30,7 +30,7 @@ def fork_children(hold: Path | None = None) -> None:
 
     Args:
       hold: while this file is there, the first worker's child waits after as many
-        steps as it says, with its checkpoint just written.
+        steps as it says, with its checkpoint just written; before the last one.
     """
     if hold is not None:
         process._Checkpoints = _holding(hold)
@@ -41,9 +41,12 @@ def fork_children(hold: Path | None = None) -> None:
 def _holding(hold):
     class Checkpoints(process._Checkpoints):
         def after(self, steps, last):
-            super().after(steps, last)
+            if not last:
+                super().after(steps, last)
             if hold.exists() and steps.state()[STEP] == int(hold.read_text()):
                 while hold.exists():
                     time.sleep(0.01)
+            if last:
+                super().after(steps, last)
 
     return Checkpoints

@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,22 @@ def test_a_lost_one_of_two_is_restarted_and_both_go_on(
     hold.unlink()
     finish(*workers)
     assert folder.read_json("generation.json")["number"] > 1
+    assert_same(folder.read_checkpoint(key, STEPS), two[0])
+
+
+def test_a_worker_that_is_done_lets_the_first_write_its_last_checkpoint(
+    start, two, tmp_path, wait_until
+):
+    folder, key = shared(tmp_path)
+    hold = hold_after(tmp_path, STEPS)
+    workers = [start(folder, key, worker, 2) for worker in range(2)]
+    wait_until(lambda: tuners_of(workers[1].pid), TIMEOUT_S)
+    wait_until(lambda: not tuners_of(workers[1].pid), TIMEOUT_S)
+    done_s = time.monotonic()
+    wait_until(lambda: time.monotonic() > done_s + 1, TIMEOUT_S)  # looks at each other
+    hold.unlink()
+    finish(*workers)
+    assert folder.read_json("generation.json")["number"] == 1
     assert_same(folder.read_checkpoint(key, STEPS), two[0])
 
 
