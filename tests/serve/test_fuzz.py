@@ -59,6 +59,10 @@ PATHS = [
     *("/v1/models/flowers", "/v2/models/flowers/infer", "/v2/models/flowers"),
     *("/v1/models/flowers/versions/1:predict", "/v1/models/flowers/metadata"),
     *("/metrics", "/about", "/v1/models/../..:predict", "/v1/models/%00:predict"),
+    *(
+        "/v1/models/flowers/versions/" + "9" * 5000,
+        "/v2/models/x/versions/" + "9" * 5000,
+    ),
     *("/v1/models/flowers/versions/" + "9" * 400, "/%ff%fe", "//", "/v2/models//infer"),
 ]
 

@@ -71,7 +71,7 @@ class TestPredict:
         rows = server.post(PREDICT, files=files).json()["predictions"]
         assert [row["prediction"] for row in rows] == [close(expected)] * 2
 
-    @pytest.mark.parametrize("place", ["", "/versions/1"])
+    @pytest.mark.parametrize("place", ["", "/versions/1", "/versions/0"])
     def test_a_version_can_be_named(self, server, photo, place):
         reply = server.post(f"/v1/models/flowers{place}:predict", data=photo)
         assert reply.status_code == 200

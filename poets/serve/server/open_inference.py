@@ -12,6 +12,7 @@ are Base64.
 import base64
 import binascii
 import json
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,7 +38,7 @@ def routes(models: Models, inputs: Inputs) -> list[Route]:
     def version(request: Request) -> Version:
         given = request.path_params
         number = str(given.get("version", ""))
-        if number and not number.isdecimal():
+        if number and not re.fullmatch(r"[0-9]{1,19}", number):
             raise RequestError(f"version {number!r} is not a number")
         model = models.find(given["model"])
         return model.version(int(number) if number else None)

@@ -217,7 +217,7 @@ class _Calls:
     async def _getmodelstatus(self, request: Any) -> Any:
         spec = request.model_spec
         self._check_spec(request)
-        number = spec.version.value if spec.HasField("version") else None
+        number = spec.version.value or None  # 0 is the newest, as without a version
         label = spec.version_label or None
         reply = MESSAGES["GetModelStatusResponse"]()
         found = status_of(self._models, spec.name, number, label)
@@ -237,7 +237,7 @@ class _Calls:
     def _version(self, request: Any) -> Version:
         self._check_spec(request)
         spec = request.model_spec
-        number = spec.version.value if spec.HasField("version") else None
+        number = spec.version.value or None  # 0 is the newest, as without a version
         return self._models.find(spec.name).version(number, spec.version_label or None)
 
 

@@ -37,7 +37,7 @@ from poets.serve.server.signatures import (
     signatures_of,
 )
 
-PLACE = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
+PLACE = r"/v1/models/([^/:]+)(?:/versions/(\d{1,19})|/labels/([^/:]+))?"
 CALL = re.compile(rf"{PLACE}:(classify|regress|predict)", re.IGNORECASE)
 LOOK = re.compile(rf"{PLACE}(/metadata)?", re.IGNORECASE)
 
@@ -52,20 +52,25 @@ def routes(models: Models, inputs: Inputs) -> list[Route]:
             model = models.find(name)
 
             def version() -> Version:
-                return model.version(int(number) if number else None, label)
+                return model.version(_number(number), label)
 
             version()  # refused before the body is read
             done = await METHODS[method.lower()](version, inputs, request)
             return json_response(done)
         if request.method == "GET" and (found := LOOK.fullmatch(path)):
             name, number, label, metadata = found.groups()
-            chosen = int(number) if number else None
+            chosen = _number(number)
             if metadata:
                 return json_response(metadata_of(models.find(name), chosen, label))
             return json_response(status_of(models, name, chosen, label))
         raise RequestError(f"Malformed request: {request.method} {path}")
 
     return [Route("/v1/{rest:path}", call, methods=["GET", "POST", "PUT", "DELETE"])]
+
+
+def _number(text: str | None) -> int | None:
+    """Returns the version in a path; 0 is the newest, as clients of OpenVINO ask."""
+    return int(text or 0) or None
 
 
 async def _predict(
