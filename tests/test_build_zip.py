@@ -1,6 +1,7 @@
 """The job zip: same bytes from the same files, whatever machine they lie on."""
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -207,7 +208,8 @@ print(callable(poets.main), poets.__version__, len(names) > 40, strangers or "al
 
 
 @pytest.mark.parametrize("job_path", ["{top}", "{top}/poets"])
-def test_every_module_of_the_zip_loads_by_both_job_paths(tmp_path, job_path):
+def test_every_module_of_the_zip_loads_by_both_job_paths(tmp_path, job_path, require):
+    require("webhdfs", importlib.util.find_spec("requests_kerberos"))
     archive, printed, _ = build(ROOT, "--output", str(tmp_path))
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(tmp_path)
