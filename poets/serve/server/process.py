@@ -3,7 +3,6 @@
 `protocol` has what it reads and writes. With a `.tflite`, TensorFlow is not imported.
 """
 
-import contextlib
 import json
 import os
 import signal
@@ -103,5 +102,7 @@ def _metrics(model: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):  # the server was killed
+    try:
         main()
+    except BrokenPipeError:  # the server was killed; at exit, Python would write again
+        os._exit(1)
