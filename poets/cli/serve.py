@@ -3,10 +3,10 @@
 import argparse
 import importlib
 import logging
-from typing import Any
 
 from poets.cli import VERBS
 from poets.errors import ConfigError, format_problems
+from poets.system.hosts import Hosts
 from poets.system.machine import room_for_processes
 
 INSTALL = "pip install 'poets[serve]'"
@@ -111,7 +111,7 @@ def _run(args: argparse.Namespace) -> int:
         token=_token(args.token_file),
         certificate=args.certificate,
         key=args.key,
-        allowed_urls=_hosts(args.allow_urls),
+        allowed_urls=Hosts.parse(args.allow_urls) if args.allow_urls else None,
     )
     server.run(settings)
     return 0
@@ -144,15 +144,8 @@ def _version_label(text: str) -> tuple[str, int]:
     return label, int(number)
 
 
-def _hosts(text: str | None) -> Any:
-    """Returns the hosts whose URLs are fetched; None for none."""
-    if not text:
-        return None
-    return importlib.import_module("poets.classifier.fetch").Hosts.parse(text)
-
-
 def _token(path: str | None) -> str:
-    """Returns the token in a file, which it is not shown from."""
+    """Returns the token in a file; errors do not contain it."""
     if path is None:
         return ""
     try:

@@ -43,7 +43,7 @@ class Onnx:
     Attributes:
       channels: 3, or 1 for a network that takes grey pictures.
       metadata: the model's properties.
-      pixel_range: how these say to feed pixels, None if they do not.
+      pixel_range: how to feed pixels by the metadata, None without it.
     """
 
     def __init__(self, model_path: str, source: str) -> None:
@@ -65,9 +65,9 @@ class Onnx:
         self.batch_size = 1
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.metadata: Mapping[str, str] = metadata
-        told = {key.lower(): value.lower() for key, value in metadata.items()}
-        self._is_bgr = told.get(PIXEL_FORMAT.lower(), "").startswith("bgr")
-        self.pixel_range = RANGES.get(told.get(PIXEL_RANGE.lower(), ""))
+        described = {key.lower(): value.lower() for key, value in metadata.items()}
+        self._is_bgr = described.get(PIXEL_FORMAT.lower(), "").startswith("bgr")
+        self.pixel_range = RANGES.get(described.get(PIXEL_RANGE.lower(), ""))
         self.normalize(self.pixel_range)
 
     def normalize(self, normalization: Normalization | None) -> None:

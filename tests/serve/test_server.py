@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 
 import grpc
@@ -16,6 +15,7 @@ import requests
 
 from poets import cli
 from tests.bombs import png_of
+from tests.certificates import write_certificate
 from tests.command import Ended
 from tests.serving import TIMEOUT_S, serving
 
@@ -140,13 +140,7 @@ class TestToken:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """A certificate for 127.0.0.1 that signs itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    words += ["-subj", "/CN=localhost", "-addext"]
-    words += ["subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    words += ["-keyout", folder / "key.pem", "-out", folder / "chain.pem"]
-    subprocess.run(words, check=True, capture_output=True, timeout=TIMEOUT_S)
-    return folder / "chain.pem", folder / "key.pem"
+    return write_certificate(tmp_path_factory.mktemp("tls"))
 
 
 class TestTLS:

@@ -3,11 +3,13 @@
 import os
 import shutil
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from poets.classifier import load_classifier
-from poets.errors import ConfigError, ModelError
+from poets.errors import ConfigError, ModelError, StorageError
+from poets.serve.server import models
 from poets.serve.server.models import find_versions, source_of
 from tests.serving import serving
 
@@ -138,6 +140,15 @@ class TestFind:
         before = find_versions(str(folder))
         (folder / "1" / "metrics.json").write_text("{}")
         assert find_versions(str(folder)) != before
+
+    def test_what_a_storage_answers_is_named(self, folder, monkeypatch):
+        def gone(*args):
+            raise OSError(5, "Input/output error")
+
+        found = (SimpleNamespace(get_file_info=gone), str(folder))
+        monkeypatch.setattr(models, "open_storage", lambda url: found)
+        with pytest.raises(StorageError, match="cannot list .*flowers'"):
+            find_versions(str(folder))
 
     def test_nothing_there_is_an_error(self, tmp_path):
         with pytest.raises(ModelError, match="no model at"):

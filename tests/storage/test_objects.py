@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import ssl
-import subprocess
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,7 @@ import requests
 from poets.errors import NotAuthenticatedError, StorageError
 from poets.storage import exists, join, kind_of, open_storage, read_bytes, read_url
 from poets.storage.publish import Publication, check_writable, write_atomically
+from tests.certificates import write_certificate
 from tests.storage.at_once import AtOnceInSoak
 from tests.storage.contract import StorageContract, model, names_below
 
@@ -299,17 +299,7 @@ def test_an_answer_that_breaks_off_is_no_file(store_settings, monkeypatch):
 
 
 def test_certificates_are_verified_unless_reported_otherwise(store_settings, tmp_path):
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", key, "-out", certificate, "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+    certificate, key = write_certificate(tmp_path, "IP:127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with _served(_Answers, context) as address:

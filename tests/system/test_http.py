@@ -2,12 +2,12 @@
 
 import base64
 import ssl
-import subprocess
 import threading
 
 import pytest
 
 from poets.system.http import FetchError, Limits, download, read, shown
+from tests.certificates import write_certificate
 
 DATA = bytes(range(256)) * 2000
 SOON = Limits(connect_s=5, silence_s=30, total_s=60)
@@ -117,18 +117,7 @@ def test_a_proxy_of_the_environment_is_asked(web, monkeypatch):
 @pytest.fixture
 def tls(web, tmp_path):
     """Lets the web server speak TLS; returns its certificate, for 127.0.0.1."""
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"),
-            *("-days", "2", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+    certificate, key = write_certificate(tmp_path, "IP:127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     web.wrap(context)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from poets.data.image_files import is_image
 from poets.serve.server.errors import PictureError, RequestError
+from poets.system.hosts import Hosts
 
 MAX_PICTURES = 1000
 """In one form."""
@@ -37,12 +38,8 @@ class Inputs:
       fetches_urls: whether a form may hold URLs.
     """
 
-    def __init__(self, allowed: Any = None) -> None:
-        """Sets which URLs are fetched.
-
-        Args:
-          allowed: `poets.classifier.fetch.Hosts`, None for none.
-        """
+    def __init__(self, allowed: Hosts | None = None) -> None:
+        """Sets the hosts whose URLs are fetched; None for none."""
         self._allowed = allowed
         self.fetches_urls = allowed is not None
 
@@ -95,10 +92,9 @@ class Inputs:
         return await asyncio.to_thread(_fetch, url, self._allowed)
 
 
-def _fetch(url: str, allowed: Any) -> bytes:
-    from poets.classifier.fetch import (
-        fetch_content,  # imports requests, for few servers
-    )
+def _fetch(url: str, allowed: Hosts) -> bytes:
+    # These import requests and NumPy, which few servers need in this process.
+    from poets.classifier.fetch import fetch_content
     from poets.data.images import MAX_BYTES, ImageError
     from poets.system.http import Limits
 

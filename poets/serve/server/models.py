@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from poets.errors import ConfigError, ModelError, PoetsError
 from poets.serve.server.errors import PictureError, RequestError
 from poets.serve.server.scoring import Description, Process, Scorer, Scores
-from poets.storage import join, kind_of, open_storage
+from poets.storage import join, kind_of, open_storage, storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -139,31 +139,30 @@ class Model:
         for number in older:
             if not self.serving or number in self._version_labels.values():
                 await self._load(number, found[number])
-        missing = set(self._version_labels.values()) - {
-            version.number for version in self.serving
-        }
+        labelled = set(self._version_labels.values())
+        missing = labelled - {version.number for version in self.serving}
         if missing or not self.serving:
-            errors = [version.error for version in self.versions.values()]
+            errors = [v.error for v in self.versions.values() if v.error]
             errors += [f"there is no version {n}" for n in missing - set(self.versions)]
+            what = "a labelled version" if missing else "any version"
             raise ModelError(
-                f"no version of model {self.name!r} serves: {'; '.join(errors)}"
-                if not missing
-                else f"model {self.name!r}, versions with a label: {'; '.join(errors)}"
+                f"model {self.name!r} cannot serve {what}: {'; '.join(errors)}"
             )
 
     async def watch(self) -> None:
-        """Looks for new versions until it is cancelled."""
+        """Looks for new versions until it is cancelled; a model by itself has none."""
         before: dict[int, Found] = {}
-        while True:
+        while any(version.found.state for version in self.versions.values()):
             await asyncio.sleep(POLL_S)
             try:
                 found = await asyncio.to_thread(find_versions, self._source.url)
-            except PoetsError as error:
+                settled = {
+                    n: each for n, each in found.items() if each == before.get(n)
+                }
+                before = found
+                await self._take_over(settled)
+            except (PoetsError, OSError) as error:
                 logger.warning("%s: looking for versions: %s", self.name, error)
-                continue
-            settled = {n: each for n, each in found.items() if before.get(n) == each}
-            before = found
-            await self._take_over(settled)
 
     async def _take_over(self, found: Mapping[int, Found]) -> None:
         """Loads versions that are wanted and new, or changed after they failed."""
@@ -189,7 +188,7 @@ class Model:
         scorer = self._new_scorer(found.url, self._source.labels)
         try:
             await scorer.start(first)
-        except ModelError as error:
+        except (ModelError, OSError) as error:  # OSError: no process can be started
             version.state, version.error = END, str(error)
             logger.error("%s, version %d refused: %s", self.name, number, error)
             return
@@ -299,33 +298,32 @@ def find_versions(url: str) -> dict[int, Found]:
     """
     import pyarrow.fs  # takes a while, in which the first process starts
 
-    if kind_of(url) == pyarrow.fs.FileType.NotFound:
+    kind = kind_of(url)
+    if kind == pyarrow.fs.FileType.NotFound:
         raise ModelError(
             f"no model at {url!r}; give a graph (.pb), .tflite, .onnx, the folder of a "
             "SavedModel or of results, or a folder of versions 1, 2, ..."
         )
     filesystem, path = open_storage(url)
-    if kind_of(url) == pyarrow.fs.FileType.Directory:
-        selector = pyarrow.fs.FileSelector(path, recursive=True)
-        infos = filesystem.get_file_info(selector)
-        files: dict[int, list[tuple[object, ...]]] = {}
-        for info in infos:
-            name = info.path[len(path.rstrip("/")) + 1 :].split("/")[0]
-            if (
-                name.isdecimal()
-                and int(name)
-                and info.path != posixpath.join(path, name)
-            ):
-                files.setdefault(int(name), []).append(
-                    (info.path, info.size, info.mtime_ns)
+    versions = {}
+    if kind == pyarrow.fs.FileType.Directory:
+        with storage_errors(f"list {url!r}"):
+            for info in filesystem.get_file_info(pyarrow.fs.FileSelector(path)):
+                name, is_folder = info.base_name, info.type == kind
+                if not (is_folder and name.isdecimal() and int(name)):
+                    continue  # the rest of a results folder is not listed each second
+                below = pyarrow.fs.FileSelector(
+                    info.path, recursive=True, allow_not_found=True
                 )
-        if files:
-            return {
-                number: Found(join(url, str(number)), sorted(map(str, state)))
-                for number, state in files.items()
-            }
+                files = [
+                    (each.path, each.size, each.mtime_ns)
+                    for each in filesystem.get_file_info(below)
+                ]
+                if files:
+                    versions[int(name)] = Found(join(url, name), sorted(files))
     own = posixpath.basename(path.rstrip("/"))
-    return {int(own) if own.isdecimal() and int(own) else 1: Found(url, None)}
+    alone = int(own) if own.isdecimal() and int(own) else 1
+    return versions or {alone: Found(url, None)}
 
 
 def source_of(

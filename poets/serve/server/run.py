@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +22,7 @@ import uvloop
 from poets.errors import ConfigError
 from poets.serve.server.models import Model, Models, Source
 from poets.serve.server.scoring import Scorer
+from poets.system.hosts import Hosts
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Settings:
       token: that requests must carry; "" for none.
       certificate: PEM file of the certificate chain; "" for no TLS.
       key: PEM file of its private key.
-      allowed_urls: `poets.classifier.fetch.Hosts`; None to fetch no URLs.
+      allowed_urls: the hosts whose URLs are fetched; None for none.
     """
 
     sources: Sequence[Source]
@@ -55,13 +56,10 @@ class Settings:
     max_body_bytes: int
     timeout_s: float
     body_timeout_s: float = 30
-    token: str = ""
+    token: str = field(default="", repr=False)
     certificate: str = ""
     key: str = ""
-    allowed_urls: Any = None
-
-    def __repr__(self) -> str:
-        return f"Settings({self.host}:{self.port})"  # without the token
+    allowed_urls: Hosts | None = None
 
 
 def run(settings: Settings) -> None:

@@ -54,7 +54,7 @@ class _Job:
 
 @dataclass
 class Description:
-    """What a process says about its model.
+    """A loaded model.
 
     Attributes:
       labels: in the order of the scores.
