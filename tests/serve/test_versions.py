@@ -85,6 +85,30 @@ class TestTakeOver:
             add(finished, folder, 2)
             server.wait_for("version 2 serves")
 
+    def test_removing_the_newest_version_goes_back_to_the_one_before(
+        self, finished, folder, photo
+    ):
+        add(finished, folder, 2)
+        with serving(folder, "--processes=1") as server:
+            assert states(server) == {"2": "AVAILABLE"}
+            shutil.rmtree(folder / "2")
+            server.wait_for("version 1 serves")
+            server.wait_for("version 2 ends")
+            assert states(server) == {"2": "END", "1": "AVAILABLE"}
+            assert server.post(f"{STATUS}:predict", data=photo).status_code == 200
+            add(finished, folder, 2)
+            server.wait_for("version 1 ends")
+            assert states(server) == {"2": "AVAILABLE", "1": "END"}
+
+    def test_the_last_version_serves_on_when_its_folder_is_removed(
+        self, finished, folder, photo
+    ):
+        with serving(folder, "--processes=1") as server:
+            shutil.rmtree(folder / "1")
+            add(finished, folder, 2, damaged=True)
+            server.wait_for("version 2 refused")
+            assert server.post(f"{STATUS}:predict", data=photo).status_code == 200
+
     def test_a_label_keeps_its_version(self, finished, folder, photo):
         add(finished, folder, 2)
         label = "--version_label=stable=1"

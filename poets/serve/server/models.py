@@ -5,7 +5,8 @@
 
 The newest version serves, and each that a label names. A new one is loaded beside the
 old, checked on a grey picture, and takes over; the old one ends after its last answer.
-A version that does not load is reported, and tried again when its files change.
+A version that does not load is reported, and tried again when its files change. If the
+folder of the newest one is removed, the newest of the others takes over.
 """
 
 import asyncio
@@ -159,26 +160,37 @@ class Model:
                 settled = {
                     n: each for n, each in found.items() if each == before.get(n)
                 }
+                gone = {v.number for v in self.serving} - {*found, *before}
                 before = found
-                await self._take_over(settled)
+                await self._take_over(settled, gone if found and before else set())
             except (PoetsError, OSError) as error:
                 logger.warning("%s: looking for versions: %s", self.name, error)
 
-    async def _take_over(self, found: Mapping[int, Found]) -> None:
-        """Loads versions that are wanted and new, or changed after they failed."""
-        for number in sorted(self._wanted(found)):
+    async def _take_over(self, found: Mapping[int, Found], gone: set[int]) -> None:
+        """Loads versions that are wanted and do not serve, and ends those replaced.
+
+        Args:
+          found: the versions whose files do not change any more.
+          gone: serving versions whose files were removed; they serve until another
+            does.
+        """
+        for number in sorted(self._wanted(found, gone)):
             known = self.versions.get(number)
-            if known is None or (known.found != found[number] and known.error):
+            failed = known and known.error and known.found == found[number]
+            if known is None or not (known.scorer or failed):
                 await self._load(number, found[number])
         serving = self.serving
-        newest = serving[-1].number
+        newest = [v.number for v in serving if v.number not in gone] or [
+            serving[-1].number
+        ]
         for version in serving:
-            if version.number not in (newest, *self._version_labels.values()):
+            if version.number not in (newest[-1], *self._version_labels.values()):
                 self._end(version)
 
-    def _wanted(self, found: Iterable[int]) -> set[int]:
+    def _wanted(self, found: Iterable[int], gone: set[int]) -> set[int]:
         newest = max(found, default=0)
-        wanted = {newest} if newest >= self.serving[-1].number else set()
+        kept = max({v.number for v in self.serving} - gone, default=0)
+        wanted = {newest} - {0} if newest >= kept else set()
         return wanted | (set(self._version_labels.values()) & set(found))
 
     async def _load(
