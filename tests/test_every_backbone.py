@@ -11,6 +11,7 @@ from poets.classifier import load_classifier
 from poets.system.runtime import tf, v1
 from tests import retraining
 from tests.models import write_inception_archive, write_mobilenet_archive
+from tests.torch_weights import write_efficientnet_weights
 
 KERAS_EXPORT = """
 import sys
@@ -39,6 +40,7 @@ EXAMPLES = {  # family -> one of its networks; a SavedModel has a test of its ow
     "mobilenet": ("mobilenet_0.25_128", "input", 128),
     "quantized": ("mobilenet_0.25_128_quantized", "input", 128),
     "inception": ("inception_v3", "Mul", 299),
+    "efficientnet": ("efficientnet_lite0", "images", 224),
     # `test_frozen.py` and others look at what scattering_96 leaves.
     "scattering": ("scattering_128", "input", 128),
 }
@@ -56,6 +58,7 @@ def model_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     write_mobilenet_archive(folder)
     write_inception_archive(folder)
+    write_efficientnet_weights(folder)
     return folder
 
 

