@@ -27,7 +27,7 @@ TYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 class _Storage(NamedTuple):
     dtype: str
     key: str
-    count: int
+    size: int
 
 
 class _Tensor(NamedTuple):
@@ -50,9 +50,9 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}, which is no tensor")
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """Returns the record of ("storage", type, key, device, count, view)."""
-        _, dtype, key, _, count, _ = pid
-        return _Storage(dtype, key, count)
+        """Returns the record of ("storage", type, key, device, size, view)."""
+        _, dtype, key, _, size, _ = pid
+        return _Storage(dtype, key, size)
 
 
 def read_tensors(data: bytes, source: str) -> dict[str, np.ndarray]:
