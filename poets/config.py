@@ -206,6 +206,20 @@ class RetrainConfig:
         "evaluations without a better validation accuracy before stopping; 0: never",
         at_least=0,
     )
+    calibrate: bool = flag(
+        True,
+        OURS,
+        "divide the logits by a temperature chosen on validation, so that scores are "
+        "probabilities; answers keep their order. off: the original's scores",
+    )
+    wanted_accuracy: float = flag(
+        0.95,
+        OURS,
+        "accuracy of answers at or above the reject threshold, which is chosen on "
+        "validation and stored in metrics.json",
+        above=0,
+        at_most=1,
+    )
     engine: str = flag(
         "auto",
         OURS,

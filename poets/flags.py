@@ -118,9 +118,10 @@ def parse_value(field: dataclasses.Field[Any], value: object) -> Any:
 def _parse_bool(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    if str(value).strip().lower() in ("true", "false"):
-        return str(value).strip().lower() == "true"
-    raise ValueError("takes true or false")
+    text = str(value).strip().lower()
+    if text in ("true", "on", "false", "off"):
+        return text in ("true", "on")
+    raise ValueError("takes true or false, on or off")
 
 
 def _parse_name(field: dataclasses.Field[Any], text: str) -> str:
@@ -243,12 +244,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             groups[title] = parser.add_argument_group(title)
         text = field.metadata["help"].replace("%", "%%")
         common: dict[str, Any] = {"default": argparse.SUPPRESS}
+        default = "on" if field.default is True else repr(field.default)
+        shown = f"{text} (default: {default})" if field.default else text
         if field.type is bool:
             groups[title].add_argument(
-                f"--{name}", nargs="?", const=True, metavar="BOOL", help=text, **common
+                f"--{name}", nargs="?", const=True, metavar="BOOL", help=shown, **common
             )
         else:
-            shown = f"{text} (default: {field.default!r})" if field.default else text
             groups[title].add_argument(f"--{name}", metavar="X", help=shown, **common)
 
 
@@ -266,7 +268,9 @@ def flags_markdown() -> str:
             title = field.metadata["group"]
             lines += ["", f"## {title.capitalize()}", ""]
             lines += ["| flag | default | what |", "|---|---|---|"]
-        shown = "off" if field.default is False else f"`{field.default}`"
+        shown = f"`{field.default}`"
+        if field.type is bool:
+            shown = "on" if field.default else "off"
         if field.default == "":
             shown = "*required*" if field.metadata.get("required") else "empty"
         text = field.metadata["help"]

@@ -1,8 +1,8 @@
 """The retraining job, from labelled images to a published classifier.
 
 bottlenecks of all images ─> split ─> bottlenecks of distorted copies ─> head
-    ─> fine-tune, if asked for ─> evaluate ─> export ─> verify each export
-    ─> publish all of it together
+    ─> fine-tune, if asked for ─> calibrate ─> evaluate ─> export
+    ─> verify each export ─> publish all of it together
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import posixpath
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from poets.features.models import engine_model
 from poets.features.pool import Workers
 from poets.fine_tuning.tune import fine_tune, plan
 from poets.head import Head
+from poets.head.calibration import temperature_of
 from poets.head.checkpoint import add_checkpoint
 from poets.head.evaluate import accuracy_of
 from poets.head.summaries import Summaries
@@ -150,7 +152,7 @@ def publish(
     work_dir: str,
     durations: Durations,
 ) -> dict[str, Any]:
-    """Tests a head, exports it, checks the exports and publishes everything together.
+    """Calibrates and tests a head, exports it, checks the exports, publishes them all.
 
     Args:
       config: where to write, and under which names.
@@ -165,6 +167,8 @@ def publish(
     Raises:
       PoetsError: if a step fails; earlier results stay unchanged.
     """
+    if config.calibrate:
+        trained = _calibrated(trained)
     features, head = trained.features, trained.head
     answers = Predictions(
         features.dataset,
@@ -182,6 +186,14 @@ def publish(
     metrics = metrics_of(config, trained, answers, shown, durations, notes)
     _publish(lock, config, trained, exports, answers, metrics)
     return metrics
+
+
+def _calibrated(trained: Trained) -> Trained:
+    validation = trained.features.of_split(VALIDATION)
+    temperature = temperature_of(trained.head, validation)
+    logger.info("scores calibrated on validation: temperature %g", temperature)
+    head = trained.head.with_temperature(temperature)
+    return replace(trained, head=head, temperature=temperature)
 
 
 def _report_test(config: RetrainConfig, answers: Predictions) -> None:

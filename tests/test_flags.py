@@ -56,6 +56,8 @@ OURS = {
     "fine_tune_learning_rate": 0.0003,
     "fine_tune_batch_size": 100,
     "patience": 0,
+    "calibrate": True,
+    "wanted_accuracy": 0.95,
     "engine": "auto",
     "processes": 0,
     "chief_timeout_s": 600,
@@ -175,7 +177,7 @@ def test_all_that_is_wrong_is_reported_together():
         "mobilenet_{1.0,0.75,0.50,0.25}_{224,192,160,128}[_quantized], "
         "scattering_{96,128,160,224}",
         "  - unknown flag 'zzz'",
-        "  - --flip_left_right=yes: takes true or false",
+        "  - --flip_left_right=yes: takes true or false, on or off",
         "  - --image_dir is required: folder with one folder of images per label",
     ]
 
@@ -314,7 +316,8 @@ def test_help_shows_every_flag_and_default():
     for name, field in FIELDS.items():
         assert f"--{name}" in text
         if field.default:
-            assert f"(default:{field.default!r})" in text
+            default = "on" if field.default is True else repr(field.default)
+            assert f"(default:{default})" in text
 
 
 @pytest.mark.parametrize(

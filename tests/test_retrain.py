@@ -274,6 +274,51 @@ def test_a_rerun_replaces_every_result_whole(rerun):
     assert not [name for name in second if name.endswith(".part")]
 
 
+def test_calibration_changes_scores_and_no_answer(again, finished, tmp_path):
+    again(exports=False, calibrate=False)
+    raw = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert raw["calibration"] == {"temperature": 1}
+    temperature = finished.metrics["calibration"]["temperature"]
+    assert 0.1 <= temperature <= 10
+    assert temperature != 1
+    assert f"scores calibrated on validation: temperature {temperature:g}" in (
+        finished.lines
+    )
+    rows = zip(
+        *(table(out / "split.csv") for out in (finished.folder, tmp_path / "out")),
+        strict=True,
+    )
+    for calibrated, original in rows:
+        assert calibrated["predicted_label"] == original["predicted_label"]
+        sure, before = float(calibrated["score"]), float(original["score"])
+        assert (sure > before) == (temperature < 1) or sure == before
+    for name in ("accuracy", "confusion"):
+        assert raw[name] == finished.metrics[name]
+
+
+def test_the_reject_threshold_agrees_with_split_csv(finished):
+    reject = finished.metrics["reject"]
+    folder_of = {
+        label["label"]: label["folder"] for label in finished.metrics["labels"]
+    }
+    assert reject["wanted_accuracy"] == 0.95
+    for split in ("validation", "test"):
+        rows = [
+            row for row in table(finished.folder / "split.csv") if row["split"] == split
+        ]
+        kept = [row for row in rows if float(row["score"]) >= reject["threshold"]]
+        right = [
+            row for row in kept if folder_of[row["predicted_label"]] == row["label"]
+        ]
+        assert reject[split]["n"] == len(kept)
+        assert reject[split]["coverage"] == pytest.approx(
+            len(kept) / len(rows), abs=1e-6
+        )
+        if kept:
+            share = len(right) / len(kept)
+            assert reject[split]["accuracy"] == pytest.approx(share, abs=1e-6)
+
+
 def test_empty_flags_leave_out_what_they_name(warm):
     names = {path.name for path in warm[0].iterdir()}
     assert "saved_model" not in names

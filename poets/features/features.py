@@ -68,12 +68,14 @@ class Trained:
       head: the head on its bottlenecks.
       steps: the number of training steps.
       notes: sentences for `metrics.json` on how the head was made.
+      temperature: that its logits are divided by; 1 if it is not calibrated.
     """
 
     features: Features
     head: Head
     steps: int
     notes: tuple[str, ...] = ()
+    temperature: float = 1.0
 
     @property
     def skipped(self) -> list[tuple[str, str]]:

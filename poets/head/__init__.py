@@ -25,10 +25,19 @@ class Head:
 
     def probabilities(self, bottlenecks: np.ndarray) -> np.ndarray:
         """Returns float32 [N, L] for float32 [N, D]; rows add up to 1."""
-        logits = bottlenecks @ self.weights + self.biases
+        logits = self.logits(bottlenecks)
         logits -= logits.max(axis=1, keepdims=True)
         exponentials = np.exp(logits)
         return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def with_temperature(self, temperature: float) -> "Head":
+        """Returns the head whose logits are divided by a temperature, above 0."""
+        divisor = np.float32(temperature)
+        return Head(self.weights / divisor, self.biases / divisor)
+
+    def logits(self, bottlenecks: np.ndarray) -> np.ndarray:
+        """Returns float32 [N, L] for float32 [N, D]."""
+        return bottlenecks @ self.weights + self.biases
 
     def answers(self, bottlenecks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the most likely label of each image, and its probability.

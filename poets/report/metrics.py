@@ -14,9 +14,10 @@ import numpy as np
 from poets import __version__
 from poets.config import RetrainConfig
 from poets.data.dataset import Dataset
-from poets.data.split import SPLITS, TEST
+from poets.data.split import SPLITS, TEST, VALIDATION
 from poets.features.features import Trained
 from poets.head.evaluate import accuracy_of, confusion_of, per_label
+from poets.head.reject import rejection_for
 
 PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pyarrow", "pillow", "simplejpeg")
 
@@ -38,6 +39,11 @@ class Predictions:
     label_indices: np.ndarray
     predicted: np.ndarray
     scores: np.ndarray
+
+    def scored(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the scores of a split's images, and bool [n]: which are right."""
+        rows = np.flatnonzero(self.splits == split)
+        return self.scores[rows], self.predicted[rows] == self.label_indices[rows]
 
 
 def metrics_of(
@@ -105,6 +111,12 @@ def metrics_of(
         },
         "per_label": per_label(dataset.labels, confusion),
         "confusion": confusion.tolist(),
+        "calibration": {"temperature": trained.temperature},
+        "reject": asdict(
+            rejection_for(
+                config.wanted_accuracy, *map(answers.scored, (VALIDATION, TEST))
+            )
+        ),
         "exports": dict(exports),
         "flags": asdict(config),
         "versions": {

@@ -56,6 +56,13 @@ FORM = {
     },
     "per_label": [{"label": TEXT, "precision": NUMBER, "recall": NUMBER}],
     "confusion": [[NUMBER]],
+    "calibration": {"temperature": NUMBER},
+    "reject": {
+        "wanted_accuracy": NUMBER,
+        "threshold": NUMBER,
+        "validation": {"coverage": NUMBER, "accuracy": NUMBER},
+        "test": {"coverage": NUMBER, "accuracy": NUMBER},
+    },
     "flags": {"output_labels": TEXT, "saved_model_dir": TEXT, "summaries_dir": TEXT},
     "duration_s": {"*": NUMBER},
     "notes": [TEXT],
@@ -129,6 +136,7 @@ def format_results(results: Results) -> str:
         ("images", _images(metrics.get("images") or {}, results.skipped)),
         ("split", _split(metrics.get("split") or {})),
         *_accuracies(metrics.get("accuracy") or {}),
+        ("reject", _reject(metrics.get("reject") or {})),
         ("time", _durations(metrics.get("duration_s") or {})),
     ]
     width = max((_width(path) for path, _ in results.files), default=0)
@@ -307,6 +315,20 @@ def _accuracies(accuracy: Mapping[str, Any]) -> list[tuple[str, str]]:
             text += f"  ({found['correct']:,} of {found['n']:,})"
         facts.append((split, text))
     return facts
+
+
+def _reject(reject: Mapping[str, Any]) -> str:
+    """Describes the reject threshold, as the test confirms it."""
+    threshold, test = reject.get("threshold"), reject.get("test") or {}
+    wanted = reject.get("wanted_accuracy")
+    if threshold is None:
+        unreached = "no threshold reaches an accuracy of"
+        return "" if wanted is None else f"{unreached} {_percent(wanted)} on validation"
+    return (
+        f"scores below {_percent(threshold)}; the test answers "
+        f"{_percent(test.get('coverage'))}, of which {_percent(test.get('accuracy'))} "
+        "are right"
+    )
 
 
 def _durations(durations: Mapping[str, float]) -> str:

@@ -235,3 +235,27 @@ def test_labels_and_notes_cannot_act_on_the_terminal(tmp_path):
     text = summary(write(tmp_path, metrics__json=changed))
     assert text.replace("\n", "").isprintable()
     assert "1: a?[2J?" in text
+
+
+@pytest.mark.parametrize(
+    ("reject", "line"),
+    [
+        (
+            {
+                "wanted_accuracy": 0.95,
+                "threshold": 0.862,
+                "test": {"coverage": 0.2, "accuracy": None},
+            },
+            "reject      scores below 86.2%; the test answers 20.0%, of which - are "
+            "right",
+        ),
+        (
+            {"wanted_accuracy": 0.95, "threshold": None, "test": None},
+            "reject      no threshold reaches an accuracy of 95.0% on validation",
+        ),
+        ({}, None),
+    ],
+)
+def test_the_reject_threshold_is_reported_or_why_there_is_none(tmp_path, reject, line):
+    lines = summary(write(tmp_path, metrics__json=metrics(reject=reject))).split("\n")
+    assert [each for each in lines if each.startswith("reject")] == [line] * bool(line)
