@@ -243,6 +243,11 @@ class RetrainConfig:
     verify_bottlenecks: bool = flag(
         False, OURS, "read every image again to compare it with its stored bottleneck"
     )
+    report: bool = flag(
+        True,
+        OURS,
+        "write report.html, a page on the run with pictures, beside the graph",
+    )
     input_size_px: int = flag(
         0,
         OURS,

@@ -11,7 +11,7 @@ import logging
 import posixpath
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -42,6 +42,8 @@ from poets.head.checkpoint import add_checkpoint
 from poets.head.evaluate import accuracy_of
 from poets.head.summaries import Summaries
 from poets.head.training import train_head
+from poets.report.build import build_report
+from poets.report.findings import Evidence
 from poets.report.metrics import Predictions, metrics_of
 from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
 from poets.storage import folder_of, join, open_storage, reason
@@ -75,6 +77,10 @@ class Durations(dict[str, float]):
             self[name] = self.get(name, 0.0) + now - started
             self["total"] = now - self._started
 
+    def rounded(self) -> dict[str, float]:
+        """Returns the entry for `metrics.json`."""
+        return {name: round(value, 3) for name, value in self.items()}
+
 
 def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
     """Runs the whole job and publishes its results.
@@ -99,7 +105,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
             features = features_of(config, dataset, backbone, model, workers)
             train = training_examples(config, features, workers)
         with durations.phase("training"), Summaries(config.summaries_dir) as summaries:
-            head, steps = train_head(
+            head, steps, evaluations = train_head(
                 train,
                 features.of_split(VALIDATION),
                 len(features.dataset.labels),
@@ -107,7 +113,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
                 summaries,
                 lambda step, so_far: store_intermediate(config, backbone, step, so_far),
             )
-        trained = Trained(features, head, steps)
+        trained = Trained(features, head, steps, evaluations=evaluations)
         if cut:
             with durations.phase("fine_tuning"):
                 trained = fine_tune(config, cut, trained, train, workers, work_dir)
@@ -159,7 +165,7 @@ def publish(
       trained: the head.
       lock: the publish lock, taken when the job started.
       work_dir: local folder that exists until the run ends.
-      durations: gets the phase `export`.
+      durations: gets the phases `export` and `report`.
 
     Returns:
       The content of `metrics.json`.
@@ -184,7 +190,14 @@ def publish(
         exports = build_exports(config, model, samples, work_dir)
     shown = {_name(export.url): export.to_json() for export in exports}
     metrics = metrics_of(config, trained, answers, shown, durations, notes)
-    _publish(lock, config, trained, exports, answers, metrics)
+    report: Mapping[str, bytes] = {}
+    if config.report:
+        with durations.phase("report"):
+            evidence = Evidence(config, metrics, trained, answers, trained.skipped)
+            report, missing = build_report(evidence)
+        metrics["duration_s"] = durations.rounded()
+        metrics["notes"] += missing
+    _publish(lock, config, trained, exports, answers, metrics, report)
     return metrics
 
 
@@ -258,6 +271,7 @@ def _publish(
     exports: list[Export],
     answers: Predictions,
     metrics: dict[str, Any],
+    report: Mapping[str, bytes],
 ) -> None:
     dataset, predicted = answers.dataset, answers.predicted
     rows = (
@@ -285,6 +299,8 @@ def _publish(
         publication.add_file(
             join(beside, "skipped_images.csv"), skipped_images_csv(trained.skipped)
         )
+        for name, content in report.items():
+            publication.add_file(join(beside, name), content)
         publication.add_file(join(beside, "metrics.json"), metrics_json(metrics))
         publication.commit()
 

@@ -81,5 +81,6 @@ def finished(tmp_path_factory) -> Finished:
         image_dir,
         intermediate_store_frequency=25,
         print_misclassified_test_images=True,
+        report=True,
     )
     return Finished(parent / "out", image_dir, tuple(lines), broken, turned, png)

@@ -74,6 +74,7 @@ def flags_for(folder: Path, image_dir: Path, **more: object) -> dict[str, object
         "bottleneck_dir": str(folder / "bottlenecks"),
         "intermediate_output_graphs_dir": str(folder / "intermediate") + "/",
         "model_dir": str(image_dir.parent / "models"),
+        "report": False,  # has tests of its own
         **more,
     }
 

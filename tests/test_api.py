@@ -50,7 +50,11 @@ def test_output_dir_keeps_results_together_and_features_in_the_cache(run, cache)
     assert left == {
         "checkpoint.data-00000-of-00001",
         "checkpoint.index",
+        "labels.csv",
         "metrics.json",
+        "mistakes.csv",
+        "report.html",
+        "report.json",
         "retrained_graph.pb",
         "retrained_graph.tflite",
         "retrained_labels.txt",

@@ -62,6 +62,7 @@ OURS = {
     "processes": 0,
     "chief_timeout_s": 600,
     "verify_bottlenecks": False,
+    "report": True,
     "input_size_px": 0,
 }
 

@@ -16,6 +16,7 @@ import pytest
 from poets.backbones import FAMILIES
 from poets.features.engines import ADAPTERS as ENGINES
 from poets.formats import FORMATS
+from poets.report.findings import SECTIONS
 from poets.storage import ADAPTERS as STORAGES
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,7 @@ ADAPTERS = (  # modules that stand for each other: none knows another
     {row.module for row in FAMILIES.values()},
     {*ENGINES.values()},
     {row.exporter for row in FORMATS.values()},
+    {row.module for row in SECTIONS.values()},
 )
 
 TABLES = {"poets.formats"}
@@ -63,6 +65,9 @@ CLIENTS = {  # third-party package -> the modules that import it
     "uvloop": {"serve.server.run"},
     "uvicorn": {"serve.openwhisk", "serve.server.http"},
     "cv2": {"data.images", "features.process"},
+    "jinja2": {"report.page"},
+    "markupsafe": {"report.page.charts", "report.page.pictures"},
+    "pygal": {"report.page.charts"},
     "flatbuffers": {"classifier.tflite_metadata"},
     "onnx": {"export.onnx"},
     "onnxruntime": {"features.engine_onnx"},

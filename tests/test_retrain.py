@@ -12,6 +12,7 @@ import pytest
 
 from poets.errors import ConfigError, DatasetError, PoetsError
 from poets.features.store import Store
+from poets.report.findings import SECTIONS
 from tests import retraining
 from tests.retraining import FOLDERS, IMAGES, PER_SPLIT, snapshot
 
@@ -46,6 +47,9 @@ def test_every_promised_file_is_there_and_no_other(finished):
         "metrics.json",
         "split.csv",
         "skipped_images.csv",
+        "report.html",
+        "report.json",
+        *(row.csv for row in SECTIONS.values() if row.csv),
         "checkpoint.index",
         "checkpoint.data-00000-of-00001",
         "intermediate/intermediate_25.pb",
@@ -83,7 +87,7 @@ def test_counts_in_metrics_add_up(finished):
     assert metrics["training_steps"] == 60
     assert metrics["flags"]["architecture"] == "scattering_96"
     durations = metrics["duration_s"]
-    phases = {"backbone", "bottlenecks", "training", "export"}
+    phases = {"backbone", "bottlenecks", "training", "export", "report"}
     assert set(durations) == phases | {"total"}
     assert sum(durations[phase] for phase in phases) <= durations["total"] + 0.01
 

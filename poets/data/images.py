@@ -136,12 +136,52 @@ def sample(
     )
 
 
-def _decode_jpeg(data: bytes) -> np.ndarray | None:
+def thumbnail(data: bytes, side_px: int) -> tuple[bytes, int, int]:
+    """Returns a small upright JPEG of image bytes.
+
+    A large JPEG is decoded at an eighth to one of its size, which takes a quarter of
+    the time.
+
+    Args:
+      data: see `decode`.
+      side_px: the longer side of the result; a smaller picture keeps its size.
+
+    Returns:
+      The JPEG, its width and its height.
+
+    Raises:
+      ImageError: see `decode`.
+    """
+    if not data:
+        raise ImageError("empty file")
+    is_jpeg = data[:2] == b"\xff\xd8"
+    pixels = _decode_jpeg(data, side_px) if is_jpeg else None
+    if pixels is None:
+        pixels = _decode_any(data)
+    pixels = _upright(pixels, orientation(data))
+    height, width = pixels.shape[:2]
+    scale = min(1.0, side_px / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if size != (width, height):
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    pixels = np.ascontiguousarray(pixels)
+    return simplejpeg.encode_jpeg(pixels, 70, colorsubsampling="420"), *size
+
+
+def _decode_jpeg(data: bytes, least_px: int = 0) -> np.ndarray | None:
+    """Returns the pixels of a JPEG; None if Pillow has to decode it.
+
+    With `least_px`, the picture may be smaller, but no side is below it.
+    """
     try:
         height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
         _check_pixels(width, height)
         if color_space in ("CMYK", "YCCK"):
             return None
+        if least_px:
+            return simplejpeg.decode_jpeg(
+                data, min_height=least_px, min_width=least_px, min_factor=1
+            )
         return simplejpeg.decode_jpeg(data)
     except ImageError:
         raise

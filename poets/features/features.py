@@ -26,6 +26,7 @@ from poets.features.process import Spec
 from poets.features.store import store_url
 from poets.head import Head
 from poets.head.examples import Examples
+from poets.head.many import Evaluation
 from poets.storage import scheme_of
 from poets.system.progress import log_some
 
@@ -69,6 +70,7 @@ class Trained:
       steps: the number of training steps.
       notes: sentences for `metrics.json` on how the head was made.
       temperature: that its logits are divided by; 1 if it is not calibrated.
+      evaluations: the course of its training.
     """
 
     features: Features
@@ -76,6 +78,7 @@ class Trained:
     steps: int
     notes: tuple[str, ...] = ()
     temperature: float = 1.0
+    evaluations: tuple[Evaluation, ...] = ()
 
     @property
     def skipped(self) -> list[tuple[str, str]]:

@@ -130,7 +130,8 @@ def fine_tune(
             "fine-tuning made the validation accuracy worse; lower "
             "--fine_tune_learning_rate, or leave --fine_tune_steps out"
         )
-    return Trained(tuned, tuned_head, trained.steps, (*trained.notes, note))
+    notes = (*trained.notes, note)
+    return replace(trained, features=tuned, head=tuned_head, notes=notes)
 
 
 def take_part(

@@ -9,7 +9,7 @@ weights are no longer finite has failed, and the others go on.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,12 +84,14 @@ class Outcome:
       steps: the number of steps run.
       stopped: whether `patience` ended it early.
       failure: why there is no head, else "".
+      evaluations: all of them, in order.
     """
 
     head: Head | None
     steps: int
     stopped: bool = False
     failure: str = ""
+    evaluations: tuple[Evaluation, ...] = ()
 
 
 def train_many(
@@ -175,6 +177,7 @@ class _Run:
         self._best: Head | None = None
         self._best_accuracy = -1.0
         self._since_best = 0
+        self._evaluations: list[Evaluation] = []
 
     def evaluate(
         self, step: int, head: Head, batch: Examples, sample: Examples
@@ -190,16 +193,11 @@ class _Run:
                 f"lower --learning_rate={self.plan.config.learning_rate:g}",
             )
             return
-        self.plan.report(
-            Evaluation(
-                step,
-                train_accuracy,
-                train_entropy,
-                accuracy,
-                entropy,
-                len(sample),
-            )
+        evaluation = Evaluation(
+            step, train_accuracy, train_entropy, accuracy, entropy, len(sample)
         )
+        self._evaluations.append(evaluation)
+        self.plan.report(evaluation)
         if not self.plan.config.patience:
             return
         if accuracy > self._best_accuracy:
@@ -211,7 +209,8 @@ class _Run:
 
     def end(self, head: Head, steps: int) -> Outcome:
         """Returns the outcome, with the best head, else the last."""
-        return self.outcome or Outcome(self._best or head, steps)
+        outcome = self.outcome or Outcome(self._best or head, steps)
+        return replace(outcome, evaluations=tuple(self._evaluations))
 
 
 def _score(head: Head, examples: Examples) -> tuple[float, float]:

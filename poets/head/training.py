@@ -26,7 +26,7 @@ def train_head(
     config: RetrainConfig,
     summaries: Summaries,
     store_intermediate: Callable[[int, Head], None],
-) -> tuple[Head, int]:
+) -> tuple[Head, int, tuple[Evaluation, ...]]:
     """Trains a head and logs its progress in the original's format.
 
     Args:
@@ -38,7 +38,7 @@ def train_head(
       store_intermediate: called with the step and the head so far.
 
     Returns:
-      The head, and the number of steps run.
+      The head, the number of steps run, and the evaluations.
 
     Raises:
       ModelError: if its weights are no longer finite.
@@ -59,7 +59,7 @@ def train_head(
             config.patience,
             outcome.steps - 1,
         )
-    return outcome.head, outcome.steps
+    return outcome.head, outcome.steps, outcome.evaluations
 
 
 def _log(evaluation: Evaluation) -> None:

@@ -24,7 +24,7 @@ def split_csv(rows: Iterable[tuple[str, str, str, str, float]]) -> bytes:
     Args:
       rows: path, label as spelled by its folder, split, predicted label, score 0 to 1.
     """
-    return _csv(
+    return csv_file(
         ("path", "label", "split", "predicted_label", "score"),
         ((*names, f"{score:.5f}") for *names, score in rows),
     )
@@ -32,10 +32,11 @@ def split_csv(rows: Iterable[tuple[str, str, str, str, float]]) -> bytes:
 
 def skipped_images_csv(rows: Sequence[tuple[str, str]]) -> bytes:
     """Returns the content of `skipped_images.csv`: path and reason."""
-    return _csv(("path", "reason"), rows)
+    return csv_file(("path", "reason"), rows)
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+def csv_file(header: Sequence[object], rows: Iterable[Sequence[object]]) -> bytes:
+    """Returns the bytes of a CSV; a path that is not UTF-8 keeps its bytes."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

@@ -234,6 +234,7 @@ def _files(
     flags, rows = metrics.get("flags") or {}, FORMATS.values()
     known = {
         METRICS: "figures of the run",
+        "report.html": "the run as a page, with pictures",
         "split.csv": "use and prediction of each image",
         SKIPPED: "images left out, with the reason",
         labels_name: "labels, in the order of the outputs",

@@ -141,7 +141,10 @@ class SweepRunner:
             "accuracy, which is therefore slightly too high; the test images had no "
             "part in the choice"
         )
-        published = Trained(features, trained.head, trained.result.steps, (note,))
+        steps, evaluations = trained.result.steps, trained.evaluations
+        published = Trained(
+            features, trained.head, steps, (note,), evaluations=evaluations
+        )
         return publish(best.config, published, lock, self._work_dir, self._durations)
 
     def _features_of(self, run: Combination) -> Features:

@@ -26,7 +26,14 @@ from poets.features.features import Features
 from poets.head import Head
 from poets.head.evaluate import accuracy_of
 from poets.head.examples import Examples
-from poets.head.many import HeadPlan, Outcome, schedule_of, stream_of, train_many
+from poets.head.many import (
+    Evaluation,
+    HeadPlan,
+    Outcome,
+    schedule_of,
+    stream_of,
+    train_many,
+)
 from poets.head.summaries import Summaries
 from poets.retraining import store_intermediate
 from poets.sweeps.plan import VARY, Combination
@@ -41,11 +48,12 @@ WEIGHTS_BYTES = 2**25
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A head and its result; no head if it failed."""
+    """A head, its result and the course of its training; no head if it failed."""
 
     run: Combination
     head: Head | None
     result: Result
+    evaluations: tuple[Evaluation, ...]
 
 
 def key_of(run: Combination, features: Features, data: str) -> str:
@@ -152,7 +160,9 @@ def train_chunk(
     ]
     seconds = round((time.monotonic() - started) / len(runs), 3)
     return [
-        TrainedRun(run, outcome.head, replace(result, seconds=seconds))
+        TrainedRun(
+            run, outcome.head, replace(result, seconds=seconds), outcome.evaluations
+        )
         for run, outcome, result in zip(runs, outcomes, results, strict=True)
     ]
 

@@ -39,10 +39,10 @@ def config(**flags):
 def alone(train, validation, labels, config):
     """Returns what a run by itself leaves: head, steps, evaluations, stored heads."""
     recorded, stored = Recorded(), []
-    head, steps = train_head(
+    head, steps, evaluations = train_head(
         train, validation, labels, config, recorded, lambda *it: stored.append(it)
     )
-    return head, steps, recorded.values, stored
+    return head, steps, (recorded.values, evaluations), stored
 
 
 def together(train, validation, labels, configs):
@@ -61,7 +61,12 @@ def together(train, validation, labels, configs):
     outcomes = train_many(train, validation, labels, [plan(each) for each in order])
     found = dict(zip(order, outcomes, strict=True))
     return [
-        (found[n].head, found[n].steps, recorded[n].values, stored[n])
+        (
+            found[n].head,
+            found[n].steps,
+            (recorded[n].values, found[n].evaluations),
+            stored[n],
+        )
         for n in range(len(configs))
     ], [found[n] for n in range(len(configs))]
 

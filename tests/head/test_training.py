@@ -49,7 +49,7 @@ def train(train=None, validation=None, labels=3, store=None, **flags):
     config = config_from_args({"image_dir": "unused", **flags})
     recorded, heads = Recorded(), []
     with logged() as lines:
-        head, steps = train_head(
+        head, steps, _ = train_head(
             train or examples(300),
             validation or examples(60, seed=1),
             labels,

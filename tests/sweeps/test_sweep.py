@@ -13,6 +13,7 @@ import pytest
 from poets.backbones import download
 from poets.errors import ModelError
 from poets.head.evaluate import Accuracy
+from poets.report.findings import SECTIONS
 from poets.sweeps import run as sweep_run
 from poets.sweeps import training
 from poets.sweeps.plan import plan_sweep
@@ -123,7 +124,8 @@ def test_it_leaves_what_it_promises_and_the_test_figure_once(swept):
                 *("retrained_graph.pb", "retrained_graph.tflite", "metrics.json"),
                 *("retrained_labels.txt", "split.csv", "skipped_images.csv"),
                 *("checkpoint.index", "checkpoint.data-00000-of-00001"),
-                "saved_models/1/saved_model.pb",
+                *("saved_models/1/saved_model.pb", "report.html", "report.json"),
+                *(row.csv for row in SECTIONS.values() if row.csv),
             )
         ),
     }

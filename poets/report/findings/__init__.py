@@ -10,12 +10,19 @@ run has nothing to show for it, None. The dataclass holds what JSON can: numbers
 None, tuples and dataclasses of them. Paths are relative to `image_dir`.
 """
 
-from collections.abc import Mapping
+import importlib
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from poets.config import RetrainConfig
+from poets.errors import PoetsError
 from poets.features.features import Trained
+from poets.head.evaluate import Accuracy
+from poets.report.metrics import Predictions
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,34 @@ class Evidence:
       metrics: the content of its `metrics.json`.
       trained: the head and its features; None for a results folder whose bottlenecks
         are gone, which leaves out the sections that need them.
+      answers: the head's predictions for all images.
+      skipped: (path, reason) of the images that were left out.
     """
 
     config: RetrainConfig
     metrics: Mapping[str, Any]
     trained: Trained | None
+    answers: Predictions
+    skipped: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Share:
+    """Correct answers out of n, with Wilson's 95 % interval of their share.
+
+    `accuracy` is None for n = 0.
+    """
+
+    n: int
+    correct: int
+    accuracy: float | None
+    interval_95: tuple[float, float]
+
+    @classmethod
+    def of(cls, n: int, correct: int) -> "Share":
+        """Returns the share of n answers that are right."""
+        found = Accuracy(n, correct)
+        return cls(n, correct, found.share if n else None, found.interval_95)
 
 
 class Section(NamedTuple):
@@ -49,4 +79,48 @@ class Section(NamedTuple):
     csv: str = ""
 
 
-SECTIONS: dict[str, Section] = {}  # name -> row, in the order of the page
+SECTIONS: dict[str, Section] = {  # name -> row, in the order of the page
+    "summary": Section("poets.report.findings.summary", needs_features=False),
+    "curves": Section("poets.report.findings.curves"),
+    "labels": Section("poets.report.findings.labels", False, "labels.csv"),
+    "confusion": Section("poets.report.findings.confusion", needs_features=False),
+    "mistakes": Section("poets.report.findings.mistakes", False, "mistakes.csv"),
+    "skipped": Section("poets.report.findings.skipped", needs_features=False),
+    "run": Section("poets.report.findings.run", needs_features=False),
+}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All sections of a report.
+
+    Attributes:
+      sections: name -> its dataclass, in the order of the page; None if there is
+        nothing to show.
+      failed: name -> why it could not be computed.
+    """
+
+    sections: Mapping[str, Any]
+    failed: Mapping[str, str]
+
+
+def find(evidence: Evidence) -> Findings:
+    """Computes all sections; one that fails is logged and does not harm the others."""
+    sections: dict[str, Any] = {}
+    failed = {}
+    for name, row in SECTIONS.items():
+        sections[name] = None
+        if row.needs_features and evidence.trained is None:
+            continue
+        try:
+            sections[name] = importlib.import_module(row.module).compute(evidence)
+        except Exception as error:  # noqa: BLE001 - a report may not cost the model
+            failed[name] = _described(error)
+            logger.error("the report lacks its section %s: %s", name, failed[name])
+            logger.debug("where it failed", exc_info=True)
+    return Findings(sections, failed)
+
+
+def _described(error: Exception) -> str:
+    """Returns a message of ours, or the kind and the text of any other error."""
+    return str(error) if isinstance(error, PoetsError) else f"{error!r:.300}"

@@ -1,0 +1,71 @@
+"""The course of the training."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from poets.report.findings import Evidence
+
+MAX_POINTS = 400
+"""More would be less than two pixels apart."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """An evaluation after a step.
+
+    Attributes:
+      step: from 0.
+      train_accuracy: of the step's batch, 0 to 1.
+      train_entropy: mean cross entropy of the batch, in nats.
+      accuracy: of validation images, 0 to 1.
+      entropy: their mean cross entropy, in nats.
+    """
+
+    step: int
+    train_accuracy: float
+    train_entropy: float
+    accuracy: float
+    entropy: float
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The course of the training.
+
+    Attributes:
+      steps: the number of steps run.
+      images: validation images in each evaluation.
+      evaluations: how many there were.
+      points: all or, of many, an even selection with the first and the last.
+    """
+
+    steps: int
+    images: int
+    evaluations: int
+    points: tuple[CurvePoint, ...]
+
+
+def compute(evidence: Evidence) -> Curves | None:
+    """Returns the curves; None for fewer than two evaluations."""
+    assert evidence.trained is not None
+    evaluations = evidence.trained.evaluations
+    if len(evaluations) < 2:
+        return None
+    count = min(MAX_POINTS, len(evaluations))
+    chosen = np.linspace(0, len(evaluations) - 1, count).round().astype(int)
+    return Curves(
+        steps=evidence.trained.steps,
+        images=evaluations[0].n,
+        evaluations=len(evaluations),
+        points=tuple(
+            CurvePoint(
+                each.step,
+                each.train_accuracy,
+                each.train_entropy,
+                each.accuracy,
+                each.entropy,
+            )
+            for each in (evaluations[index] for index in chosen.tolist())
+        ),
+    )

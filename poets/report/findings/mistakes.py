@@ -1,0 +1,85 @@
+"""The test images that are classified wrongly, the surest mistakes first."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from poets.data.split import TEST
+from poets.report.findings import Evidence
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test image that got a wrong label.
+
+    Attributes:
+      path: relative to `image_dir`.
+      label: its label.
+      predicted: the answer.
+      score: of the answer, 0 to 1.
+      label_score: of its label; None if that is not known.
+    """
+
+    path: str
+    label: str
+    predicted: str
+    score: float
+    label_score: float | None
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """All mistakes on the test images.
+
+    Attributes:
+      images: number of test images.
+      found: the mistakes, the surest first.
+    """
+
+    images: int
+    found: tuple[Mistake, ...]
+
+    def csv_rows(self) -> Iterator[tuple[object, ...]]:
+        """Yields the rows of `mistakes.csv`, the header first."""
+        yield "path", "label", "predicted", "score", "label_score"
+        for each in self.found:
+            known = "" if each.label_score is None else f"{each.label_score:.5f}"
+            yield each.path, each.label, each.predicted, f"{each.score:.5f}", known
+
+
+def compute(evidence: Evidence) -> Mistakes:
+    """Returns the mistakes of a run."""
+    answers, trained = evidence.answers, evidence.trained
+    labels = answers.dataset.labels
+    tested = answers.splits == TEST
+    rows = np.flatnonzero(tested & (answers.predicted != answers.label_indices))
+    rows = rows[np.argsort(-answers.scores[rows], kind="stable")]
+    known: list[float | None] = [None] * len(rows)
+    if trained is not None:
+        some = trained.features.every.choose(rows)
+        known = [
+            score
+            for part in some.parts()
+            for score in trained.head.probabilities(part.matrix())[
+                np.arange(len(part)), part.labels()
+            ].tolist()
+        ]
+    return Mistakes(
+        images=int(tested.sum()),
+        found=tuple(
+            Mistake(
+                path,
+                labels[answers.label_indices[row]],
+                labels[answers.predicted[row]],
+                float(answers.scores[row]),
+                score,
+            )
+            for row, path, score in zip(
+                rows,
+                answers.dataset.images.take(rows).paths.to_pylist(),
+                known,
+                strict=True,
+            )
+        ),
+    )

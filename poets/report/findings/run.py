@@ -1,0 +1,90 @@
+"""How the run was made, and how to make it again."""
+
+import dataclasses
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from poets.config import RetrainConfig
+from poets.flags import flags_below
+from poets.report.findings import Evidence
+from poets.storage import without_keys
+
+
+@dataclass(frozen=True)
+class Export:
+    """An exported file or folder.
+
+    Attributes:
+      name: of the file.
+      sha256: in hexadecimal; None for a folder.
+      size_bytes: of the file, or of all files of the folder.
+      max_score_difference: its largest difference to the head's scores, 0 to 1.
+    """
+
+    name: str
+    sha256: str | None
+    size_bytes: int | None
+    max_score_difference: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the run was made.
+
+    Attributes:
+      poets: its version.
+      command: repeats the run.
+      changed: flag -> value, of those that differ from the default or `output_dir`'s.
+      flags: flag -> value of all; keys in URLs are masked.
+      model: facts on the network.
+      versions: package -> version; None for those that are not installed.
+      duration_s: phase -> seconds.
+      exports: the files of the model.
+    """
+
+    poets: str
+    command: str
+    changed: dict[str, Any]
+    flags: dict[str, Any]
+    model: dict[str, Any]
+    versions: dict[str, str | None]
+    duration_s: dict[str, float]
+    exports: tuple[Export, ...]
+
+
+def compute(evidence: Evidence) -> Run:
+    """Returns how a run was made."""
+    metrics = evidence.metrics
+    defaults = {f.name: f.default for f in dataclasses.fields(RetrainConfig)}
+    flags = {
+        name: without_keys(value) if isinstance(value, str) else value
+        for name, value in dataclasses.asdict(evidence.config).items()
+    }
+    output_dir = evidence.config.output_dir
+    implied = defaults | (flags_below(output_dir) if output_dir else {})
+    changed = {name: value for name, value in flags.items() if value != implied[name]}
+    return Run(
+        poets=metrics["poets"],
+        command=shlex.join(
+            ["poets", "retrain", *(f"--{k}={_text(v)}" for k, v in changed.items())]
+        ),
+        changed=changed,
+        flags=flags,
+        model=dict(metrics["model"]),
+        versions=dict(metrics["versions"]),
+        duration_s=dict(metrics["duration_s"]),
+        exports=tuple(
+            Export(
+                name,
+                entry.get("sha256"),
+                entry.get("size_bytes"),
+                entry.get("max_score_difference"),
+            )
+            for name, entry in metrics["exports"].items()
+        ),
+    )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,116 @@
+"""The run in a few figures, and a verdict in words."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from poets.data.split import SPLITS, TEST, TRAIN
+from poets.report.findings import Evidence, Share
+from poets.storage import without_keys
+
+FEW_TEST_IMAGES = 100
+"""With fewer, the interval of an accuracy of 90 % is wider than 12 points."""
+
+OVERFIT = 0.15
+"""Training accuracy this far above the test accuracy is worth a sentence."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a reader wants to know first.
+
+    Attributes:
+      backbone: the network.
+      image_dir: where the images are.
+      finished: when the run ended, ISO 8601.
+      labels: number of labels.
+      images: split -> number of images.
+      accuracy: split -> accuracy.
+      largest: the label with most training images.
+      guessing: the accuracy on the test images of always answering `largest`.
+      verdict: one of "useless", "weak", "fair", "good", "excellent".
+      reasons: sentences behind the verdict.
+      notes: those of `metrics.json`.
+    """
+
+    backbone: str
+    image_dir: str
+    finished: str
+    labels: int
+    images: dict[str, int]
+    accuracy: dict[str, Share]
+    largest: str
+    guessing: Share
+    verdict: str
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def compute(evidence: Evidence) -> Summary:
+    """Returns the summary of a run."""
+    metrics, answers = evidence.metrics, evidence.answers
+    known = metrics["accuracy"]
+    accuracy = {
+        split: Share.of(known[split]["n"], known[split]["correct"]) for split in SPLITS
+    }
+    labels = answers.dataset.labels
+    train = answers.label_indices[answers.splits == TRAIN]
+    largest = int(np.bincount(train, minlength=len(labels)).argmax())
+    test = answers.label_indices[answers.splits == TEST]
+    guessing = Share.of(len(test), int((test == largest).sum()))
+    verdict, reasons = _judge(accuracy[TRAIN], accuracy[TEST], guessing)
+    return Summary(
+        backbone=metrics["model"]["backbone"],
+        image_dir=without_keys(evidence.config.image_dir),
+        finished=metrics["finished"],
+        labels=len(labels),
+        images={split: accuracy[split].n for split in SPLITS},
+        accuracy=accuracy,
+        largest=labels[largest],
+        guessing=guessing,
+        verdict=verdict,
+        reasons=reasons,
+        notes=tuple(metrics.get("notes") or ()),
+    )
+
+
+def _judge(train: Share, test: Share, guessing: Share) -> tuple[str, tuple[str, ...]]:
+    """Returns a verdict and sentences for it.
+
+    The verdict compares the errors that are left with those of guessing: a classifier
+    that leaves a tenth of them is good whether it has two labels or a hundred.
+    """
+    if test.accuracy is None or guessing.accuracy is None:
+        return "unknown", ("There are no test images, so nothing is known about it.",)
+    reasons = []
+    left = (1 - test.accuracy) / max(1 - guessing.accuracy, 1e-9)
+    if test.interval_95[0] <= guessing.accuracy:
+        verdict = "useless"
+        reasons.append(
+            "It is not surely better than always answering the largest label."
+        )
+    else:
+        verdict = (
+            "excellent"
+            if left <= 0.05
+            else "good"
+            if left <= 0.2
+            else "fair"
+            if left <= 0.5
+            else "weak"
+        )
+        reasons.append(
+            f"It avoids {100 * (1 - left):.0f} % of the mistakes that always answering "
+            "the largest label would make."
+        )
+    if test.n < FEW_TEST_IMAGES:
+        reasons.append(
+            f"{test.n:,} test images are few: the true accuracy may lie anywhere in "
+            "the interval."
+        )
+    if train.accuracy is not None and train.accuracy - test.accuracy > OVERFIT:
+        reasons.append(
+            "It knows its training images much better than new ones: more images, "
+            "distortions or fewer steps may help."
+        )
+    return verdict, tuple(reasons)
