@@ -25,7 +25,7 @@ from poets.classifier.many import classify_files
 from poets.classifier.sources import source_of
 from poets.cli.sweep import job_of
 from poets.cluster import ALONE
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
 from poets.errors import ConfigError, ModelError
 from poets.flags import config_from_args
 from poets.report.listing import list_folder

@@ -20,6 +20,7 @@ import numpy as np
 from poets.backbones import Backbone, load_backbone
 from poets.config import RetrainConfig
 from poets.data.dataset import Dataset
+from poets.data.image_files import ImageError
 from poets.data.images import orientation
 from poets.data.split import TEST, VALIDATION
 from poets.errors import StorageError
@@ -46,13 +47,12 @@ from poets.report.build import build_report
 from poets.report.findings import Evidence
 from poets.report.metrics import Predictions, metrics_of
 from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
-from poets.storage import folder_of, join, open_storage, reason
+from poets.storage import folder_of, join, reason
 from poets.storage.publish import Publication, write_atomically
 from poets.storage.publish_lock import PublishLock
 from poets.storage.reading import (
     KEPT,
     raise_outage,
-    read_files,
     require_readable,
 )
 
@@ -233,11 +233,12 @@ def _samples(
     """Returns test images to score exports on, and notes on the exports' limits."""
     rows = np.flatnonzero(features.splits == TEST)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_CHECKED)).astype(int)]
-    filesystem, root = open_storage(config.image_dir)
-    wanted = [image.path for image in features.dataset.images.take(rows)]
-    found = read_files(filesystem, [posixpath.join(root, path) for path in wanted])
+    wanted = list(features.dataset.images.take(rows))
+    found = features.dataset.source.read(wanted)
     paths, contents, kept, turned = [], [], [], 0
-    for row, path, data in zip(rows, wanted, found, strict=True):
+    for row, (path, *_), data in zip(rows, wanted, found, strict=True):
+        if isinstance(data, ImageError):
+            continue  # damaged since
         if isinstance(data, OSError):
             raise_outage(data, join(config.image_dir, path))
             continue  # gone since its bottleneck was computed; check without it
@@ -245,7 +246,7 @@ def _samples(
         paths.append(path)
         contents.append(data)
         kept.append(row)
-    if len(paths) < len(wanted):
+    if len(paths) < len(wanted) and not features.dataset.packs:
         require_readable(config.image_dir, paths[-1] if paths else "")
     if wanted and not paths:
         raise StorageError(

@@ -10,11 +10,15 @@ import shutil
 
 import pytest
 
+from poets.data.packs import parquet
 from poets.errors import PoetsError, StorageError
+from poets.features.pool import Pool
 from poets.flags import config_from_args
 from poets.job import run
+from poets.preflight import preflight
+from poets.retraining import retrain
 from poets.system.runtime import tf
-from tests import retraining
+from tests import packs, retraining
 from tests.models import write_mobilenet_archive
 from tests.retraining import snapshot
 
@@ -187,6 +191,53 @@ def test_the_whole_job_is_the_same_on_an_object_store(
     check_same(tmp_path / "run", local)
     left = [name for name in snapshot(tmp_path / "run") if "/." in f"/{name}"]
     assert left == []
+
+
+@pytest.mark.parametrize("form", ["ours_parquet", "folder_tgz"])
+def test_the_whole_job_is_the_same_from_packs(
+    far, form, image_dir, archives, local, tmp_path
+):
+    shutil.copytree(archives, tmp_path / "models")
+    (tmp_path / "packs").mkdir()
+    packs.FORMS[form](tmp_path / "packs", snapshot(image_dir))
+    run_job(str(tmp_path), far.url(tmp_path / "packs"), processes=2)
+    check_same(tmp_path, local)
+
+
+def test_packs_of_ours_share_the_features_of_folders(
+    far, image_dir, results_with_features, tmp_path
+):
+    folder = tmp_path / "packs"
+    folder.mkdir()
+    pictures = [
+        (path, path.partition("/")[0], _time_of(image_dir / path), data)
+        for path, data in snapshot(image_dir).items()
+    ]
+    with (folder / "a.parquet").open("wb") as file:
+        parquet.write(file, pictures, sorted(retraining.FOLDERS))
+    far.log()
+    lines = run_job(str(results_with_features), far.url(folder), exports=False)
+    assert "0 bottleneck files created." in lines
+    opened = [line for line in far.log() if line.startswith("open ")]
+    assert len(opened) == 2  # to list it, and for the test images of the exports
+
+
+def _time_of(path):
+    return path.stat().st_mtime_ns // 10**6 * 10**6  # as `far` has it
+
+
+def test_a_pack_that_fails_ends_the_job(far, image_dir, tmp_path):
+    (tmp_path / "packs").mkdir()
+    pack = packs.stored_zip(tmp_path / "packs", snapshot(image_dir))
+    flags = retraining.flags_for(tmp_path, tmp_path / "packs")
+    config = config_from_args(flags | {"image_dir": far.url(tmp_path / "packs")})
+    dataset = preflight(config)
+    far.fail({pack.name: "TimeoutError"})
+    with pytest.raises(PoetsError) as caught, Pool(1) as pool:
+        retrain(config, dataset, pool)
+    assert str(caught.value).startswith(
+        f"cannot read '{far.url(pack)}': no answer within 120 s; run again when"
+    )
 
 
 def test_a_second_run_computes_and_converts_nothing(

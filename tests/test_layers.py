@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from poets.backbones import FAMILIES
+from poets.data.packs import KINDS as PACKS
 from poets.features.engines import ADAPTERS as ENGINES
 from poets.formats import FORMATS
 from poets.report.findings import SECTIONS
@@ -38,6 +39,7 @@ ADAPTERS = (  # modules that stand for each other: none knows another
     {module for module, _ in STORAGES.values()},
     {row.module for row in FAMILIES.values()},
     {*ENGINES.values()},
+    {*PACKS.values()},
     {row.exporter for row in FORMATS.values()},
     {row.module for row in SECTIONS.values()},
 )
@@ -51,6 +53,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "classifier.tflite_metadata",  # one function: the schema of a model
     },
     "google": {"serve.server.tf_protos", "serve.server.tf_grpc"},  # protobuf
+    "google_crc32c": {"data.packs.tfrecord"},
     "grpc": {"serve.server.tf_grpc"},
     "prometheus_client": {"serve.server.telemetry"},
     "starlette": {
@@ -87,6 +90,13 @@ CLIENTS = {  # third-party package -> the modules that import it
         ),
         "data.dataset",
         "data.image_listing",
+        "data.packs",
+        "data.packs.listing",
+        "data.packs.parquet",
+        "data.packs.tar",
+        "data.packs.tfrecord",
+        "data.packs.zip",
+        "data.source",
         "data.suggestions",
         "doctor.steps_storage",
         "preflight",

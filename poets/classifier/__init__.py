@@ -23,7 +23,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 import pyarrow.fs
 
-from poets.data.images import ImageError, decode, resize
+from poets.data.image_files import ImageError
+from poets.data.images import decode, resize
 from poets.errors import ConfigError, ModelError
 from poets.features.engines import ImageEngine, Normalization
 from poets.formats import FORMATS, Format, known_formats

@@ -12,7 +12,8 @@ import numpy as np
 import PIL.Image
 
 from poets.classifier import Classifier, check_labels, load_classifier, staged
-from poets.data.images import ImageError, decode
+from poets.data.image_files import ImageError
+from poets.data.images import decode
 from poets.features.engine_onnx import Onnx, connect
 from poets.features.engines import Normalization
 

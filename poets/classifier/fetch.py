@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from poets.data.images import MAX_BYTES, ImageError
+from poets.data.image_files import ImageError
+from poets.data.images import MAX_BYTES
 from poets.storage import storage_errors
 from poets.storage.reading import IN_FLIGHT
 from poets.system.hosts import Hosts

@@ -6,7 +6,6 @@ processes read them from there, many at once.
 """
 
 import os
-import posixpath
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,12 +17,13 @@ import numpy as np
 from poets.classifier import Classifier, EngineClassifier
 from poets.classifier.sources import Source
 from poets.data.dataset import Images
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
+from poets.data.source import ImageSource
 from poets.features.compute import compute_bottlenecks
 from poets.features.pool import Pool
 from poets.features.process import Spec, too_long
-from poets.storage import open_storage, reason
-from poets.storage.reading import raise_outage, read_files
+from poets.storage import reason
+from poets.storage.reading import raise_outage
 from poets.system.machine import room_for_processes
 
 FEW = 32
@@ -64,21 +64,19 @@ def _classify(
     classifier: Classifier, sources: Sequence[Source]
 ) -> Iterator[np.ndarray | ImageError]:
     """Classifies the files in this process, one after the other."""
-    for root, group in groupby(sources, attrgetter("root")):
-        filesystem, top = open_storage(root)
+    for place, group in groupby(sources, attrgetter("source")):
         here, ahead = tee(group)
-        paths = (
-            posixpath.join(top, source.image.path)
-            for source in ahead
-            if not too_long(source.image.length)
+        contents = place.read(
+            source.image for source in ahead if not too_long(source.image.length)
         )
-        contents = read_files(filesystem, paths)
         for source in here:
             if why := too_long(source.image.length):
                 yield why
                 continue
             data = next(contents)
-            if isinstance(data, OSError):
+            if isinstance(data, ImageError):
+                yield data
+            elif isinstance(data, OSError):
                 raise_outage(data, source.name)
                 yield ImageError(reason(data))
             else:
@@ -89,22 +87,23 @@ def _classify_in(
     pool: Pool, classifier: EngineClassifier, sources: Sequence[Source]
 ) -> list[np.ndarray | ImageError]:
     """Classifies the files in the processes of a pool."""
-    by_root: dict[str, list[int]] = {}
+    by_source: dict[ImageSource, list[int]] = {}
     for row, source in enumerate(sources):
-        by_root.setdefault(source.root, []).append(row)
+        by_source.setdefault(source.source, []).append(row)
     answers: dict[int, np.ndarray | ImageError] = {}
-    for root, rows in by_root.items():
+    for place, rows in by_source.items():
         images = [sources[row].image for row in rows]
         with tempfile.TemporaryDirectory(prefix="poets-label-") as store:
             model_path = os.path.abspath(classifier.path)
             spec = Spec(
-                root,
+                place.image_dir,
                 store,
                 classifier.engine,
                 model_path,
                 None,
                 known_content=False,
                 normalization=classifier.normalization,
+                packs=place.packs,
             )
             listed = Images.of(images)
             found = compute_bottlenecks(listed, spec, len(classifier.labels), pool)

@@ -2,6 +2,7 @@
 
 rose.jpg               "/"                 data/rose.jpg   its length
 hdfs://default/f/      "hdfs://default/"   f/1.jpg, ...    as listed
+roses.tgz              "roses.tgz"         rose/1.jpg, ... as listed in the pack
 http://host/rose.jpg   left as it is: it is downloaded first
 """
 
@@ -14,6 +15,8 @@ from pyarrow.fs import FileSystem, FileType
 
 from poets.data.dataset import Image
 from poets.data.image_listing import ImageFiles
+from poets.data.packs import suffix_of_pack
+from poets.data.source import ImageSource
 from poets.errors import ConfigError
 from poets.storage import (
     is_local,
@@ -24,6 +27,7 @@ from poets.storage import (
 )
 
 WEB = ("http", "https")
+HERE = ImageSource("/")
 
 
 class Source(NamedTuple):
@@ -31,12 +35,12 @@ class Source(NamedTuple):
 
     Attributes:
       name: as given, or as listed in a folder.
-      root: URL of the root of its storage; "/" for this machine.
-      image: its path below the root, and its length, 0 if unknown.
+      source: the root of its storage ("/" for this machine), or its packs.
+      image: its path below that, and its length, 0 if unknown.
     """
 
     name: str
-    root: str
+    source: ImageSource
     image: Image
 
 
@@ -55,7 +59,8 @@ def find_sources(names: Sequence[str]) -> list[str | Source]:
         if scheme_of(name) in WEB:
             found.append(name)
             continue
-        sources = [source_of(name)] if os.path.isfile(name) else _in_storage(name)
+        is_file = os.path.isfile(name) and not suffix_of_pack(name)
+        sources = [source_of(name)] if is_file else _in_storage(name)
         if sources is None:
             missing.append(f"no file, folder or http(s) URL {name!r}")
         elif not sources:
@@ -78,12 +83,12 @@ def source_of(name: str) -> Source:
         filesystem, path = open_storage(name)
         if not is_local(filesystem):
             root, top = _root_of(name, filesystem)
-            return Source(name, root, _image(path, top))
+            return Source(name, ImageSource(root), _image(path, top))
     try:
         status = os.stat(path)
     except OSError:  # reading it reports the reason
-        return Source(name, "/", _image(path))
-    return Source(name, "/", _image(path, "/", status.st_size, status.st_mtime_ns))
+        return Source(name, HERE, _image(path))
+    return Source(name, HERE, _image(path, "/", status.st_size, status.st_mtime_ns))
 
 
 def _in_storage(url: str) -> list[Source] | None:
@@ -94,20 +99,28 @@ def _in_storage(url: str) -> list[Source] | None:
     if info.type == FileType.NotFound:
         return None
     root, top = _root_of(url, filesystem)
-    if info.type == FileType.File:
-        return [Source(url, root, _image(path, top, info.size or 0))]
+    if info.type == FileType.File and not suffix_of_pack(url):
+        return [Source(url, ImageSource(root), _image(path, top, info.size or 0))]
     files = ImageFiles(url)
-    found = [
+    entries = sorted(entry for entry in files if entry.kind is FileType.File)
+    files.report()
+    if files.packs:
+        return [
+            Source(
+                join(url, entry.path),
+                files.source,
+                Image(entry.path, "", entry.length, entry.mtime_ns, entry.place),
+            )
+            for entry in entries
+        ]
+    return [
         Source(
             join(url, entry.path),
-            root,
+            ImageSource(root),
             _image(posixpath.join(path, entry.path), top, entry.length, entry.mtime_ns),
         )
-        for entry in files
-        if entry.kind is FileType.File
+        for entry in entries
     ]
-    files.report()
-    return sorted(found)
 
 
 def _root_of(url: str, filesystem: FileSystem) -> tuple[str, str]:

@@ -10,7 +10,8 @@ import PIL.Image
 from poets.backbones.graph import parse_graph
 from poets.classifier import check_labels, refuse_normalization, staged
 from poets.classifier.scaling import INPUTS
-from poets.data.images import ImageError, decode, is_plain, resize
+from poets.data.image_files import ImageError
+from poets.data.images import decode, is_plain, resize
 from poets.errors import ModelError
 from poets.features.engines import Normalization
 from poets.system.runtime import tf, v1

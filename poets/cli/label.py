@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from poets.classifier import Classifier
     from poets.classifier.sources import Source
-    from poets.data.images import ImageError
+    from poets.data.image_files import ImageError
     from poets.features.engines import Normalization
 
 
@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
     from poets.classifier import load_classifier  # takes a second: not for --help
     from poets.classifier.many import classify_files
     from poets.classifier.sources import find_sources
-    from poets.data.images import ImageError
+    from poets.data.image_files import ImageError
 
     images = find_sources(args.images)
     normalization = _normalization(args.input_mean, args.input_std)
@@ -126,7 +126,7 @@ def _print(
     answers: "Sequence[np.ndarray | ImageError]",
 ) -> None:
     from poets.classifier import best_labels
-    from poets.data.images import ImageError
+    from poets.data.image_files import ImageError
 
     table = csv.writer(sys.stdout, lineterminator="\n")
     if args.csv:

@@ -4,4 +4,7 @@ image_dir ─> image_listing ─> dataset ─> split ─> distorted copies
              (image_files)    (layout)            (distortions)
              which files      which folders
              are pictures     are labels
+
+             packs: few large files with many pictures
+             source: reads pictures, wherever they are
 """

@@ -7,7 +7,8 @@
 This module neither reads pixels nor imports TensorFlow: names, lengths and times come
 from one recursive listing, and every worker gets the same list. A remote storage lists
 its folders in parallel; a million files take some seconds. `poets.data.image_files`
-decides which files are images.
+decides which files are images. Pictures may be in packs (`poets.data.packs`): they have
+the paths of such folders, and a place.
 """
 
 import logging
@@ -24,11 +25,13 @@ import pyarrow.fs
 
 from poets.data.image_files import IMAGE_SUFFIXES
 from poets.data.image_listing import ImageFiles
-from poets.data.layout import Layout, Place, clean_label, layout_of, place_of
+from poets.data.layout import Folders, Layout, clean_label, layout_of, place_of
+from poets.data.packs import KINDS, Pack, suffix_of_pack
+from poets.data.source import ImageSource
 from poets.data.suggestions import folder_below, what_is_there
 from poets.errors import DatasetError, format_problems
 from poets.storage import kind_of
-from poets.storage.tree import Entry
+from poets.storage.tree import Entry, Place
 from poets.system.progress import log_some
 
 logger = logging.getLogger(__name__)
@@ -45,12 +48,14 @@ class Image(NamedTuple):
       folder: the label's folder, in its own spelling.
       length: bytes.
       mtime_ns: modification time, nanoseconds since 1970; 0 if the storage has none.
+      place: where it is in a pack; None if it is a file of its own.
     """
 
     path: str
     folder: str
     length: int
     mtime_ns: int
+    place: Place | None = None
 
 
 class Images:
@@ -63,9 +68,14 @@ class Images:
     """
 
     def __init__(
-        self, paths: pa.Array, folders: pa.Array, lengths: pa.Array, mtimes_ns: pa.Array
+        self,
+        paths: pa.Array,
+        folders: pa.Array,
+        lengths: pa.Array,
+        mtimes_ns: pa.Array,
+        *places: pa.Array,
     ) -> None:
-        self._columns = (paths, folders, lengths, mtimes_ns)
+        self._columns = (paths, folders, lengths, mtimes_ns, *places)
         self.paths = paths
         self.lengths: np.ndarray = lengths.to_numpy()
         self.mtimes_ns: np.ndarray = mtimes_ns.to_numpy()
@@ -81,7 +91,8 @@ class Images:
         folders: list[str] = []
         numbers: dict[str, int] = {}
         codes, lengths, mtimes_ns = array("i"), array("q"), array("q")
-        for path, folder, length, mtime_ns in images:
+        places = array("i"), array("i"), array("q"), array("q")
+        for path, folder, length, mtime_ns, place in images:
             paths.append(path)
             if folder not in numbers:
                 numbers[folder] = len(folders)
@@ -89,6 +100,8 @@ class Images:
             codes.append(numbers[folder])
             lengths.append(length)
             mtimes_ns.append(mtime_ns)
+            for column, number in zip(places, place or (), strict=False):
+                column.append(number)
         return cls(
             pa.array(paths, pa.large_string()),
             pa.DictionaryArray.from_arrays(
@@ -96,6 +109,7 @@ class Images:
             ),
             pa.array(np.array(lengths, np.int64)),
             pa.array(np.array(mtimes_ns, np.int64)),
+            *(pa.array(np.array(column)) for column in places if column),
         )
 
     @property
@@ -113,27 +127,38 @@ class Images:
         """Returns the images by path, in the order of code points."""
         return self.take(pc.array_sort_indices(self.paths))
 
-    def smallest(self) -> str:
-        """Returns the path of the smallest image that is not empty."""
-        return self[
-            int(np.where(self.lengths > 0, self.lengths, 1 << 62).argmin())
-        ].path
+    def in_reading_order(self, rows: np.ndarray) -> np.ndarray:
+        """Returns rows in the order of their places in packs, else as they are."""
+        if len(self._columns) == len(Image._fields) - 1:
+            return rows
+        pack, block, start, _ = (
+            column.to_numpy()[rows] for column in self._columns[-4:]
+        )
+        return rows[np.lexsort((start, block, pack))]
+
+    def smallest(self) -> Image:
+        """Returns the smallest image that is not empty."""
+        return self[int(np.where(self.lengths > 0, self.lengths, 1 << 62).argmin())]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Image:
-        return Image(*(column[row].as_py() for column in self._columns))
+        return _image(*(column[row].as_py() for column in self._columns))
 
     def __iter__(self) -> Iterator[Image]:
         for start in range(0, len(self), 4096):
             some = [column.slice(start, 4096).to_pylist() for column in self._columns]
-            yield from map(Image, *some)
+            yield from map(_image, *some)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Images) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _image(path: str, folder: str, length: int, mtime_ns: int, *place: int) -> Image:
+    return Image(path, folder, length, mtime_ns, Place(*place) if place else None)
 
 
 @dataclass(frozen=True)
@@ -149,6 +174,7 @@ class Dataset:
         else empty.
       notes: sentences for the user on how the folders were read.
       skipped: (path, reason) of passed-over files that look like pictures, by path.
+      packs: those that the images' places name; empty without packs.
     """
 
     image_dir: str
@@ -158,14 +184,21 @@ class Dataset:
     splits: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    packs: tuple[Pack, ...] = ()
+
+    @property
+    def source(self) -> ImageSource:
+        """Reads the images."""
+        return ImageSource(self.image_dir, self.packs)
 
 
-def find_images(image_dir: str, split: str = "auto") -> Dataset:
+def find_images(image_dir: str, split: str = "auto", index_url: str = "") -> Dataset:
     """Returns the labelled images below a folder.
 
     Args:
-      image_dir: in any storage.
+      image_dir: in any storage; may also be a pack.
       split: the flag `--split`, which decides whether folders are splits.
+      index_url: folder for lists of packs that have none; "" keeps none.
 
     Raises:
       DatasetError: if the folder is missing or cannot be listed, if fewer than two
@@ -179,14 +212,16 @@ def find_images(image_dir: str, split: str = "auto") -> Dataset:
             f"Image directory {image_dir!r} not found; give --image_dir a folder with "
             "one folder of images per label"
         )
-    if kind != pyarrow.fs.FileType.Directory:
+    if kind != pyarrow.fs.FileType.Directory and not suffix_of_pack(image_dir):
         raise DatasetError(
             f"--image_dir={image_dir!r} is a file; give the folder that has one folder "
-            "of images per label"
+            f"of images per label, or a pack ({', '.join(KINDS)})"
         )
     folders: set[str] = set()
-    files = ImageFiles(image_dir)
+    files = ImageFiles(image_dir, index_url)
     images = Images.of(_images_among(files, folders)).sorted()
+    if files.packs:
+        images = _once_each(images, files)
     files.report("skipped_images.csv")
     counts = _count_places(images)
     layout = layout_of(counts, split, image_dir)
@@ -202,14 +237,28 @@ def find_images(image_dir: str, split: str = "auto") -> Dataset:
     return _label(files, images, layout)
 
 
-def _count_places(images: Images) -> Counter[Place]:
-    counts: Counter[Place] = Counter()
+def _count_places(images: Images) -> Counter[Folders]:
+    counts: Counter[Folders] = Counter()
     for start in range(0, len(images), 4096):
         counts.update(map(place_of, images.paths.slice(start, 4096).to_pylist()))
     return counts
 
 
-def _relabelled(images: Images, labels: Mapping[Place, str]) -> Images:
+def _once_each(images: Images, files: ImageFiles) -> Images:
+    """Returns the first image of each path; the others are skipped."""
+    paths = images.paths
+    repeated = pc.equal(paths.slice(1), paths.slice(0, max(len(paths) - 1, 0)))
+    again = np.append(False, repeated.to_numpy(zero_copy_only=False))[: len(paths)]
+    for row in np.flatnonzero(again).tolist():
+        path, *_, place = images[row]
+        if place:
+            pack = files.packs[place.pack].path or files.url
+            where = f"in {pack}, block {place.block}, at {place.start}"
+            files.skipped.append((path, f"{where}: another one has its path"))
+    return images.take(np.flatnonzero(~again))
+
+
+def _relabelled(images: Images, labels: Mapping[Folders, str]) -> Images:
     """Returns the images that have a label, with the label's folder in the split's."""
     return Images.of(
         image._replace(folder=label)
@@ -220,12 +269,12 @@ def _relabelled(images: Images, labels: Mapping[Place, str]) -> Images:
 
 def _images_among(entries: Iterable[Entry], folders: set[str]) -> Iterator[Image]:
     """Yields the images; adds the folders that could be labels to `folders`."""
-    for path, kind, length, mtime_ns, _ in entries:
+    for path, kind, length, mtime_ns, _, place in entries:
         folder, separator, _ = path.partition("/")
         if kind is pyarrow.fs.FileType.Directory:
             folders.update([] if separator else [folder])
         elif separator:
-            yield Image(path, folder, length, mtime_ns)
+            yield Image(path, folder, length, mtime_ns, place)
 
 
 def _check_labels(
@@ -281,6 +330,7 @@ def _label(files: ImageFiles, images: Images, layout: Layout) -> Dataset:
         splits=layout.splits,
         notes=(*filter(None, [layout.decision]), *layout.warnings),
         skipped=tuple(sorted(files.skipped)),
+        packs=files.packs,
     )
 
 

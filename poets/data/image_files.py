@@ -69,6 +69,10 @@ _POINTER_TEXTS = (
 )
 
 
+class ImageError(ValueError):
+    """The bytes are not a usable image; the message is the reason."""
+
+
 def passed_over(path: str) -> str:
     """Returns the start of a path, up to a name that is passed over with all below it.
 

@@ -4,6 +4,9 @@
     for entry in files: ...        images, and folders that are listed
     files.report()                 what else there was, in few lines
 
+A folder without images may have packs of them, and a file may be one (`data.packs`).
+What is in packs is sorted out by the same rules.
+
 The job and `poets label` list folders this way, and the doctor enters the same folders.
 First bytes are only read of files whose name does not decide.
 """
@@ -20,6 +23,7 @@ from poets.data.image_files import (
     ANNEX,
     BEGINNING,
     NO_TARGET,
+    ImageError,
     claims_picture,
     is_image,
     is_image_name,
@@ -30,6 +34,9 @@ from poets.data.image_files import (
     pointer_in,
     suffix_of,
 )
+from poets.data.packs import Pack, suffix_of_pack
+from poets.data.packs.listing import list_packs
+from poets.data.source import ImageSource
 from poets.errors import DatasetError, StorageError
 from poets.storage import join, open_storage, reason
 from poets.storage.reading import is_of_one_file, raise_outage, read_beginnings
@@ -60,11 +67,19 @@ class ImageFiles:
         files that are not images.
       hidden: passed over for their name: paths of folders, names of files.
       skipped: (path, reason) of passed-over files that look like pictures.
+      packs: the packs that hold the images; empty if each is a file of its own.
     """
 
-    def __init__(self, url: str) -> None:
-        """Opens the storage of a folder; lists nothing yet."""
+    def __init__(self, url: str, index_url: str = "") -> None:
+        """Opens the storage of a folder or of a pack; lists nothing yet.
+
+        Args:
+          url: the folder or the pack.
+          index_url: folder for lists of packs that have none; "" keeps none.
+        """
         self.url = url
+        self.packs: tuple[Pack, ...] = ()
+        self._index_url = index_url
         self.at_top = 0
         self.others: dict[str, Counter[str]] = defaultdict(Counter)
         self.hidden: set[str] = set()
@@ -81,8 +96,27 @@ class ImageFiles:
           DatasetError: if a folder cannot be listed.
           StorageError: if the storage does not answer.
         """
+        found: list[Pack] = []
+        is_empty = True
+        for entry in self._sorted_out(self._walk(found)):
+            is_empty = is_empty and entry.kind is FileType.Directory
+            yield entry
+        if is_empty and found:
+            self.packs = tuple(sorted(found))
+            yield from self._sorted_out(self._packed())
+        elif found:
+            for pack in found:
+                self._pass_over(pack.path)
+
+    @property
+    def source(self) -> ImageSource:
+        """Where the images are, once they are listed."""
+        return ImageSource(self.url, self.packs)
+
+    def _sorted_out(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Yields the images and the folders among entries; records the others."""
         unsure: dict[str, list[Entry]] = defaultdict(list)
-        for entry in self._walk():
+        for entry in entries:
             path = entry.path
             if hidden := passed_over(path):
                 self._hide(entry, hidden)
@@ -148,10 +182,22 @@ class ImageFiles:
         if beside := sum(found[""] for found in self.others.values()):
             logger.info("%d files beside the folders are passed over", beside)
 
-    def _walk(self) -> Iterator[Entry]:
+    def _packed(self) -> Iterator[Entry]:
+        """Yields what is in the packs."""
+        return list_packs(self.url, self.packs, self.skipped, self._index_url)
+
+    def _walk(self, packs: list[Pack]) -> Iterator[Entry]:
+        """Yields all files and folders except packs, which are added to `packs`."""
         try:
-            for entry in walk(self._filesystem, self._root, is_listed, self._refuse):
-                if entry.path.isascii() or _is_unicode(entry.path):
+            for entry in self._entries():
+                path, kind, length, mtime_ns, *_ = entry
+                if (
+                    kind is FileType.File
+                    and suffix_of_pack(path or self._root)
+                    and not passed_over(path)
+                ):
+                    packs.append(Pack(path, length, mtime_ns))
+                elif entry.path.isascii() or _is_unicode(entry.path):
                     yield entry
                 else:
                     path = posixpath.join(self._root, entry.path)
@@ -161,6 +207,15 @@ class ImageFiles:
             if is_of_one_file(error):
                 self._refuse("", error)
             raise StorageError(f"cannot list {self.url!r}: {reason(error)}") from error
+
+    def _entries(self) -> Iterator[Entry]:
+        """Yields what is below the folder; the file itself if it is one."""
+        if suffix_of_pack(self._root):
+            info = self._filesystem.get_file_info(self._root)
+            if info.type is FileType.File:
+                yield Entry("", FileType.File, info.size or 0, info.mtime_ns or 0)
+                return
+        yield from walk(self._filesystem, self._root, is_listed, self._refuse)
 
     def _refuse(self, path: str, error: OSError) -> NoReturn:
         url = join(self.url, path) if path else self.url
@@ -208,12 +263,11 @@ class ImageFiles:
         out later which cannot be decoded.
         """
         looked, rest = entries[:MOST_LOOKS], entries[MOST_LOOKS:]
-        paths = [posixpath.join(self._root, entry.path) for entry in looked]
         found = []
-        for entry, data in zip(
-            looked, read_beginnings(self._filesystem, paths, BEGINNING), strict=True
-        ):
-            if isinstance(data, OSError):
+        for entry, data in zip(looked, self._beginnings(looked), strict=True):
+            if isinstance(data, ImageError):
+                self.skipped.append((entry.path, str(data)))
+            elif isinstance(data, OSError):
                 raise_outage(data, join(self.url, entry.path))
                 self.skipped.append((entry.path, reason(data)))
             elif is_image(data):
@@ -235,6 +289,14 @@ class ImageFiles:
         if found or rest:
             self._looked.append(f"{text}, by the first bytes of {len(looked)}")
         return found
+
+    def _beginnings(
+        self, entries: Sequence[Entry]
+    ) -> Iterator[bytes | OSError | ImageError]:
+        if self.packs:
+            return self.source.read(entries)
+        paths = [posixpath.join(self._root, entry.path) for entry in entries]
+        return read_beginnings(self._filesystem, paths, BEGINNING)
 
 
 def some(names: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import PIL.Image
 import simplejpeg
 
-from poets.data.image_files import pointer_in
+from poets.data.image_files import ImageError, pointer_in
 
 MAX_BYTES = 256 * 2**20
 """A longer file is not a photograph; it is refused before it is read."""
@@ -28,10 +28,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 ORIENTATION = 0x0112  # EXIF tag 274, values 1 to 8 (CIPA DC-008, section 4.6.4)
 
 PIL.Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is checked here, and without a warning
-
-
-class ImageError(ValueError):
-    """The bytes are not a usable image; the message is the reason."""
 
 
 def decode(data: bytes) -> np.ndarray:

@@ -22,7 +22,7 @@ SPLIT_NAMES = {
 }
 """Name of a folder in lower case -> its split."""
 
-Place = tuple[str, str]
+Folders = tuple[str, str]
 """The first two folders of an image's path; the second is "" without one."""
 
 
@@ -39,7 +39,7 @@ class Layout:
     """
 
     splits: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[Place, str] = field(default_factory=dict)
+    labels: Mapping[Folders, str] = field(default_factory=dict)
     decision: str = ""
     warnings: Sequence[str] = ()
 
@@ -59,7 +59,7 @@ def split_named(folder: str) -> str | None:
     return SPLIT_NAMES.get(folder.casefold())
 
 
-def place_of(path: str) -> Place:
+def place_of(path: str) -> Folders:
     """Returns the place of an image.
 
     Args:
@@ -70,7 +70,7 @@ def place_of(path: str) -> Place:
     return first, second if separator else ""
 
 
-def layout_of(counts: Mapping[Place, int], how: str, image_dir: str) -> Layout:
+def layout_of(counts: Mapping[Folders, int], how: str, image_dir: str) -> Layout:
     """Returns the layout of the folders.
 
     Args:
@@ -171,7 +171,7 @@ def _check_train(
 
 def _labels(
     splits: Mapping[str, str], own: Mapping[str, Sequence[str]]
-) -> dict[Place, str]:
+) -> dict[Folders, str]:
     """Returns the label's folder of each place, in the spelling of "train".
 
     Two folders of one split with the same label keep their spellings: they are refused
@@ -198,7 +198,7 @@ def _decision(splits: Mapping[str, str]) -> str:
     return f"the folders are a split: {whole}{taken}"
 
 
-def _left_out(counts: Mapping[Place, int], splits: Mapping[str, str]) -> list[str]:
+def _left_out(counts: Mapping[Folders, int], splits: Mapping[str, str]) -> list[str]:
     """Returns a sentence for each reason not to use images."""
     unused: dict[str, Counter[str]] = {}
     for (first, second), count in counts.items():

@@ -123,18 +123,19 @@ def _tasks(
     wanted = missing.any(axis=0) & ~_undecodable(rows, index)
     if verify:
         wanted |= ~missing[0]
-    numbers = np.flatnonzero(wanted)
+    numbers = images.in_reading_order(np.flatnonzero(wanted))
     tasks = []
     for number, image in zip(numbers, images.take(numbers), strict=True):
-        path, _, length, mtime_ns = image
+        path, _, length, mtime_ns, place = image
         if path in unread:
             continue
         if verify and not missing[0, number]:
             expected = index.digests[rows[0, number]].tobytes().hex()
-            tasks.append(ImageTask(path, length, mtime_ns, tuple(copies), expected))
+            every = tuple(copies)
+            tasks.append(ImageTask(path, length, mtime_ns, every, expected, place))
             continue
         lacking = tuple(itertools.compress(copies, missing[:, number]))
-        tasks.append(ImageTask(path, length, mtime_ns, lacking, None))
+        tasks.append(ImageTask(path, length, mtime_ns, lacking, None, place))
     return tasks
 
 
@@ -154,9 +155,27 @@ def _chunks(tasks: Sequence[ImageTask], processes: int) -> list[Chunk]:
     while start < len(tasks):
         share = (len(tasks) - start) // (2 * processes)
         size = max(MIN_CHUNK // copies, min(MAX_CHUNK // copies, share), 1)
-        chunks.append(tasks[start : start + size])
-        start += size
+        end = _end_of_block(tasks, start + size, start + 2 * size)
+        chunks.append(tasks[start:end])
+        start = end
     return chunks
+
+
+def _end_of_block(tasks: Sequence[ImageTask], end: int, at_most: int) -> int:
+    """Returns where a chunk ends, so that another one need not read its last block.
+
+    Args:
+      tasks: all of them.
+      end: where the chunk should end.
+      at_most: where it may end; if the block goes on, it ends where it should.
+    """
+    for number in range(end, min(at_most, len(tasks)) + 1):
+        if number == len(tasks):
+            return number
+        here, before = tasks[number].place, tasks[number - 1].place
+        if here is None or before is None or here[:2] != before[:2]:
+            return number
+    return end
 
 
 def _gather(

@@ -99,6 +99,8 @@ def features_of(
     Raises:
       PoetsError: if they cannot be computed, or cannot train a classifier.
     """
+    remote = scheme_of(config.image_dir) and not dataset.packs
+    witness = dataset.images.smallest().path if remote else ""
     spec = Spec(
         image_dir=config.image_dir,
         store_url=store_url(config.bottleneck_dir, backbone.name, backbone.digest),
@@ -106,7 +108,8 @@ def features_of(
         model_path=model.path,
         distortions=Distortions.of(config) if config.distorts else None,
         known_content=False,
-        witness=dataset.images.smallest() if scheme_of(config.image_dir) else "",
+        witness=witness,
+        packs=dataset.packs,
     )
     extraction = compute_bottlenecks(
         dataset.images,

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from poets.errors import StorageError
 from poets.features.pool import Chunk, Part
-from poets.features.process import ImageTask, Spec
+from poets.features.process import Spec, task_of
 from poets.features.store import part_stem
 from poets.storage import exists, is_local, join, open_storage, read_url
 from poets.storage.publish import write_atomically
@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         "mtime_ns": pa.int64(),
         "copies": pa.list_(pa.int32()),
         "expected": pa.string(),
+        "place": pa.list_(pa.int64()),
     }
 )
 MODEL = "model-"
@@ -133,7 +134,7 @@ class WorkPlan:
         start, end = self._starts[number], self._starts[number + 1]
         columns = self._table.slice(start, end - start).drop(["chunk"]).columns
         rows = zip(*(column.to_pylist() for column in columns), strict=True)
-        return [ImageTask(*row) for row in rows]
+        return list(map(task_of, rows))
 
     def part(self, number: int) -> Part:
         """Returns a chunk with the name of its part."""

@@ -27,7 +27,6 @@ import hashlib
 import importlib
 import json
 import os
-import posixpath
 import queue
 import signal
 import sys
@@ -41,13 +40,17 @@ import numpy as np
 import pyarrow as pa
 
 from poets.data.distortions import Distortions
-from poets.data.images import MAX_BYTES, ImageError, decode, resize
+from poets.data.image_files import ImageError
+from poets.data.images import MAX_BYTES, decode, resize
+from poets.data.packs import Pack
+from poets.data.source import ImageReads, ImageSource
 from poets.errors import PoetsError
 from poets.features.engines import ADAPTERS, Engine, Normalization, load_engine
 from poets.features.index import CONTENT_KEYS, NONE, Index
 from poets.features.store import CorruptPartError, Row, Store
 from poets.storage import is_local, join, open_storage, reason
-from poets.storage.reading import Reads, raise_outage, require_readable
+from poets.storage.reading import raise_outage, require_readable
+from poets.storage.tree import Place
 
 PLAIN = -1
 """The number of the image itself among its copies."""
@@ -69,6 +72,7 @@ class Spec:
       known_content: whether the store may hold images under other names.
       witness: path of an image that was readable before the work, "" if unknown.
       normalization: for a model that does not scale its pixels.
+      packs: those that places name; empty if each image is a file.
     """
 
     image_dir: str
@@ -79,6 +83,12 @@ class Spec:
     known_content: bool
     witness: str = ""
     normalization: Normalization | None = None
+    packs: tuple[Pack, ...] = ()
+
+    @property
+    def source(self) -> ImageSource:
+        """Reads the images."""
+        return ImageSource(self.image_dir, self.packs)
 
     def to_json(self) -> str:
         """Returns the spec as a line for `from_json`."""
@@ -92,6 +102,7 @@ class Spec:
             values["distortions"] = Distortions(**values["distortions"])
         if given := values.get("normalization"):
             values["normalization"] = Normalization(**given)
+        values["packs"] = tuple(Pack(*pack) for pack in values["packs"])
         return cls(**values)
 
 
@@ -104,6 +115,7 @@ class ImageTask(NamedTuple):
       mtime_ns: as listed.
       copies: which distorted copies to compute; PLAIN is the image itself.
       expected: hex SHA-256 of it in the store, if it is only verified; else None.
+      place: where it is in a pack; None for a file of its own.
     """
 
     path: str
@@ -111,6 +123,14 @@ class ImageTask(NamedTuple):
     mtime_ns: int
     copies: Sequence[int]
     expected: str | None
+    place: Place | None = None
+
+
+def task_of(fields: Sequence[Any]) -> ImageTask:
+    """Returns the task in the fields of a JSON list or a table's row."""
+    path, length, mtime_ns, copies, expected, place = fields
+    where = Place(*place) if place else None
+    return ImageTask(path, length, mtime_ns, copies, expected, where)
 
 
 def too_long(length: int) -> ImageError | None:
@@ -137,8 +157,7 @@ class Worker:
         )
         size = self._engine.output_size
         self._store = Store(spec.store_url, size, CONTENT_KEYS)
-        self._filesystem, self._root = open_storage(spec.image_dir)
-        self._reads = Reads(self._filesystem)
+        self._reads = spec.source.reads()
         self._witness = spec.witness  # later the last image that could be read
         here = is_local(open_storage(spec.store_url)[0])
         self._writers = ThreadPoolExecutor(1 if here else MAX_WRITES)
@@ -160,7 +179,7 @@ class Worker:
                 return self._compute(tasks, reads)
             except CorruptPartError:  # a bottleneck to be reused is gone
                 self._index = self._store.read_index()
-                reads = Reads(self._filesystem)
+                reads = self._spec.source.reads()
                 self._add(tasks, reads)
 
     def write(
@@ -188,12 +207,10 @@ class Worker:
         self._reads.close()
         self._writers.shutdown()
 
-    def _add(self, tasks: Iterable[ImageTask], reads: Reads) -> None:
-        for task in tasks:
-            if not too_long(task.length):
-                reads.add(posixpath.join(self._root, task.path), task.length)
+    def _add(self, tasks: Iterable[ImageTask], reads: ImageReads) -> None:
+        reads.add([task for task in tasks if not too_long(task.length)])
 
-    def _compute(self, tasks: Sequence[ImageTask], reads: Reads) -> ChunkRequest:
+    def _compute(self, tasks: Sequence[ImageTask], reads: ImageReads) -> ChunkRequest:
         rows: list[Row] = []
         known: list[tuple[int, int]] = []
         waiting: list[tuple[int, np.ndarray]] = []
@@ -237,7 +254,7 @@ class Worker:
             rows[index] = rows[index]._replace(bottleneck=bottleneck)
         return ChunkRequest(rows, unread)
 
-    def _take(self, task: ImageTask, reads: Reads) -> bytes:
+    def _take(self, task: ImageTask, reads: ImageReads) -> bytes:
         if why := too_long(task.length):
             raise why
         return reads.take()
@@ -301,7 +318,7 @@ class Server:
         for line in lines:
             request = json.loads(line)
             if "tasks" in request and self._worker:
-                request["tasks"] = [ImageTask(*fields) for fields in request["tasks"]]
+                request["tasks"] = [task_of(fields) for fields in request["tasks"]]
                 self._worker.expect(request["tasks"])
             self._requests.put(request)
         self._requests.put(None)

@@ -41,7 +41,7 @@ from starlette.routing import Route
 
 from poets.classifier import Classifier, load_classifier
 from poets.classifier.fetch import fetch_content
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
 from poets.errors import ConfigError, PoetsError
 from poets.system.hosts import Hosts
 from poets.system.http import Limits, NotAllowedError, shown

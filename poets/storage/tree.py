@@ -29,6 +29,22 @@ NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 Forbidden = Callable[[str, OSError], None]
 
 
+class Place(NamedTuple):
+    """Where a file lies that is packed with others in one large file.
+
+    Attributes:
+      pack: the number of the pack.
+      block: the number of the part that is read at once.
+      start: the byte of the pack, or the row of the block, at which it begins.
+      size: bytes that it takes.
+    """
+
+    pack: int
+    block: int
+    start: int
+    size: int
+
+
 class Entry(NamedTuple):
     """A file or a folder below another folder.
 
@@ -39,6 +55,7 @@ class Entry(NamedTuple):
       mtime_ns: modification time, nanoseconds since 1970, 0 if the storage has none.
       leads_to: for a folder that is listed under another name, its path; for a link
         that leads nowhere, its target; "" otherwise.
+      place: of a file in a pack; None for one of its own.
     """
 
     path: str
@@ -46,6 +63,7 @@ class Entry(NamedTuple):
     length: int = 0
     mtime_ns: int = 0
     leads_to: str = ""
+    place: Place | None = None
 
 
 def walk(

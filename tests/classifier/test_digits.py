@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from poets.classifier.digits import load_digits
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
 from poets.errors import ModelError
 from tests.serve.action import draw_digit, write_digits
 

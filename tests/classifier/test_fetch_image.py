@@ -9,7 +9,7 @@ import time
 import pytest
 
 from poets.classifier.fetch import fetch_image
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
 from poets.errors import StorageError
 from poets.system.hosts import Hosts
 from poets.system.http import Limits

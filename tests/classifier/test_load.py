@@ -8,7 +8,7 @@ import pytest
 
 from poets.classifier import EngineClassifier, load_classifier
 from poets.classifier.with_tensorflow import FrozenGraphClassifier, SavedModelClassifier
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
 from poets.errors import ModelError
 from poets.system.runtime import tf, v1
 from tests import retraining

@@ -8,7 +8,7 @@ import pytest
 from poets.classifier import load_classifier
 from poets.classifier.many import FEW, classify_files
 from poets.classifier.sources import source_of
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
 
 pytest_plugins = ["tests.finished"]
 

@@ -48,7 +48,7 @@ def test_images_are_sorted_and_know_their_folder_length_and_time(image_dir):
         "b/10.jpg",
         "b/2.jpg",
     ]
-    assert dataset.images[0] == ("a/1.jpg", "a", 5, 1_700_000_000_123_456_789)
+    assert dataset.images[0] == ("a/1.jpg", "a", 5, 1_700_000_000_123_456_789, None)
     assert dataset.image_dir == str(image_dir)
     assert dataset.labels == dataset.folders == ("a", "b")
 
@@ -216,7 +216,8 @@ def test_a_file_is_no_folder(image_dir):
     image_dir.write_bytes(b"")
     assert refusal(image_dir) == (
         f"--image_dir={str(image_dir)!r} is a file; give the folder that has one "
-        "folder of images per label"
+        "folder of images per label, or a pack (.parquet, .tar, .tar.gz, .tgz, .zip, "
+        ".tfrecord, .tfrecords)"
     )
 
 

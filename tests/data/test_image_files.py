@@ -5,6 +5,7 @@ import pytest
 from poets.data import image_files, image_listing
 from poets.data.dataset import find_images
 from poets.data.image_files import (
+    ImageError,
     is_image,
     passed_over,
     pointer_by_name,
@@ -12,7 +13,7 @@ from poets.data.image_files import (
     suffix_of,
 )
 from poets.data.image_listing import ImageFiles
-from poets.data.images import ImageError, decode
+from poets.data.images import decode
 from poets.errors import StorageError
 
 pytest_plugins = ["tests.far"]

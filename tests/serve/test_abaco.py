@@ -17,7 +17,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
 from poets.errors import PoetsError
 from poets.serve.abaco import __main__ as abaco
 from poets.serve.abaco.one_picture import fetch

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
 from poets.errors import ConfigError
 from poets.serve.abaco import message as abaco_message
 from poets.serve.abaco.message import Message, read_fifo, read_message

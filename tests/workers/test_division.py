@@ -5,6 +5,7 @@ import pytest
 from poets.errors import StorageError
 from poets.features.plan import WorkPlan
 from poets.features.process import PLAIN, ImageTask, Spec
+from poets.storage.tree import Place
 from poets.workers import division, folder, progress
 from poets.workers.division import Division
 from poets.workers.folder import JobFolder
@@ -193,7 +194,7 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
     chunks = [
         [
             ImageTask("ä b/1.jpg", 1, 2, (PLAIN,), None),
-            ImageTask("b/2.jpg", 3, 4, (0, 1), "aa"),
+            ImageTask("b/2.jpg", 3, 4, (0, 1), "aa", Place(7, 1, 2**40, 3)),
         ],
         [ImageTask("c/3.jpg", 5, 6, (2,), None)],
     ]

@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from poets.data.images import MAX_BYTES, ImageError
+from poets.data.image_files import ImageError
+from poets.data.images import MAX_BYTES
 from poets.errors import ConfigError, listed, nearest
 
 PARAMETERS = ("data_url", "data_name", "predictions")

@@ -16,7 +16,7 @@ from typing import NoReturn
 from poets.classifier import best_labels, imagenet, load_classifier
 from poets.classifier.fetch import fetch_content
 from poets.config import MODEL_URL
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
 from poets.errors import PoetsError
 from poets.system.command_line import Parser
 from poets.system.hosts import Hosts

@@ -95,7 +95,8 @@ class Inputs:
 def _fetch(url: str, allowed: Hosts) -> bytes:
     # These import requests and NumPy, which few servers need in this process.
     from poets.classifier.fetch import fetch_content
-    from poets.data.images import MAX_BYTES, ImageError
+    from poets.data.image_files import ImageError
+    from poets.data.images import MAX_BYTES
     from poets.system.http import Limits
 
     limits = Limits(FETCH_S, FETCH_S, FETCH_S, MAX_BYTES)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.fs
 
 from poets.classifier import Classifier, EngineClassifier, load_classifier
-from poets.data.images import ImageError
+from poets.data.image_files import ImageError
 from poets.errors import ModelError, PoetsError
 from poets.report.labels import METRICS, run_beside
 from poets.serve.server.protocol import TENSOR, packed_answers, read_batch

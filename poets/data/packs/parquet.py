@@ -1,0 +1,253 @@
+"""Packs as Parquet files, in the image layout of Hugging Face datasets.
+
+    image    struct<bytes: binary, path: string>, or binary
+    label    number of a ClassLabel with its names in the schema's metadata, or text
+
+Packs of `poets pack` also have the length, the time and the SHA-256 of each picture,
+and row groups of some megabytes. A row group is a block: of the row groups of others
+only the pages up to the wanted rows are read.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from poets.data.image_files import ImageError
+from poets.data.packs import (
+    BLOCK_BYTES,
+    COMPRESSION,
+    OURS,
+    Member,
+    PackError,
+    damage,
+)
+from poets.storage.tree import Place
+
+IMAGES = ("image", "img", "picture", "photo")
+LABELS = ("label", "labels", "class", "category")
+ROWS = 64
+"""Rows that are unpacked at once."""
+
+MAX_ROWS = 256
+"""Rows of our row groups: a chunk of the work."""
+
+SCHEMA = pa.schema(
+    {
+        "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+        "label": pa.int64(),
+        "length": pa.int64(),
+        "mtime_ns": pa.int64(),
+        "sha256": pa.binary(32),
+    }
+)
+"""The columns of our packs."""
+
+
+class Reader:
+    """A Parquet file, see `poets.data.packs.Reader`."""
+
+    def __init__(self, file: pa.NativeFile, name: str) -> None:
+        with damage():
+            self._file = pq.ParquetFile(
+                file,
+                buffer_size=BLOCK_BYTES,
+                pre_buffer=False,
+                page_checksum_verification=True,
+            )
+            self._schema: pa.Schema = self._file.schema_arrow
+            self._features = _features(self._schema)
+            self._image = _image_column(self._schema, self._features)
+            self._label = _label_column(self._schema, self._features)
+        metadata = self._schema.metadata or {}
+        self.ours = OURS.encode() in metadata
+
+    def members(self) -> Iterator[Member]:
+        """Yields the rows; the pictures are not read."""
+        columns = [name for name in (self._label, self._path) if name]
+        columns += ["length", "mtime_ns"] if self.ours else []
+        names = self._names()
+        with damage():
+            for block in range(self._file.num_row_groups):
+                _check_bomb(self._file.metadata.row_group(block), block)
+                table = self._file.read_row_group(block, columns)
+                yield from self._rows(table, block, names)
+
+    def read(
+        self, places: Sequence[Place], lengths: Sequence[int]
+    ) -> Iterator[bytes | ImageError]:
+        """Yields the pictures at rows of one row group."""
+        wanted = iter(places)
+        place = next(wanted, None)
+        first = 0
+        with damage():
+            for batch in self._file.iter_batches(
+                ROWS, [places[0].block], [self._bytes], use_threads=False
+            ):
+                column = batch.column(0)
+                if pa.types.is_struct(column.type):
+                    (column,) = column.flatten()
+                while place is not None and place.start < first + len(column):
+                    data = column[place.start - first].as_py()
+                    yield (
+                        ImageError("a row without a picture") if data is None else data
+                    )
+                    place = next(wanted, None)
+                if place is None:
+                    return
+                first += len(column)
+        raise PackError(f"row group {places[0].block} has {first} rows")
+
+    @property
+    def _path(self) -> str:
+        """The column of the paths, or ""."""
+        kind = self._schema.field(self._image).type
+        nested = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+        return f"{self._image}.path" if nested else ""
+
+    @property
+    def _bytes(self) -> str:
+        """The column of the pictures' bytes."""
+        kind = self._schema.field(self._image).type
+        return f"{self._image}.bytes" if pa.types.is_struct(kind) else self._image
+
+    def _names(self) -> Sequence[str] | None:
+        """Returns the names of the label's numbers, None if it has none."""
+        found = self._features.get(self._label, {})
+        names = found.get("names") if isinstance(found, dict) else None
+        return names if isinstance(names, list) else None
+
+    def _rows(
+        self, table: pa.Table, block: int, names: Sequence[str] | None
+    ) -> Iterator[Member]:
+        count = len(table)
+        images = table[self._image].to_pylist() if self._path else [None] * count
+        labels = table[self._label].to_pylist() if self._label else [None] * count
+        lengths = table["length"].to_pylist() if self.ours else [0] * count
+        times = table["mtime_ns"].to_pylist() if self.ours else [0] * count
+        for row in range(count):
+            image = images[row]
+            name = (image.get("path") if image else None) or ""
+            label: str | None = None  # its folder
+            problem = ""
+            if self._label or "/" not in name:
+                label, problem = _text_of(labels[row], names)
+            if problem:
+                problem = f"row {row:,} of row group {block}: {problem}"
+            size = lengths[row]
+            yield Member(name, label, size, times[row], block, row, size, problem)
+
+
+def write(
+    sink: pa.NativeFile,
+    pictures: Iterable[tuple[str, str, int, bytes]],
+    labels: Sequence[str],
+) -> None:
+    """Writes a Parquet file that `Reader` marks as ours.
+
+    Args:
+      sink: is closed by the caller.
+      pictures: (path, label, mtime_ns, content) of each.
+      labels: the names of all labels.
+    """
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(labels), "_type": "ClassLabel"},
+        **{
+            name: {"dtype": "int64", "_type": "Value"}
+            for name in ("length", "mtime_ns")
+        },
+        "sha256": {"dtype": "binary", "_type": "Value"},
+    }
+    schema = SCHEMA.with_metadata(
+        {OURS: "1", "huggingface": json.dumps({"info": {"features": features}})}
+    )
+    numbers = {label: number for number, label in enumerate(labels)}
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression="none",  # pictures do not shrink
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    ) as writer:
+        rows: list[dict[str, Any]] = []
+        for path, label, mtime_ns, data in pictures:
+            rows.append(
+                {
+                    "image": {"bytes": data, "path": path},
+                    "label": numbers[label],
+                    "length": len(data),
+                    "mtime_ns": mtime_ns,
+                    "sha256": hashlib.sha256(data).digest(),
+                }
+            )
+            full = sum(row["length"] for row in rows) >= BLOCK_BYTES
+            if full or len(rows) == MAX_ROWS:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows.clear()
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """Returns the features that `datasets` notes in the schema's metadata."""
+    text = (schema.metadata or {}).get(b"huggingface", b"{}")
+    found = json.loads(text).get("info", {}).get("features", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _image_column(schema: pa.Schema, features: dict[str, Any]) -> str:
+    found = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "Image"
+    ]
+    for name in (*found, *IMAGES):
+        if (number := schema.get_field_index(name)) >= 0:
+            kind = schema.field(number).type
+            if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+                kind = kind.field("bytes").type
+            if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+                return name
+    raise PackError(
+        f"no column with pictures among {', '.join(schema.names[:10])}: name it image, "
+        "struct<bytes: binary, path: string> or binary"
+    )
+
+
+def _label_column(schema: pa.Schema, features: dict[str, Any]) -> str:
+    """Returns the name of the column with the labels, or ""."""
+    found = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    ]
+    names = [name for name in (*LABELS, *found) if name in schema.names]
+    return names[0] if names else ""
+
+
+def _text_of(value: Any, names: Sequence[str] | None) -> tuple[str, str]:
+    """Returns a label's name, or what is wrong with it."""
+    if value is None or value == "":
+        return "", "no label"
+    if names is None or isinstance(value, str):
+        return str(value), ""
+    if isinstance(value, int) and 0 <= value < len(names):
+        return str(names[value]), ""
+    return "", f"label {value} is none of the {len(names)} of its ClassLabel"
+
+
+def _check_bomb(group: pq.RowGroupMetaData, block: int) -> None:
+    """Raises PackError if a row group grows more than pictures can."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        small, large = column.total_compressed_size, column.total_uncompressed_size
+        if large > 16 * BLOCK_BYTES + COMPRESSION * small:
+            raise PackError(
+                f"row group {block} would grow from {small:,} to {large:,} bytes: a "
+                "decompression bomb"
+            )
