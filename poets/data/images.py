@@ -16,7 +16,8 @@ import numpy as np
 import PIL.Image
 import simplejpeg
 
-from poets.data.image_files import ImageError, pointer_in
+from poets.data.image_files import ImageError as ImageError
+from poets.data.image_files import pointer_in
 
 MAX_BYTES = 256 * 2**20
 """A longer file is not a photograph; it is refused before it is read."""
