@@ -200,6 +200,14 @@ class RetrainConfig:
         "balanced: every label has the same weight",
         choices=("none", "balanced"),
     )
+    head: str = flag(
+        "sgd",
+        OURS,
+        "how the head is trained. sgd: by training steps. best: also by discriminant "
+        "analysis, with a shrinkage chosen by cross-validation on the training images; "
+        "the head of the steps is kept if it is clearly better on validation",
+        choices=("sgd", "best"),
+    )
     patience: int = flag(
         0,
         OURS,

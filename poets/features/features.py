@@ -159,6 +159,7 @@ def training_examples(
         matrix,
         np.concatenate([every.label_indices, every.label_indices[copied]]),
         np.concatenate([rows, np.arange(count, count + len(copied))]),
+        np.concatenate([np.arange(count), copied]),
     )
 
 

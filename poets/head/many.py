@@ -15,6 +15,7 @@ import numpy as np
 
 from poets.config import RetrainConfig
 from poets.head import Head
+from poets.head.discriminant import clearly_better, discriminant
 from poets.head.examples import Examples
 from poets.head.steps import HeadSteps
 from poets.head.summaries import Summaries
@@ -136,7 +137,29 @@ def train_many(
                 run.plan.store(last, head)
         if all(run.outcome for run in runs):
             break
-    return [run.end(head, done) for run, head in zip(runs, heads, strict=True)]
+    ended = [run.end(head, done) for run, head in zip(runs, heads, strict=True)]
+    return _best_of(ended, configs, train, validation, num_labels)
+
+
+def _best_of(
+    outcomes: list[Outcome],
+    configs: Sequence[RetrainConfig],
+    train: Examples,
+    validation: Examples,
+    num_labels: int,
+) -> list[Outcome]:
+    """Returns the outcomes, with other heads where `--head=best` found better ones."""
+    fitted: dict[tuple[str, int], Head] = {}
+    best = list(outcomes)
+    for number, (outcome, config) in enumerate(zip(outcomes, configs, strict=True)):
+        if config.head != "best" or outcome.head is None:
+            continue
+        key = config.class_weights, config.seed
+        if key not in fitted:
+            fitted[key] = discriminant(train, num_labels, config)
+        if not clearly_better(outcome.head, fitted[key], validation):
+            best[number] = replace(outcome, head=fitted[key])
+    return best
 
 
 class _Samples:

@@ -31,6 +31,7 @@ VARY = (
     "eval_step_interval",
     "patience",
     "class_weights",
+    "head",
     "seed",
     "flip_left_right",
     "random_crop",
