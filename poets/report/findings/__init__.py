@@ -85,6 +85,9 @@ SECTIONS: dict[str, Section] = {  # name -> row, in the order of the page
     "labels": Section("poets.report.findings.labels", False, "labels.csv"),
     "confusion": Section("poets.report.findings.confusion", needs_features=False),
     "mistakes": Section("poets.report.findings.mistakes", False, "mistakes.csv"),
+    "doubtful_labels": Section(
+        "poets.report.findings.doubtful_labels", csv="doubtful_labels.csv"
+    ),
     "skipped": Section("poets.report.findings.skipped", needs_features=False),
     "run": Section("poets.report.findings.run", needs_features=False),
 }

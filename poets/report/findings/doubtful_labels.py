@@ -1,6 +1,26 @@
-"""Finds images whose label is probably wrong."""
+"""Finds images whose label is probably wrong, by confident learning.
 
+A label's threshold is the mean probability that held-out heads give the label for its
+own images. A label is probably wrong if another one passes its threshold and is the
+likeliest that does (Northcutt, Jiang and Chuang, 2021). Images are ranked by their
+margin: the probability of the own label less that of the likeliest other one.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
+
+from poets.head.held_out import held_out_probabilities
+from poets.report.findings import Evidence
+
+LISTED = 2
+"""Images listed for each that is probably wrong: most of the others follow closely."""
+
+MAX_FOUND = 10_000
+
+FEWEST = 3
+"""Images of a label that can be judged: heads need others of the label to train on."""
 
 
 @dataclass(frozen=True)
@@ -10,10 +30,11 @@ class DoubtfulLabel:
     Attributes:
       path: relative to `image_dir`.
       label: the label of its folder.
-      suggested: the likeliest label.
+      suggested: the likeliest other label.
       split: the split of the image.
       label_score: out-of-sample probability of its label, 0 to 1.
       suggested_score: out-of-sample probability of the suggested one, 0 to 1.
+      probably_wrong: whether confident learning takes the label for wrong.
     """
 
     path: str
@@ -22,16 +43,100 @@ class DoubtfulLabel:
     split: str
     label_score: float
     suggested_score: float
+    probably_wrong: bool
 
 
 @dataclass(frozen=True)
 class DoubtfulLabels:
-    """The images whose label is probably wrong, the most doubtful first.
+    """The images whose label is doubtful, the most doubtful first.
 
     Attributes:
       images: number of images that were judged.
-      found: the doubtful ones.
+      trained_on: number of images in the sample that the heads were trained on.
+      accuracy: the share of images that these heads take for their label, 0 to 1. With
+        weak features, many right labels are doubted.
+      count: estimated number of wrong labels.
+      found: LISTED times as many images, at most MAX_FOUND.
     """
 
     images: int
+    trained_on: int
+    accuracy: float
+    count: int
     found: tuple[DoubtfulLabel, ...]
+
+    def csv_rows(self) -> Iterator[tuple[object, ...]]:
+        """Yields the rows of `doubtful_labels.csv`, the header first."""
+        scores = "label_score", "suggested_score"
+        yield "move", "path", "label", "suggested", "split", *scores
+        for each in self.found:
+            yield (
+                "yes" if each.probably_wrong else "no",
+                *(each.path, each.label, each.suggested, each.split),
+                *(f"{each.label_score:.5f}", f"{each.suggested_score:.5f}"),
+            )
+
+
+def compute(evidence: Evidence) -> DoubtfulLabels | None:
+    """Returns the doubtful labels; None if fewer than two labels can be judged."""
+    assert evidence.trained  # as SECTIONS says
+    features = evidence.trained.features
+    every, dataset = features.every, features.dataset
+    own, num_labels = every.labels(), len(dataset.labels)
+    parts = held_out_probabilities(every, num_labels, evidence.config.seed)
+    sample, first = next(parts)
+    counts = np.bincount(own[sample], minlength=num_labels)
+    judgeable = counts >= FEWEST
+    if judgeable.sum() < 2:
+        return None
+    sums = np.bincount(
+        own[sample], first[np.arange(len(sample)), own[sample]], num_labels
+    )
+    thresholds = np.full(num_labels, np.inf)
+    thresholds[judgeable] = sums[judgeable] / counts[judgeable]
+    judged = [_judge(sample, first, own[sample], thresholds)]
+    judged += [_judge(rows, found, own[rows], thresholds) for rows, found in parts]
+    columns = [np.concatenate(column) for column in zip(*judged, strict=True)]
+    kept = judgeable[own[columns[0]]]
+    rows, scores, likeliest, others, wrong = (column[kept] for column in columns)
+    count = int(wrong.sum())
+    order = np.argsort(scores - others, kind="stable")[: min(LISTED * count, MAX_FOUND)]
+    images = dataset.images.take(rows[order])
+    return DoubtfulLabels(
+        images=len(rows),
+        trained_on=len(sample),
+        accuracy=float((scores > others).mean()),
+        count=count,
+        found=tuple(
+            DoubtfulLabel(
+                path=image.path,
+                label=dataset.labels[own[rows[place]]],
+                suggested=dataset.labels[likeliest[place]],
+                split=str(features.splits[rows[place]]),
+                label_score=float(scores[place]),
+                suggested_score=float(others[place]),
+                probably_wrong=bool(wrong[place]),
+            )
+            for place, image in zip(order, images, strict=True)
+        ),
+    )
+
+
+def _judge(
+    rows: np.ndarray, found: np.ndarray, own: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Judges n images, by their held-out probabilities `found` [n, L].
+
+    Returns:
+      Their rows, the probability of their own label, the likeliest other one and its
+      probability, and whether their label is probably wrong.
+    """
+    numbers = np.arange(len(rows))
+    scores = found[numbers, own]
+    confident = np.where(found >= thresholds, found, -1)
+    best = confident.argmax(axis=1)
+    wrong = (best != own) & (confident[numbers, best] >= 0)
+    found = found.copy()
+    found[numbers, own] = -1
+    likeliest = found.argmax(axis=1)
+    return rows, scores, likeliest, found[numbers, likeliest], wrong
