@@ -51,6 +51,7 @@ OURS = {
     "split": "auto",
     "split_seed": 0,
     "class_weights": "none",
+    "head": "sgd",
     "fine_tune_steps": 0,
     "fine_tune_layers": 3,
     "fine_tune_learning_rate": 0.0003,
