@@ -30,7 +30,7 @@ def ours_tar(folder: Path, files: Files) -> Path:
     """As `poets pack --format=tar` writes them."""
     path = folder / "images-00000.tar"
     with path.open("wb") as file:
-        tar.write(file, _pictures(files))
+        tar.write(file, _pictures(files), [])
     return path
 
 

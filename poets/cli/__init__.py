@@ -23,6 +23,8 @@ VERBS = {  # verb -> its line in `poets --help`, for which no module is imported
     "retrain": "retrain a classifier on labelled folders",
     "sweep": "retrain with many combinations of flags and publish the best",
     "label": "classify images with a retrained model",
+    "pack": "write many small pictures into few large files",
+    "unpack": "write the pictures in packs as a labelled folder",
     "serve": "answer requests over HTTP and gRPC, with a page for people",
     "results": "list a results folder and summarize its run",
     "logs": "review worker logs: steps, accuracy, warnings and errors",

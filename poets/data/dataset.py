@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs
 
-from poets.data.image_files import IMAGE_SUFFIXES
+from poets.data.image_files import IMAGE_SUFFIXES, ImageError
 from poets.data.image_listing import ImageFiles
 from poets.data.layout import Folders, Layout, clean_label, layout_of, place_of
 from poets.data.packs import KINDS, Pack, suffix_of_pack
@@ -190,6 +190,20 @@ class Dataset:
     def source(self) -> ImageSource:
         """Reads the images."""
         return ImageSource(self.image_dir, self.packs)
+
+    def read(self, paths: Sequence[str]) -> Iterator[bytes | OSError | ImageError]:
+        """Yields the content of images by their paths, or the error of reading it.
+
+        Raises:
+          KeyError: for the path of no image in a pack.
+        """
+        if not self.packs:
+            return self.source.read(Image(path, "", 0, 0) for path in paths)
+        wanted = pa.array(paths, pa.large_string())
+        rows = pc.index_in(wanted, value_set=self.images.paths)
+        if rows.null_count:
+            raise KeyError(paths[rows.is_null().to_pylist().index(True)])
+        return self.source.read(self.images.take(rows.to_numpy()))
 
 
 def find_images(image_dir: str, split: str = "auto", index_url: str = "") -> Dataset:

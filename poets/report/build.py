@@ -33,7 +33,7 @@ def build_report(evidence: Evidence) -> tuple[dict[str, bytes], list[str]]:
         # takes 0.2 s to import, which a run without a report does not need
         from poets.report.page.run_page import run_page
 
-        files[REPORT] = run_page(findings, evidence.config.image_dir)
+        files[REPORT] = run_page(findings, evidence.answers.dataset)
     except Exception as error:  # noqa: BLE001 - see above
         logger.error("no %s: %r", REPORT, error)
         logger.debug("where it failed", exc_info=True)

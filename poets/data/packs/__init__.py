@@ -17,7 +17,7 @@ import importlib
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
@@ -129,6 +129,24 @@ class Reader(Protocol):
         """
 
 
+class Writer(Protocol):
+    """The function `write` of a module of KINDS."""
+
+    def __call__(
+        self,
+        sink: pa.NativeFile,
+        pictures: Iterable[tuple[str, str, int, bytes]],
+        labels: Sequence[str],
+    ) -> None:
+        """Writes a pack that its reader knows as ours.
+
+        Args:
+          sink: is closed by the caller.
+          pictures: (path, label's folder, mtime_ns, content) of each.
+          labels: all folders of labels.
+        """
+
+
 def suffix_of_pack(path: str) -> str:
     """Returns the suffix in KINDS of a pack's name; "" for another file."""
     name = path.rpartition("/")[2].lower()
@@ -143,6 +161,12 @@ def open_pack(file: pa.NativeFile, path: str) -> Reader:
     module = importlib.import_module(KINDS[suffix_of_pack(path)])
     reader: Reader = module.Reader(file, path)
     return reader
+
+
+def writer_of(form: str) -> Writer:
+    """Returns the writer of a form, "parquet" or "tar"."""
+    writer: Writer = importlib.import_module(KINDS[f".{form}"]).write
+    return writer
 
 
 @contextlib.contextmanager

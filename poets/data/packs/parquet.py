@@ -146,13 +146,7 @@ def write(
     pictures: Iterable[tuple[str, str, int, bytes]],
     labels: Sequence[str],
 ) -> None:
-    """Writes a Parquet file that `Reader` marks as ours.
-
-    Args:
-      sink: is closed by the caller.
-      pictures: (path, label, mtime_ns, content) of each.
-      labels: the names of all labels.
-    """
+    """Writes a Parquet file, see `poets.data.packs.Writer`."""
     features = {
         "image": {"_type": "Image"},
         "label": {"names": list(labels), "_type": "ClassLabel"},

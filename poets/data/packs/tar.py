@@ -160,13 +160,9 @@ class _Headers:
 def write(
     sink: pa.NativeFile,
     pictures: Iterable[tuple[str, str, int, bytes]],
+    labels: Sequence[str],
 ) -> None:
-    """Writes a tar that `Reader` marks as ours.
-
-    Args:
-      sink: is closed by the caller.
-      pictures: (path, label, mtime_ns, content) of each.
-    """
+    """Writes a tar, see `poets.data.packs.Writer`; paths have the labels."""
     with tarfile.open(
         fileobj=sink, mode="w", format=tarfile.PAX_FORMAT, pax_headers={OURS: "1"}
     ) as tar:

@@ -9,16 +9,16 @@ are read in the order of the page until one of the limits is reached.
 
 import base64
 import logging
-import posixpath
 import re
 import time
 from collections.abc import Iterator
 
 from markupsafe import Markup, escape
 
+from poets.data.dataset import Dataset
 from poets.data.images import ImageError, thumbnail
-from poets.storage import open_storage, reason, without_keys
-from poets.storage.reading import is_of_one_file, read_files
+from poets.storage import reason, without_keys
+from poets.storage.reading import is_of_one_file
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,12 @@ class Pictures:
 
     problem = Markup(_PROBLEM)
 
-    def __init__(self, image_dir: str, max_bytes: int = MAX_BYTES) -> None:
-        self._image_dir, self._max_bytes = image_dir, max_bytes
+    def __init__(self, dataset: Dataset, max_bytes: int = MAX_BYTES) -> None:
+        self._dataset, self._max_bytes = dataset, max_bytes
         self._paths: list[str] = []
 
     def picture(self, path: str) -> Markup:
-        """Returns the mark that `fill` replaces by a picture of `image_dir`."""
+        """Returns the mark that `fill` replaces by a picture of the data set."""
         self._paths.append(path)
         return Markup(f"<!--picture {len(self._paths) - 1}-->")
 
@@ -60,8 +60,8 @@ class Pictures:
             found.update(self._elements(paths))
         except OSError as error:
             problem = (
-                f"Pictures are missing: {without_keys(self._image_dir)} cannot be read "
-                f"({reason(error)})."
+                f"Pictures are missing: {without_keys(self._dataset.image_dir)} cannot "
+                f"be read ({reason(error)})."
             )
             logger.warning("%s", problem)
 
@@ -83,11 +83,11 @@ class Pictures:
         Raises:
           OSError: if no picture can be read now.
         """
-        filesystem, root = open_storage(self._image_dir)
-        files = [posixpath.join(root, path) for path in paths]
         end, size = time.monotonic() + MAX_SECONDS, 0
         absent = 0
-        for path, data in zip(paths, read_files(filesystem, files), strict=True):
+        for path, data in zip(paths, self._dataset.read(paths), strict=True):
+            if isinstance(data, ImageError):
+                continue
             if isinstance(data, OSError):
                 absent += 1
                 if not is_of_one_file(data) or absent == len(paths):

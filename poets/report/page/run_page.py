@@ -1,6 +1,7 @@
 """Renders report.html from the findings of a run."""
 
 from poets import __version__
+from poets.data.dataset import Dataset
 from poets.report.findings import Findings
 from poets.report.page import charts, render
 from poets.report.page.pictures import Pictures
@@ -22,14 +23,14 @@ TITLES = {  # name of a section -> its title; the order is that of the findings
 }
 
 
-def run_page(findings: Findings, image_dir: str) -> bytes:
+def run_page(findings: Findings, dataset: Dataset) -> bytes:
     """Returns report.html.
 
     Args:
       findings: the sections.
-      image_dir: where their pictures are; "" shows none.
+      dataset: has their pictures.
     """
-    pictures = Pictures(image_dir)
+    pictures = Pictures(dataset)
     page = render(
         "report.html",
         charts=charts,
