@@ -117,7 +117,7 @@ def test_every_default_is_in_its_own_range():
 
 def test_all_architectures_of_the_original_and_ours_are_known():
     names = [name for family in FAMILIES.values() for name in family.names]
-    assert len(names) == len(set(names)) == 1 + 4 * 4 * 2 + 4
+    assert len(names) == len(set(names)) == 1 + 4 * 4 * 2 + 4 + 1
     for name in ("inception_v3", "mobilenet_0.50_160_quantized", "scattering_96"):
         assert config(architecture=name).backbone_name == name
 
@@ -177,7 +177,7 @@ def test_all_that_is_wrong_is_reported_together():
         "  - --architecture=mobilnet_0.25_128: no such name (did you mean "
         "'mobilenet_0.25_128'?); known: inception_v3, "
         "mobilenet_{1.0,0.75,0.50,0.25}_{224,192,160,128}[_quantized], "
-        "scattering_{96,128,160,224}",
+        "efficientnet_lite0, scattering_{96,128,160,224}",
         "  - unknown flag 'zzz'",
         "  - --flip_left_right=yes: takes true or false, on or off",
         "  - --image_dir is required: folder with one folder of images per label",
