@@ -67,7 +67,7 @@ CLIENTS = {  # third-party package -> the modules that import it
     },
     "uvloop": {"serve.server.run"},
     "uvicorn": {"serve.openwhisk", "serve.server.http"},
-    "cv2": {"data.images", "features.process"},
+    "cv2": {"data.images", "data.same_picture", "features.process"},
     "jinja2": {"report.page"},
     "markupsafe": {"report.page.charts", "report.page.pictures"},
     "pygal": {"report.page.charts"},

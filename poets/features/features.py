@@ -21,6 +21,7 @@ from poets.errors import DatasetError
 from poets.features.compute import Extraction, compute_bottlenecks
 from poets.features.matrix import empty_matrix
 from poets.features.models import EngineModel
+from poets.features.near_duplicates import Copies
 from poets.features.pool import Workers
 from poets.features.process import Spec
 from poets.features.store import store_url
@@ -45,6 +46,7 @@ class Features:
       splits: the split of each.
       duplicates: images of the same content among them.
       every: their bottlenecks and labels.
+      copies: near-duplicates among them, if they were searched for the split.
     """
 
     backbone: Backbone
@@ -54,6 +56,7 @@ class Features:
     splits: np.ndarray
     duplicates: Duplicates
     every: Examples
+    copies: Copies | None = None
 
     def of_split(self, split: str) -> Examples:
         """Returns the examples of one split."""

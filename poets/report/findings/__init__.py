@@ -88,6 +88,9 @@ SECTIONS: dict[str, Section] = {  # name -> row, in the order of the page
     "doubtful_labels": Section(
         "poets.report.findings.doubtful_labels", csv="doubtful_labels.csv"
     ),
+    "near_duplicates": Section(
+        "poets.report.findings.near_duplicates", csv="near_duplicates.csv"
+    ),
     "skipped": Section("poets.report.findings.skipped", needs_features=False),
     "run": Section("poets.report.findings.run", needs_features=False),
 }

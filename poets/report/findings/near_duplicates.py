@@ -1,6 +1,18 @@
-"""Finds images that are copies of others, and how far they flatter the accuracy."""
+"""Shows images that are copies of others, and how far they flatter the accuracy."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
+
+from poets.data.split import TEST, TRAIN, VALIDATION
+from poets.features.near_duplicates import Copies, find_copies
+from poets.report.findings import Evidence, Share
+
+MAX_GROUPS = 10_000
+
+MOVED = 0.005
+"""Difference of two accuracies that is worth a note."""
 
 
 @dataclass(frozen=True)
@@ -11,11 +23,13 @@ class Copy:
       path: relative to `image_dir`.
       label: the label of its folder.
       split: the split of the image.
+      largest: whether its file is the one with the most bytes, the one to keep.
     """
 
     path: str
     label: str
     split: str
+    largest: bool
 
 
 @dataclass(frozen=True)
@@ -30,15 +44,16 @@ class CopyGroup:
     copies: tuple[Copy, ...]
     same_content: bool
 
+    @property
+    def labels(self) -> set[str]:
+        """The labels of the copies."""
+        return {copy.label for copy in self.copies}
 
-@dataclass(frozen=True)
-class Share:
-    """Correct answers out of n, with Wilson's 95 % interval of their share."""
-
-    n: int
-    correct: int
-    accuracy: float | None
-    interval_95: tuple[float, float]
+    @property
+    def leaked(self) -> list[Copy]:
+        """The copies outside of training, if another one is in training."""
+        others = [copy for copy in self.copies if copy.split != TRAIN]
+        return others if len(others) < len(self.copies) else []
 
 
 @dataclass(frozen=True)
@@ -46,15 +61,131 @@ class NearDuplicates:
     """Groups of near-duplicates; leakage is a group in training and in another split.
 
     Attributes:
-      images: number of images that were compared.
-      groups: those that leak first, then those across labels.
+      images: number of images among which pairs were searched.
+      compared: number of pairs whose pixels were compared, those with the most similar
+        bottlenecks.
+      left_out: number of less similar pairs that were not: with many, the groups are a
+        sample of the near-duplicates.
+      count: number of groups.
+      groups: those that leak first, then those across labels; at most MAX_GROUPS.
       leaked: split -> its images with a near-duplicate in training.
       test: accuracy on the test images.
       test_without_leaked: the same without the leaked ones.
+      advice: a sentence on what to do, if leakage moves the accuracy; else "".
     """
 
     images: int
+    compared: int
+    left_out: int
+    count: int
     groups: tuple[CopyGroup, ...]
     leaked: dict[str, int]
     test: Share
     test_without_leaked: Share
+    advice: str
+
+    def csv_rows(self) -> Iterator[tuple[object, ...]]:
+        """Yields the rows of `near_duplicates.csv`, the header first."""
+        yield "move", "path", "group", "label", "split", "same_content"
+        for number, group in enumerate(self.groups, 1):
+            same = "yes" if group.same_content else "no"
+            for copy in group.copies:
+                move = "no" if copy.largest else "yes"
+                yield move, copy.path, number, copy.label, copy.split, same
+
+
+def compute(evidence: Evidence) -> NearDuplicates:
+    """Returns the near-duplicates, and the accuracy with and without leaked ones.
+
+    Raises:
+      StorageError: if the pictures cannot be read.
+    """
+    assert evidence.trained  # as SECTIONS says
+    features, answers = evidence.trained.features, evidence.answers
+    copies = features.copies or find_copies(
+        features.dataset,
+        features.every,
+        features.extraction.digests,
+        evidence.config.seed,
+    )
+    splits = features.splits
+    leaked = _leaked(copies, splits)
+    right = answers.predicted == answers.label_indices
+    tested = splits == TEST
+    clean = tested & ~leaked
+    test = Share.of(int(tested.sum()), int(right[tested].sum()))
+    without = Share.of(int(clean.sum()), int(right[clean].sum()))
+    return NearDuplicates(
+        images=len(splits),
+        compared=copies.compared,
+        left_out=copies.left_out,
+        count=len(copies.groups),
+        groups=_groups(copies, evidence),
+        leaked={
+            split: int((leaked & (splits == split)).sum())
+            for split in (VALIDATION, TEST)
+        },
+        test=test,
+        test_without_leaked=without,
+        advice=_advice(test, without, bool(features.dataset.splits)),
+    )
+
+
+def _leaked(copies: Copies, splits: np.ndarray) -> np.ndarray:
+    """Returns which images are outside of training with a copy in it: bool [N]."""
+    leaked = np.zeros(len(splits), bool)
+    for group in copies.groups:
+        outside = splits[group] != TRAIN
+        if not outside.all():
+            leaked[group[outside]] = True
+    return leaked
+
+
+def _advice(test: Share, without: Share, own_split: bool) -> str:
+    if test.accuracy is None or test.n == without.n:
+        return ""
+    if without.accuracy is None:
+        figure = "without them there is no test"
+    elif abs(test.accuracy - without.accuracy) < MOVED:
+        return ""
+    else:
+        figure = (
+            f"without them the test accuracy is {without.accuracy:.1%} instead of "
+            f"{test.accuracy:.1%}"
+        )
+    return (
+        f"{test.n - without.n} of {test.n} test images have a near-duplicate in "
+        f"training; {figure}: "
+        + (
+            "remove them from one of the folders"
+            if own_split
+            else "--group_near_duplicates keeps them in one split"
+        )
+    )
+
+
+def _groups(copies: Copies, evidence: Evidence) -> tuple[CopyGroup, ...]:
+    assert evidence.trained
+    features = evidence.trained.features
+    dataset, digests = features.dataset, features.extraction.digests
+    label_of = dict(zip(dataset.folders, dataset.labels, strict=True))
+    groups = []
+    for rows in copies.groups:
+        largest = rows[dataset.images.lengths[rows].argmax()]
+        images = dataset.images.take(rows)
+        groups.append(
+            CopyGroup(
+                tuple(
+                    Copy(
+                        image.path,
+                        label_of[image.folder],
+                        str(features.splits[row]),
+                        bool(row == largest),
+                    )
+                    for row, image in zip(rows, images, strict=True)
+                ),
+                len(set(digests[rows].tolist())) == 1,
+            )
+        )
+    groups.sort(key=lambda group: (not group.leaked, len(group.labels) == 1))
+    return tuple(groups[:MAX_GROUPS])
