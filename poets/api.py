@@ -160,11 +160,15 @@ class SweepResult:
     best: Run
 
 
-def retrain(image_dir: str | os.PathLike[str], **flags: Any) -> Run:
+def retrain(
+    image_dir: str | os.PathLike[str], *, spark: Any = None, **flags: Any
+) -> Run:
     """Retrains a classifier on a folder of labelled images.
 
     Args:
       image_dir: the folder, on any storage.
+      spark: a `SparkSession`, whose executors compute the bottlenecks; None for this
+        machine. The folder and `bottleneck_dir` must be on a storage that they reach.
       **flags: the flags of `poets retrain`; `output_dir` is enough.
 
     Raises:
@@ -172,7 +176,7 @@ def retrain(image_dir: str | os.PathLike[str], **flags: Any) -> Run:
       PoetsError: if the job fails; earlier results stay unchanged.
     """
     config = config_from_args(_plain({"image_dir": image_dir, **flags}))
-    job.run(config)
+    job.run(config, spark)
     return results(folder_of(config.output_graph), model=config.output_graph)
 
 

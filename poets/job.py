@@ -92,8 +92,13 @@ def run_as(cluster: Cluster, config: RetrainConfig) -> None:
     run_job(cluster, _retraining(config, cluster))
 
 
-def run_job(cluster: Cluster, job: Job[T]) -> T | None:
+def run_job(cluster: Cluster, job: Job[T], spark: Any = None) -> T | None:
     """Runs one task's part of a job.
+
+    Args:
+      cluster: which task.
+      job: the job.
+      spark: a `SparkSession` whose executors compute the bottlenecks, or None.
 
     Returns:
       The result of `job.lead`; None for a task that is not the chief.
@@ -107,6 +112,8 @@ def run_job(cluster: Cluster, job: Job[T]) -> T | None:
         return None
     check_shared(job.config, cluster)
     with environment(job.config.environment):  # before any thread or child is started
+        if spark is not None:
+            return _run_on_spark(job, spark)
         if cluster.num_workers == 1:
             return _run_alone(job)
         if cluster.is_chief:
@@ -156,13 +163,27 @@ def _run_alone(job: Job[T]) -> T:
         return job.lead(dataset, pool)
 
 
-def run(config: RetrainConfig) -> None:
+def _run_on_spark(job: Job[T], session: Any) -> T:
+    """Runs the job in this task, the driver, and its passes on Spark's executors."""
+    from poets.workers.spark import SparkWorkers, cluster_like  # an extra
+
+    check_shared(job.config, cluster_like(session))
+    dataset = preflight(job.config)
+    with Pool(1) as pool:
+        return job.lead(dataset, SparkWorkers(session, pool))
+
+
+def run(config: RetrainConfig, spark: Any = None) -> None:
     """Runs the whole retraining job in this process, without other workers.
+
+    Args:
+      config: the flags.
+      spark: a `SparkSession` whose executors compute the bottlenecks, or None.
 
     Raises:
       PoetsError: if the job fails.
     """
-    run_as(ALONE, config)
+    run_job(ALONE, _retraining(config, ALONE), spark)
 
 
 def _retraining(config: RetrainConfig, cluster: Cluster) -> Job[None]:

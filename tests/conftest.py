@@ -63,6 +63,7 @@ NOBODY = 65534
 LONGEST_ID = 200
 
 SHARED = {  # a fixture that costs seconds -> the group of tests that share it
+    "spark_session": "hdfs",
     "own_hdfs": "own hdfs",
     "private_hdfs": "own hdfs",
     "kdc": "hdfs",
@@ -91,7 +92,7 @@ def pytest_collection_modifyitems(
         groups = [group for name, group in SHARED.items() if name in used]
         group = [*groups, str(item.path)][0]
         item.add_marker(pytest.mark.xdist_group(group))
-        if group in ("hdfs", "own hdfs"):
+        if not {"kdc", "hadoop", "private_hdfs"}.isdisjoint(used):
             item.add_marker(pytest.mark.hdfs)
     items.sort(key=lambda item: item.get_closest_marker("hdfs") is None)
     return (yield)

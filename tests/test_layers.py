@@ -125,6 +125,8 @@ CLIENTS = {  # third-party package -> the modules that import it
         "system.connections",
         "system.http",
     },
+    "py4j": {"workers.delegation", "workers.spark"},
+    "pyspark": {"workers.executor", "workers.spark"},
     "requests_kerberos": {"storage.hadoop.web_client", "storage.hadoop.web_errors"},
     "simplejpeg": {"data.images"},
     "tensorflow": {

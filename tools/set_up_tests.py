@@ -2,6 +2,7 @@
 
     Debian packages   a KDC, a JDK, Maven, faketime, headers: with apt-get, as root
     webhdfs           the extra: with pip, gcc and the headers
+    spark             the extra: with pip
     mediapipe         another reader of our models: with pip
     browser           Chromium, with apt-get, and playwright, with pip
     Hadoop            its jars, from Maven Central: with Maven
@@ -39,6 +40,12 @@ def install_webhdfs() -> None:
     """Installs the extra `webhdfs`."""
     if not all(importlib.util.find_spec(name) for name in WEBHDFS):
         _pip_install("--editable", ".[webhdfs]", "setuptools<82")
+
+
+def install_spark() -> None:
+    """Installs the extra `spark`, some 450 MB."""
+    if not importlib.util.find_spec("pyspark"):
+        _pip_install("--editable", ".[spark]")
 
 
 def install_mediapipe() -> None:
@@ -87,6 +94,7 @@ def fetch_hadoop() -> None:
 STEPS: dict[str, Callable[[], None]] = {
     "Debian packages": install_packages,
     "webhdfs": install_webhdfs,
+    "spark": install_spark,
     "mediapipe": install_mediapipe,
     "browser": install_browser,
     "Hadoop": fetch_hadoop,

@@ -182,7 +182,12 @@ class Pool:
         Raises:
           PoetsError: if a process does not start, or the store cannot be written.
         """
-        return self.work_off(spec, _Chunks(chunks, advance, first_number))
+        first = first_number or time.time_ns()
+        parts = [
+            Part(part_stem(first + number), chunk, number)
+            for number, chunk in enumerate(chunks)
+        ]
+        return self.work_off(spec, Parts(parts, advance))
 
     def work_off(self, spec: Spec, work: Work) -> list[tuple[str, str]]:
         """Computes until no work is left; returns the images not read, as `compute`.
@@ -297,23 +302,21 @@ class _Pass:
         self._children[slot].prepare(self._spec)
 
 
-class _Chunks:
-    """Chunks in a queue; see `Work`."""
+class Parts:
+    """Parts in a queue; see `Work`."""
 
-    def __init__(
-        self, chunks: Sequence[Chunk], advance: Callable[[int], None], first: int
-    ) -> None:
-        first = first or time.time_ns()
+    def __init__(self, parts: Iterable[Part], advance: Callable[[int], None]) -> None:
         self._parts: queue.SimpleQueue[Part] = queue.SimpleQueue()
-        for number, chunk in enumerate(chunks):
-            self._parts.put(Part(part_stem(first + number), chunk, number))
+        for part in parts:
+            self._parts.put(part)
         self.advance = advance
 
     def take(self) -> Part | None:
+        """Returns the next part, None at the end."""
         try:
             return self._parts.get_nowait()
         except queue.Empty:
             return None
 
     def done(self, part: Part) -> None:
-        pass
+        """Does nothing."""

@@ -1,0 +1,149 @@
+"""A Spark executor's part: computes chunks beside Spark's Python process of one core.
+
+    chief      Order: the spec, the model, tokens  ──broadcast──┐
+               [Part, Part, ...]                   ──a task──┐  │
+    executor   a process of ours (LiteRT)  <─────────────────┴──┘
+                   ├──> parts of the store
+                   └──> (path, reason) of images not read  ──> chief
+
+Spark keeps its Python process from task to task, and that keeps ours. A picture that
+kills our process is found and left out, see `pool`. TensorFlow is not imported.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+from pyspark import Accumulator, Broadcast, SparkFiles, TaskContext
+
+from poets.features.pool import Part, Parts, Pool
+from poets.features.process import Spec
+from poets.features.store import list_parts
+from poets.kerberos.settings import CACHE, KEYTAB, PRINCIPAL
+from poets.kerberos.tokens import TOKEN_FILE
+from poets.storage.hadoop.conf import CONF_VARIABLE, FILES
+
+_ready: dict[str, Pool] = {}
+"""The process of the last order, by its key."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What all tasks of a pass share.
+
+    Attributes:
+      spec: what to compute; its model is only the suffix of the file.
+      model: the content of the model's file.
+      hadoop_conf: the chief's configuration of HDFS; empty if it has none.
+      tokens: a file of delegation tokens; empty without Kerberos.
+    """
+
+    spec: Spec
+    model: bytes = dataclasses.field(repr=False)
+    hadoop_conf: Mapping[str, str]
+    tokens: bytes = dataclasses.field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """Equal if one process can serve both orders."""
+        conf = repr(sorted(self.hadoop_conf.items())).encode()
+        digests = [
+            hashlib.sha256(data).digest() for data in (self.model, conf, self.tokens)
+        ]
+        return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
+
+
+def compute(
+    order: "Broadcast[Order]", done: "Accumulator[int]", parts: list[Part]
+) -> list[tuple[str, str]]:
+    """Computes the parts of one task; returns (path, reason) of images not read.
+
+    Args:
+      order: what to compute.
+      done: counts the copies that were computed.
+      parts: in order. After the first attempt, those in the store are left out.
+
+    Raises:
+      PoetsError: if the process does not start, or the store cannot be written.
+    """
+    spec, pool = _prepare(order.value)
+    left, context = parts, TaskContext.get()
+    if context is None or context.attemptNumber() > 0:
+        left = not_stored(spec.store_url, parts)
+    unread = pool.work_off(spec, Parts(left, lambda count: None))
+    done.add(copies_of(parts))
+    return unread
+
+
+def copies_of(parts: Iterable[Part]) -> int:
+    """Returns the number of copies to compute."""
+    return sum(len(task.copies) for part in parts for task in part.tasks)
+
+
+def not_stored(store_url: str, parts: Iterable[Part]) -> list[Part]:
+    """Returns the parts that the store lacks.
+
+    Raises:
+      StorageError: if it cannot be listed.
+    """
+    names = list_parts(store_url)
+    return [part for part in parts if not any(part.stem in name for name in names)]
+
+
+def _prepare(order: Order) -> tuple[Spec, Pool]:
+    """Returns the spec with this machine's model, and the process, started if new."""
+    key = order.key
+    folder = Path(SparkFiles.getRootDirectory(), f"poets-{key}").absolute()
+    model = folder / f"model{order.spec.model_path}"
+    if key not in _ready:
+        for pool in _ready.values():
+            pool.__exit__()
+        _ready.clear()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _place(model, order.model)
+        os.environ.update(_environment(folder, order))
+        if order.tokens:  # a principal would be preferred to them
+            for name in (PRINCIPAL, KEYTAB, CACHE):
+                os.environ.pop(name, None)
+        _ready[key] = Pool(1)
+    return dataclasses.replace(order.spec, model_path=str(model)), _ready[key]
+
+
+def _environment(folder: Path, order: Order) -> dict[str, str]:
+    """Writes the files that give access to HDFS; returns the variables naming them."""
+    variables = {}
+    if order.tokens:
+        _place(folder / "tokens", order.tokens)
+        variables[TOKEN_FILE] = str(folder / "tokens")
+    if order.hadoop_conf:
+        for name in FILES:
+            properties = order.hadoop_conf if name == FILES[0] else {}
+            _place(folder / name, _site(properties))
+        variables[CONF_VARIABLE] = str(folder)
+    return variables
+
+
+def _site(properties: Mapping[str, str]) -> bytes:
+    root = ElementTree.Element("configuration")
+    for name, value in properties.items():
+        entry = ElementTree.SubElement(root, "property")
+        ElementTree.SubElement(entry, "name").text = name
+        ElementTree.SubElement(entry, "value").text = value
+    return ElementTree.tostring(root)
+
+
+def _place(path: Path, data: bytes) -> None:
+    """Writes a file whole, with mode 0600; other cores may write the same one."""
+    descriptor, part = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(part)

@@ -1,0 +1,226 @@
+"""A pass on Spark: what its executors leave is what one process alone leaves.
+
+Real executors in their own JVMs, one application for all tests. Whoever is killed or
+interrupted, Spark has the rest computed, and nothing twice that the store has.
+"""
+
+import functools
+import io
+import os
+import signal
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import poets
+from poets.config import RetrainConfig
+from poets.data.dataset import find_images
+from poets.errors import ConfigError, PoetsError
+from poets.features.compute import compute_bottlenecks
+from poets.features.pool import Part, Pool
+from poets.features.process import PLAIN, ImageTask
+from poets.preflight import check_shared
+from tests.deadly import DEADLY
+from tests.packs import ours_tar
+from tests.retraining import flags_for, is_running
+
+pytest_plugins = ["tests.finished", "tests.spark_session"]
+
+SAME = (
+    *("retrained_graph.pb", "retrained_graph.tflite", "retrained_labels.txt"),
+    *("split.csv", "skipped_images.csv", "saved_model/1/saved_model.pb"),
+)
+LARGE = 120
+
+
+@pytest.fixture
+def on_spark(spark, spark_session):
+    """Computes the bottlenecks of a folder by Spark's executors."""
+    with Pool(1) as pool:
+        workers = spark.SparkWorkers(spark_session, pool)
+
+        yield functools.partial(bottlenecks, workers)
+
+
+def alone(image_dir, network, store):
+    with Pool(1) as pool:
+        return bottlenecks(pool, image_dir, network, store)
+
+
+def bottlenecks(workers, image_dir, network, store):
+    found = find_images(str(image_dir))
+    spec = replace(network.spec(image_dir, store), packs=found.packs)
+    return compute_bottlenecks(found.images, spec, network.size, workers)
+
+
+@pytest.fixture(scope="module")
+def large_images(tmp_path_factory):
+    """Pictures that take long to decode, so that a pass has a middle."""
+    folder = tmp_path_factory.mktemp("large")
+    file = io.BytesIO()
+    slope = np.linspace(0, 255, 3000 * 2000 * 3).reshape(2000, 3000, 3)
+    Image.fromarray(slope.astype(np.uint8)).save(file, "JPEG")
+    for number in range(LARGE):
+        label = folder / ("daisy", "roses")[number % 2]
+        label.mkdir(exist_ok=True)
+        (label / f"{number}.jpg").write_bytes(file.getvalue() + b"%d" % number)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(large_images, network, tmp_path_factory):
+    return alone(large_images, network, tmp_path_factory.mktemp("alone") / "store")
+
+
+def parts(store):
+    return list(store.glob("part-*.parquet"))
+
+
+def in_the_middle(store, act):
+    """Calls `act` in a thread when some of a pass is stored; returns the thread."""
+
+    def wait():
+        while not ended.wait(0.01):
+            if parts(store):
+                act()
+                return
+
+    ended = threading.Event()
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.ended = ended
+    thread.start()
+    return thread
+
+
+def test_a_job_on_spark_leaves_what_it_leaves_alone(finished, spark_session, tmp_path):
+    flags = flags_for(tmp_path, finished.image_dir)
+    run = poets.retrain(flags.pop("image_dir"), spark=spark_session, **flags)
+    assert run.labels
+    for name in SAME:
+        assert (tmp_path / name).read_bytes() == (finished.folder / name).read_bytes()
+    skipped = (tmp_path / "skipped_images.csv").read_text()
+    assert all(path in skipped for path in finished.broken)
+    assert not (tmp_path / "bottlenecks" / ".jobs").exists()
+
+
+def test_a_killed_executor_costs_nothing_but_time(
+    on_spark, executors, large_images, network, undisturbed, tmp_path, wait_until
+):
+    store, killed = tmp_path / "store", []
+
+    def kill():
+        killed.extend((executors()[0], len(parts(store))))
+        os.kill(killed[0], signal.SIGKILL)
+
+    thread = in_the_middle(store, kill)
+    found = on_spark(large_images, network, store)
+    thread.join(300)
+    victim, stored = killed
+    wait_until(lambda: not is_running(victim))
+    assert stored < len(parts(store))
+    np.testing.assert_array_equal(found.matrix, undisturbed.matrix)
+    np.testing.assert_array_equal(found.digests, undisturbed.digests)
+    assert not list(store.glob("*.done"))
+    wait_until(lambda: len(executors()) == 2)
+
+
+def test_after_ctrl_c_the_session_goes_on_with_what_is_stored(
+    on_spark, spark_session, large_images, network, undisturbed, tmp_path
+):
+    store = tmp_path / "store"
+    thread = in_the_middle(store, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        on_spark(large_images, network, store)
+    thread.join(300)
+    found = on_spark(large_images, network, store)
+    assert found.computed < LARGE
+    np.testing.assert_array_equal(found.matrix, undisturbed.matrix)
+    again = on_spark(large_images, network, store)
+    assert again.computed == 0
+    np.testing.assert_array_equal(again.matrix, undisturbed.matrix)
+
+
+def test_a_picture_that_kills_its_process_is_left_out(
+    on_spark, network, pictures, tmp_path
+):
+    for number, data in enumerate(pictures):
+        label = tmp_path / "images" / ("daisy", "roses")[number % 2]
+        label.mkdir(parents=True, exist_ok=True)
+        (label / f"{number}.jpg").write_bytes(data + DEADLY * (number == 5))
+    found = on_spark(tmp_path / "images", network, tmp_path / "store")
+    assert len(found.kept) == len(pictures) - 1
+    ((path, why),) = found.skipped
+    assert path == "roses/5.jpg"
+    assert why.startswith("the process that decoded it died: SIGSEGV: libjpeg")
+
+
+def test_packs_are_read_as_folders_are(on_spark, network, pictures, tmp_path):
+    (tmp_path / "packs").mkdir()
+    names = [f"{('daisy', 'roses')[n % 2]}/{n}.jpg" for n in range(len(pictures))]
+    ours_tar(tmp_path / "packs", dict(zip(names, pictures, strict=True)))
+    found = on_spark(tmp_path / "packs", network, tmp_path / "spark")
+    expected = alone(tmp_path / "packs", network, tmp_path / "alone")
+    assert (found.computed, found.skipped) == (len(pictures), ())
+    np.testing.assert_array_equal(found.matrix, expected.matrix)
+
+
+def test_an_error_of_an_executor_is_shown_in_its_own_words(
+    spark, spark_session, network, pictures, tmp_path
+):
+    (tmp_path / "a.jpg").write_bytes(pictures[0])
+    (tmp_path / "file").write_text("not a folder")
+    spec = network.spec(tmp_path, tmp_path / "file" / "store")
+    workers = spark.SparkWorkers(spark_session, pool=None)
+    with pytest.raises(PoetsError, match="^an executor of Spark failed: cannot write "):
+        workers.compute(spec, [[ImageTask("a.jpg", 1, 1, (PLAIN,), None)]], print)
+
+
+def test_executors_have_no_tensorflow(spark, spark_session, network, tmp_path):
+    spec = network.spec(tmp_path, tmp_path / "store", engine="tensorflow")
+    workers = spark.SparkWorkers(spark_session, pool=None)
+    with pytest.raises(ConfigError, match="--engine=litert"):
+        workers.compute(spec, [[ImageTask("a", 1, 1, (PLAIN,), None)]], print)
+
+
+def test_another_session_than_a_classic_one_is_refused(spark):
+    with pytest.raises(ConfigError, match="SparkSession whose driver is this program"):
+        spark.context_of("a session")
+    stopped = SimpleNamespace(sparkContext=SimpleNamespace(_jsc=None))
+    with pytest.raises(ConfigError, match="has been stopped"):
+        spark.context_of(stopped)
+
+
+@pytest.mark.parametrize(("master", "refused"), [("yarn", True), ("local[2]", False)])
+def test_folders_of_one_machine_are_refused_on_a_cluster(spark, master, refused):
+    context = SimpleNamespace(master=master, _jsc=object())
+    cluster = spark.cluster_like(SimpleNamespace(sparkContext=context))
+    config = RetrainConfig(image_dir="/tmp/images", bottleneck_dir="/tmp/store")
+    if not refused:
+        check_shared(config, cluster)
+        return
+    with pytest.raises(ConfigError, match="image_dir='/tmp/images'"):
+        check_shared(config, cluster)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 7])
+@pytest.mark.parametrize("count", [1, 2, 15, 100])
+def test_tasks_hold_every_part_once_and_the_last_are_small(spark, count, processes):
+    given = [Part(f"part-{number}", [], number) for number in range(count)]
+    tasks = spark._tasks(given, processes)
+    assert [part for task in tasks for part in task] == given
+    sizes = [len(task) for task in tasks]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] <= spark.MAX_TASK
+    assert sizes[-1] == 1
+
+
+def test_missing_dependencies_are_named_with_the_cure(spark):
+    text = "Traceback ...\nModuleNotFoundError: No module named 'poets'\n SQLSTATE"
+    assert str(spark._translated(text)) == (
+        "an executor of Spark failed: No module named 'poets'; give the executors "
+        "poets and its dependencies, with --archives (docs/spark.md)"
+    )
