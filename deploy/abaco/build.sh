@@ -16,6 +16,8 @@ if [ -d "$1" ]; then
 else
   mkdir "$here/model"
   cp "$1" "$here/model/"
+  run=$(dirname "$1")/metrics.json  # has the threshold for messages with "reject"
+  [ ! -e "$run" ] || cp "$run" "$here/model/"
 fi
 shift
 

@@ -34,6 +34,9 @@ from poets.storage.reading import stage_folder
 
 T = TypeVar("T", bound="Classifier")
 
+NONE = "(none)"
+"""The answer for a picture that is rejected: no label has a high enough score."""
+
 
 class Classifier(Protocol):
     """A loaded model.
@@ -111,15 +114,20 @@ def load_classifier(
 
 
 def best_labels(
-    labels: Sequence[str], scores: np.ndarray, count: int
+    labels: Sequence[str], scores: np.ndarray, count: int, reject_below: float = 0.0
 ) -> list[tuple[str, float]]:
     """Returns the best labels with their scores, best first.
+
+    If the best score is too low, that is `NONE` alone, with this score.
 
     Args:
       labels: L labels, in the order of the scores.
       scores: float32 [L].
       count: how many, at least 1; more than L gives L.
+      reject_below: the least score of an answer, 0 to 1.
     """
+    if scores.max() < reject_below:
+        return [(NONE, float(scores.max()))]
     best_first = np.argsort(-scores, kind="stable")[:count]
     return [(labels[index], float(scores[index])) for index in best_first]
 

@@ -53,6 +53,20 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="labels per image (default: 5)"
     )
+    reject = parser.add_mutually_exclusive_group()
+    reject.add_argument(
+        "--reject",
+        action="store_true",
+        help="answer (none) below the reject threshold of the model's run, at which "
+        "the answers have its --wanted_accuracy",
+    )
+    reject.add_argument(
+        "--reject_below",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="answer (none) below this score, 0 to 1",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--json", action="store_true", help="print one JSON object per line"
@@ -64,11 +78,16 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _run(args: argparse.Namespace) -> int:
     if args.top < 1:
         raise ConfigError(f"--top={args.top}: must be at least 1")
+    if not 0 <= args.reject_below <= 1:
+        raise ConfigError(f"--reject_below={args.reject_below:g}: must be 0 to 1")
     from poets.classifier import load_classifier  # takes a second: not for --help
     from poets.classifier.many import classify_files
     from poets.classifier.sources import find_sources
     from poets.data.image_files import ImageError
+    from poets.report.threshold import reject_threshold, run_metrics
 
+    if args.reject:
+        args.reject_below = reject_threshold(run_metrics(args.model), args.model)
     images = find_sources(args.images)
     normalization = _normalization(args.input_mean, args.input_std)
     classifier = load_classifier(args.model, args.labels, normalization)
@@ -137,7 +156,7 @@ def _print(
             if args.json:
                 _print_json({"image": name, "error": str(answer)})
             continue
-        best = best_labels(classifier.labels, answer, args.top)
+        best = best_labels(classifier.labels, answer, args.top, args.reject_below)
         if args.json:
             scores = [{"label": label, "score": score} for label, score in best]
             _print_json({"image": name, "labels": scores})

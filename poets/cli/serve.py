@@ -55,6 +55,11 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
             help=f"{what} (default: {'cores' if flag == '--processes' else default})",
         )
     parser.add_argument(
+        "--reject",
+        action="store_true",
+        help="the page shows (none) below the reject threshold of the model's run",
+    )
+    parser.add_argument(
         "--allow_urls",
         type=str,
         metavar="HOSTS",
@@ -84,8 +89,9 @@ def _run(args: argparse.Namespace) -> int:
             f"poets serve needs {error.name}, which is not installed: {INSTALL}"
         ) from error
     labels = dict(_version_label(text) for text in args.version_label)
+    least = None if args.reject else args.reject_below
     sources = [
-        models.source_of(text, args.name, args.labels, labels, args.reject_below)
+        models.source_of(text, args.name, args.labels, labels, least)
         for text in args.models
     ]
     names = [source.name for source in sources]
@@ -125,6 +131,8 @@ def _problems(args: argparse.Namespace) -> list[str]:
             problems.append(f"--{name}={getattr(args, name)}: must be more than 0")
     if not 0 <= args.reject_below <= 1:
         problems.append(f"--reject_below={args.reject_below}: must be 0 to 1")
+    if args.reject and args.reject_below:
+        problems.append("--reject and --reject_below: give one of them")
     if args.name and len(args.models) > 1:
         problems.append("--name with several models: give NAME=MODEL for each")
     if bool(args.certificate) != bool(args.key):

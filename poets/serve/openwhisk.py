@@ -4,6 +4,7 @@
     POST /run   {"value": {"url": "https://..."}, ...}   or {"image": "<base64>"}
 
     {"code": 200, "res": 2, "label": "roses", "scores": {"roses": 0.98, ...}}
+    {"code": 200, "res": null, "label": "(none)", ...}   a run with "reject": true
     {"code": 500, "res": -1, "error": {"code": 500, "res": -1, "message": "cannot ..."}}
 
 A failed run is HTTP 200, too. The platform then stores `error` alone, records a failure
@@ -39,10 +40,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poets.classifier import Classifier, load_classifier
+from poets.classifier import NONE, Classifier, load_classifier
 from poets.classifier.fetch import fetch_content
 from poets.data.image_files import ImageError
 from poets.errors import ConfigError, PoetsError
+from poets.report.threshold import reject_threshold, run_metrics
 from poets.system.hosts import Hosts
 from poets.system.http import Limits, NotAllowedError, shown
 
@@ -86,10 +88,19 @@ class RefusedError(Exception):
 
 
 class Model(NamedTuple):
-    """A loaded model, and the hosts that its pictures may come from."""
+    """A loaded model.
+
+    Attributes:
+      classifier: scores pictures.
+      hosts: that its pictures may come from.
+      url: of the model.
+      metrics: metrics.json of its run; empty if there is none.
+    """
 
     classifier: Classifier
     hosts: Hosts
+    url: str
+    metrics: Mapping[str, Any]
 
 
 class Action:
@@ -149,17 +160,21 @@ class Action:
         value = message["value"]
         if not isinstance(value, dict | list):
             raise RefusedError(404, NO_ARGUMENT)
-        classifier, hosts = self._load()
-        picture = read_picture(value, hosts, _time_left_s(message.get("deadline")))
-        (scores,) = classifier.predict([picture])
+        model = self._load()
+        least = _reject_below(value, model)
+        picture = read_picture(
+            value, model.hosts, _time_left_s(message.get("deadline"))
+        )
+        (scores,) = model.classifier.predict([picture])
         if isinstance(scores, ImageError):
             raise RunError(BAD_PICTURE, f"cannot read the picture: {scores}")
         best_first = np.argsort(-scores, kind="stable").tolist()
-        labels = classifier.labels
+        labels, best = model.classifier.labels, best_first[0]
+        is_none = float(scores[best]) < least
         return {
             "code": 200,
-            "res": best_first[0],
-            "label": labels[best_first[0]],
+            "res": None if is_none else best,
+            "label": NONE if is_none else labels[best],
             "scores": {labels[index]: float(scores[index]) for index in best_first},
         }
 
@@ -206,8 +221,9 @@ def load_model(environment: Mapping[str, str]) -> Model:
     try:
         if onnx:
             digits = importlib.import_module("poets.classifier.digits")
-            return Model(digits.load_digits(onnx), hosts)
-        return Model(load_classifier(str(model)), hosts)
+            return Model(digits.load_digits(onnx), hosts, onnx, {})
+        url = str(model)
+        return Model(load_classifier(url), hosts, url, run_metrics(url))
     except (PoetsError, OSError) as error:
         raise RunError(NO_MODEL, str(error)) from error
     except Exception as error:  # an engine may raise anything, or not be installed
@@ -247,6 +263,21 @@ def read_picture(value: Any, hosts: Hosts, timeout_s: float) -> bytes:
         if isinstance(error.__cause__, NotAllowedError):
             reason += "; POETS_ALLOW_URLS takes hosts and networks: *,10.0.0.0/8"
         raise RunError(BAD_PICTURE, reason) from error
+
+
+def _reject_below(value: Any, model: Model) -> float:
+    """Returns the score below which a run with `"reject": true` answers (none).
+
+    Raises:
+      RunError: if the model has none.
+    """
+    reject = value.get("reject", False) if isinstance(value, dict) else False
+    if str(reject).lower() != "true":
+        return 0.0
+    try:
+        return reject_threshold(model.metrics, model.url)
+    except PoetsError as error:
+        raise RunError(NO_MODEL, str(error)) from error
 
 
 def _time_left_s(deadline: Any) -> float:

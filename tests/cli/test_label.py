@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -56,6 +57,38 @@ def test_every_form_of_the_model_says_the_same(label, flower, finished, model):
 @pytest.mark.parametrize(("top", "lines"), [(1, 1), (2, 2), (3, 3), (50, 3)])
 def test_top_limits_the_labels(label, flower, top, lines):
     assert len(label(flower, "--top", top)[1].splitlines()) == lines
+
+
+def test_reject_answers_none_below_the_threshold_of_the_run(label, finished):
+    threshold = finished.metrics["reject"]["threshold"]
+    options = ("--csv", "--top", "2")
+    _, out, _ = label(finished.image_dir, *options, "--reject")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    none = [row for row in rows if row["label"] == "(none)"]
+    assert none
+    assert all(float(row["score"]) < threshold for row in none)
+    answered = Counter(row["image"] for row in rows if row["label"] != "(none)")
+    assert set(answered.values()) == {2}
+    assert not answered.keys() & {row["image"] for row in none}
+    assert label(finished.image_dir, *options, "--reject_below", threshold)[1] == out
+
+
+def test_what_cannot_be_rejected_is_an_error(label, flower, finished, tmp_path):
+    shutil.copy(finished.graph, tmp_path)
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    model = tmp_path / "retrained_graph.pb"
+    code, out, err = label(flower, "--reject", model=model)
+    assert (code, out) == (1, "")
+    assert (
+        "there is no metrics.json of its run with one; put it beside the model" in err
+    )
+    reject = {"wanted_accuracy": 0.99, "threshold": None}
+    metrics = json.dumps(finished.metrics | {"reject": reject})
+    (tmp_path / "metrics.json").write_text(metrics)
+    _, _, err = label(flower, "--reject", model=model)
+    assert "no score gives the --wanted_accuracy=0.99 on the validation" in err
+    code, _, err = label(flower, "--reject_below", "1.5")
+    assert (code, err) == (2, "poets label: --reject_below=1.5: must be 0 to 1\n")
 
 
 def test_several_images_are_told_apart(label, flower, finished):

@@ -91,6 +91,9 @@ SECTIONS: dict[str, Section] = {  # name -> row, in the order of the page
     "near_duplicates": Section(
         "poets.report.findings.near_duplicates", csv="near_duplicates.csv"
     ),
+    "calibration": Section("poets.report.findings.calibration"),
+    "reject_threshold": Section("poets.report.findings.reject_threshold", False),
+    "more_images": Section("poets.report.findings.more_images"),
     "skipped": Section("poets.report.findings.skipped", needs_features=False),
     "run": Section("poets.report.findings.run", needs_features=False),
 }

@@ -2,6 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from poets.data.split import TEST
+from poets.report.findings import Evidence
+
+BINS = 10
+
 
 @dataclass(frozen=True)
 class ScoreBin:
@@ -28,7 +35,10 @@ class Calibration:
     Attributes:
       temperature: that the logits are divided by; 1 without calibration.
       n: number of test images.
-      error_before, error_after: expected calibration error, 0 to 1.
+      error_before, error_after: expected calibration error (Guo et al., 2017), 0 to 1:
+        the mean distance of score and accuracy in the bins, weighted by their images.
+      error_by_chance: what a perfectly calibrated classifier would have on so few
+        images, on average.
       before, after: the bins, ascending.
     """
 
@@ -36,5 +46,65 @@ class Calibration:
     n: int
     error_before: float
     error_after: float
+    error_by_chance: float
     before: tuple[ScoreBin, ...]
     after: tuple[ScoreBin, ...]
+
+
+def compute(evidence: Evidence) -> Calibration | None:
+    """Returns the calibration; None without test images."""
+    trained = evidence.trained
+    scores, right = evidence.answers.scored(TEST)
+    if trained is None or not len(scores):
+        return None
+    rows = np.flatnonzero(evidence.answers.splits == TEST)
+    raw = trained.head.with_temperature(1 / trained.temperature)
+    _, raw_scores = raw.answers(trained.features.every.bottlenecks[rows])
+    before, after = _bins(raw_scores, right), _bins(scores, right)
+    return Calibration(
+        trained.temperature,
+        len(scores),
+        expected_error(before),
+        expected_error(after),
+        _error_by_chance(after),
+        before,
+        after,
+    )
+
+
+def _bins(scores: np.ndarray, right: np.ndarray) -> tuple[ScoreBin, ...]:
+    places = np.minimum((scores * BINS).astype(int), BINS - 1)
+    found = []
+    for place in range(BINS):
+        inside = places == place
+        n = int(inside.sum())
+        found.append(
+            ScoreBin(
+                place / BINS,
+                (place + 1) / BINS,
+                n,
+                round(float(scores[inside].mean()), 6) if n else None,
+                round(float(right[inside].mean()), 6) if n else None,
+            )
+        )
+    return tuple(found)
+
+
+def expected_error(bins: tuple[ScoreBin, ...]) -> float:
+    """Returns the expected calibration error of bins with at least one image."""
+    parts = [
+        each.n * abs(each.score - each.accuracy)
+        for each in bins
+        if each.score is not None and each.accuracy is not None
+    ]
+    return round(sum(parts) / sum(each.n for each in bins), 6)
+
+
+def _error_by_chance(bins: tuple[ScoreBin, ...]) -> float:
+    """Returns the mean distance of normally distributed accuracies from the scores."""
+    parts = [
+        np.sqrt(2 / np.pi * each.n * each.score * (1 - each.score))
+        for each in bins
+        if each.score is not None
+    ]
+    return round(float(sum(parts)) / sum(each.n for each in bins), 6)

@@ -2,39 +2,34 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 
-@dataclass(frozen=True)
-class Answered:
-    """The images of a split whose score reaches a threshold.
+from poets.data.split import TEST, VALIDATION
+from poets.head.reject import Answered, Rejection, answered, rejection_for
+from poets.report.findings import Evidence
 
-    Attributes:
-      threshold: the least score, 0 to 1.
-      coverage: the share of images that is answered, 0 to 1.
-      n: number of answered images.
-      accuracy: the share of these that is right; None for n = 0.
-      interval_95: Wilson's interval.
-    """
-
-    threshold: float
-    coverage: float
-    n: int
-    accuracy: float | None
-    interval_95: tuple[float, float]
+CURVE = np.arange(0, 100, 2) / 100
+"""The thresholds of the curve."""
 
 
 @dataclass(frozen=True)
-class RejectThreshold:
-    """The threshold for a wished accuracy, chosen on validation, confirmed on test.
+class RejectThreshold(Rejection):
+    """The threshold for a wanted accuracy, chosen on validation, confirmed on test.
 
     Attributes:
-      wanted_accuracy: 0 to 1.
-      threshold: the chosen one; None if no threshold reaches the accuracy.
-      validation, test: what it does on these splits; None without a threshold.
       curve: accuracy over coverage on validation, by ascending threshold.
     """
 
-    wanted_accuracy: float
-    threshold: float | None
-    validation: Answered | None
-    test: Answered | None
     curve: tuple[Answered, ...]
+
+
+def compute(evidence: Evidence) -> RejectThreshold | None:
+    """Returns the threshold; None without validation images."""
+    validation, test = map(evidence.answers.scored, (VALIDATION, TEST))
+    if not len(validation[0]):
+        return None
+    found = rejection_for(evidence.config.wanted_accuracy, validation, test)
+    at_each = (answered(*validation, float(threshold)) for threshold in CURVE)
+    return RejectThreshold(
+        **vars(found), curve=tuple(each for each in at_each if each.n)
+    )

@@ -12,10 +12,10 @@ from typing import Any
 import pygal
 from markupsafe import Markup
 
+from poets.head.reject import Answered
 from poets.report.findings.calibration import ScoreBin
 from poets.report.findings.curves import Curves
 from poets.report.findings.more_images import LearningCurve
-from poets.report.findings.reject_threshold import Answered
 from poets.report.page import percent
 
 # pygal adds an import hook of Python 2 for maps, at which Python 3.10 and 3.11 warn.

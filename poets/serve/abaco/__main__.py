@@ -67,7 +67,7 @@ def answer() -> Best:
     if isinstance(data, str):
         data = fetch("data_url", data, allowed)
     model = args.model or imagenet.unpack(args.model_dir, args.model_url)
-    best = classify(model, data, message.predictions)
+    best = classify(model, data, message.predictions, message.reject)
     if os.path.exists(args.results):
         labels = [{"label": label, "score": score} for label, score in best]
         send_result({"image": message.name, "labels": labels}, args.results)

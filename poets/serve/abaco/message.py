@@ -23,7 +23,7 @@ from poets.data.image_files import ImageError
 from poets.data.images import MAX_BYTES
 from poets.errors import ConfigError, listed, nearest
 
-PARAMETERS = ("data_url", "data_name", "predictions")
+PARAMETERS = ("data_url", "data_name", "predictions", "reject")
 NAME = "classify.img"
 PREDICTIONS, PREDICTIONS_OF_A_URL = 3, 5
 
@@ -45,11 +45,13 @@ class Message:
       picture: its URL, or the content of its file.
       name: its name in the result, without folders.
       predictions: the number of labels to answer, at least 1.
+      reject: whether to answer (none) below the reject threshold of the model's run.
     """
 
     picture: str | bytes
     name: str
     predictions: int
+    reject: bool = False
 
 
 def read_message(environment: Mapping[str, str], fifo: str) -> Message:
@@ -84,7 +86,12 @@ def read_message(environment: Mapping[str, str], fifo: str) -> Message:
         )
     fields = defaults | sent
     name = posixpath.basename(str(fields["data_name"])) or NAME
-    return Message(fields["data_url"], name, _count(fields["predictions"]))
+    return Message(
+        fields["data_url"],
+        name,
+        _count(fields["predictions"]),
+        _yes(fields.get("reject", False)),
+    )
 
 
 def read_fifo(
@@ -142,6 +149,13 @@ def _check_url(url: object, message: Mapping[object, object]) -> None:
         )
     if not isinstance(url, str):
         raise ConfigError(f"data_url is of type {type(url).__name__}, not text; {HINT}")
+
+
+def _yes(value: Any) -> bool:
+    """Returns a truth value, which may be text."""
+    if str(value).lower() not in ("true", "false"):
+        raise ConfigError(f"reject={value!r:.40}: must be true or false")
+    return str(value).lower() == "true"
 
 
 def _count(value: Any) -> int:

@@ -18,6 +18,7 @@ from poets.classifier.fetch import fetch_content
 from poets.config import MODEL_URL
 from poets.data.image_files import ImageError
 from poets.errors import PoetsError
+from poets.report.threshold import reject_threshold, run_metrics
 from poets.system.command_line import Parser
 from poets.system.hosts import Hosts
 
@@ -58,23 +59,25 @@ def fetch(name: str, url: str, allowed: Hosts | None) -> bytes:
         raise ImageError(f"{name} was not downloaded: {why}") from error
 
 
-def classify(model: str, data: bytes, count: int) -> Best:
+def classify(model: str, data: bytes, count: int, reject: bool = False) -> Best:
     """Returns the best labels of a picture.
 
     Args:
       model: URL of the model.
       data: the content of an image file.
       count: how many labels, at least 1.
+      reject: whether to return (none) below the reject threshold of the model's run.
 
     Raises:
       ImageError: if the bytes are not an image.
-      ModelError: if the model cannot be loaded.
+      ModelError: if the model cannot be loaded, or has no threshold.
     """
+    least = reject_threshold(run_metrics(model), model) if reject else 0.0
     classifier = load_classifier(model)
     (answer,) = classifier.predict([data])
     if isinstance(answer, ImageError):
         raise answer
-    return best_labels(classifier.labels, answer, count)
+    return best_labels(classifier.labels, answer, count, least)
 
 
 def run_program(name: str, answer: Callable[[], Best]) -> NoReturn:

@@ -38,14 +38,15 @@ class Source:
       url: the model, or a folder of versions.
       labels: URL of the labels file; None searches for it.
       version_labels: version label -> version.
-      reject_below: people see (none) if no label has a score of that much.
+      reject_below: people see (none) if no label has a score of that much; None takes
+        the reject threshold of the run.
     """
 
     name: str
     url: str
     labels: str | None = None
     version_labels: Mapping[str, int] = field(default_factory=dict)
-    reject_below: float = 0.0
+    reject_below: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Version:
       state: a state of TensorFlow Serving.
       error: why it does not serve, "" if it does.
       scorer: its processes, if it is loaded.
+      reject_below: the score below which people see (none); 0 rejects nothing.
     """
 
     number: int
@@ -73,6 +75,20 @@ class Version:
     state: str = START
     error: str = ""
     scorer: Scorer | None = None
+    reject_below: float = 0.0
+
+    @property
+    def threshold(self) -> float:
+        """The score below which an answer is (none): the server's, else the run's.
+
+        Raises:
+          ModelError: if neither has one.
+        """
+        if self.reject_below:
+            return self.reject_below
+        from poets.report.threshold import reject_threshold  # imports pyarrow
+
+        return reject_threshold(self.description.metrics, self.found.url)
 
     @property
     def description(self) -> Description:
@@ -103,7 +119,6 @@ class Model:
 
     Attributes:
       name: in requests.
-      reject_below: see `Source`.
       versions: by number, also those that do not serve.
     """
 
@@ -116,7 +131,7 @@ class Model:
           source: where it is.
           new_scorer: makes the processes for a model's URL and labels.
         """
-        self.name, self.reject_below = source.name, source.reject_below
+        self.name = source.name
         self._source, self._new_scorer = source, new_scorer
         self.versions: dict[int, Version] = {}
         self._version_labels = dict(source.version_labels)
@@ -200,11 +215,17 @@ class Model:
         scorer = self._new_scorer(found.url, self._source.labels)
         try:
             await scorer.start(first)
+            version.scorer = scorer
+            least = self._source.reject_below
+            version.reject_below = version.threshold if least is None else least
         except (ModelError, OSError) as error:  # OSError: no process can be started
             version.state, version.error = END, str(error)
             logger.error("%s, version %d refused: %s", self.name, number, error)
+            if version.scorer:
+                version.scorer = None
+                await scorer.stop()
             return
-        version.state, version.scorer = AVAILABLE, scorer
+        version.state = AVAILABLE
         logger.info("%s, version %d serves: %s", self.name, number, found.url)
 
     def _end(self, version: Version) -> None:
@@ -343,7 +364,7 @@ def source_of(
     name: str | None,
     labels: str | None,
     version_labels: Mapping[str, int],
-    reject_below: float,
+    reject_below: float | None,
 ) -> Source:
     """Returns the model of a word of the command line, `URL` or `NAME=URL`.
 

@@ -63,6 +63,6 @@ def _described(model: Model) -> dict[str, Any]:
         "name": model.name,
         "version": version.number,
         "labels": list(version.labels),
-        "reject_below": model.reject_below,
+        "reject_below": version.reject_below,
         **{key: metrics[key] for key in known if key in metrics},
     }

@@ -11,14 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow.fs
 
 from poets.classifier import Classifier, EngineClassifier, load_classifier
 from poets.data.image_files import ImageError
 from poets.errors import ModelError, PoetsError
-from poets.report.labels import METRICS, run_beside
+from poets.report.threshold import run_metrics
 from poets.serve.server.protocol import TENSOR, packed_answers, read_batch
-from poets.storage import exists, folder_of, join, kind_of, read_url
 
 Score = Callable[[Sequence[bytes]], list[np.ndarray | ImageError]]
 
@@ -43,7 +41,7 @@ def main() -> None:
                 f"{given['model']!r} has no finite scores for a grey picture; give a "
                 "model that `poets label` can use"
             )
-        metrics = _metrics(given["model"])
+        metrics = run_metrics(given["model"])
         score = _scorer(classifier, metrics)
         loaded = {
             "labels": classifier.labels,
@@ -86,19 +84,6 @@ def _scorer(classifier: Classifier, metrics: Mapping[str, Any]) -> Score:
         return network.run([scaled.reshape(side, side, 3) * std + mean])[0]
 
     return score
-
-
-def _metrics(model: str) -> dict[str, Any]:
-    """Returns metrics.json of the run that exported the model; {} if there is none."""
-    folder = model
-    if kind_of(model) == pyarrow.fs.FileType.File:
-        folder = folder_of(model)
-        if not run_beside(model).made_model:
-            return {}
-    if not exists(join(folder, METRICS)):
-        return {}
-    metrics: dict[str, Any] = json.loads(read_url(join(folder, METRICS)))
-    return metrics
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from poets.serve.server.scoring import Scores
 DEFAULT, BYTES, IMAGES = "serving_default", "serving_bytes", "serving_images"
 METHOD = "tensorflow/serving/predict"
 OUTPUTS = ("classes", "prediction")
+NONE = "(none)"
 
 
 class Signature(NamedTuple):
@@ -173,8 +174,15 @@ async def answer(version: Version, signature: str, pictures: Sequence[bytes]) ->
     return Answer(signature or DEFAULT, number, labels, scores)
 
 
-def best_first(answer: Answer, row: int) -> list[tuple[str, float]]:
-    """Returns the labels of one picture with their scores, the best first."""
+def best_first(
+    answer: Answer, row: int, reject_below: float = 0.0
+) -> list[tuple[str, float]]:
+    """Returns the labels of one picture with their scores, the best first.
+
+    If the best score is too low, that is (none) alone, with this score.
+    """
+    if (best := max(answer.scores[row])) < reject_below:
+        return [(NONE, best)]
     scored = zip(answer.labels, answer.scores[row], strict=True)
     return sorted(scored, key=lambda pair: -pair[1])
 

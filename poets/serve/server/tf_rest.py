@@ -1,7 +1,7 @@
 """TensorFlow Serving's REST interface, also for raw pictures and forms.
 
     POST /v1/models/M[/versions/V | /labels/L]:predict      rows, columns or pictures
-    POST /v1/models/M[...]:classify                         [[label, score], ...]
+    POST /v1/models/M[...]:classify[?reject=true]           [[label, score], ...]
     GET  /v1/models/M[/versions/V | /labels/L]              states of versions
     GET  /v1/models/M[...]/metadata                         signatures
 
@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from poets.errors import ModelError
 from poets.serve.server.errors import RequestError
 from poets.serve.server.inputs import Inputs, decimal, json_response, parsed_json
 from poets.serve.server.models import Model, Models, Version
@@ -118,14 +119,24 @@ async def _classify(
                 "at least one example"
             )
         pictures = [_example(each) for each in examples]
-    found = await answer(version(), BYTES, pictures)
-    rows = range(len(pictures))
+    chosen = version()
+    reject_below = _reject_below(chosen, request)
+    found = await answer(chosen, BYTES, pictures)
+    best = [best_first(found, row, reject_below) for row in range(len(pictures))]
     return {
-        "results": [
-            [[label, decimal(score)] for label, score in best_first(found, row)]
-            for row in rows
-        ]
+        "results": [[[label, decimal(score)] for label, score in each] for each in best]
     }
+
+
+def _reject_below(version: Version, request: Request) -> float:
+    """Returns the score below which a request with `?reject=true` gets (none)."""
+    asked = request.query_params.get("reject", "false").lower()
+    if asked not in ("true", "false"):
+        raise RequestError(f"reject={asked}: must be true or false")
+    try:
+        return version.threshold if asked == "true" else 0.0
+    except ModelError as error:
+        raise RequestError(str(error), "FAILED_PRECONDITION") from error
 
 
 async def _regress(
