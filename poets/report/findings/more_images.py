@@ -170,7 +170,7 @@ def _curve(
     means = accuracies.mean(axis=1)
     exponents = EXPONENTS if exponent is None else np.array([exponent])
     a, b, c = _fit(numbers, 1 - means, exponents)
-    moved = reached - means[-1]
+    moved = float(reached - means[-1])
     gain = a * images**-b - a * (2 * images) ** -b
 
     def share(value: float) -> float:

@@ -1,0 +1,255 @@
+"""Compares runs on the same test images: which differences are more than chance.
+
+RUN/metrics.json, split.csv ─┐
+RUN/metrics.json, split.csv ─┴─> common test images ─> each pair: McNemar's test
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from poets.errors import ConfigError, ModelError
+from poets.head.evaluate import Z_95, Accuracy
+from poets.report.listing import list_folder
+from poets.report.summary import METRICS, read_results
+from poets.storage import join, read_url
+
+SPLIT = "split.csv"
+LEVEL = 0.05
+"""Chance of calling a difference real that is none, over all pairs together."""
+
+PLACES = ("_dir", "_graph", "_labels", "_path", "_conf", "_keytab", "_principal")
+ELSEWHERE = {"processes", "chief_timeout_s", "logging_verbosity", "report"}
+"""Flags, and endings of flags, that leave the classifier as it is."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run on the common test images.
+
+    Attributes:
+      url: its results folder.
+      tested: number of its test images.
+      correct: of the common ones.
+      accuracy: on these, 0 to 1.
+      interval_95: Wilson's interval.
+      flags: value of each flag that differs between the runs.
+    """
+
+    url: str
+    tested: int
+    correct: int
+    accuracy: float
+    interval_95: tuple[float, float]
+    flags: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs, compared image by image.
+
+    Attributes:
+      first, second: their places in the list of runs.
+      only_first, only_second: images that only this one classifies correctly.
+      difference: accuracy of the second minus that of the first.
+      interval_95: of the difference (Bonett and Price, 2012).
+      p: chance of so large a difference between equally good runs: McNemar's exact
+        test, corrected for the number of pairs (Holm, 1979).
+      is_real: whether p is below `LEVEL`.
+    """
+
+    first: int
+    second: int
+    only_first: int
+    only_second: int
+    difference: float
+    interval_95: tuple[float, float]
+    p: float
+    is_real: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs on their common test images.
+
+    Attributes:
+      images: number of common test images.
+      runs: in the order given.
+      pairs: each two of them.
+      notes: sentences for the user.
+    """
+
+    images: int
+    runs: tuple[ComparedRun, ...]
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...]
+
+    def verdict(self, pair: Pair) -> str:
+        """Returns what a pair shows, in words."""
+        if not pair.is_real:
+            return "no difference is shown"
+        better = pair.second if pair.difference > 0 else pair.first
+        return f"{better + 1} is better"
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """The test images of a run: (path, label's folder) -> whether it is right."""
+
+    metrics: Mapping[str, Any]
+    right: Mapping[tuple[str, str], bool]
+
+
+def compare_runs(urls: Sequence[str]) -> Comparison:
+    """Compares runs on the test images that all of them have.
+
+    Args:
+      urls: results folders on any storage, two or more.
+
+    Raises:
+      ConfigError: if there is only one, or they have no test image in common.
+      ModelError: if a folder is not that of a run, or a file is damaged.
+      StorageError: if a file cannot be read.
+    """
+    if len(urls) < 2:
+        raise ConfigError(f"one run, {urls[0]!r}, is compared with nothing; give two")
+    tested = [_read(url) for url in urls]
+    common = sorted(set.intersection(*(set(each.right) for each in tested)))
+    if not common:
+        counts = ", ".join(f"{len(each.right):,}" for each in tested)
+        raise ConfigError(
+            f"the runs have no test image in common, of {counts}: paths and labels "
+            "must be equal; compare runs on the same --image_dir and --split_seed"
+        )
+    right = np.array([[each.right[key] for key in common] for each in tested])
+    flags = _differing([each.metrics.get("flags") or {} for each in tested])
+    runs = [
+        _run(url, each, row, chosen)
+        for url, each, row, chosen in zip(urls, tested, right, flags, strict=True)
+    ]
+    places = list(combinations(range(len(urls)), 2))
+    tests = [_mcnemar(right[one], right[other]) for one, other in places]
+    pairs = [
+        _pair(place, right[place[0]], right[place[1]], p)
+        for place, p in zip(places, _holm(tests), strict=True)
+    ]
+    notes = _notes(tested, len(common))
+    return Comparison(len(common), tuple(runs), tuple(pairs), tuple(notes))
+
+
+def _read(url: str) -> _Tested:
+    entries = list_folder(url)
+    names = {entry.name for entry in entries}
+    if missing := {METRICS, SPLIT} - names:
+        raise ModelError(
+            f"cannot compare {url!r}: it has no {' and no '.join(sorted(missing))}; "
+            "give the results folder of a run of poets"
+        )
+    metrics = read_results(entries).metrics
+    label_of = {
+        row.get("folder", row.get("label")): row.get("label")
+        for row in metrics.get("labels") or ()
+    }
+    table = csv.DictReader(
+        io.StringIO(read_url(join(url, SPLIT)).decode("utf-8", "replace"), newline="")
+    )
+    try:
+        right = {
+            (row["path"], row["label"]): label_of.get(row["label"])
+            == row["predicted_label"]
+            for row in table
+            if row["split"] == "test"
+        }
+    except (KeyError, csv.Error) as error:
+        raise ModelError(
+            f"cannot compare {url!r}: its {SPLIT} is damaged ({error!r}); run retrain "
+            "again"
+        ) from error
+    return _Tested(metrics, right)
+
+
+def _run(
+    url: str, tested: _Tested, right: np.ndarray, flags: Mapping[str, Any]
+) -> ComparedRun:
+    found = Accuracy(len(right), int(right.sum()))
+    return ComparedRun(
+        url, len(tested.right), found.correct, found.share, found.interval_95, flags
+    )
+
+
+def _differing(flags: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the flags of each run that differ and may change the classifier."""
+    names = [
+        name
+        for name in dict.fromkeys(name for each in flags for name in each)
+        if name not in ELSEWHERE and not name.endswith(PLACES)
+        if len({str(each.get(name)) for each in flags}) > 1
+    ]
+    return [{name: each.get(name) for name in names} for each in flags]
+
+
+def _pair(
+    places: tuple[int, int], one: np.ndarray, other: np.ndarray, p: float
+) -> Pair:
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    n = len(one)
+    loss, gain = (only_one + 1) / (n + 2), (only_other + 1) / (n + 2)
+    spread = Z_95 * math.sqrt((loss + gain - (gain - loss) ** 2) / (n + 2))
+    return Pair(
+        *places,
+        only_one,
+        only_other,
+        (only_other - only_one) / n,
+        (max(-1.0, gain - loss - spread), min(1.0, gain - loss + spread)),
+        p,
+        p < LEVEL,
+    )
+
+
+def _mcnemar(one: np.ndarray, other: np.ndarray) -> float:
+    """Returns the p of McNemar's exact test: two-sided, binomial with p = 1/2."""
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    n = only_one + only_other
+    tail = sum(
+        math.exp(
+            math.lgamma(n + 1)
+            - math.lgamma(k + 1)
+            - math.lgamma(n - k + 1)
+            - n * math.log(2)
+        )
+        for k in range(min(only_one, only_other) + 1)
+    )
+    return min(1.0, 2 * tail)
+
+
+def _holm(values: Sequence[float]) -> list[float]:
+    """Returns p corrected for the number of tests (Holm, 1979)."""
+    corrected = [0.0] * len(values)
+    largest = 0.0
+    for place, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        largest = max(largest, min(1.0, values[index] * (len(values) - place)))
+        corrected[index] = largest
+    return corrected
+
+
+def _notes(tested: Sequence[_Tested], common: int) -> list[str]:
+    notes = []
+    if any(len(each.right) > common for each in tested):
+        counts = ", ".join(f"{len(each.right):,}" for each in tested)
+        notes.append(
+            f"the runs have {counts} test images; compared on the {common:,} that all "
+            "of them have"
+        )
+    places = {(each.metrics.get("flags") or {}).get("image_dir") for each in tested}
+    if len(places) > 1:
+        notes.append(
+            "the runs have different --image_dir: images with the same path and label "
+            "were taken for the same"
+        )
+    return notes
