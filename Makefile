@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --maxprocesses=5 \
 # Compiled once, and not by each of a thousand processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test-setup demo demo-hdfs test soak check bench docs \
+.PHONY: help setup test-setup demo demo-hdfs test soak check bench docs notebook \
 	zip clean
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make check      format, lint and types"
 	@echo "make bench      measure against the original script and the machine's limit"
 	@echo "make docs       write the flag table of docs/flags.md from the program"
+	@echo "make notebook   run demo/poets.ipynb and keep what it shows"
 	@echo "make zip        build the job zip for DC/OS"
 	@echo "make clean      remove what these made"
 
@@ -77,6 +78,16 @@ bench: setup
 docs: setup
 	$(BIN)/python -c 'from poets.flags import flags_markdown as text; \
 	  print(text(), end="")' > docs/flags.md
+
+NOTEBOOK := $(CACHE)/notebook
+
+notebook: setup
+	rm -rf $(NOTEBOOK) && mkdir -p $(NOTEBOOK)
+	cp demo/poets.ipynb demo/flowers.py demo/pen.py $(NOTEBOOK)
+	cd $(NOTEBOOK) && POETS_CACHE=cache TQDM_DISABLE=1 $(abspath $(BIN))/python -c \
+	  'import nbclient, nbformat; book = nbformat.read("poets.ipynb", 4); \
+	  nbclient.execute(book, record_timing=False); nbformat.write(book, "poets.ipynb")'
+	cp $(NOTEBOOK)/poets.ipynb demo
 
 zip: setup
 	$(BIN)/python build_zip.py

@@ -7,11 +7,16 @@
     for prediction in classifier.predict(["new.jpg"]):
         print(prediction.label, prediction.score)
 
-The flags of `poets retrain` are keyword arguments, with the same error messages. The
-package logs nothing unless the program sets up logging. Notebooks and terminals show
-a progress bar.
+The flags of `poets retrain` are keyword arguments, with the same error messages. Only
+warnings are printed unless the program sets up logging. Notebooks and terminals show a
+progress bar; notebooks also show results as tables, and predictions with pictures.
 """
 
+import base64
+import contextlib
+import csv
+import html
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,21 +31,38 @@ from poets.classifier.sources import source_of
 from poets.cli.sweep import job_of
 from poets.cluster import ALONE
 from poets.data.image_files import ImageError
-from poets.errors import ConfigError, ModelError
+from poets.data.images import thumbnail
+from poets.errors import ConfigError, ModelError, StorageError
 from poets.flags import config_from_args
 from poets.report.listing import list_folder
-from poets.report.summary import Results, read_results
-from poets.storage import folder_of
+from poets.report.summary import Results, format_results, read_results
+from poets.storage import folder_of, join, read_url
 from poets.sweeps.plan import plan_sweep
-from poets.sweeps.report import ordered
+from poets.sweeps.report import ordered, sweep_text
+from poets.system.quiet import unconfigured_logging
 
 Image = str | os.PathLike[str] | bytes
 """A picture: its path or URL, or the content of its file."""
 
+MAX_SHOWN = 50  # pictures in a notebook; each takes some 5 kB
+SIDE_PX = 128
 
-@dataclass(frozen=True)
-class Run:
-    """A results folder.
+
+class _Shown:
+    """Results that notebooks show as `print` does."""
+
+    url: str
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def _repr_html_(self) -> str:
+        return f'<pre style="white-space: pre">{html.escape(str(self))}</pre>'
+
+
+@dataclass(frozen=True, repr=False)
+class Run(_Shown):
+    """A results folder; printed, it is what `poets results` shows of it.
 
     Attributes:
       url: the folder's URL.
@@ -51,6 +73,9 @@ class Run:
     url: str
     model: str
     results: Results
+
+    def __str__(self) -> str:
+        return format_results(self.results)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -71,6 +96,18 @@ class Run:
     def metrics(self) -> Mapping[str, Any]:
         """The content of `metrics.json`, empty for a run of the original script."""
         return self.results.metrics
+
+    @property
+    def images(self) -> list[dict[str, str]]:
+        """The rows of `split.csv`: path, label, split, predicted_label, score.
+
+        Paths are relative to `image_dir`; labels are spelled as their folders.
+
+        Raises:
+          StorageError: if it cannot be read; the original script does not write it.
+        """
+        text = read_url(join(self.url, "split.csv")).decode("utf-8", "surrogateescape")
+        return list(csv.DictReader(io.StringIO(text, newline="")))
 
     def _metrics(self, name: str) -> Any:
         if name not in self.metrics:
@@ -106,6 +143,13 @@ class Prediction:
         return next(iter(self.scores.values()), 0.0)
 
 
+class Predictions(list[Prediction]):
+    """Predictions in order. Notebooks show the first with their pictures."""
+
+    def _repr_html_(self) -> str:
+        return "".join(map(_figure, self[:MAX_SHOWN]))
+
+
 class LoadedClassifier:
     """A trained classifier in memory.
 
@@ -117,7 +161,7 @@ class LoadedClassifier:
         self._classifier = classifier
         self.labels = classifier.labels
 
-    def predict(self, images: Sequence[Image]) -> list[Prediction]:
+    def predict(self, images: Sequence[Image]) -> Predictions:
         """Returns the scores of each image, in the order of `images`.
 
         For many files it starts one process per core.
@@ -131,12 +175,12 @@ class LoadedClassifier:
         found = iter(classify_files(self._classifier, list(map(source_of, names))))
         contents = [each for each in images if isinstance(each, bytes)]
         in_memory = iter(self._classifier.predict(contents))
-        return [
+        return Predictions(
             self._prediction(
                 each, next(in_memory if isinstance(each, bytes) else found)
             )
             for each in images
-        ]
+        )
 
     def _prediction(self, image: Image, answer: np.ndarray | ImageError) -> Prediction:
         if isinstance(answer, ImageError):
@@ -145,19 +189,33 @@ class LoadedClassifier:
         return Prediction(image, {self.labels[i]: float(answer[i]) for i in best_first})
 
 
-@dataclass(frozen=True)
-class SweepResult:
-    """The results of a sweep.
+@dataclass(frozen=True, repr=False)
+class SweepResult(_Shown):
+    """The results of a sweep; printed, they are the table of `poets sweep`.
 
     Attributes:
       url: the sweep's folder.
       table: one row per combination, the best first, as in `sweep.json`.
       best: the published run.
+      text: the table as text.
     """
 
     url: str
     table: Sequence[Mapping[str, Any]]
     best: Run
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def chart(self) -> bytes:
+        """The content of `sweep.png`.
+
+        Raises:
+          StorageError: if it cannot be read; it is drawn with the extra `plot`.
+        """
+        return read_url(join(self.url, "sweep.png"))
 
 
 def retrain(
@@ -176,7 +234,8 @@ def retrain(
       PoetsError: if the job fails; earlier results stay unchanged.
     """
     config = config_from_args(_plain({"image_dir": image_dir, **flags}))
-    job.run(config, spark)
+    with unconfigured_logging():
+        job.run(config, spark)
     return results(folder_of(config.output_graph), model=config.output_graph)
 
 
@@ -198,11 +257,12 @@ def sweep(
     """
     axes = [f"{flag}={','.join(map(str, values))}" for flag, values in grid.items()]
     planned = plan_sweep(_plain({"image_dir": image_dir, **flags}), axes)
-    found = job.run_job(ALONE, job_of(planned)) or {}
+    with unconfigured_logging():
+        found = job.run_job(ALONE, job_of(planned)) or {}
     table = [found[run.name].to_json() for run in ordered(planned, found)]
     graph = planned.base.output_graph
     best = results(folder_of(graph), model=graph)
-    return SweepResult(planned.output_dir, table, best)
+    return SweepResult(planned.output_dir, table, best, sweep_text(planned, found))
 
 
 def results(url: str | os.PathLike[str], model: str = "") -> Run:
@@ -234,6 +294,21 @@ def load(
     """
     url = model.model if isinstance(model, Run) else os.fspath(model)
     return LoadedClassifier(load_classifier(url, labels))
+
+
+def _figure(prediction: Prediction) -> str:
+    """Returns HTML of a picture, if it can be read, with its label and score."""
+    image = prediction.image
+    answer = f"{prediction.label} {prediction.score:.1%}"
+    shown = ""
+    with contextlib.suppress(StorageError, ImageError):
+        data = image if isinstance(image, bytes) else read_url(os.fspath(image))
+        jpeg = base64.b64encode(thumbnail(data, SIDE_PX)[0]).decode()
+        shown = f'<img alt="" src="data:image/jpeg;base64,{jpeg}"><br>'
+    return (
+        '<figure style="display: inline-block; margin: 4px; text-align: center">'
+        f"{shown}{html.escape(prediction.failure or answer)}</figure>"
+    )
 
 
 def _plain(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Poets as other programs and notebooks use it: functions of the package."""
 
+import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 
 import poets
+from poets import cli
+from poets.api import Prediction, Predictions
 from poets.errors import ConfigError, DatasetError, ModelError
 from tests import retraining
 
@@ -43,6 +47,22 @@ def test_a_run_says_what_it_achieved(run):
     assert run.accuracy == metrics["accuracy"]["test"]["accuracy"] > 0.5
     assert run.confusion.sum() == metrics["accuracy"]["test"]["n"]
     assert np.trace(run.confusion) == metrics["accuracy"]["test"]["correct"]
+
+
+def test_a_run_is_shown_as_poets_results_shows_it(run, capsys):
+    assert cli.run(["results", run.url]) == 0
+    assert capsys.readouterr().out.strip().endswith(str(run))
+    assert f"{run.accuracy:.1%}" in str(run)
+    assert repr(run) == f"Run({run.url!r})"
+
+
+def test_a_run_lists_its_images(run, image_dir):
+    rows = run.images
+    assert all(Path(image_dir, row["path"]).is_file() for row in rows)
+    assert len(rows) == retraining.IMAGES
+    tested = [row for row in rows if row["split"] == "test"]
+    right = [row["label"].lower() == row["predicted_label"] for row in tested]
+    assert sum(right) / len(right) == pytest.approx(run.accuracy, abs=1e-6)
 
 
 def test_output_dir_keeps_results_together_and_features_in_the_cache(run, cache):
@@ -106,6 +126,19 @@ def test_an_image_that_cannot_be_read_does_not_lose_the_others(run, image_dir):
     assert good.failure == ""
 
 
+def test_a_notebook_shows_predictions_with_their_pictures(run, image_dir):
+    path = next(Path(image_dir, "daisy").iterdir())
+    found = poets.load(run).predict([path, path.read_bytes(), b"no <picture>"])
+    hostile = Prediction(str(path), {"<script>": 0.5})
+    shown = Predictions([*found, hostile])._repr_html_()
+    pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', shown)
+    assert [base64.b64decode(text)[:2] for text in pictures] == [b"\xff\xd8"] * 3
+    assert f"{found[0].label} {found[0].score:.1%}</figure>" in shown
+    assert "&lt;script&gt; 50.0%</figure>" in shown
+    assert "<script>" not in shown
+    assert shown.count("<figure") == 4
+
+
 def test_one_image_is_no_list_of_images(run):
     with pytest.raises(ConfigError, match=r"takes a list of images; give \[image\]"):
         poets.load(run).predict("new.jpg")
@@ -134,6 +167,10 @@ def test_a_sweep_returns_its_table_and_the_best_run(image_dir, tmp_path):
     shares = [row["accuracy"]["validation"]["accuracy"] for row in swept.table]
     assert shares == sorted(shares, reverse=True)
     assert swept.best.url == str(tmp_path / "best")
+    first, second = str(swept).splitlines()[1:]
+    assert first.startswith(f"*  {swept.table[0]['flags']['learning_rate']}")
+    assert second.split()[0] == str(swept.table[1]["flags"]["learning_rate"])
+    assert swept.chart == (tmp_path / "sweep.png").read_bytes()
     assert poets.load(swept.best).labels == swept.best.labels
 
 

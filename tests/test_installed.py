@@ -2,12 +2,15 @@
 
     copy of the sources ──build──> sdist ──> wheel ──pip──> venv: poets, and nothing of
                                                             the checkout on its path
+    demo/poets.ipynb ──nbclient──> a kernel of this venv
 
 The venv takes its dependencies from the environment of the tests: TensorFlow alone is
 600 MB.
 """
 
+import ast
 import email
+import json
 import os
 import re
 import shutil
@@ -16,21 +19,36 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from poets import __version__
 from poets.cli import VERBS
+from tests import retraining
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 600
 IMAGES = sorted((ROOT / "deploy").glob("*/Dockerfile"))
+NOTEBOOK = ROOT / "demo" / "poets.ipynb"
+EXECUTE = """
+import nbclient, nbformat
+book = nbformat.read("poets.ipynb", 4)
+nbclient.execute(book, timeout=600)
+nbformat.write(book, "poets.ipynb")
+"""
+FLAGS = {
+    "architecture": "scattering_96",
+    "how_many_training_steps": 60,
+    "processes": 1,
+}
 
 
-def run(*command: object, cwd: Path) -> str:
+def run(*command: object, cwd: Path, environment: Mapping[str, str] = {}) -> str:
     """Runs a command without our PYTHONPATH; returns what it printed."""
     settings = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    settings |= environment
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -119,10 +137,86 @@ def test_every_verb_shows_its_help_without_a_checkout(python, tmp_path):
         assert shown.startswith(f"usage: poets {verb}")
 
 
+def code_cells(path: Path) -> list[dict]:
+    """Returns the cells of code of a notebook."""
+    cells = json.loads(path.read_text())["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def execute(python: Path, folder: Path, image_dir: object, **environment: str) -> Path:
+    """Executes the notebook with other pictures and few steps; returns its path."""
+    book = json.loads(NOTEBOOK.read_text())
+    (parameters,) = (
+        cell
+        for cell in book["cells"]
+        if "parameters" in cell["metadata"].get("tags", ())
+    )
+    parameters["source"] = "\n".join(
+        f"{name} = {value!r}"
+        for name, value in {
+            "image_dir": str(image_dir),
+            "output_dir": f"{str(image_dir).rpartition('/')[0]}/flowers",
+            "flags": FLAGS,
+        }.items()
+    )
+    (folder / NOTEBOOK.name).write_text(json.dumps(book))
+    settings = {"POETS_CACHE": str(folder / "cache"), **environment}
+    run(python, "-c", EXECUTE, cwd=folder, environment=settings)
+    return folder / NOTEBOOK.name
+
+
+def check_outputs(path: Path) -> None:
+    """Checks that an executed notebook shows what it promises, and no noise."""
+    shown: dict[str, list[str]] = {}
+    for cell in code_cells(path):
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error"
+            noise = re.search(r"Warning|INFO:", "".join(output.get("text", "")))
+            assert not noise, output["text"]
+            for kind, content in output.get("data", {}).items():
+                shown.setdefault(kind, []).append("".join(content))
+    run_shown, report, pictures, table = shown["text/html"]
+    assert "95 % interval" in run_shown
+    assert "report.html" in report
+    assert 8 <= pictures.count("data:image/jpeg;base64,") <= 16
+    assert len(table.splitlines()) == 7  # six combinations
+    assert len(shown["image/png"]) == 2
+    answer, code = shown["text/plain"][-2:]
+    assert sum(score for _, score in ast.literal_eval(answer)) == pytest.approx(1)
+    assert code == "0"  # the server ended as it should
+
+
+def test_the_notebook_runs_without_a_checkout(python, tmp_path):
+    image_dir = retraining.write_images(tmp_path / "images")
+    check_outputs(execute(python, tmp_path, image_dir))
+    assert (tmp_path / "flowers/run/report.html").is_file()
+
+
+@pytest.mark.soak
+def test_the_notebook_runs_on_hdfs(python, tmp_path, secure_hdfs):
+    folder = f"/notebook-{tmp_path.name}"
+    secure_hdfs.cluster.make_folder(folder, "alice:alice")
+    images = retraining.write_images(tmp_path / "images")
+    secure_hdfs.cluster.put(images, f"{folder}/images")
+    url = f"{secure_hdfs.url}{folder}/images"
+    environment = secure_hdfs.environment("alice")
+    check_outputs(execute(python, tmp_path, url, **environment))
+
+
+def test_the_notebook_shows_what_it_did_when_it_was_last_run():
+    check_outputs(NOTEBOOK)
+    numbers = [cell["execution_count"] for cell in code_cells(NOTEBOOK)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert str(Path.home()) not in NOTEBOOK.read_text()
+    assert len(NOTEBOOK.read_bytes()) < 500_000
+
+
 @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.parent.name)
 def test_every_image_carries_the_licence(path):
-    copied = re.findall(r"^COPY (.*LICENSE.*)", path.read_text(), re.MULTILINE)
-    assert len(copied) == 1
+    text = path.read_text()
+    if "FROM ${POETS}" in text:  # of the job's image, which has it
+        return
+    assert len(re.findall(r"^COPY .*LICENSE", text, re.MULTILINE)) == 1
     ignored = path.with_name("Dockerfile.dockerignore")
     if ignored.exists():
         assert "!LICENSE" in ignored.read_text().splitlines()

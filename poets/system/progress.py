@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,9 @@ def track(
       unit: what is counted.
     """
     if sys.stderr.isatty() or "ipykernel" in sys.modules:
-        from tqdm.auto import tqdm  # takes 0.1 s, only needed for a bar
+        with warnings.catch_warnings():  # without ipywidgets the bar is text
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            from tqdm.auto import tqdm  # takes 0.1 s, only needed for a bar
 
         with tqdm(total=total, desc=what, unit=f" {unit}", leave=False) as bar:
             yield lambda count: bar.update(count)

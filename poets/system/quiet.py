@@ -1,6 +1,7 @@
-"""Suppresses what C++ libraries print regardless of the log level."""
+"""Suppresses what libraries print regardless of the program's wishes."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -27,6 +28,25 @@ def quiet_stderr() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@contextlib.contextmanager
+def unconfigured_logging() -> Iterator[None]:
+    """Keeps libraries from setting up logging where the program has not.
+
+    TensorFlow logs by functions of absl, which call `logging.basicConfig` if the root
+    logger has no handler: all our lines would be printed from then on. Meanwhile it has
+    the one that Python uses for a lack of handlers, for warnings and errors.
+    """
+    root, handler = logging.getLogger(), logging.lastResort
+    if root.handlers or handler is None:
+        yield
+        return
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 def _scratch() -> BinaryIO:

@@ -11,11 +11,12 @@ import sys
 import termios
 from pathlib import Path
 
+import absl.logging
 import pytest
 
 from poets.system import progress
 from poets.system.progress import MOST_LINES, log_some, track
-from poets.system.quiet import quiet_stderr
+from poets.system.quiet import quiet_stderr, unconfigured_logging
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,6 +102,24 @@ def test_chatter_is_shown_after_an_exception(capfd):
     with pytest.raises(ZeroDivisionError), quiet_stderr():
         1 / (os.write(2, b"the reason\n") - 11)
     assert capfd.readouterr().err == "the reason\n"
+
+
+def test_libraries_do_not_set_up_logging(monkeypatch, capsys):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with unconfigured_logging():
+        absl.logging.info("calls logging.basicConfig")
+        logging.getLogger("poets.x").warning("shown as ever")
+        logging.getLogger("poets.x").info("not shown")
+    assert logging.root.handlers == []
+    assert capsys.readouterr().err == "shown as ever\n"
+
+
+def test_the_programs_own_logging_stays(monkeypatch):
+    own = [logging.NullHandler()]
+    monkeypatch.setattr(logging.root, "handlers", own)
+    with unconfigured_logging():
+        assert logging.root.handlers is own
+    assert len(own) == 1
 
 
 def test_holding_back_leaves_no_descriptor_open():
