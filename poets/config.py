@@ -49,6 +49,13 @@ class RetrainConfig:
     image_dir: str = flag(
         "", FILES, "folder with one folder of images per label", required=True
     )
+    labels_csv: str = flag(
+        "",
+        FILES,
+        "table of the images' labels, CSV or JSON lines with the columns file_name, "
+        "label and perhaps split, instead of folders; metadata.csv and .jsonl in "
+        "--image_dir are found by themselves",
+    )
     output_dir: str = flag(
         "",
         FILES,

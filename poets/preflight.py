@@ -196,11 +196,13 @@ def _check_access(far: list[Checkup], whom: str) -> None:
 
 def _find_images(config: RetrainConfig) -> Dataset:
     """Lists the images; for a remote folder, also reads the smallest one."""
-    dataset = find_images(config.image_dir, config.split, config.bottleneck_dir)
+    dataset = find_images(
+        config.image_dir, config.split, config.bottleneck_dir, config.labels_csv
+    )
     for thin in check_split(dataset, split_images(dataset, None, config)):
         logger.warning(thin)
     if scheme_of(config.image_dir) and not dataset.packs:  # those are open already
-        url = join(config.image_dir, dataset.images.smallest().path)
+        url = dataset.source.url(dataset.images.smallest().path)
         with deadline(TIMEOUT_S):
             try_reading(url)
     return dataset

@@ -222,7 +222,7 @@ def _report_test(config: RetrainConfig, answers: Predictions) -> None:
     if config.print_misclassified_test_images:
         logger.info("=== MISCLASSIFIED TEST IMAGES ===")
         for row in rows[predicted != true]:
-            path = join(config.image_dir, answers.dataset.images[int(row)].path)
+            path = answers.dataset.source.url(answers.dataset.images[int(row)].path)
             label = answers.dataset.labels[answers.predicted[row]]
             logger.info("%70s  %s", path, label)
 
@@ -240,14 +240,15 @@ def _samples(
         if isinstance(data, ImageError):
             continue  # damaged since
         if isinstance(data, OSError):
-            raise_outage(data, join(config.image_dir, path))
+            raise_outage(data, features.dataset.source.url(path))
             continue  # gone since its bottleneck was computed; check without it
         turned += orientation(data) != 1
         paths.append(path)
         contents.append(data)
         kept.append(row)
     if len(paths) < len(wanted) and not features.dataset.packs:
-        require_readable(config.image_dir, paths[-1] if paths else "")
+        witness = features.dataset.source.file(paths[-1]) if paths else ""
+        require_readable(config.image_dir, witness)
     if wanted and not paths:
         raise StorageError(
             f"cannot check the exports: none of {len(wanted)} test images in "

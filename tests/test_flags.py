@@ -41,6 +41,7 @@ ORIGINAL = {  # of both generations of retrain.py
     "logging_verbosity": "INFO",
 }
 OURS = {
+    "labels_csv": "",
     "onnx": False,
     "output_dir": "",
     "hadoop_conf": "",

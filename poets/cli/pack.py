@@ -39,6 +39,9 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         metavar="N",
         help="megabytes of pictures in a file (default: 128)",
     )
+    parser.add_argument(
+        "--labels_csv", default="", metavar="FILE", help="as of poets retrain"
+    )
     parser.set_defaults(func=_run)
 
 
@@ -49,7 +52,9 @@ def _run(args: argparse.Namespace) -> int:
     from poets.job import log_to_stderr
 
     log_to_stderr()
-    done = pack_images(args.image_dir, args.packs, args.format, args.file_mb)
+    done = pack_images(
+        args.image_dir, args.packs, args.format, args.file_mb, args.labels_csv
+    )
     print(
         f"{args.packs}: {done.files:,} packs, {done.images:,} pictures, "
         f"{done.length / 2**20:,.1f} MB; {done.files - done.kept:,} packs written now, "

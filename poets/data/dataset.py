@@ -15,7 +15,7 @@ import logging
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ import pyarrow.fs
 
 from poets.data.image_files import IMAGE_SUFFIXES, ImageError
 from poets.data.image_listing import ImageFiles
+from poets.data.label_table import LabelTable, found_table, read_table
 from poets.data.layout import Folders, Layout, clean_label, layout_of, place_of
 from poets.data.packs import KINDS, Pack, suffix_of_pack
 from poets.data.source import ImageSource
@@ -175,6 +176,7 @@ class Dataset:
       notes: sentences for the user on how the folders were read.
       skipped: (path, reason) of passed-over files that look like pictures, by path.
       packs: those that the images' places name; empty without packs.
+      label_folders: see `ImageSource`.
     """
 
     image_dir: str
@@ -185,11 +187,12 @@ class Dataset:
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     packs: tuple[Pack, ...] = ()
+    label_folders: int = 0
 
     @property
     def source(self) -> ImageSource:
         """Reads the images."""
-        return ImageSource(self.image_dir, self.packs)
+        return ImageSource(self.image_dir, self.packs, self.label_folders)
 
     def read(self, paths: Sequence[str]) -> Iterator[bytes | OSError | ImageError]:
         """Yields the content of images by their paths, or the error of reading it.
@@ -206,13 +209,17 @@ class Dataset:
         return self.source.read(self.images.take(rows.to_numpy()))
 
 
-def find_images(image_dir: str, split: str = "auto", index_url: str = "") -> Dataset:
+def find_images(
+    image_dir: str, split: str = "auto", index_url: str = "", labels_csv: str = ""
+) -> Dataset:
     """Returns the labelled images below a folder.
 
     Args:
       image_dir: in any storage; may also be a pack.
       split: the flag `--split`, which decides whether folders are splits.
       index_url: folder for lists of packs that have none; "" keeps none.
+      labels_csv: URL of a table of labels; "" for the folders' names, or the table
+        that Hugging Face puts there.
 
     Raises:
       DatasetError: if the folder is missing or cannot be listed, if fewer than two
@@ -236,6 +243,18 @@ def find_images(image_dir: str, split: str = "auto", index_url: str = "") -> Dat
     images = Images.of(_images_among(files, folders)).sorted()
     if files.packs:
         images = _once_each(images, files)
+    table = read_table(labels_csv) if labels_csv else found_table(files)
+    label_folders = 0
+    if table:
+        with_splits = split != "hash" and table.has_splits
+        split = "folders" if with_splits else "hash"
+        label_folders = 2 if with_splits else 1
+        images = _labelled_by(table, images, with_splits)
+        table.report(image_dir)
+        files.skipped += table.skipped
+        files.at_top, folders = 0, set()
+    else:
+        images = images.take(np.flatnonzero(pc.match_substring(images.paths, "/")))
     files.report("skipped_images.csv")
     counts = _count_places(images)
     layout = layout_of(counts, split, image_dir)
@@ -248,7 +267,7 @@ def find_images(image_dir: str, split: str = "auto", index_url: str = "") -> Dat
         empty = folders - {first for first, _ in counts}
         folders = empty | set(layout.labels.values())
     _check_labels(files, sorted(folders), images, layout)
-    return _label(files, images, layout)
+    return replace(_label(files, images, layout), label_folders=label_folders)
 
 
 def _count_places(images: Images) -> Counter[Folders]:
@@ -272,6 +291,20 @@ def _once_each(images: Images, files: ImageFiles) -> Images:
     return images.take(np.flatnonzero(~again))
 
 
+def _labelled_by(table: LabelTable, images: Images, with_splits: bool) -> Images:
+    """Returns the images of a table, with the paths of labelled folders."""
+
+    def labelled() -> Iterator[Image]:
+        for image in images:
+            if found := table.label_of(image.path):
+                label, split = found
+                start = f"{split}/{label}" if with_splits else label
+                path = f"{start}/{image.path}"
+                yield image._replace(path=path, folder=split if with_splits else label)
+
+    return Images.of(labelled()).sorted()
+
+
 def _relabelled(images: Images, labels: Mapping[Folders, str]) -> Images:
     """Returns the images that have a label, with the label's folder in the split's."""
     return Images.of(
@@ -282,13 +315,17 @@ def _relabelled(images: Images, labels: Mapping[Folders, str]) -> Images:
 
 
 def _images_among(entries: Iterable[Entry], folders: set[str]) -> Iterator[Image]:
-    """Yields the images; adds the folders that could be labels to `folders`."""
+    """Yields the images; adds the folders that could be labels to `folders`.
+
+    The folder of an image directly in `image_dir` is "": only a table can label it.
+    """
     for path, kind, length, mtime_ns, _, place in entries:
         folder, separator, _ = path.partition("/")
         if kind is pyarrow.fs.FileType.Directory:
             folders.update([] if separator else [folder])
-        elif separator:
-            yield Image(path, folder, length, mtime_ns, place)
+        else:
+            label = folder if separator else ""
+            yield Image(path, label, length, mtime_ns, place)
 
 
 def _check_labels(

@@ -51,6 +51,9 @@ MOST_LOOKS = 1000
 MOST_NAMES = 5
 """Names in a message; the others are counted."""
 
+TABLES = ("metadata.csv", "metadata.jsonl")
+"""Names of Hugging Face's tables of labels."""
+
 HIDDEN = "hidden, since its name begins with '_': rename it"
 NO_NAME = "a folder in its key has no name ('//'): give the object another key"
 NO_FILE = "a pipe, a socket or a device, not a file"
@@ -68,6 +71,7 @@ class ImageFiles:
       hidden: passed over for their name: paths of folders, names of files.
       skipped: (path, reason) of passed-over files that look like pictures.
       packs: the packs that hold the images; empty if each is a file of its own.
+      tables: first folder, or "" -> path of its table of labels (`data.label_table`).
     """
 
     def __init__(self, url: str, index_url: str = "") -> None:
@@ -79,6 +83,7 @@ class ImageFiles:
         """
         self.url = url
         self.packs: tuple[Pack, ...] = ()
+        self.tables: dict[str, str] = {}
         self._index_url = index_url
         self.at_top = 0
         self.others: dict[str, Counter[str]] = defaultdict(Counter)
@@ -251,6 +256,9 @@ class ImageFiles:
         return False
 
     def _pass_over(self, path: str) -> None:
+        folder, slash, name = path.rpartition("/")
+        if name in TABLES and "/" not in folder:
+            self.tables[folder] = path
         folder, slash, _ = path.partition("/")
         self.others[suffix_of(path)][folder if slash else ""] += 1
         if claims_picture(path):

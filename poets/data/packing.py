@@ -88,7 +88,11 @@ class _Planned:
 
 
 def pack_images(
-    image_dir: str, packs_dir: str, form: str = "parquet", file_mb: int = 128
+    image_dir: str,
+    packs_dir: str,
+    form: str = "parquet",
+    file_mb: int = 128,
+    labels_csv: str = "",
 ) -> Packed:
     """Writes the labelled pictures of a folder, or of packs, into new packs.
 
@@ -97,6 +101,7 @@ def pack_images(
       packs_dir: the folder of the packs, in any storage.
       form: of FORMATS.
       file_mb: megabytes (2^20 bytes) of pictures in a pack.
+      labels_csv: as for a job.
 
     Raises:
       ConfigError: if `packs_dir` holds other files than packs of ours.
@@ -106,7 +111,7 @@ def pack_images(
     manifest = read_manifest(packs_dir)
     _check_target(packs_dir, manifest)
     check_writable(packs_dir)
-    dataset = find_images(image_dir)
+    dataset = find_images(image_dir, labels_csv=labels_csv)
     plan = list(_plan(dataset, form, file_mb << 20))
     before = manifest.get("packs", {})
     done = {

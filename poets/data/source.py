@@ -92,10 +92,21 @@ class ImageSource:
       image_dir: their folder, or the pack.
       packs: the packs that places name by their numbers; empty if each picture is a
         file.
+      label_folders: how many folders at the start of each path come from a table of
+        labels, and are not in `image_dir`.
     """
 
     image_dir: str
     packs: tuple[Pack, ...] = ()
+    label_folders: int = 0
+
+    def file(self, path: str) -> str:
+        """Returns the path of a picture's file below `image_dir`."""
+        return path.split("/", self.label_folders)[-1]
+
+    def url(self, path: str) -> str:
+        """Returns where a picture is; in a pack, its path below the packs."""
+        return join(self.image_dir, self.file(path))
 
     def reads(self) -> ImageReads:
         """Returns a reader of many pictures."""
@@ -126,13 +137,15 @@ class FileReads:
 
     def __init__(self, source: ImageSource) -> None:
         filesystem, self._root = open_storage(source.image_dir)
+        self._file = source.file
         self._reads = Reads(filesystem)
         self.take, self.close = self._reads.take, self._reads.close
 
     def add(self, images: Sequence[Listed]) -> None:
         """Has pictures read ahead."""
         for image in images:
-            self._reads.add(posixpath.join(self._root, image.path), image.length)
+            path = posixpath.join(self._root, self._file(image.path))
+            self._reads.add(path, image.length)
 
 
 class PackReads:

@@ -2,7 +2,7 @@
 
 data/flowers/rose/1.jpg     --image_dir=data: "flowers" would be the only label
 flowers/rose/1.jpg          --image_dir=flowers/rose: no folder, images alone
-photos/1.jpg, labels.csv    labels in a table, which is not read
+photos/1.jpg, labels.csv    labels in a table: --labels_csv
 """
 
 import os
@@ -17,6 +17,9 @@ from poets.storage import folder_of, join, open_storage, scheme_of
 
 MOST_SIBLINGS = 20
 """Limit of folders beside `image_dir` that are listed."""
+
+READABLE = (".csv", ".tsv", ".jsonl")
+"""Suffixes of the tables that `--labels_csv` takes."""
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xml", ".xls", ".xlsx", ".parquet")
 
@@ -44,8 +47,13 @@ def what_is_there(files: ImageFiles, folders: Sequence[str]) -> str:
     for suffix in TABLES:
         if others[suffix]:
             text += (
-                f"; labels in a {suffix} file are not read: move each image into a "
-                "folder named after its label"
+                f"; if the labels are in the {suffix} file, "
+                + (
+                    "give it as --labels_csv"
+                    if suffix in READABLE
+                    else "convert it to CSV for --labels_csv"
+                )
+                + ", or move each image into a folder named after its label"
             )
             break
     if parent := _labels_beside(files.url):

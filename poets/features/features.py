@@ -113,6 +113,7 @@ def features_of(
         known_content=False,
         witness=witness,
         packs=dataset.packs,
+        label_folders=dataset.label_folders,
     )
     extraction = compute_bottlenecks(
         dataset.images,

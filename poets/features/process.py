@@ -48,7 +48,7 @@ from poets.errors import PoetsError
 from poets.features.engines import ADAPTERS, Engine, Normalization, load_engine
 from poets.features.index import CONTENT_KEYS, NONE, Index
 from poets.features.store import CorruptPartError, Row, Store
-from poets.storage import is_local, join, open_storage, reason
+from poets.storage import is_local, open_storage, reason
 from poets.storage.reading import raise_outage, require_readable
 from poets.storage.tree import Place
 
@@ -72,7 +72,7 @@ class Spec:
       known_content: whether the store may hold images under other names.
       witness: path of an image that was readable before the work, "" if unknown.
       normalization: for a model that does not scale its pixels.
-      packs: those that places name; empty if each image is a file.
+      packs, label_folders: see `ImageSource`.
     """
 
     image_dir: str
@@ -84,11 +84,12 @@ class Spec:
     witness: str = ""
     normalization: Normalization | None = None
     packs: tuple[Pack, ...] = ()
+    label_folders: int = 0
 
     @property
     def source(self) -> ImageSource:
         """Reads the images."""
-        return ImageSource(self.image_dir, self.packs)
+        return ImageSource(self.image_dir, self.packs, self.label_folders)
 
     def to_json(self) -> str:
         """Returns the spec as a line for `from_json`."""
@@ -222,7 +223,7 @@ class Worker:
                 rows.append(self._row(task, PLAIN, bytes(32), str(error)))
                 continue
             except OSError as error:
-                raise_outage(error, join(self._spec.image_dir, task.path))
+                raise_outage(error, self._spec.source.url(task.path))
                 unread.append((task.path, reason(error)))
                 continue
             self._witness = task.path
@@ -247,7 +248,8 @@ class Worker:
                     self._run(rows, waiting)
         self._run(rows, waiting)
         if unread:
-            require_readable(self._spec.image_dir, self._witness)
+            witness = self._spec.source.file(self._witness)
+            require_readable(self._spec.image_dir, witness)
         places = np.array([place for _, place in known], np.int64)
         stored = self._store.read_bottlenecks(self._index, places)
         for (index, _), bottleneck in zip(known, stored, strict=True):

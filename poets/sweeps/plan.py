@@ -43,6 +43,7 @@ VARY = (
 
 OTHER_IMAGES = (
     "image_dir",
+    "labels_csv",
     "testing_percentage",
     "validation_percentage",
     "split",

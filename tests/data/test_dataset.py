@@ -234,8 +234,9 @@ def test_a_file_is_no_folder(image_dir):
         (["_a/1.jpg", "_b/1.jpg"], "0 folders and no image, hidden: '_a', '_b'"),
         (
             ["1.jpg", "2.jpg", "labels.csv"],
-            "0 folders and 2 images at the top, other files: 1 .csv; labels in a .csv "
-            "file are not read: move each image into a folder named after its label",
+            "0 folders and 2 images at the top, other files: 1 .csv; if the labels are "
+            "in the .csv file, give it as --labels_csv, or move each image into a "
+            "folder named after its label",
         ),
     ],
 )
