@@ -12,7 +12,7 @@ from poets.errors import ConfigError, DatasetError, StorageError
 from poets.flags import config_from_args
 from poets.preflight import check_shared, preflight
 from poets.storage import folder_of
-from tests.retraining import IMAGES, flags_for, snapshot, write_images
+from tests.retraining import IMAGES, flags_for, write_images
 
 NOBODY = 65534
 
@@ -35,7 +35,7 @@ def test_good_flags_give_the_images_and_leave_no_probe(check, tmp_path):
     dataset = check()
     assert len(dataset.images) == IMAGES
     assert dataset.labels == ("daisy", "red roses", "tulips")
-    assert snapshot(tmp_path / "out") == {}
+    assert not (tmp_path / "out").exists()  # before there is something in it
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_an_output_below_a_file_is_found(check, tmp_path, flag):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(
         StorageError,
-        match="cannot write results: cannot write in '.*/file.*': not a directory",
+        match="cannot write results: cannot write in '.*/file.*': '.*/file' is a file",
     ):
         check(**{flag: str(tmp_path / "file" / "a" / "b")})
     assert (tmp_path / "file").read_text() == "mine"

@@ -50,6 +50,13 @@ PACKAGES = {
     "maven": Package(("maven",), ("mvn",)),
     "faketime": Package(("faketime",), ("faketime",)),
     "krb5-dev": Package(("libkrb5-dev", "gcc"), ("krb5-config", "gcc")),
+    "containers": Package(
+        (
+            *("buildah", "containerd", "containernetworking-plugins", "gcc"),
+            *("iptables", "mmdebstrap", "podman", "runc"),
+        ),
+        ("containerd", "gcc", "iptables", "mmdebstrap", "podman", "runc"),
+    ),
     "gles": Package(("libegl1", "libgles2"), libraries=("EGL", "GLESv2")),
     "chromium": Package(("chromium",), ("chromium",)),
 }

@@ -28,12 +28,14 @@ from tools.hdfs import maven
 
 ATTEMPTS = 3
 TIMEOUT_S = 900
+NOT_FOR_ALL = ("chromium", "containers")
+"""Packages of the browser's step, and of `make kubernetes`."""
 WEBHDFS = ("hdfs", "gssapi", "requests_kerberos")
 
 
 def install_packages() -> None:
-    """Installs the Debian packages that are missing, all but the browser."""
-    packages.ensure([kind for kind in packages.PACKAGES if kind != "chromium"])
+    """Installs the Debian packages that are missing and all tests may need."""
+    packages.ensure([kind for kind in packages.PACKAGES if kind not in NOT_FOR_ALL])
 
 
 def install_webhdfs() -> None:

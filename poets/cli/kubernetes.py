@@ -1,6 +1,7 @@
-"""`poets kubernetes manifests`: prints a DC/OS options file as Kubernetes objects.
+"""`poets kubernetes`: prints a DC/OS options file, or a model server, as objects.
 
     poets kubernetes manifests demo/poets.json | kubectl apply -f -
+    poets kubernetes serving s3://models/flowers --image IMAGE | kubectl apply -f -
 
 The output is JSON, which is also YAML: kubectl, kustomize and jq all take it.
 The TensorBoard pod runs `poets kubernetes follow` beside TensorBoard.
@@ -11,18 +12,15 @@ import json
 import logging
 import time
 
-from poets.cli import VERBS
+from poets.cli import VERBS, kubernetes_serving
+from poets.cli.kubernetes_options import check_options, log_keytab_secret
 from poets.cli.options_flags import add_overrides
-from poets.dcos.options import Options, read_options
-from poets.errors import ConfigError, StorageError, format_problems
+from poets.dcos.options import read_options
+from poets.errors import StorageError
 from poets.kubernetes.objects import KINDS
-from poets.kubernetes.pods import KEYTAB, keytab_secret_of
 from poets.sweeps.grid import parse_axis
 
 log = logging.getLogger(__name__)
-
-NOT_NEEDED = ("service.job_url", "service.job_path")
-"""Options that name the job's code, which is part of the image."""
 
 
 def add_parser(
@@ -32,6 +30,7 @@ def add_parser(
     parser = subparsers.add_parser("kubernetes", help=VERBS["kubernetes"])
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_manifests(verbs)
+    kubernetes_serving.add_verb(verbs)
     following = verbs.add_parser(
         "follow",
         help="keep a copy of a folder for TensorBoard",
@@ -75,7 +74,7 @@ def _add_manifests(
         "--kind",
         choices=KINDS,
         default=KINDS[0],
-        help="TFJob of the training operator (default), or Job and Service",
+        help="Job and Service (default), or TFJob of the training operator",
     )
     parser.add_argument(
         "--image",
@@ -100,18 +99,12 @@ def print_manifests(args: argparse.Namespace) -> int:
     job.log_to_stderr()
     options = read_options(args.options, args.settings, args.args)
     axes = tuple(parse_axis(text) for text in args.grid)
-    _check(options, args.options)
+    check_options(options)
     target = Target(args.kind, args.storage, args.image, args.namespace, axes)
     printed = manifests(options, target)
     for path in left_out(options):
         log.warning("%s: left out, Kubernetes has no counterpart", path)
-    if secret := keytab_secret_of(options):
-        log.info(
-            "the pods read their keytab from a Secret, which you create: kubectl "
-            "create secret generic %s --from-file=%s=FILE",
-            secret,
-            KEYTAB,
-        )
+    log_keytab_secret(options)
     print(json.dumps(printed, indent=2))
     return 0
 
@@ -136,31 +129,6 @@ def follow(args: argparse.Namespace) -> int:
         if args.once:
             return 0
         time.sleep(args.every)
-
-
-def _check(options: Options, source: str) -> None:
-    """Raises ConfigError for all errors in the options; logs the warnings."""
-    from poets.dcos.validate import find_problems
-
-    problems = [
-        problem
-        for problem in find_problems(options)
-        if problem.path not in NOT_NEEDED and not problem.on_cluster_only
-    ]
-    errors = [
-        f"{problem.path}: {problem.text}"
-        for problem in problems
-        if problem.severity == "error"
-    ]
-    if not errors and options["service.job_name"] != "poets":
-        errors = [
-            f"service.job_name: is {options['service.job_name']!r}, but the image "
-            "contains poets; only that job can be printed"
-        ]
-    if errors:
-        raise ConfigError(format_problems(f"cannot print {source!r}", errors))
-    for problem in problems:
-        log.warning("%s: %s", problem.path, problem.text)
 
 
 def _seconds(text: str) -> float:

@@ -106,9 +106,10 @@ def try_reading(url: str) -> str:
 
 
 def try_writing(urls: Sequence[str]) -> list[StepError]:
-    """Writes, renames and deletes a small file in each folder, which it creates.
+    """Writes, renames and deletes a small file where each folder is or will be.
 
-    It does so in parallel: HDFS may take half a second to close a file.
+    It creates no folder, so that a job which is refused leaves nothing behind. It works
+    in parallel: HDFS may take half a second to close a file.
 
     Returns:
       what failed; empty if nothing did.
@@ -121,7 +122,10 @@ def try_writing(urls: Sequence[str]) -> list[StepError]:
 
 def _try_writing(url: str) -> StepError | None:
     try:
-        check_writable(url)
+        check_writable(_place_of(url))
+    except StepError as error:
+        where = "" if url in error.found else f"cannot write in {url!r}: "
+        return StepError(f"{where}{error.found}", error.cure)
     except StorageError as error:
         cause = error.__cause__ or error
         return StepError.of(cause, f"cannot write in {url!r}", _cure(cause))

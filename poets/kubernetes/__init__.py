@@ -7,5 +7,7 @@
     volumes    storage that outlives the pods ─────┤
     objects    TFJob, Job, Service, Deployment ────┘
 
+    serving    the results of a job as a model server in the cluster
+
 Nothing here connects to a cluster: kubectl applies the manifests.
 """

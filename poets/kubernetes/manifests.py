@@ -19,7 +19,7 @@ from poets.dcos.tasks import GPU_WORKER, WORKER
 from poets.errors import ConfigError, PoetsError, format_problems
 from poets.flags import FIELDS
 from poets.kubernetes.grid import runs
-from poets.kubernetes.objects import tensorboard, workers
+from poets.kubernetes.objects import KINDS, tensorboard, workers
 from poets.kubernetes.pods import (
     object_name,
     surroundings_of,
@@ -56,7 +56,7 @@ class Target:
       grid: flags and values to combine.
     """
 
-    kind: str = "tfjob"
+    kind: str = KINDS[0]
     storage: str = "none"
     image: str | None = None
     namespace: str | None = None
@@ -70,7 +70,10 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
       ConfigError: if the job cannot run on Kubernetes with these options.
     """
     each = _workers(options)
-    output, log_dir = _places(options, target)
+    output = result_volume(options, target.storage)
+    # What replaces the placeholders.
+    shared = options["service.shared_filesystem"]
+    log_dir = shared or (output.mount_path if output else None)
     name = job_name(options)
     items: list[dict[str, Any]] = []
     problems: set[str] = set()
@@ -81,7 +84,8 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
             problems.add(str(error))
             continue
         problems.update(_lost_outputs(options, config, output, each.count))
-        around = surroundings_of(options, output, config)
+        places = [getattr(config, name) for name in FIELDS]
+        around = surroundings_of(options, output, places)
         image = target.image or each.image
         pod = worker_pod(image, flags, each.resources, around, each.disk_mb)
         items += workers(target.kind, "-".join((name, *run.suffix)), each.count, pod)
@@ -151,14 +155,17 @@ def _workers(options: Options) -> _Workers:
     return _Workers(options[f"{section}.count"], image, resources, disk_mb)
 
 
-def _places(options: Options, target: Target) -> tuple[Volume | None, str | None]:
-    """Returns the volume for results, and the folder that replaces the placeholders."""
-    shared = options["service.shared_filesystem"]
-    in_pod = shared.removeprefix("file://")
-    output = output_volume(
-        target.storage, in_pod if in_pod.startswith("/") else DEFAULT_MOUNT
-    )
-    return output, shared or (output.mount_path if output else None)
+def result_volume(
+    options: Options, storage: str, *, read_only: bool = False
+) -> Volume | None:
+    """Returns the volume with the results, mounted where the options have them.
+
+    Raises:
+      ConfigError: if `storage` is none of the forms of `poets.kubernetes.volumes`.
+    """
+    shared = options["service.shared_filesystem"].removeprefix("file://")
+    mount_path = shared if shared.startswith("/") else DEFAULT_MOUNT
+    return output_volume(storage, mount_path, read_only=read_only)
 
 
 def _lost_outputs(

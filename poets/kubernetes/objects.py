@@ -1,12 +1,13 @@
 """Builds the objects that run pods: TFJob, Job, Service and Deployment.
 
+    job     Indexed Job and headless Service: worker i is <job>-<i>.<job>, and kubelet
+            puts i into TF_CONFIG
     tfjob   TFJob of the training operator (kubeflow.org/v1), which gives each worker
             its address and TF_CONFIG
-    job     Indexed Job and headless Service, for clusters without the operator:
-            worker i is <job>-<i>.<job>, and kubelet puts i into TF_CONFIG
 
-Both restart workers that were killed, under the same name. Both give up if a worker
-fails (exit code 1) or reports the user's mistake (2).
+A worker that is deleted, evicted or killed starts again under the same name. A job
+ends at once if a worker fails (exit code 1), reports the user's mistake (2) or, with
+`job`, is killed for memory: it would need the same memory again.
 """
 
 import json
@@ -15,8 +16,14 @@ from typing import Any
 
 from poets.kubernetes.pods import PORT, PORT_NAME, TENSORBOARD_PORT
 
-KINDS = ("tfjob", "job")
+KINDS = ("job", "tfjob")
 RETRIES = 20
+FINAL_EXIT_CODES = (1, 2, 137)
+"""Failed, the user's mistake, killed by SIGKILL.
+
+kubelet and the kernel send SIGKILL to a container above its memory limit. Pods that
+are deleted or evicted get SIGTERM first, which ends them with another code.
+"""
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 
@@ -111,19 +118,19 @@ def indexed_job(
             "podFailurePolicy": {
                 "rules": [
                     {
+                        "action": "Ignore",  # first: a drained node may have to kill
+                        "onPodConditions": [
+                            {"type": "DisruptionTarget", "status": "True"}
+                        ],
+                    },
+                    {
                         "action": "FailJob",
                         "onExitCodes": {
                             "containerName": container["name"],
                             "operator": "In",
-                            "values": [1, 2],
+                            "values": list(FINAL_EXIT_CODES),
                         },
                         "onPodConditions": [],  # required until Kubernetes 1.30
-                    },
-                    {
-                        "action": "Ignore",
-                        "onPodConditions": [
-                            {"type": "DisruptionTarget", "status": "True"}
-                        ],
                     },
                 ]
             },

@@ -14,11 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from poets.config import RetrainConfig
 from poets.dcos.environment import FOR_TASKS, scheduler_environment
 from poets.dcos.options import Options
 from poets.dcos.secrets import KERBEROS
-from poets.flags import FIELDS
 from poets.kubernetes.volumes import Volume, scratch_volume, secret_volume
 from poets.storage import scheme_of
 
@@ -62,9 +60,15 @@ class Surroundings:
 
 
 def surroundings_of(
-    options: Options, output: Volume | None, config: RetrainConfig
+    options: Options, output: Volume | None, places: Iterable[object]
 ) -> Surroundings:
-    """Returns the environment and volumes for access to the images and results."""
+    """Returns the environment and volumes for access to some places.
+
+    Args:
+      options: of the job.
+      output: the volume with the results, if they are in one.
+      places: URLs; other objects among them do not matter.
+    """
     environment = {
         name.removeprefix(FOR_TASKS): value
         for name, value in scheduler_environment(options).items()
@@ -76,7 +80,6 @@ def surroundings_of(
         volume = secret_volume(name, KEYTAB)
         environment["KRB5_CLIENT_KTNAME"] = f"{volume.mount_path}/{KEYTAB}"
         volumes.append(volume)
-    places = [getattr(config, name) for name in FIELDS]
     if any(isinstance(place, str) and scheme_of(place) == "s3" for place in places):
         secrets = {name: (AWS_SECRET, key) for name, key in AWS_KEYS.items()}
     return Surroundings(environment, secrets, tuple(volumes))
@@ -119,11 +122,11 @@ def worker_pod(
     container = {
         "name": CONTAINER,
         "image": image,
-        "args": [_literal(flag) for flag in flags],
+        "args": [literal(flag) for flag in flags],
         "ports": [{"name": PORT_NAME, "containerPort": PORT}],
         "resources": {"requests": dict(resources), "limits": dict(resources)},
     }
-    return _pod([container], around, [scratch_volume(disk_mb)])
+    return pod_of([container], around, [scratch_volume(disk_mb)])
 
 
 def tensorboard_pod(
@@ -155,10 +158,13 @@ def tensorboard_pod(
         "resources": {"requests": amounts, "limits": amounts},
     }
     own = [scratch_volume(1024), logs]
-    return {**_pod([copying, showing], around, own), "terminationGracePeriodSeconds": 5}
+    return {
+        **pod_of([copying, showing], around, own),
+        "terminationGracePeriodSeconds": 5,
+    }
 
 
-def _pod(
+def pod_of(
     containers: list[dict[str, Any]], around: Surroundings, own: Iterable[Volume]
 ) -> dict[str, Any]:
     """Returns the spec; only the first container gets the surroundings."""
@@ -194,7 +200,7 @@ def _pod(
 def _environment(around: Surroundings) -> list[dict[str, Any]]:
     return [
         *(
-            {"name": name, "value": _literal(value)}
+            {"name": name, "value": literal(value)}
             for name, value in around.environment.items()
         ),
         *(
@@ -207,6 +213,6 @@ def _environment(around: Surroundings) -> list[dict[str, Any]]:
     ]
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Escapes $(NAME), which kubelet would expand."""
     return text.replace("$(", "$$(")

@@ -45,7 +45,9 @@ class Volume:
         return {**mount, "readOnly": True} if self.read_only else mount
 
 
-def output_volume(storage: str, mount_path: str = DEFAULT_MOUNT) -> Volume | None:
+def output_volume(
+    storage: str, mount_path: str = DEFAULT_MOUNT, *, read_only: bool = False
+) -> Volume | None:
     """Returns the volume that `--storage` asks for; None for `none`.
 
     Raises:
@@ -63,7 +65,7 @@ def output_volume(storage: str, mount_path: str = DEFAULT_MOUNT) -> Volume | Non
             f"--storage={storage!r} is not a storage; give pvc:NAME for a claim, "
             "hostpath:/FOLDER for a folder of the node, or none"
         )
-    return Volume("output", source, mount_path)
+    return Volume("output", source, mount_path, read_only)
 
 
 def scratch_volume(disk_mb: int) -> Volume:

@@ -3,8 +3,8 @@
 Core objects are held against the published schemas (kubernetes-validate, unknown keys
 refused). A TFJob is held against the rules of its CRD and of the operator's webhook
 (training-operator 1.9, kubeflow.org/v1), its pods against the schema of a Pod. Where
-the Go module cache has the operator and Argo (`go mod download`), their own schemas
-are there too.
+Go's module cache has the operator, Argo and KServe (`make kubernetes`), their own
+schemas are there too.
 """
 
 import copy
@@ -17,6 +17,8 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate.utils
 import yaml
+
+from tools.kubernetes.build import CACHE
 
 # It reads megabytes of definitions for each object; they stay the same.
 kubernetes_validate.utils.schema_contents = functools.lru_cache(
@@ -140,16 +142,20 @@ def _refusals_of_names(thing):
 
 def module_file(module, path):
     """Returns a file of a module in Go's cache, of the newest version, or None."""
-    root = Path(os.environ.get("GOMODCACHE") or Path.home() / "go" / "pkg" / "mod")
-    found = sorted(root.glob(f"{module}@*/{path}"))
-    return found[-1] if found else None
+    usual = Path(os.environ.get("GOMODCACHE") or Path.home() / "go" / "pkg" / "mod")
+    for root in (usual, CACHE / "go" / "pkg" / "mod"):
+        if found := sorted(root.glob(f"{module}@*/{path}")):
+            return found[-1]
+    return None
 
 
-def tfjob_crd(path):
-    """Returns the JSON schema of a TFJob from the operator's CRD."""
+def crd_schema(path, version):
+    """Returns the JSON schema of one version of the object that a CRD describes."""
     crd = yaml.safe_load(Path(path).read_text("utf-8"))
-    (version,) = [v for v in crd["spec"]["versions"] if v["name"] == "v1"]
-    return closed(version["schema"]["openAPIV3Schema"])
+    (found,) = [v for v in crd["spec"]["versions"] if v["name"] == version]
+    schema = closed(found["schema"]["openAPIV3Schema"])
+    schema["properties"]["metadata"] = {"type": "object"}
+    return schema
 
 
 def argo_schema(path):

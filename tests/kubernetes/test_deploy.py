@@ -290,7 +290,7 @@ def test_argos_own_models_and_its_schema_take_the_workflow(require):
     )
     assert unknown_keys(WORKFLOW, dumped) == []
     schema = module_file(
-        "github.com/argoproj/argo-workflows/v3", "api/jsonschema/schema.json"
+        "github.com/argoproj/argo-workflows/v4", "api/jsonschema/schema.json"
     )
     require("argo-schema", schema)
     assert mismatches(WORKFLOW, argo_schema(schema)) == []

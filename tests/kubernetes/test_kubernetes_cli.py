@@ -29,13 +29,13 @@ def test_stdout_is_one_list_and_the_secret_to_make_is_told_in_the_log(capsys, ca
     secret = "service.security.kerberos.keytab_secret=__dcos_base64__hdfs_keytab"
     assert poets("manifests", DEMO, "--set", secret) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["kind"], len(printed["items"])) == ("List", 1)
+    assert (printed["kind"], len(printed["items"])) == ("List", 2)
     assert "create secret generic hdfs-keytab --from-file=keytab=FILE" in caplog.text
 
 
 def test_every_option_reaches_the_objects(capsys):
     words = [
-        *("--kind", "job", "--image", "example.com/mine:2", "--namespace", "ml"),
+        *("--image", "example.com/mine:2", "--namespace", "ml"),
         *("--storage", "pvc:disk", "--set", "worker.count=2"),
         *("--set", "service.shared_filesystem=", "--arg", "learning_rate=0.5"),
         *("--grid", "seed=1,2"),

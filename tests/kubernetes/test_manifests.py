@@ -15,11 +15,11 @@ from poets.kubernetes.manifests import Target, left_out, manifests
 from poets.kubernetes.volumes import output_volume
 from poets.sweeps.grid import parse_axis
 from tests.kubernetes.schemas import (
+    crd_schema,
     mismatches,
     module_file,
     pod_specs,
     refusals,
-    tfjob_crd,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,8 +36,8 @@ def options_of(settings=(), args=(), path=DEMO):
     return read_options(path, settings, args)
 
 
-def items_of(options, **target):
-    return manifests(options, Target(**target))["items"]
+def items_of(options, kind="tfjob", **target):
+    return manifests(options, Target(kind, **target))["items"]
 
 
 def worker_of(item):
@@ -92,8 +92,7 @@ def test_the_operators_own_schema_takes_the_tfjob(require):
         "manifests/base/crds/kubeflow.org_tfjobs.yaml",
     )
     require("tfjob-crd", crd)
-    schema = tfjob_crd(crd)
-    schema["properties"]["metadata"] = {"type": "object"}
+    schema = crd_schema(crd, "v1")
     (job,) = items_of(options_of(["worker.count=3"]))
     assert mismatches(job, schema) == []
     job["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]["contaners"] = []
@@ -276,7 +275,7 @@ def test_the_name_is_one_that_kubernetes_takes(name, expected):
 def test_a_sweep_has_the_names_and_folders_of_the_original_chart():
     options = read_options(SWEEP)
     storage = {"storage": "pvc:disk-retrain", "grid": GRID}
-    printed = manifests(options, Target(**storage))
+    printed = manifests(options, Target("tfjob", **storage))
     assert refusals(printed) == []
     *jobs, deployment, service = printed["items"]
     assert [job["metadata"]["name"] for job in jobs] == [

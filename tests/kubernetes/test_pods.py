@@ -120,11 +120,12 @@ def node(nursery, tmp_path):
 def test_the_pods_of_a_printed_job_do_it_together_though_one_is_evicted(
     options, node, one_process, wait_until
 ):
-    """Exit code 137 of a kill is none of those that fail the Job."""
+    """The exit code of a kill fails the Job, but not that of an evicted pod."""
     printed = manifests(options(2), Target("job", "hostpath:/srv/poets"))
     (job,) = [item for item in printed["items"] if item["kind"] == "Job"]
-    rule = job["spec"]["podFailurePolicy"]["rules"][0]
-    assert 128 + signal.SIGKILL not in rule["onExitCodes"]["values"]
+    first, second = job["spec"]["podFailurePolicy"]["rules"]
+    assert first["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert 128 + signal.SIGKILL in second["onExitCodes"]["values"]
     pods, hosts = pods_of(printed)
     one = node(hosts)
     chief, other = [one.run(pod) for pod in pods]

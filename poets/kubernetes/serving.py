@@ -1,0 +1,237 @@
+"""Builds the objects that serve a trained model in the cluster, as one List.
+
+    deployment        Deployment and Service of `poets serve`; with `max_replicas`, a
+                      HorizontalPodAutoscaler, which requires a metrics server
+    inferenceservice  KServe's InferenceService: TensorFlow Serving on the SavedModel,
+                      which KServe copies from the storage
+
+A server reads its model from any storage, as the user and with the settings of the job
+that an options file describes.
+"""
+
+import posixpath
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from poets.errors import ConfigError
+from poets.kubernetes.objects import labels_of
+from poets.kubernetes.pods import AWS_SECRET, Surroundings, literal, pod_of
+from poets.kubernetes.volumes import Volume, scratch_volume
+from poets.storage import scheme_of
+
+Json = dict[str, Any]
+KINDS = ("deployment", "inferenceservice")
+HTTP_PORT = 8501
+GRPC_PORT = 8500
+SCRATCH_MB = 2048
+"""A model from another storage and pictures from URLs are copied to /tmp."""
+HDFS_SECRET = "hdfscreds"
+TARGET_CPU_PERCENTAGE = 75
+STARTUP_S = 300
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A model server.
+
+    Attributes:
+      results: the model: a results folder, a file or a folder of versions.
+      name: of the model and of all objects.
+      image: an image that contains poets.
+      replicas: pods; with `max_replicas`, the fewest.
+      max_replicas: the most pods; None for a fixed number.
+      cpus, mem_mb: of each pod, as request and as limit.
+      service_type: of the Service.
+      namespace: None leaves it to kubectl.
+    """
+
+    results: str
+    name: str
+    image: str
+    replicas: int = 1
+    max_replicas: int | None = None
+    cpus: str = "1"
+    mem_mb: int = 2048
+    service_type: str = "ClusterIP"
+    namespace: str | None = None
+
+
+def serving(
+    kind: str, wanted: Serving, around: Surroundings, volume: Volume | None
+) -> Json:
+    """Returns the objects of a model server.
+
+    Args:
+      kind: one of KINDS.
+      wanted: the model server.
+      around: environment and volumes of its pods.
+      volume: the one with the results, if they are in a volume.
+
+    Raises:
+      ConfigError: if the pods could not see the results.
+    """
+    _require_visible(wanted.results, volume)
+    make = _deployment if kind == "deployment" else _inference_service
+    items = make(wanted, around, volume)
+    if wanted.namespace:
+        for item in items:
+            item["metadata"]["namespace"] = wanted.namespace
+    return {"apiVersion": "v1", "kind": "List", "items": items}
+
+
+def _require_visible(results: str, volume: Volume | None) -> None:
+    local = results.removeprefix("file://")
+    if "://" in local:
+        return
+    mount = volume.mount_path if volume else None
+    if mount and f"{posixpath.normpath(local)}/".startswith(f"{mount}/"):
+        return
+    found = f"the volume is at {mount!r}" if mount else "there is no volume"
+    raise ConfigError(
+        f"pods cannot see {results!r}: {found}; give --storage pvc:NAME and a path "
+        "below its folder, or results on hdfs://, s3:// or gs://"
+    )
+
+
+def _deployment(wanted: Serving, around: Surroundings, _: Volume | None) -> list[Json]:
+    labels = labels_of(wanted.name, "server")
+    spec: Json = {
+        "replicas": wanted.replicas,
+        "selector": {"matchLabels": labels},
+        # The old pods answer until the new ones have loaded the model.
+        "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "template": {"metadata": {"labels": labels}, "spec": _pod(wanted, around)},
+    }
+    ports = {"http": HTTP_PORT, "grpc": GRPC_PORT}
+    service = {
+        "type": wanted.service_type,
+        "selector": labels,
+        "ports": [
+            {"name": name, "port": port, "targetPort": name}
+            for name, port in ports.items()
+        ],
+    }
+    items = [
+        _object("apps/v1", "Deployment", wanted.name, labels, spec),
+        _object("v1", "Service", wanted.name, labels, service),
+    ]
+    if wanted.max_replicas:
+        del spec["replicas"]  # or each `kubectl apply` would reset it
+        items.append(_autoscaler(wanted, labels))
+    return items
+
+
+def _pod(wanted: Serving, around: Surroundings) -> Json:
+    amounts = _amounts(wanted)
+
+    def probe(path: str, period_s: int, failures: int) -> Json:
+        return {
+            "httpGet": {"path": f"/v2/health/{path}", "port": "http"},
+            "periodSeconds": period_s,
+            "timeoutSeconds": 5,
+            "failureThreshold": failures,
+        }
+
+    server = {
+        "name": "server",
+        "image": wanted.image,
+        "command": ["poets", "serve"],
+        "args": [literal(f"{wanted.name}={wanted.results}"), "--host=0.0.0.0"],
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT},
+            {"name": "grpc", "containerPort": GRPC_PORT},
+        ],
+        "startupProbe": probe("ready", 2, STARTUP_S // 2),
+        "readinessProbe": probe("ready", 5, 2),
+        "livenessProbe": probe("live", 10, 3),
+        # Until all nodes know that the pod is leaving, they still send requests to it.
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}},
+        "resources": {"requests": amounts, "limits": amounts},
+    }
+    return pod_of([server], around, [scratch_volume(SCRATCH_MB)])
+
+
+def _autoscaler(wanted: Serving, labels: dict[str, str]) -> Json:
+    cpu = {
+        "name": "cpu",
+        "target": {"type": "Utilization", "averageUtilization": TARGET_CPU_PERCENTAGE},
+    }
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": wanted.name}
+    spec = {
+        "scaleTargetRef": target,
+        "minReplicas": wanted.replicas,
+        "maxReplicas": wanted.max_replicas,
+        "metrics": [{"type": "Resource", "resource": cpu}],
+    }
+    kind = "HorizontalPodAutoscaler"
+    return _object("autoscaling/v2", kind, wanted.name, labels, spec)
+
+
+def _inference_service(
+    wanted: Serving, around: Surroundings, volume: Volume | None
+) -> list[Json]:
+    labels = labels_of(wanted.name, "server")
+    uri = storage_uri(wanted.results, volume)
+    amounts = _amounts(wanted)
+    predictor: Json = {
+        "minReplicas": wanted.replicas,
+        "maxReplicas": wanted.max_replicas or wanted.replicas,
+        "model": {
+            "modelFormat": {"name": "tensorflow"},
+            "storageUri": uri,
+            "resources": {"requests": amounts, "limits": amounts},
+        },
+    }
+    items = []
+    if secret := kserve_secret(wanted.results):
+        predictor["serviceAccountName"] = wanted.name
+        account = _object("v1", "ServiceAccount", wanted.name, labels)
+        items.append({**account, "secrets": [{"name": secret}]})
+    api, kind = "serving.kserve.io/v1beta1", "InferenceService"
+    return [*items, _object(api, kind, wanted.name, labels, {"predictor": predictor})]
+
+
+def kserve_secret(results: str) -> str | None:
+    """Returns the Secret with which KServe reads a storage; None without one."""
+    scheme = scheme_of(results)
+    return {"s3": AWS_SECRET, "hdfs": HDFS_SECRET, "webhdfs": HDFS_SECRET}.get(scheme)
+
+
+def storage_uri(results: str, volume: Volume | None) -> str:
+    """Returns KServe's URI of a folder of versions of a SavedModel.
+
+    KServe's `hdfs://` has no authority: the NameNode is in its Secret. TensorFlow
+    Serving wants the folder of `1`, `2`, ..., so of `saved_model/1` it is the parent.
+
+    Raises:
+      ConfigError: if KServe cannot read the storage.
+    """
+    parent, _, last = results.rstrip("/").rpartition("/")
+    folder = parent if last.isdigit() else results.rstrip("/")
+    scheme = scheme_of(results)
+    if scheme in ("hdfs", "webhdfs", "swebhdfs"):
+        prefix = "hdfs" if scheme == "hdfs" else "webhdfs"
+        return f"{prefix}://{urlsplit(folder).path.lstrip('/')}"
+    if scheme in ("s3", "gs"):
+        return folder
+    claim = volume.source.get("persistentVolumeClaim") if volume else None
+    if not volume or not claim:
+        raise ConfigError(
+            f"KServe cannot read {results!r}; give --storage pvc:NAME, or results on "
+            "hdfs://, s3:// or gs://"
+        )
+    path = posixpath.relpath(folder.removeprefix("file://"), volume.mount_path)
+    return f"pvc://{claim['claimName']}/{path}"
+
+
+def _amounts(wanted: Serving) -> Json:
+    return {"cpu": wanted.cpus, "memory": f"{wanted.mem_mb}Mi"}
+
+
+def _object(
+    api: str, kind: str, name: str, labels: dict[str, str], spec: Json | None = None
+) -> Json:
+    metadata = {"name": name, "labels": labels}
+    found: Json = {"apiVersion": api, "kind": kind, "metadata": metadata}
+    return {**found, "spec": spec} if spec else found
