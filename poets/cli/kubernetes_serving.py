@@ -4,17 +4,19 @@ import argparse
 import json
 import logging
 import re
+from dataclasses import replace
 
 from poets.cli.kubernetes_options import check_options, log_keytab_secret
 from poets.cli.options_flags import add_overrides
 from poets.dcos.options import flatten, read_options
 from poets.errors import ConfigError, format_problems
-from poets.kubernetes.pods import object_name
+from poets.kubernetes.pods import AWS_SECRET, object_name
 from poets.kubernetes.serving import HDFS_SECRET, KINDS, Serving
 
 log = logging.getLogger(__name__)
 
 SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -66,6 +68,20 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="(default: ClusterIP, for clients in the cluster)",
     )
     add(
+        "--env",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="variable of the pods, as S3_ENDPOINT=minio:9000; may be repeated",
+    )
+    add(
+        "--aws_secret",
+        metavar="NAME",
+        default=AWS_SECRET,
+        help="Secret with awsAccessKeyID and awsSecretAccessKey, for s3:// (default: "
+        f"{AWS_SECRET})",
+    )
+    add(
         "--options",
         metavar="FILE",
         help="options file of the job, for its HDFS, Kerberos and image",
@@ -91,7 +107,9 @@ def print_serving(args: argparse.Namespace) -> int:
     if problems:
         raise ConfigError(format_problems("wrong flags", problems))
     volume = result_volume(options, args.storage, read_only=True)
-    around = surroundings_of(options, volume, [args.results])
+    around = surroundings_of(options, volume, [args.results], args.aws_secret)
+    given = dict(text.split("=", 1) for text in args.env)
+    around = replace(around, environment={**around.environment, **given})
     wanted = Serving(
         args.results,
         name,
@@ -102,6 +120,7 @@ def print_serving(args: argparse.Namespace) -> int:
         args.mem,
         args.service_type,
         args.namespace,
+        args.aws_secret,
     )
     printed = serving(args.kind, wanted, around, volume)
     if args.kind == "deployment":
@@ -141,6 +160,8 @@ def _problems(args: argparse.Namespace, name: str, image: str) -> list[str]:
         problems.append(f"--cpus={args.cpus!r}: give a number above 0, as 2 or 500m")
     if args.mem < 1:
         problems.append(f"--mem={args.mem}: must be more than 0")
+    if wrong := [text for text in args.env if not VARIABLE.match(text)]:
+        problems.append(f"--env={wrong[0]!r}: give NAME=VALUE")
     if (args.settings or args.args) and not args.options:
         problems.append("--set and --arg change an options file; give --options")
     return problems

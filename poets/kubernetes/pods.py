@@ -60,7 +60,10 @@ class Surroundings:
 
 
 def surroundings_of(
-    options: Options, output: Volume | None, places: Iterable[object]
+    options: Options,
+    output: Volume | None,
+    places: Iterable[object],
+    aws_secret: str = AWS_SECRET,
 ) -> Surroundings:
     """Returns the environment and volumes for access to some places.
 
@@ -68,6 +71,7 @@ def surroundings_of(
       options: of the job.
       output: the volume with the results, if they are in one.
       places: URLs; other objects among them do not matter.
+      aws_secret: the Secret with the keys of S3, used if one of the places is there.
     """
     environment = {
         name.removeprefix(FOR_TASKS): value
@@ -81,7 +85,7 @@ def surroundings_of(
         environment["KRB5_CLIENT_KTNAME"] = f"{volume.mount_path}/{KEYTAB}"
         volumes.append(volume)
     if any(isinstance(place, str) and scheme_of(place) == "s3" for place in places):
-        secrets = {name: (AWS_SECRET, key) for name, key in AWS_KEYS.items()}
+        secrets = {name: (aws_secret, key) for name, key in AWS_KEYS.items()}
     return Surroundings(environment, secrets, tuple(volumes))
 
 

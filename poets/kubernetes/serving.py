@@ -44,6 +44,7 @@ class Serving:
       cpus, mem_mb: of each pod, as request and as limit.
       service_type: of the Service.
       namespace: None leaves it to kubectl.
+      aws_secret: the Secret with the keys of S3.
     """
 
     results: str
@@ -55,6 +56,7 @@ class Serving:
     mem_mb: int = 2048
     service_type: str = "ClusterIP"
     namespace: str | None = None
+    aws_secret: str = AWS_SECRET
 
 
 def serving(
@@ -184,7 +186,7 @@ def _inference_service(
         },
     }
     items = []
-    if secret := kserve_secret(wanted.results):
+    if secret := kserve_secret(wanted.results, wanted.aws_secret):
         predictor["serviceAccountName"] = wanted.name
         account = _object("v1", "ServiceAccount", wanted.name, labels)
         items.append({**account, "secrets": [{"name": secret}]})
@@ -192,10 +194,10 @@ def _inference_service(
     return [*items, _object(api, kind, wanted.name, labels, {"predictor": predictor})]
 
 
-def kserve_secret(results: str) -> str | None:
+def kserve_secret(results: str, aws_secret: str = AWS_SECRET) -> str | None:
     """Returns the Secret with which KServe reads a storage; None without one."""
     scheme = scheme_of(results)
-    return {"s3": AWS_SECRET, "hdfs": HDFS_SECRET, "webhdfs": HDFS_SECRET}.get(scheme)
+    return {"s3": aws_secret, "hdfs": HDFS_SECRET, "webhdfs": HDFS_SECRET}.get(scheme)
 
 
 def storage_uri(results: str, volume: Volume | None) -> str:

@@ -25,6 +25,7 @@ from tests.kubernetes.schemas import (
     pod_specs,
     refusals,
 )
+from tests.kubernetes.test_kubernetes_cli import poets
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy" / "kubernetes"
@@ -347,11 +348,12 @@ def test_the_steps_are_those_of_the_original():
         "get-workflow-info",
         "tensorboard",
         "train-model",
+        "print-server",
         "serve-model",
     ]
-    serving = TEMPLATES["tests"]["steps"][-1]
     asked = "{{workflow.parameters.model-serving}} == true"
-    assert {step["when"] for step in serving} == {asked}
+    for (step,) in TEMPLATES["tests"]["steps"][-2:]:
+        assert step["when"] == asked
     (((cleanup,),),) = [TEMPLATES["exit-handler"]["steps"]]
     assert cleanup["continueOn"] == {"error": True, "failed": True}
     assert TEMPLATES["cleanup"]["resource"]["action"] == "delete"
@@ -359,8 +361,9 @@ def test_the_steps_are_those_of_the_original():
 
 @pytest.mark.parametrize("workers", ["1", "4"])
 def test_every_object_of_the_workflow_is_one_a_cluster_takes(workers):
-    resources = [t for t in TEMPLATES.values() if "resource" in t]
-    for template in resources:
+    for template in TEMPLATES.values():
+        if "resource" not in template or template["name"] == "serve-model":
+            continue
         thing = filled_in(template, {"tf-worker": workers})
         if template["name"] != "cleanup":
             assert refusals(thing) == []
@@ -406,14 +409,38 @@ def test_the_parameters_reach_the_jobs_flags(monkeypatch):
         True,  # the original's "true"
     )
 
-    served = filled_in(TEMPLATES["serve-model"], changes)
-    assert served["metadata"]["name"] == "mobile-flowers"
-    (spec,) = pod_specs(served)
-    assert spec["initContainers"][0]["args"] == [exported, "/models/mobile"]
-    assert "--model_base_path=/models/mobile" in spec["containers"][0]["args"]
     looked_at = pod_specs(filled_in(TEMPLATES["tensorboard"], changes))
     summaries = next(looked_at)["containers"][0]["args"][0]
     assert config.summaries_dir.startswith(summaries)
+
+
+def test_the_server_of_the_workflow_is_that_of_the_command(capsys, monkeypatch):
+    """Its arguments, after the shell's, are those of `poets kubernetes serving`."""
+    changes = {"job-name": "flowers", "model-name": "mobile", "aws-secret": "keys"}
+    changes |= {"s3-endpoint": "minio:9000", "s3-use-https": "0"}
+    values = {
+        f"workflow.parameters.{k}": v for k, v in {**PARAMETERS, **changes}.items()
+    }
+    inputs = arguments_of("print-server")
+    values |= {
+        f"inputs.parameters.{name}": substituted(text, values)
+        for name, text in inputs.items()
+    }
+    _, *words = TEMPLATES["print-server"]["container"]["args"]
+    assert poets("serving", *(substituted(word, values) for word in words)) == 0
+    deployment, service = json.loads(capsys.readouterr().out)["items"]
+    assert refusals(deployment) == refusals(service) == []
+    assert deployment["metadata"]["name"] == "mobile-flowers"
+    assert service["spec"]["type"] == PARAMETERS["model-serving-servicetype"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    exported = f"{PARAMETERS['s3-train-base-url']}/flowers/export/mobile/"
+    assert container["args"][0] == f"mobile-flowers={exported}"
+    secrets = {v["valueFrom"]["secretKeyRef"]["name"] for v in container["env"][-2:]}
+    assert secrets == {"keys"}
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "secret"))
+    found = s3_settings()
+    assert (found.address, found.uses_https) == ("minio:9000", False)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,14 @@ def test_the_job_on_hdfs_and_its_server_log_in_alike(capsys, caplog):
     assert "create secret generic tensorflow-keytab" in caplog.text
 
 
+def test_variables_reach_the_server(capsys):
+    words = ["s3://models/flowers", "--env", "S3_ENDPOINT=minio:9000", "--env", "A=b=c"]
+    deployment, _, _ = served(capsys, *words)
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert {"name": "S3_ENDPOINT", "value": "minio:9000"} in container["env"]
+    assert {"name": "A", "value": "b=c"} in container["env"]
+
+
 def test_a_scaled_deployment_leaves_the_number_of_pods_to_the_autoscaler(capsys):
     words = ["s3://models/flowers", "--replicas", "2", "--max_replicas", "5"]
     deployment, _, (scaler,) = served(capsys, *words)
@@ -181,8 +189,16 @@ def test_what_could_not_be_served_is_refused(words, text):
 
 def test_wrong_flags_are_reported_together():
     words = ["--name", "My_Model", "--replicas", "0", "--max_replicas", "-1"]
-    words += ["--cpus", "0", "--mem", "0", "--set", "worker.count=2"]
+    words += ["--cpus", "0", "--mem", "0", "--set", "worker.count=2", "--env", "A"]
     with pytest.raises(ConfigError) as caught:
         poets("serving", "s3://models/flowers", "--image", IMAGE, *words)
-    for text in ("--name", "--replicas", "--max_replicas", "--cpus", "--mem", "--set"):
+    for text in (
+        "--name",
+        "--replicas",
+        "--max_replicas",
+        "--cpus",
+        "--mem",
+        "--set",
+        "--env",
+    ):
         assert text in str(caught.value)

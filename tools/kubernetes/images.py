@@ -9,6 +9,7 @@ files below CACHE, apart from those of the machine.
 """
 
 import functools
+import hashlib
 import os
 import shutil
 import subprocess
@@ -170,9 +171,16 @@ class Images:
             return
         part = archive.with_suffix(".part")
         part.unlink(missing_ok=True)
-        self.podman("save", "--format=oci-archive", "-o", str(part), tag)
+        self.podman("save", "--format=docker-archive", "-o", str(part), tag)
         part.rename(archive)
         noted.write_text(digest)
+        if tag == POETS:
+            archive.with_suffix(".source").write_text(source_digest())
+
+    def is_current(self) -> bool:
+        """Returns whether the stored image of poets was built from today's files."""
+        noted = self.archive(POETS).with_suffix(".source")
+        return noted.exists() and noted.read_text() == source_digest()
 
     def archive(self, tag: str) -> Path:
         """Returns the path of an image's archive."""
@@ -212,6 +220,21 @@ class Images:
         conf = self._cache / "containers.conf"
         conf.write_text(CONF)
         return os.environ | {"CONTAINERS_CONF": str(conf)}
+
+
+def source_digest() -> str:
+    """Returns the SHA-256 of all files that the image of poets is built from."""
+    deploy = ROOT / "deploy" / "kubernetes"
+    files = [ROOT / "pyproject.toml", ROOT / "README.md", ROOT / "LICENSE"]
+    files += [
+        deploy / name for name in ("Dockerfile", "requirements.txt", "retrain.py")
+    ]
+    code = (ROOT / "poets").rglob("*")
+    files += [path for path in code if path.suffix in (".py", ".html")]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _access() -> list[str]:

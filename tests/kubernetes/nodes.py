@@ -1,0 +1,178 @@
+"""A real cluster on this machine, for tests: control plane, kubelet, our image.
+
+    kubernetes     the cluster, once a session; skipped where `make kubernetes` and
+                   `make images` have not been run
+    namespace      an empty namespace of a test's own, which takes restricted pods only
+
+A claim in a namespace is a folder of this machine, so tests see the results. A cluster
+that was running before the tests runs on after them.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import pytest
+
+from poets.kubernetes.pods import USER
+from tools.hdfs.folder import locked
+from tools.kubernetes.build import CACHE, missing
+from tools.kubernetes.cluster import Cluster
+from tools.kubernetes.images import CLUSTER_IMAGES, Images
+
+CLAIM = "disk"
+TIMEOUT_S = 600
+
+
+class Namespace:
+    """A namespace of the cluster, and a folder of this machine as a claim in it.
+
+    Attributes:
+      name: of the namespace.
+      folder: the folder behind the claim `disk`.
+    """
+
+    def __init__(self, cluster, name, folder, wait_until):
+        self.name = name
+        self.folder = folder
+        self.cluster = cluster
+        self._wait_until = wait_until
+
+    def kubectl(self, *words, **options):
+        """Runs kubectl in the namespace and returns its output."""
+        return self.cluster.kubectl(*words, "-n", self.name, **options)
+
+    def apply(self, thing):
+        """Applies an object, a List or a text; unknown fields are refused."""
+        text = thing if isinstance(thing, str) else json.dumps(thing)
+        return self.kubectl("apply", "--validate=strict", "-f", "-", stdin=text)
+
+    def get(self, *words):
+        """Returns objects as `kubectl get` prints them."""
+        return json.loads(self.kubectl("get", *words, "-o", "json"))
+
+    def pods(self, job):
+        """Returns the pods of a job, the first worker first."""
+        selector = f"app.kubernetes.io/instance={job}"
+        pods = self.get("pods", "-l", selector)["items"]
+        return sorted(pods, key=lambda pod: pod["metadata"]["name"])
+
+    def conditions(self, kind, name):
+        """Returns the conditions that are true, by their type."""
+        status = self.get(kind, name).get("status", {})
+        return {
+            condition["type"]: condition
+            for condition in status.get("conditions", [])
+            if condition["status"] == "True"
+        }
+
+    def wait_for(self, kind, name, *types, timeout_s=TIMEOUT_S):
+        """Returns the first of some conditions of an object to become true."""
+        found = {}
+
+        def one_is_true():
+            conditions = self.conditions(kind, name)
+            found.update({t: conditions[t] for t in types if t in conditions})
+            return found
+
+        one_is_true.__name__ = f"{' or '.join(types)} of {kind} {name}"
+        self._wait_until(one_is_true, timeout_s, 0.5)
+        return next(iter(found.values()))
+
+    def log(self, pod):
+        """Returns the log of a pod; "" before it has one."""
+        done = self.cluster.run("kubectl", "logs", pod, "-n", self.name)
+        return done.stdout if done.returncode == 0 else ""
+
+    def wait_for_log(self, pod, text, timeout_s=TIMEOUT_S):
+        """Waits until the log of a pod has a text."""
+
+        def log_has_it():
+            return text in self.log(pod)
+
+        log_has_it.__name__ = f"{text!r} in the log of {pod}"
+        self._wait_until(log_has_it, timeout_s, 0.2)
+
+    def ask(self, service, path, body=None):
+        """Returns what a Service answers, as `flowers:http`; with a body, by POST."""
+        url = f"/api/v1/namespaces/{self.name}/services/{service}/proxy{path}"
+        if body is None:
+            return self.kubectl("get", "--raw", url)
+        file = self.folder / f"body-{uuid.uuid4().hex}"
+        file.write_bytes(body)
+        return self.kubectl("create", "--raw", url, "-f", str(file))
+
+
+@pytest.fixture(scope="session")
+def kubernetes(require):
+    """The cluster, with the images and the add-ons, running."""
+    stored = Images()
+    built = os.geteuid() == 0 and not missing()
+    built = built and all(stored.archive(tag).exists() for tag in CLUSTER_IMAGES)
+    require("kubernetes", built)
+    require("kubernetes-image", stored.is_current())  # else run `make images`
+    folder = CACHE.resolve() / "cluster"
+    cluster = Cluster(folder)
+    with locked(folder):
+        ran = cluster.init is not None
+        cluster.start()
+        for tag in CLUSTER_IMAGES:
+            cluster.load(stored.archive(tag))
+        cluster.install_addons()
+        yield cluster
+        if not ran:
+            cluster.stop()
+
+
+@pytest.fixture
+def namespace(kubernetes, tmp_path_factory, wait_until):
+    """An empty namespace; it and its folder are removed after the test."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    folder = Path("/var/tmp") / f"poets-{name}"
+    folder.mkdir()
+    os.chown(folder, USER, USER)
+    kubernetes.kubectl("apply", "-f", "-", stdin=json.dumps(_objects(name, folder)))
+    yield Namespace(kubernetes, name, folder, wait_until)
+    kubernetes.kubectl("delete", "namespace", name, "--wait=false")
+    kubernetes.kubectl("delete", "pv", name, "--wait=false")
+    shutil.rmtree(folder)
+
+
+def _objects(name, folder):
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    claim = {"namespace": name, "name": CLAIM}
+    size = {"storage": "1Gi"}
+    access = ["ReadWriteMany"]
+    items = [
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": labels},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": name},
+            "spec": {
+                "capacity": size,
+                "accessModes": access,
+                "hostPath": {"path": str(folder), "type": "Directory"},
+                "claimRef": claim,
+                "storageClassName": "",
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": claim,
+            "spec": {
+                "accessModes": access,
+                "resources": {"requests": size},
+                "storageClassName": "",
+                "volumeName": name,
+            },
+        },
+    ]
+    return {"apiVersion": "v1", "kind": "List", "items": items}
