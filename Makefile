@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --maxprocesses=5 \
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup test-setup demo demo-hdfs test soak check bench docs notebook \
-	zip clean
+	kubernetes images zip clean
 
 help:
 	@echo "make demo       draw flowers, retrain on them through the DC/OS job, look at it"
@@ -27,6 +27,8 @@ help:
 	@echo "make bench      measure against the original script and the machine's limit"
 	@echo "make docs       write the flag table of docs/flags.md from the program"
 	@echo "make notebook   run demo/poets.ipynb and keep what it shows"
+	@echo "make kubernetes build a real Kubernetes from Go modules, an hour on 2 cores"
+	@echo "make images     build all images with podman; the tests then use both"
 	@echo "make zip        build the job zip for DC/OS"
 	@echo "make clean      remove what these made"
 
@@ -88,6 +90,12 @@ notebook: setup
 	  'import nbclient, nbformat; book = nbformat.read("poets.ipynb", 4); \
 	  nbclient.execute(book, record_timing=False); nbformat.write(book, "poets.ipynb")'
 	cp $(NOTEBOOK)/poets.ipynb demo
+
+kubernetes: setup
+	$(BIN)/python tools/kubernetes/kubernetes.py build
+
+images: kubernetes
+	$(BIN)/python tools/kubernetes/kubernetes.py images
 
 zip: setup
 	$(BIN)/python build_zip.py

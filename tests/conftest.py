@@ -72,6 +72,7 @@ SHARED = {  # a fixture that costs seconds -> the group of tests that share it
     "gs_server": "stores",
     "finished": "finished",
     "one_process": "workers",
+    "kubernetes": "kubernetes",
 }
 
 pytest.register_assert_rewrite(

@@ -30,7 +30,7 @@ VERBS = {  # verb -> its line in `poets --help`, for which no module is imported
     "compare": "compare runs on the same test pictures, with a test of significance",
     "logs": "review worker logs: steps, accuracy, warnings and errors",
     "dcos": "check or run a DC/OS options file",
-    "kubernetes": "print a DC/OS options file as Kubernetes objects",
+    "kubernetes": "print a job or a model server as Kubernetes objects",
     "abaco": "register an image as an Abaco actor, send it pictures, read its logs",
     "doctor": "find out why a storage cannot be used",
 }

@@ -43,8 +43,10 @@ def build(name: str, cache: Path = CACHE) -> None:
     package = f"{component.module}/{component.package}".removesuffix("/.")
     variables = [f"-X {key}={text}" for key, text in component.variables.items()]
     command = ["build", "-mod=mod", "-ldflags", " ".join(["-s -w", *variables])]
-    if component.empty_files:
-        command.append(f"-overlay={_overlay(component, folder, cache)}")
+    for file in component.empty_files:
+        path = source(component, cache) / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n")
     part = cache / "bin" / f"{name}.part"
     go([*command, "-o", str(part), package], folder, cache)
     part.rename(part.with_suffix(""))
@@ -110,14 +112,3 @@ def _make_module(component: Component, folder: Path, cache: Path) -> None:
             edits.append(f"-replace={name}={new['Path']}@{new['Version']}")
     go(["mod", "init", "poets.invalid/build"], folder, cache)
     go(["mod", "edit", *edits], folder, cache)
-
-
-def _overlay(component: Component, folder: Path, cache: Path) -> Path:
-    """Writes the file that shows Go empty files in place of missing ones."""
-    empty = folder / "empty"
-    empty.write_text("\n")
-    module = source(component, cache)
-    files = {str(module / name): str(empty) for name in component.empty_files}
-    overlay = folder / "overlay.json"
-    overlay.write_text(json.dumps({"Replace": files}))
-    return overlay
