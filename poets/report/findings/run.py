@@ -34,7 +34,7 @@ class Run:
 
     Attributes:
       poets: its version.
-      command: repeats the run.
+      command: words for a shell that repeat the run.
       changed: flag -> value, of those that differ from the default or `output_dir`'s.
       flags: flag -> value of all; keys in URLs are masked.
       model: facts on the network.
@@ -44,7 +44,7 @@ class Run:
     """
 
     poets: str
-    command: str
+    command: tuple[str, ...]
     changed: dict[str, Any]
     flags: dict[str, Any]
     model: dict[str, Any]
@@ -66,8 +66,9 @@ def compute(evidence: Evidence) -> Run:
     changed = {name: value for name, value in flags.items() if value != implied[name]}
     return Run(
         poets=metrics["poets"],
-        command=shlex.join(
-            ["poets", "retrain", *(f"--{k}={_text(v)}" for k, v in changed.items())]
+        command=(
+            "poets retrain",
+            *(shlex.quote(f"--{name}={_text(value)}") for name, value in changed.items()),
         ),
         changed=changed,
         flags=flags,

@@ -100,7 +100,7 @@ def _judge(train: Share, test: Share, guessing: Share) -> tuple[str, tuple[str, 
             else "weak"
         )
         reasons.append(
-            f"It avoids {100 * (1 - left):.0f} % of the mistakes that always answering "
+            f"It avoids {100 * (1 - left):.0f}% of the mistakes that always answering "
             "the largest label would make."
         )
     if test.n < FEW_TEST_IMAGES:
