@@ -4,7 +4,7 @@
     webhdfs           the extra: with pip, gcc and the headers
     spark             the extra: with pip
     mediapipe         another reader of our models: with pip
-    browser           Chromium, with apt-get, and playwright, with pip
+    browser           Chromium, with apt-get; playwright and axe-core, with pip
     Hadoop            its jars, from Maven Central: with Maven
 
 If a part cannot be installed, the reason is printed and its tests are skipped. The exit
@@ -61,10 +61,12 @@ def install_mediapipe() -> None:
 
 
 def install_browser() -> None:
-    """Installs Chromium, which Ubuntu has no package of, and what steers it."""
+    """Installs Chromium, which Ubuntu has no package of, what steers it, and axe."""
     packages.ensure(["chromium"])
     if not importlib.util.find_spec("playwright"):
         _pip_install("playwright>=1.50,<2")
+    if not importlib.util.find_spec("axe_playwright_python"):
+        _pip_install("--no-deps", "axe-playwright-python>=0.1.7,<0.2")
 
 
 def _pip_install(*words: str) -> None:

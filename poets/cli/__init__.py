@@ -27,6 +27,7 @@ VERBS = {  # verb -> its line in `poets --help`, for which no module is imported
     "unpack": "write the pictures in packs as a labelled folder",
     "serve": "answer requests over HTTP and gRPC, with a page for people",
     "results": "list a results folder and summarize its run",
+    "report": "write the report of a finished run: a page with pictures",
     "compare": "compare runs on the same test pictures, with a test of significance",
     "logs": "review worker logs: steps, accuracy, warnings and errors",
     "dcos": "check or run a DC/OS options file",

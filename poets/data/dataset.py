@@ -137,6 +137,11 @@ class Images:
         )
         return rows[np.lexsort((start, block, pack))]
 
+    def rows_of(self, paths: Sequence[str]) -> np.ndarray:
+        """Returns the rows of the images at some paths; a path may have none."""
+        wanted = pa.array(paths, pa.large_string())
+        return pc.index_in(wanted, value_set=self.paths).drop_null().to_numpy()
+
     def smallest(self) -> Image:
         """Returns the smallest image that is not empty."""
         return self[int(np.where(self.lengths > 0, self.lengths, 1 << 62).argmin())]

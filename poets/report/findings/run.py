@@ -68,7 +68,10 @@ def compute(evidence: Evidence) -> Run:
         poets=metrics["poets"],
         command=(
             "poets retrain",
-            *(shlex.quote(f"--{name}={_text(value)}") for name, value in changed.items()),
+            *(
+                shlex.quote(f"--{name}={_text(value)}")
+                for name, value in changed.items()
+            ),
         ),
         changed=changed,
         flags=flags,
