@@ -70,3 +70,6 @@ run poets results hdfs://default/tensorflow/test_run
 run python tools/hdfs/hdfs.py shell "$work/hdfs" -- -ls /tensorflow/test_run
 run poets label "$work/flower_photos/roses/roses_00001.jpg" \
   --model hdfs://default/tensorflow/test_run/retrained_graph.pb
+
+echo
+echo "The report is in HDFS:  hdfs://default/tensorflow/test_run/report.html"

@@ -76,6 +76,7 @@ tail -n 1 "$work/serve.log"
 
 echo
 echo "The results are in  $work/test_run"
+echo "The report, for a browser:  $work/test_run/report.html"
 echo "Look at them with   poets results $work/test_run"
 echo "                    poets serve flowers=$work/test_run"
 echo "                    tensorboard --logdir $work/test_run/training_summaries"

@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
       ModelError: if the folder has no results of a run.
       StorageError: if a file cannot be read or written.
     """
-    from poets.report.build import REPORT, build_report
+    from poets.report import REPORT
+    from poets.report.build import build_report
     from poets.report.reread import read_evidence
     from poets.storage import exists, join
     from poets.storage.publish import Publication

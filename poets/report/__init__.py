@@ -1,1 +1,4 @@
-"""Reads and writes the reports of a run: logs, results folders, metrics, plots."""
+"""Writes and reads the reports of a run: pages, results folders, metrics, logs."""
+
+REPORT = "report.html"
+"""The page on a run, beside its graph."""

@@ -5,12 +5,11 @@ import json
 import logging
 
 from poets import __version__
+from poets.report import REPORT
 from poets.report.findings import SECTIONS, Evidence, Findings, find
 from poets.report.run_files import csv_file
 
 logger = logging.getLogger(__name__)
-
-REPORT = "report.html"
 
 
 def build_report(evidence: Evidence) -> tuple[dict[str, bytes], list[str]]:

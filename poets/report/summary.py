@@ -18,6 +18,7 @@ from typing import Any
 
 from poets.errors import ModelError
 from poets.formats import FORMATS
+from poets.report import REPORT
 from poets.report.labels import labels_files
 from poets.report.listing import Entry, printable
 from poets.storage import read_url
@@ -234,7 +235,7 @@ def _files(
     flags, rows = metrics.get("flags") or {}, FORMATS.values()
     known = {
         METRICS: "figures of the run",
-        "report.html": "the run as a page, with pictures",
+        REPORT: "the run as a page, with pictures",
         "split.csv": "use and prediction of each image",
         SKIPPED: "images left out, with the reason",
         labels_name: "labels, in the order of the outputs",

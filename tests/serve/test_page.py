@@ -22,6 +22,7 @@ LONG = "a_label_without_a_space_" * 8
 LABELS = ["red", "green", "blue", MARKUP, TURNED, LONG, "käfer"]
 OTHER = ["rouge", "vert", "bleu", "quatre", "cinq", "six", "sept"]
 RED, GREEN, BLUE, GREY = (250, 5, 5), (5, 250, 5), (5, 5, 250), (128, 128, 128)
+REPORT = "<h1>The report</h1><script>document.body.innerHTML = 'evil'</script>"
 TOKEN = "the-token-of-this-test"
 TIMEOUT_MS = 60_000
 CHROMIUM = shutil.which("chromium")
@@ -63,6 +64,7 @@ def models(tmp_path_factory):
         (folder / "labels.txt").write_text("\n".join(labels))
     metrics = metrics_of(folders[0] / "colours.tflite", LABELS)
     (folders[0] / "metrics.json").write_text(json.dumps(metrics))
+    (folders[0] / "report.html").write_text(REPORT)
     return [folder / "colours.tflite" for folder in folders]
 
 
@@ -136,7 +138,9 @@ def watched(browser):
     assert watched.complaints == []
     schemes_and_hosts = {url.partition("/v1/")[0] for url in watched.requests}
     assert all(
-        re.fullmatch(r"blob:.*|data:.*|http://127\.0\.0\.1:\d+(/|/about)?", url)
+        re.fullmatch(
+            r"blob:.*|data:.*|http://127\.0\.0\.1:\d+(/|/about|/report/.*)?", url
+        )
         for url in schemes_and_hosts
     )
 
@@ -331,6 +335,22 @@ class TestModels:
             assert words in text
         rows = about.get_by_role("row").all_inner_texts()
         assert rows[1].split("\t") == [LONG, "46.2%", "90.0%"]
+
+    def test_the_page_links_to_the_report_of_the_training(self, watched, page):
+        link = page.get_by_role("link", name="Report of its training")
+        with page.expect_navigation():
+            link.click()
+        assert page.locator("body").inner_text().strip() == "The report"
+        (refused,) = watched.complaints
+        assert "sandboxed" in refused
+        watched.complaints.clear()
+
+    def test_a_model_without_a_report_links_to_none(self, server, page):
+        page.get_by_role("combobox", name="Model").select_option("couleurs")
+        page.get_by_role("heading", name="couleurs").wait_for()
+        assert page.get_by_role("link").count() == 0
+        assert server.get("/report/couleurs").status_code == 404
+        assert server.get("/report/absent").status_code == 404
 
     def test_another_model_looks_at_the_same_pictures(self, page):
         choose(page, picture(RED))

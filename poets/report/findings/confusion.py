@@ -85,7 +85,7 @@ def compute(evidence: Evidence) -> Confusion | None:
             count=int(counts[place]),
             of=int(tested[index]),
             paths=tuple(answers.dataset.images.take(chosen).paths.to_pylist()),
-            scores=tuple(np.round(answers.scores[chosen], 4).tolist()),
+            scores=tuple(round(score, 5) for score in answers.scores[chosen].tolist()),
         )
 
     shown = _shown(true, predicted, tested)

@@ -72,8 +72,8 @@ def compute(evidence: Evidence) -> Mistakes:
                 path,
                 labels[answers.label_indices[row]],
                 labels[answers.predicted[row]],
-                float(answers.scores[row]),
-                score,
+                round(float(answers.scores[row]), 5),
+                score if score is None else round(score, 5),
             )
             for row, path, score in zip(
                 rows,

@@ -1,6 +1,11 @@
-"""The page for people at `/`: one file, which asks the interfaces of this server."""
+"""The page for people at `/`: one file, which asks the interfaces of this server.
 
+It links to the report of a model's training, if that is beside the model.
+"""
+
+import asyncio
 import base64
+import contextlib
 import hashlib
 import re
 from importlib import resources
@@ -10,8 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from poets.errors import PoetsError
+from poets.report import REPORT
 from poets.serve.server.inputs import Inputs, json_response
-from poets.serve.server.models import Model, Models
+from poets.serve.server.models import Model, Models, Version, not_found
+from poets.storage import exists, folder_of, is_folder, join, open_storage, read_url
+
+SANDBOX = "sandbox; frame-ancestors 'none'"
+"""The policy of a report, beside its own: anyone may have written the file."""
 
 
 def routes(models: Models, inputs: Inputs) -> list[Route]:
@@ -29,14 +40,30 @@ def routes(models: Models, inputs: Inputs) -> list[Route]:
         return Response(html, media_type="text/html; charset=utf-8", headers=headers)
 
     async def about(request: Request) -> Response:
+        serving = [model for model in models if model.serving]
         return json_response(
             {
                 "fetches_urls": inputs.fetches_urls,
-                "models": [_described(model) for model in models if model.serving],
+                "models": [
+                    {**_described(model), "has_report": bool(await _report(model))}
+                    for model in serving
+                ],
             }
         )
 
-    return [Route("/", page), Route("/about", about)]
+    async def report(request: Request) -> Response:
+        model = models.find(request.path_params["name"])
+        if url := await _report(model):
+            html = await asyncio.to_thread(read_url, url)
+            policy = {**headers, "content-security-policy": SANDBOX}
+            return Response(html, media_type="text/html; charset=utf-8", headers=policy)
+        raise not_found(f"{REPORT} of {model.name}")
+
+    return [
+        Route("/", page),
+        Route("/about", about),
+        Route("/report/{name}", report),
+    ]
 
 
 def _policy(html: str) -> str:
@@ -52,6 +79,23 @@ def _policy(html: str) -> str:
         "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types "
         "'none'"
     )
+
+
+async def _report(model: Model) -> str:
+    """Returns the URL of the report of a model's training, "" if there is none."""
+    version = model.version()
+    if not version.description.metrics:  # it is not beside its run
+        return ""
+    with contextlib.suppress(PoetsError, OSError):  # the storage may not answer now
+        return await asyncio.to_thread(_beside, version)
+    return ""
+
+
+def _beside(version: Version) -> str:
+    url = version.found.url
+    folder = url if is_folder(*open_storage(url)) else folder_of(url)
+    report = join(folder, REPORT)
+    return report if exists(report) else ""
 
 
 def _described(model: Model) -> dict[str, Any]:
