@@ -130,17 +130,25 @@ def with_every_section(findings, label, path):
     bins = tuple(ScoreBin(k / 10, k / 10 + 0.1, 9, 0.1 * k, 0.5) for k in range(3, 9))
     points = tuple(LearningPoint(n, 1 - n**-0.3, 0.1, 0.9) for n in (10, 100, 1000))
     curve = LearningCurve(label, points, 1.0, 0.3, 0.0, 0.9)
-    copy = Copy(path, label, "train")
+    copies = tuple(Copy(path, label, split, True) for split in ("train", "test"))
     made_up = {
         "doubtful_labels": DoubtfulLabels(
-            99, (DoubtfulLabel(path, label, label, "train", 0.1, 0.8),)
+            99,
+            99,
+            0.8,
+            1,
+            (DoubtfulLabel(path, label, label, "train", 0.1, 0.8, True),),
         ),
         "near_duplicates": NearDuplicates(
             99,
-            (CopyGroup((copy, Copy(path, label, "test")), True),),
+            9,
+            0,
+            1,
+            (CopyGroup(copies, True),),
             {"test": 1},
             share,
             share,
+            "keep them in one split",
         ),
         "odd_images": OddImages(99, (OddImage(path, label, "train", 2.5),)),
         "calibration": Calibration(1.5, 100, 0.06, 0.02, bins, bins),

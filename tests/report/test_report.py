@@ -133,12 +133,13 @@ class TestOfAFolder:
         found, expected = sections_of(copied), sections_of(finished.folder)
         assert found.pop("curves") is None
         assert expected.pop("curves")
+        del found["run"], expected["run"]  # the time that the report takes is new
         assert_near(found, expected)
         pictures = [
             (folder / "report.html").read_text().count("data:image/jpeg")
             for folder in (copied, finished.folder)
         ]
-        assert pictures[0] == pictures[1] > 20
+        assert pictures[0] == pictures[1] > 10
 
     def test_without_bottlenecks_it_has_what_needs_none(self, finished, copied):
         metrics = json.loads((copied / "metrics.json").read_text())
