@@ -91,6 +91,7 @@ SECTIONS: dict[str, Section] = {  # name -> row, in the order of the page
     "near_duplicates": Section(
         "poets.report.findings.near_duplicates", csv="near_duplicates.csv"
     ),
+    "odd_images": Section("poets.report.findings.odd_images", csv="odd_images.csv"),
     "calibration": Section("poets.report.findings.calibration"),
     "reject_threshold": Section("poets.report.findings.reject_threshold", False),
     "more_images": Section("poets.report.findings.more_images"),
