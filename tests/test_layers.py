@@ -26,7 +26,7 @@ PACKAGE = ROOT / "poets"
 LAYERS = (  # highest first; a module imports from lines below, or further to the right
     ("__main__", "poets.py", "__init__", "api"),
     ("cli/",),
-    ("kubernetes/", "dcos/", "serve/"),
+    ("kubernetes/", "spark/", "dcos/", "serve/"),
     ("job", "sweeps/", "retraining", "fine_tuning/", "preflight"),
     ("export/", "classifier/", "report/"),
     ("workers/", "features/", "head/"),
@@ -126,7 +126,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "system.http",
     },
     "py4j": {"workers.delegation", "workers.spark"},
-    "pyspark": {"workers.executor", "workers.spark"},
+    "pyspark": {"spark.driver", "workers.executor", "workers.spark"},
     "requests_kerberos": {"storage.hadoop.web_client", "storage.hadoop.web_errors"},
     "simplejpeg": {"data.images"},
     "tensorflow": {

@@ -32,6 +32,7 @@ VERBS = {  # verb -> its line in `poets --help`, for which no module is imported
     "logs": "review worker logs: steps, accuracy, warnings and errors",
     "dcos": "check or run a DC/OS options file",
     "kubernetes": "print a job or a model server as Kubernetes objects",
+    "spark": "run a DC/OS options file as a Spark application",
     "abaco": "register an image as an Abaco actor, send it pictures, read its logs",
     "doctor": "find out why a storage cannot be used",
 }

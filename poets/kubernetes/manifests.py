@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from poets import job
 from poets.config import RetrainConfig
+from poets.dcos.context import flags_of
 from poets.dcos.environment import as_text
-from poets.dcos.options import Options, parse_context
+from poets.dcos.options import Options
 from poets.dcos.tasks import GPU_WORKER, WORKER
 from poets.errors import ConfigError, PoetsError, format_problems
 from poets.flags import FIELDS
@@ -79,7 +79,7 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
     problems: set[str] = set()
     for run in runs(target.grid, log_dir or ""):
         try:
-            config, flags = _flags(options, log_dir, run.args)
+            config, flags = flags_of(options, log_dir, run.args)
         except PoetsError as error:
             problems.add(str(error))
             continue
@@ -191,21 +191,3 @@ def _lost_outputs(
                 "pvc:NAME, or set service.shared_filesystem to an hdfs:// or s3:// "
                 "folder, and put it below <<shared_filesystem>>"
             )
-
-
-def _flags(
-    options: Options, log_dir: str | None, changes: dict[str, Any]
-) -> tuple[RetrainConfig, list[str]]:
-    """Returns the checked config, and its flags for the command line."""
-    args = parse_context(options["service.job_context"]).get("args") or {}
-    if changes and isinstance(args, dict):
-        kept = {flag: args[flag] for flag in args if _bare(flag) not in changes}
-        args = {**kept, **changes}
-    config = job.config_from_context({"args": args}, log_dir)
-    given = {_bare(flag) for flag, value in args.items() if value is not None}
-    flags = [f"--{name}={getattr(config, name)}" for name in FIELDS if name in given]
-    return config, flags
-
-
-def _bare(flag: str) -> str:
-    return flag.lstrip("-").replace("-", "_")

@@ -1,0 +1,194 @@
+"""`poets spark submit` and `poets spark run`: a DC/OS options file on Spark.
+
+    poets spark submit demo/poets.json --dry-run     prints the command
+    poets spark submit demo/poets.json               runs it
+
+spark-submit starts `poets spark run`, the driver, here or in a container.
+"""
+
+import argparse
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from poets.cli import VERBS
+from poets.cli.options_flags import add_overrides, add_secrets
+from poets.dcos.options import Options, read_options
+from poets.errors import ConfigError, format_problems
+from poets.flags import add_flags, config_from_args, flags_of
+
+log = logging.getLogger(__name__)
+
+NOT_NEEDED = ("service.job_url", "service.job_path")
+"""Options that name the job's code, which may be installed or in an environment."""
+
+CONF_VARIABLES = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")
+
+
+def add_parser(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    """Adds the verb `spark` to the command."""
+    parser = subparsers.add_parser("spark", help=VERBS["spark"])
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _add_submit(verbs)
+    running = verbs.add_parser(
+        "run",
+        help="be the driver: run by spark-submit",
+        description="Runs a job in the Spark application that spark-submit has "
+        "started. The flags are those of poets retrain.",
+        allow_abbrev=False,
+    )
+    add_flags(running)
+    running.set_defaults(func=run)
+
+
+def _add_submit(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    parser = verbs.add_parser(
+        "submit",
+        help="run an options file as a Spark application",
+        description="Runs an options file by spark-submit: worker.count executors "
+        "compute the bottlenecks, the driver does the rest. Spark and YARN are found "
+        "by SPARK_HOME or PATH, and HADOOP_CONF_DIR.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(func=submit)
+    parser.add_argument("options", metavar="OPTIONS", help="the options file")
+    add_overrides(parser)
+    add_secrets(parser)
+    parser.add_argument("--master", default="yarn", help="(default: yarn)")
+    parser.add_argument(
+        "--deploy-mode",
+        choices=("client", "cluster"),
+        default="client",
+        help="where the driver runs: here (default), or in a container",
+    )
+    parser.add_argument(
+        "--environment",
+        metavar="ARCHIVE",
+        default="",
+        help="Python with poets and its dependencies, by its path or URL (python "
+        "build_zip.py --environment builds it); replaces service.job_url",
+    )
+    parser.add_argument(
+        "--python",
+        metavar="PATH",
+        default="",
+        help="Python of the executors, if it is installed on their machines",
+    )
+    parser.add_argument(
+        "--conf",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting of Spark; repeatable",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the command and do not run it"
+    )
+
+
+def submit(args: argparse.Namespace) -> int:
+    """Runs or prints the command of spark-submit; returns its exit code."""
+    from poets import job  # takes most of a second, which --help does not need
+    from poets.spark.submit import Target, command, left_out
+
+    job.log_to_stderr()
+    options = read_options(args.options, args.settings, args.args)
+    _check(options, args.options)
+    for path in left_out(options):
+        log.warning("%s: left out, Spark has no counterpart", path)
+    words = command(
+        options,
+        Target(
+            program=_spark_submit() or "spark-submit",
+            main=str(Path(__file__).parents[1] / "__main__.py"),
+            master=args.master,
+            deploy_mode=args.deploy_mode,
+            driver_python=sys.executable,
+            python=args.python,
+            environment=args.environment,
+            keytab=_keytab(options, args.secrets),
+            krb5_conf=os.environ.get("KRB5_CONFIG", ""),
+            conf=tuple(args.conf),
+        ),
+    )
+    if args.dry_run:
+        print(shlex.join(words))
+        return 0
+    if not _spark_submit():
+        raise ConfigError(
+            "spark-submit is neither in SPARK_HOME nor on the PATH; set SPARK_HOME, or "
+            "pip install 'poets[spark]'"
+        )
+    if args.master == "yarn" and not any(map(os.environ.get, CONF_VARIABLES)):
+        raise ConfigError(
+            "neither HADOOP_CONF_DIR nor YARN_CONF_DIR is set; name the folder of the "
+            "cluster's core-site.xml and yarn-site.xml"
+        )
+    # Its programs look for the folder with another Python, which may not have it.
+    home = {"SPARK_HOME": _pyspark()} if words[0].startswith(f"{_pyspark()}/") else {}
+    return subprocess.run(words, env={**os.environ, **home}, check=False).returncode
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the job as the driver of a Spark application; returns the exit code."""
+    config = config_from_args(*flags_of(args))
+    from poets import job  # takes most of a second, which --help does not need
+
+    try:
+        from poets.spark import driver
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed; start this by poets spark submit"
+        ) from error
+    job.log_to_stderr()
+    driver.run(config)
+    return 0
+
+
+def _check(options: Options, source: str) -> None:
+    """Raises ConfigError for all errors in the options; logs the warnings."""
+    from poets.dcos.validate import find_problems
+
+    problems = [
+        problem
+        for problem in find_problems(options)
+        if problem.path not in NOT_NEEDED and not problem.on_cluster_only
+    ]
+    errors = [f"{p.path}: {p.text}" for p in problems if p.severity == "error"]
+    if errors:
+        raise ConfigError(format_problems(f"cannot submit {source!r}", errors))
+    for problem in problems:
+        log.warning("%s: %s", problem.path, problem.text)
+
+
+def _keytab(options: Options, secrets_dir: str | None) -> str:
+    """Returns the path of the job's keytab; "" if it has a ticket or tokens."""
+    from poets.dcos.secrets import KERBEROS, keytab_of
+
+    if keytab_of(options, secrets_dir) is None:
+        return os.environ.get("KRB5_CLIENT_KTNAME", "")
+    return str(Path(secrets_dir or "", options[f"{KERBEROS}.keytab_secret"]).absolute())
+
+
+def _spark_submit() -> str | None:
+    """Returns the path of spark-submit: of SPARK_HOME, of PATH, or of our pyspark."""
+    if home := os.environ.get("SPARK_HOME"):
+        return shutil.which(os.path.join(home, "bin", "spark-submit"))
+    return shutil.which("spark-submit") or shutil.which(
+        f"{_pyspark()}/bin/spark-submit"
+    )
+
+
+def _pyspark() -> str:
+    """Returns the folder of pyspark, which is a SPARK_HOME; "" if it is absent."""
+    found = importlib.util.find_spec("pyspark")
+    return os.path.dirname(found.origin or "") if found else ""

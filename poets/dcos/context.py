@@ -1,0 +1,35 @@
+"""The job's context as flags, for platforms that start `poets` with a command line."""
+
+from typing import Any
+
+from poets import job
+from poets.config import RetrainConfig
+from poets.dcos.options import Options, parse_context
+from poets.flags import FIELDS
+
+
+def flags_of(
+    options: Options, log_dir: str | None, changes: dict[str, Any] | None = None
+) -> tuple[RetrainConfig, list[str]]:
+    """Returns the checked config, and its flags for the command line.
+
+    Args:
+      options: those of the service.
+      log_dir: replaces the placeholders.
+      changes: flags that replace those of the context.
+
+    Raises:
+      ConfigError: if a flag is wrong.
+    """
+    args = parse_context(options["service.job_context"]).get("args") or {}
+    if changes and isinstance(args, dict):
+        kept = {flag: args[flag] for flag in args if _bare(flag) not in changes}
+        args = {**kept, **changes}
+    config = job.config_from_context({"args": args}, log_dir)
+    given = {_bare(flag) for flag, value in args.items() if value is not None}
+    flags = [f"--{name}={getattr(config, name)}" for name in FIELDS if name in given]
+    return config, flags
+
+
+def _bare(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")
