@@ -110,6 +110,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "classifier.sources",
         "fine_tuning.files",
         "head.summaries",
+        "report.cleaning",
         "report.labels",
         "report.listing",
         "report.threshold",

@@ -29,6 +29,7 @@ VERBS = {  # verb -> its line in `poets --help`, for which no module is imported
     "results": "list a results folder and summarize its run",
     "report": "write the report of a finished run: a page with pictures",
     "compare": "compare runs on the same test pictures, with a test of significance",
+    "clean": "move the pictures that a list of the report names, and back",
     "logs": "review worker logs: steps, accuracy, warnings and errors",
     "dcos": "check or run a DC/OS options file",
     "kubernetes": "print a job or a model server as Kubernetes objects",
