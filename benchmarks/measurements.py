@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,6 +189,7 @@ class Bench:
         split_seed: int = 0,
         fine_tune_steps: int = 0,
         what: str = "run",
+        extra: Sequence[str] = (),
     ) -> Ours:
         """Runs the product.
 
@@ -200,6 +202,7 @@ class Bench:
           split_seed: a flag.
           fine_tune_steps: a flag.
           what: name of the run's folder; runs with one name share a feature store.
+          extra: more flags.
         """
         found = self.inputs(case)
         place = self.work / "ours" / f"{what}_{case.architecture}"
@@ -217,6 +220,7 @@ class Bench:
                 f"--learning_rate={learning_rate}",
                 f"--split_seed={split_seed}",
                 f"--fine_tune_steps={fine_tune_steps}",
+                *extra,
             ],
             self._log(f"ours_{what}", case),
         )

@@ -12,6 +12,7 @@ from benchmarks.fine_tuning import fine_tuning
 from benchmarks.inputs import FULL, SMALL, photographs, write_many
 from benchmarks.measurements import Bench, median_s
 from benchmarks.scale import scale
+from benchmarks.scores import scores
 from benchmarks.serving import serving
 from benchmarks.storage import hdfs
 from benchmarks.sweep import sweep
@@ -182,6 +183,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         label,
         accuracy,
         fine_tuning,
+        scores,
         sweep,
         hdfs,
         workers,

@@ -57,9 +57,9 @@ def compute(evidence: Evidence) -> Calibration | None:
     scores, right = evidence.answers.scored(TEST)
     if trained is None or not len(scores):
         return None
-    rows = np.flatnonzero(evidence.answers.splits == TEST)
     raw = trained.head.with_temperature(1 / trained.temperature)
-    _, raw_scores = raw.answers(trained.features.every.bottlenecks[rows])
+    parts = trained.features.of_split(TEST).parts()
+    raw_scores = np.concatenate([raw.answers(part.matrix())[1] for part in parts])
     before, after = _bins(raw_scores, right), _bins(scores, right)
     return Calibration(
         trained.temperature,

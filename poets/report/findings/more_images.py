@@ -140,7 +140,7 @@ def _measure(
         wanted = sizes if not draw else sizes[:-1]  # all images are the same each time
         heads = growing_heads(train, num_labels, wanted.tolist(), random)
         for place, head in enumerate(heads):
-            predicted, _ = head.answers(held_out.bottlenecks)
+            predicted = head.logits(held_out.bottlenecks).argmax(axis=1)
             hits[place, draw] = np.bincount(
                 true[predicted == true], minlength=num_labels
             )
