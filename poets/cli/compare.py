@@ -75,7 +75,7 @@ def format_comparison(found: "Comparison") -> str:
             "{:+.1f} to {:+.1f}".format(*(100 * end for end in each.interval_95)),
             f"{each.only_second:,}",
             f"{each.only_first:,}",
-            f"{each.p:.3f}",
+            "<0.001" if each.p < 0.001 else f"{each.p:.3f}",
             found.verdict(each),
         ]
         for each in found.pairs

@@ -1,6 +1,7 @@
 """`poets compare`: the same test pictures, real differences and chance."""
 
 import csv
+import importlib.util
 import io
 import json
 
@@ -11,7 +12,10 @@ from poets.cli import run
 from poets.errors import ConfigError, ModelError
 from poets.report.comparison import compare_runs
 
+pytest_plugins = ["tests.watched"]
+
 LABELS = ("Red Roses", "daisy")
+MARKUP = "<img src=x onerror=alert(1)>"
 
 
 def write_run(folder, right, paths=None, split="test", **flags):
@@ -154,7 +158,7 @@ def test_the_command_prints_tables(better, capsys):
     assert lines[4].startswith(f"2  {better[1]}")
     assert lines[4].endswith("0.1")
     assert lines[7].startswith("2 - 1  +7.5")
-    assert lines[7].endswith("30      0     0.000  2 is better")
+    assert lines[7].endswith("30      0     <0.001  2 is better")
 
 
 def test_the_command_prints_json(better, capsys):
@@ -164,16 +168,34 @@ def test_the_command_prints_json(better, capsys):
     assert found["pairs"][0]["is_real"]
 
 
-def test_the_page_has_the_same_and_escapes_names(better, tmp_path, capsys):
-    hostile = write_run(tmp_path / "<script>x", answers(0.7, seed=2))
+@pytest.fixture
+def page_of(better, tmp_path, capsys):
+    """A page with a run whose name is hostile."""
+    hostile = write_run(tmp_path / MARKUP, answers(0.7, seed=2))
     page = tmp_path / "compare.html"
     assert run(["compare", *better, hostile, "--output", str(page)]) == 0
     capsys.readouterr()
-    text = page.read_text("utf-8")
-    assert "<script>" not in text
-    assert "&lt;script&gt;x" in text
-    assert "2 is better" in text
-    assert "3 runs on 400 test pictures" in text
+    return page
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_the_page_has_the_same_and_shows_names_as_they_are(watched, page_of, width):
+    page = watched.open(page_of, viewport={"width": width, "height": 740})
+    heading = page.get_by_role("heading", level=1)
+    assert heading.inner_text() == "3 runs on 400 test pictures"
+    assert page.get_by_text(MARKUP).count() == 1
+    row = page.get_by_role("row", name="2 against 1")
+    assert row.get_by_text("2 is better").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(watched, page_of, require, scheme):
+    require("axe", importlib.util.find_spec("axe_playwright_python"))
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = watched.open(page_of, color_scheme=scheme)
+    assert Axe().run(page).response["violations"] == []
 
 
 def test_runs_cannot_be_compared_exits_with_2(better, capsys):
