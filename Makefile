@@ -1,4 +1,4 @@
-# Everything the README tells people to run. Each target does its own set-up, in the
+# All commands of the README that try poets. Each target does its own set-up, in the
 # ignored folder .cache; a second run reuses it.
 
 PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || \

@@ -26,7 +26,7 @@ class Format:
       flag: the flag that asks for it, for messages.
       suffixes: ends of the names of its files.
       marker: the name of the file by which a folder of it is known; "" for a file.
-      optional: whether a network that cannot be converted to it is no error.
+      optional: whether the run goes on without it if a network cannot be converted.
       packages: what its modules import that not everyone installs.
       extra: installs these.
     """

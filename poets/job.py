@@ -69,7 +69,7 @@ class Job(Generic[T]):
       lead: the chief's part: runs the job, given the labelled images and the processes.
         TensorFlow is imported only inside it.
       activities: other work that the chief may ask a worker for, by name.
-      details: tells jobs with equal flags apart, see `JobFolder.of`.
+      details: distinguishes jobs with equal flags, see `JobFolder.of`.
     """
 
     config: RetrainConfig

@@ -3,8 +3,9 @@
     task ──> brood (has imported the program) ──fork──> ──fork──> a child of the task
 
 Such a process imports for 0.6 s, and in a test computes for less. A forked one runs the
-same program, is a child of whoever wants it, and is heard, killed and waited for as
-ever. The tests of the processes themselves, in tests/features, start real ones.
+same program, is a child of the process that asked for it, and is read, killed and
+waited for as usual. The tests of the processes themselves, in tests/features, start
+real ones.
 """
 
 import contextlib

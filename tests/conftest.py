@@ -5,7 +5,7 @@ Each part is a fixture, so that no test imports this file:
     wait_until(ready)                        polls, with a deadline
     labelled_folder(tmp_path, {"daisy": 30}) draws a data set and returns its folder
     web_server                               files over HTTP, with ranges and faults
-    closed_port                              a port on which nobody listens
+    closed_port                              a port without a listener
     unprivileged                             a folder where modes bind, even for root
     small_disk                               a disk that is soon full
     model_dir                                holds a random MobileNet 0.25/128
@@ -223,7 +223,7 @@ def labelled_folder(
 
 
 class WebServer:
-    """Serves `files` over HTTP on loopback, and does what it is told to do wrong.
+    """Serves `files` over HTTP on loopback, with the faults that a test sets.
 
     Attributes:
       files: path, as "/a.tgz" -> content, or a function of the request's handler that
@@ -352,7 +352,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def closed_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
+    """A port of 127.0.0.1 without a listener."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return bound.getsockname()[1]

@@ -1,8 +1,8 @@
 """A storage far away: `far:///tmp/x` is the folder /tmp/x behind a slow network.
 
 It is a `PyFileSystem`, as the adapters of HDFS are, and real files lie behind it, so
-tests look at what was written. What it does is told by the environment, which child
-processes inherit; they find the scheme `far` by the `sitecustomize` of the fixture.
+tests look at what was written. The environment sets what it does, and child processes
+inherit it; they find the scheme `far` by the `sitecustomize` of the fixture.
 
     FAR_LATENCY_S   what every request takes
     FAR_FAULTS      a JSON file: {part of a path: name of a built-in exception}
@@ -202,7 +202,7 @@ def connect(url):
 
 
 class Far:
-    """What a test tells the storage."""
+    """How a test sets what the storage does."""
 
     def __init__(self, folder, monkeypatch):
         self._folder = folder

@@ -105,7 +105,7 @@ def _serving(code: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3_server(require: Callable[[str, object], None]) -> Iterator[S3Server]:
-    """A running store that nobody else uses."""
+    """A running store for one test alone."""
     require(
         "s3", importlib.util.find_spec("moto") and importlib.util.find_spec("flask")
     )

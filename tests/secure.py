@@ -6,8 +6,8 @@
     start_hdfs     one of a test's own: start_hdfs(protection="integrity")
 
 Nothing starts before a test asks. All folders are temporary; Hadoop's jars are those of
-`tools/hdfs/hdfs.py`, in `.cache/hadoop`. Whoever stops a daemon of `secure_hdfs` starts
-it again before the test ends.
+`tools/hdfs/hdfs.py`, in `.cache/hadoop`. A test that stops a daemon of `secure_hdfs`
+starts it again before it ends.
 """
 
 import importlib.util

@@ -6,7 +6,7 @@ it says goes to a file. The job is small: 63 drawn pictures, each distorted four
     cluster(2, ps=1)     a fixture that makes a `Cluster` and stops what is left of it
     drawn_images         its pictures
     one_process          the folder that one process leaves
-    two_processes        the `Cluster` of two that nobody disturbed, with TF_CONFIG
+    two_processes        an undisturbed `Cluster` of two, with TF_CONFIG
 """
 
 import json

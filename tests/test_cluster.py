@@ -11,7 +11,7 @@ from poets.errors import ConfigError
 
 
 def server_of(job: str, index: int, **tasks: int) -> SimpleNamespace:
-    """Returns what a server tells of itself, without opening its ports."""
+    """Returns the attributes of a server, without opening its ports."""
     spec = tf.train.ClusterSpec(
         {name: [f"host:{i}" for i in range(count)] for name, count in tasks.items()}
     )

@@ -243,12 +243,12 @@ def skipped(folder):
 
 
 def says(task, text):
-    """Returns a function that tells whether a task has said something, or ended."""
+    """Returns a function: whether a task has printed a text, or ended."""
     return lambda: text in task.said() or task.process.poll() is not None
 
 
 def has_parts(hdfs, folder, count=1):
-    """Returns a function that tells whether so many parts are in the store."""
+    """Returns a function: whether so many parts are in the store."""
 
     def found():
         filesystem, path = open_storage(f"{hdfs.url}{folder}/bottlenecks")

@@ -35,7 +35,7 @@ LAYERS = (  # highest first; a module imports from lines below, or further to th
     ("formats", "config", "cluster", "system/", "errors"),
 )
 
-ADAPTERS = (  # modules that stand for each other: none knows another
+ADAPTERS = (  # modules of one kind: none imports another
     {module for module, _ in STORAGES.values()},
     {row.module for row in FAMILIES.values()},
     {*ENGINES.values()},
@@ -193,7 +193,7 @@ def imported_by(tree: ast.AST) -> Iterator[str]:
 def own_modules(tree: ast.AST) -> set[str]:
     """Returns the modules of poets that a tree imports.
 
-    `from poets import __version__` imports none: whoever runs is inside `poets`.
+    `from poets import __version__` imports none: `poets` is already loaded.
     """
     found = set()
     for name in imported_by(tree):
@@ -333,3 +333,9 @@ def test_only_programs_print_or_exit(module):
         if isinstance(node, ast.Call)
     }
     assert not called & {"print", "sys.exit", "exit", "quit", "os._exit"}
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest imports each by its name alone, and refuses the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

@@ -1,8 +1,8 @@
 """The whole job when tasks of it are lost: killed at any moment, or out of disk.
 
-A scheduler starts a lost task again. Whoever it was, whenever, and even often: what the
-job leaves is what an undisturbed one leaves, byte for byte. Tours go through a job with
-a kill in each of its phases; 17 seeds make 21 more kills in as many jobs.
+A scheduler starts a lost task again. Whichever task it was, at any moment, even several
+times: the job leaves what an undisturbed one leaves, byte for byte. Tours go through a
+job with a kill in each of its phases; 17 seeds make 21 more kills in as many jobs.
 """
 
 import random
@@ -59,7 +59,7 @@ supervise.POLL_S, supervise.LOOK_EVERY_S = 0.02, 0.1
 supervise.Supervisor.__init__.__defaults__ = (0.05,)
 fork_children()
 """
-# The chief dies when all is published and nobody has been told.
+# The chief dies when all is published and no worker knows it yet.
 SPEECHLESS = f"""{BEFORE}
 import os, poets.retraining
 def retrain(*args, earlier=poets.retraining.retrain):
@@ -103,7 +103,7 @@ def kills_of(seed, moments=MOMENTS):
 
 
 def points(count, moments, always):
-    """Returns the seeds as parameters whose names tell what happens."""
+    """Returns the seeds as parameters whose names describe what happens."""
     return [
         pytest.param(
             *point.values,
@@ -359,7 +359,7 @@ def remount(disk, option):
 
 
 def spoil(disk, how, wait_until):
-    """Leaves no room on a disk, or lets nobody write to it."""
+    """Fills a disk, or makes it read-only."""
     if how == "read-only":  # not while a file is open for writing
         wait_until(lambda: remount(disk, "ro"), poll_s=0.001)
         return

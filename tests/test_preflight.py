@@ -1,4 +1,4 @@
-"""What will go wrong is told before the work, all at once, and changes nothing."""
+"""Mistakes are reported before the work, all at once, and nothing is changed."""
 
 import logging
 import os

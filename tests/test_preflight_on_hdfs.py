@@ -1,4 +1,4 @@
-"""What will go wrong at a real KDC and a real HDFS is told before the work.
+"""What would fail at a real KDC and a real HDFS is reported before the work.
 
 Each case runs `poets retrain` as users do. It must end within seconds, before
 TensorFlow is imported, with the step, the principal and the cure, and leave nothing.

@@ -19,7 +19,7 @@ NAMES = ("app", "flags", "gfile", "logging", "ConfigProto", "GPUOptions")
 
 
 class Tf1NamesFinder(MetaPathFinder):
-    """Finds `tensorflow` as ever, and adds the old names once it is executed."""
+    """Finds `tensorflow` as usual, and adds the old names once it is executed."""
 
     def find_spec(
         self,

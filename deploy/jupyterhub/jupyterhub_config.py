@@ -12,7 +12,7 @@ are variables of the environment:
     NOTEBOOK_IMAGE                           made by the Dockerfile beside this file
     HADOOP_CONFIG_MAP                        core-site.xml, hdfs-site.xml and krb5.conf
 
-Without GITHUB_ORGANIZATIONS and HUB_ADMINS nobody may log in.
+Without GITHUB_ORGANIZATIONS and HUB_ADMINS no user may log in.
 """
 # ruff: noqa: F821, of `c`
 

@@ -148,7 +148,7 @@ def read_table(url: str) -> LabelTable:
     """Returns the table at a URL: CSV, TSV, or JSON lines for ".jsonl".
 
     Raises:
-      DatasetError: if it is no such table.
+      DatasetError: if it is not such a table.
       StorageError: if it cannot be read.
     """
     table = LabelTable(url)

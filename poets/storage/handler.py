@@ -209,7 +209,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
             self._delete(status.path, recursive=True)
 
     def delete_root_dir_contents(self) -> None:
-        """Refuses: nobody means to empty a whole cluster."""
+        """Refuses: emptying a whole cluster can only be a mistake."""
         raise OSError(
             errno.EPERM, "refusing to empty the root folder", self.backend.root
         )

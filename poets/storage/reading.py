@@ -260,7 +260,7 @@ def require_readable(folder: str, witness: str) -> None:
 
     Called after some of its files were gone or forbidden. Revoked keys make every file
     forbidden, and a bucket or a mount that vanished makes every file missing. A second
-    request, for something that was there before, tells these cases apart.
+    request, for something that was there before, distinguishes these cases.
 
     Args:
       folder: URL of the folder of the files.

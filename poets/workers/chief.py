@@ -5,7 +5,7 @@
      └── distorted copies <── split <── matrix <────────────┘ ──> ... done, or failed
 
 A restarted chief plans what the store still lacks, and the workers drop the old plan.
-The chief waits for no worker: it computes every chunk that nobody else does.
+The chief waits for no worker: it computes every chunk that no worker has computed.
 """
 
 import contextlib

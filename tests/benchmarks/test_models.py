@@ -63,7 +63,7 @@ def assert_distinct(features: np.ndarray) -> None:
     assert np.isfinite(features).all()
     correlation = np.corrcoef(features)
     assert (correlation[~np.eye(len(features), dtype=bool)] < 0.95).all()
-    # What tells pictures apart is a good part of what there is.
+    # Features differ between pictures by a good part of their spread.
     assert features.std(axis=0).mean() > 0.2 * features.std()
 
 

@@ -27,7 +27,7 @@ def results(finished, tmp_path):
 
 @pytest.fixture
 def contents(finished):
-    """A JPEG, one turned by EXIF, a PNG, and two that are no image."""
+    """A JPEG, one turned by EXIF, a PNG, and two that are not images."""
     names = (finished.turned, finished.png, *finished.broken)
     first = next((finished.image_dir / "Red Roses").iterdir())
     return [first.read_bytes(), *((finished.image_dir / n).read_bytes() for n in names)]
@@ -202,7 +202,7 @@ def test_a_saved_model_without_the_signature_is_refused(tmp_path):
 
 
 def test_the_records_of_metrics_are_those_of_the_files(results):
-    """What the fallback hangs on: names as they are on disk."""
+    """The fallback depends on it: names as they are on disk."""
     exports = json.loads((results / "metrics.json").read_text())["exports"]
     assert {"retrained_graph.pb", "retrained_graph.tflite"} <= set(exports)
 

@@ -92,7 +92,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path, wait_until, nu
         timeout_s=300,
     )
     children = children_of(task.pid)
-    for pid in (*children, task.pid):  # as a terminal tells the whole group
+    for pid in (*children, task.pid):  # a terminal signals the whole group
         os.kill(pid, signal.SIGINT)
     assert task.wait() == 130, task.log.read_text()
     err = task.log.read_text()

@@ -28,7 +28,7 @@ def digest_of(text: str) -> bytes:
 
 
 def ramp(height=64, width=64) -> np.ndarray:
-    """Returns a picture that tells where a pixel is from: red row, green column."""
+    """Returns a picture whose pixels hold their place: red row, green column."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([rows, columns, rows * 0 + 100], -1).astype(np.uint8)
 

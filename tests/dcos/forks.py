@@ -2,7 +2,7 @@
 
 A task imports TensorFlow for 3 s and then runs the job. A forked one runs the same file
 with the same variables, in a session and a sandbox of its own, and imports the job, be
-it another poets, from its sandbox. Other commands are started as ever.
+it another poets, from its sandbox. Other commands are started as usual.
 """
 
 import os

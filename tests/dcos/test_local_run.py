@@ -39,7 +39,7 @@ args = parser.parse_args()
 sys.exit(args.func(args))
 """
 
-# Starts a child, tells both process ids, then waits for ever.
+# Starts a child, prints both process ids, then waits for ever.
 WAITING = """
 import os, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

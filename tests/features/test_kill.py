@@ -100,7 +100,7 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(
         wait_until(lambda: len(children_of(chief.pid)) == 2)
         children = children_of(chief.pid)
         wait_until(lambda: parts_in(store), poll_s=0.001)
-        for pid in (*children, chief.pid):  # a terminal tells the whole group
+        for pid in (*children, chief.pid):  # a terminal signals the whole group
             os.kill(pid, signal.SIGINT)
         _, errors = chief.communicate(timeout=300)
     assert not any(map(is_running, children))

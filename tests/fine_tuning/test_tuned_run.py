@@ -1,6 +1,6 @@
-"""A whole job: without fine-tuning as ever, with it exported as it was trained.
+"""A whole job: without fine-tuning as before, with it exported as it was trained.
 
-One job runs here and starts its child as ever; in the others children are forked.
+One job runs here and starts its child as usual; in the others children are forked.
 """
 
 import csv

@@ -57,7 +57,7 @@ def finish(*workers):
 
 @pytest.fixture(scope="module")
 def alone(start, tmp_path_factory):
-    """The state after 12 steps of 8, made by one worker that nobody disturbed."""
+    """The state after 12 steps of 8, made by one undisturbed worker."""
     folder, key = shared(tmp_path_factory.mktemp("alone"))
     finish(start(folder, key))
     return folder.read_checkpoint(key, STEPS)
@@ -65,7 +65,7 @@ def alone(start, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(start, tmp_path_factory):
-    """The same, made by two workers that nobody disturbed, and its folder."""
+    """The same, made by two undisturbed workers, and its folder."""
     folder, key = shared(tmp_path_factory.mktemp("two"))
     finish(*(start(folder, key, worker, 2) for worker in range(2)))
     return folder.read_checkpoint(key, STEPS), Path(folder.url)

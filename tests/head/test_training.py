@@ -1,4 +1,4 @@
-"""The head learns, says so in the original's form, and is the same from one seed."""
+"""The head learns, logs in the original's form, and is the same from one seed."""
 
 import hashlib
 import os

@@ -43,7 +43,7 @@ def environment(
         # Set first, so that what the code sets later is undone as well.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    # A cache of whoever runs the tests is none of theirs.
+    # The tests do not use a ticket cache of the user who runs them.
     monkeypatch.setenv("KRB5_CONFIG", str(tmp_path / "no-krb5.conf"))
     temporary = tmp_path / "temporary"
     temporary.mkdir()

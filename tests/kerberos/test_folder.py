@@ -1,4 +1,4 @@
-"""The private folder: whoever made it removes it, however it ends."""
+"""The private folder: the process that made it removes it, however it ends."""
 
 import os
 import signal

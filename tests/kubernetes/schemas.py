@@ -1,8 +1,8 @@
-"""What a cluster would say of an object, without a cluster.
+"""Checks objects as a cluster does, without a cluster.
 
-Core objects are held against the published schemas (kubernetes-validate, unknown keys
-refused). A TFJob is held against the rules of its CRD and of the operator's webhook
-(training-operator 1.9, kubeflow.org/v1), its pods against the schema of a Pod. Where
+Core objects are validated against the published schemas (kubernetes-validate, unknown
+keys refused). A TFJob is checked by the rules of its CRD and of the operator's webhook
+(training-operator 1.9, kubeflow.org/v1), its pods by the schema of a Pod. Where
 Go's module cache has the operator, Argo and KServe (`make kubernetes`), their own
 schemas are there too.
 """

@@ -1,4 +1,4 @@
-"""The files of deploy/abaco, with a `docker` that only writes down what it is told."""
+"""The files of deploy/abaco, with a `docker` that only records its arguments."""
 
 import os
 import re

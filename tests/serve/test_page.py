@@ -1,7 +1,7 @@
 """The page of the model server in a real browser, which asks a real server.
 
 The model names the colour of a picture. Some of its labels are hostile. After each
-test, `page` checks that the browser asked nobody else and that no rule was violated.
+test, `page` checks that the browser sent no other request and violated no rule.
 """
 
 import importlib.util

@@ -32,7 +32,7 @@ def _environment(monkeypatch):
 
 
 def properties(more: str = "", **values: str) -> str:
-    """Returns a configuration file; `_` in a name stands for a dot."""
+    """Returns a configuration file; `_` in a name means a dot."""
     made = "".join(
         f"<property><name>{name.replace('_', '.')}</name><value>{value}</value>"
         "</property>"

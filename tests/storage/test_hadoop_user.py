@@ -1,6 +1,6 @@
 """Who asks a Hadoop cluster: names, users without one, users who act for another.
 
-On the real one `tensorflow` may act for `alice` and for nobody else.
+On the real one `tensorflow` may act for `alice` alone.
 """
 
 import os

@@ -279,7 +279,7 @@ def test_what_pyarrow_offers_beyond_reading_and_writing(folder_url):
         (lambda: filesystem.create_dir(f"{path}/n/m", recursive=False), errno.ENOENT),
         (lambda: filesystem.open_output_stream(f"{path}/a:b"), errno.EINVAL),
     ):
-        with pytest.raises(OSError) as caught:  # noqa: PT011, errno tells
+        with pytest.raises(OSError) as caught:  # noqa: PT011, errno is checked
             act()
         assert caught.value.errno == number
     filesystem.delete_dir_contents(f"{path}/a")

@@ -72,7 +72,7 @@ class Swept:
 
     Attributes:
       grid: the combinations.
-      flags: what all have in common, of what is no default of `sweep`.
+      flags: those that all share and that are not defaults of `sweep`.
       planned: the plan.
       results: name -> result.
       lines: what it logged.

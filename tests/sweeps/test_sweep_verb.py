@@ -1,4 +1,4 @@
-"""`poets sweep` tells mistakes before any work, in one message and by its exit code."""
+"""`poets sweep` reports mistakes before any work, in one message, with exit code 2."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """A sweep by several workers, each a process with a TF_CONFIG.
 
 They share the bottlenecks, and the chief trains the heads. What they leave is what one
-process leaves, whoever is killed when.
+process leaves, whichever worker is killed, and when.
 """
 
 import json

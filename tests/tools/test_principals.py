@@ -1,4 +1,4 @@
-"""Principals files: what counts, and that all mistakes are told with their lines."""
+"""Principals files: what counts, and that all mistakes are reported by line."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """Workers share the work, and none of them is needed to end it.
 
-Real processes that meet on a folder. Whoever is killed, stopped, late or has a wrong
-clock: the chief has, bit for bit, what one process alone has.
+Real processes that meet on a folder. Whichever one is killed, stopped, late or has a
+wrong clock: the chief has, bit for bit, what one process alone has.
 """
 
 import json
@@ -254,7 +254,7 @@ def test_whoever_is_killed_the_result_is_the_same(job, alone, seed, wait_until):
     written, different = made.rows()
     assert different == COUNT + 2 * COUNT // 3
     assert not list(made.store.glob("*.damaged"))
-    # At most what was in hand, by two hands, and once more where a plan was left.
+    # At most the chunks in work, on two workers, and again where a plan was dropped.
     assert written - different <= COUNT
 
 

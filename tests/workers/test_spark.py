@@ -1,6 +1,6 @@
 """A pass on Spark: what its executors leave is what one process alone leaves.
 
-Real executors in their own JVMs, one application for all tests. Whoever is killed or
+Real executors in their own JVMs, one application for all tests. Whatever is killed or
 interrupted, Spark has the rest computed, and nothing twice that the store has.
 """
 

@@ -35,7 +35,7 @@ def flags(archive: Path | None, listed: Path | None = None) -> list[str]:
 
     Args:
       archive: as returned by `archive_of`.
-      listed: the file for a list of classes as long as there is no archive.
+      listed: the file for a list of classes until there is an archive.
     """
     if archive and archive.with_suffix(".jsa").exists():
         # Keeps the JVM's log off stdout, which belongs to the program.

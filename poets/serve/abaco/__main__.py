@@ -78,7 +78,7 @@ def send_result(result: object, path: str) -> None:
     """Sends a result, as JSON, through the datagram socket of an execution.
 
     Raises:
-      PoetsError: if it is too long, or nobody receives it.
+      PoetsError: if it is too long, or the platform does not receive it.
     """
     data = json.dumps(result).encode()
     if len(data) > MAX_RESULT_BYTES:

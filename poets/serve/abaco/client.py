@@ -64,7 +64,7 @@ class Abaco:
     """The actors of one user on one platform. It may be used by many threads."""
 
     def __init__(self, base_url: str, token: str) -> None:
-        """Prepares requests; contacts nobody.
+        """Prepares requests; sends none.
 
         Args:
           base_url: such as "https://api.example.org/actors/v2".

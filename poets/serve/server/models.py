@@ -185,7 +185,7 @@ class Model:
         """Loads versions that are wanted and do not serve, and ends those replaced.
 
         Args:
-          found: the versions whose files do not change any more.
+          found: the versions whose files have stopped changing.
           gone: serving versions whose files were removed; they serve until another
             does.
         """
