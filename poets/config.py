@@ -201,6 +201,12 @@ class RetrainConfig:
         choices=("auto", "folders", "hash"),
     )
     split_seed: int = flag(0, OURS, "seed of the split by hash", at_least=0)
+    group_near_duplicates: bool = flag(
+        False,
+        OURS,
+        "keep files that show the same picture in one split, also mirrored, cropped or "
+        "scaled ones; reads the pictures whose bottlenecks are most similar",
+    )
     class_weights: str = flag(
         "none",
         OURS,

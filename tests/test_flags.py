@@ -51,6 +51,7 @@ OURS = {
     "seed": 0,
     "split": "auto",
     "split_seed": 0,
+    "group_near_duplicates": False,
     "class_weights": "none",
     "head": "sgd",
     "fine_tune_steps": 0,

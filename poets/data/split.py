@@ -2,8 +2,8 @@
 
 The split depends on the label's folder and the path below it, never on the storage or
 `image_dir`: the same images get the same split on HDFS, on a local disk, and with "./"
-in front. Images stay together if their names differ only after `_nohash_`, or if they
-have the same content.
+in front. Images stay together if their names differ only after `_nohash_`, if they have
+the same content, or if the caller found them to be near-duplicates.
 
 A split that the user made by folders stays unchanged (`poets.data.layout`). A split
 that it lacks is taken from its training images, in the same way.
@@ -34,7 +34,10 @@ def percentage_of(key: str, split_seed: int = 0) -> float:
 
 
 def split_images(
-    dataset: Dataset, digests: np.ndarray | None, config: RetrainConfig
+    dataset: Dataset,
+    digests: np.ndarray | None,
+    config: RetrainConfig,
+    copies: Sequence[np.ndarray] = (),
 ) -> list[str]:
     """Returns "train", "validation" or "test" for every image.
 
@@ -43,16 +46,21 @@ def split_images(
       digests: the content digest of each, bytes [N]; None if they are not known, which
         takes all contents as different.
       config: for the two percentages and `split_seed`.
+      copies: int [2 or more] each, groups of images that stay together, too.
     """
     paths = dataset.images.paths.to_pylist()
+    ties = [*copies, *(same_content(digests) if digests is not None else ())]
     own = dataset.splits
     if not own:
-        return _carve(paths, digests, config, SPLITS)
+        return _carve(paths, ties, config, SPLITS)
     splits = [own[path.partition("/")[0]] for path in paths]
     rows = [row for row, split in enumerate(splits) if split == TRAIN]
+    place_of = np.full(len(paths), -1)
+    place_of[rows] = np.arange(len(rows))
+    within = [places[places >= 0] for places in (place_of[tie] for tie in ties)]
     carved = _carve(
         [paths[row].partition("/")[2] for row in rows],
-        None if digests is None else digests[rows],
+        within,
         config,
         [TRAIN, *(split for split in SPLITS if split not in own.values())],
     )
@@ -63,13 +71,13 @@ def split_images(
 
 def _carve(
     paths: Sequence[str],
-    digests: np.ndarray | None,
+    ties: Sequence[np.ndarray],
     config: RetrainConfig,
     wanted: Sequence[str],
 ) -> list[str]:
     """Returns the split of each path; splits not wanted are replaced by training."""
     splits = []
-    for key in _group_keys(paths, digests):
+    for key in _group_keys(paths, ties):
         percentage = percentage_of(key, config.split_seed)
         if percentage < config.validation_percentage:
             split = VALIDATION
@@ -97,18 +105,16 @@ def same_content(digests: np.ndarray) -> list[np.ndarray]:
     return sorted(groups, key=lambda images: images[0])
 
 
-def _group_keys(paths: Sequence[str], digests: np.ndarray | None) -> list[str]:
+def _group_keys(paths: Sequence[str], ties: Sequence[np.ndarray]) -> list[str]:
     """Returns for each image the least name among all images tied to it.
 
-    Equal names and equal contents are ties; groups are the connected components (union
-    by least name, with path halving).
+    Equal names are ties, too; groups are the connected components (union by least name,
+    with path halving).
     """
     names = [
         re.sub(r"_nohash_.*$", "", path) if "_nohash_" in path else path
         for path in paths
     ]
-    if digests is None:
-        return names
     above: dict[str, str] = {}  # a name -> a lesser one that it is tied to
 
     def root(name: str) -> str:
@@ -118,8 +124,8 @@ def _group_keys(paths: Sequence[str], digests: np.ndarray | None) -> list[str]:
             name = higher
         return name
 
-    for twins in same_content(digests):
-        for one, other in zip(twins, twins[1:], strict=False):
+    for tie in ties:
+        for one, other in zip(tie, tie[1:], strict=False):
             least, greatest = sorted((root(names[one]), root(names[other])))
             if least != greatest:
                 above[greatest] = least

@@ -21,7 +21,7 @@ from poets.errors import DatasetError
 from poets.features.compute import Extraction, compute_bottlenecks
 from poets.features.matrix import empty_matrix
 from poets.features.models import EngineModel
-from poets.features.near_duplicates import Copies
+from poets.features.near_duplicates import Copies, find_copies, report_copies
 from poets.features.pool import Workers
 from poets.features.process import Spec
 from poets.features.store import store_url
@@ -124,17 +124,23 @@ def features_of(
     )
     _report_extraction(dataset, extraction)
     used = replace(dataset, images=dataset.images.take(extraction.kept))
-    splits = np.array(split_images(used, extraction.digests, config))
-    check_split(used, splits.tolist())
-    duplicates = find_duplicates(used, splits, extraction.digests)
-    notes = report_duplicates(duplicates, splits, bool(used.splits))
-    used = replace(used, notes=(*used.notes, *notes))
     index_of = {folder: index for index, folder in enumerate(used.folders)}
     label_indices = np.array(
         [index_of[folder] for folder in used.images.folders], np.int32
     )
     every = Examples(extraction.matrix, label_indices)
-    return Features(backbone, spec, extraction, used, splits, duplicates, every)
+    digests = extraction.digests
+    copies, notes = None, []
+    if config.group_near_duplicates:
+        copies = find_copies(used, every, digests, config.split_seed)
+        notes = report_copies(copies)
+    groups = copies.groups if copies else ()
+    splits = np.array(split_images(used, digests, config, groups))
+    check_split(used, splits.tolist())
+    duplicates = find_duplicates(used, splits, digests)
+    notes += report_duplicates(duplicates, splits, bool(used.splits))
+    used = replace(used, notes=(*used.notes, *notes))
+    return Features(backbone, spec, extraction, used, splits, duplicates, every, copies)
 
 
 def training_examples(

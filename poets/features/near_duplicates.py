@@ -7,6 +7,7 @@ Only the pictures of the closest pairs are read. With many more candidates than 
 the closest ones are a sample of the near-duplicates; `Copies.left_out` counts the rest.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from poets.head.examples import Examples
 from poets.storage import join
 from poets.storage.reading import raise_outage
 from poets.system.machine import room_for_processes
+
+logger = logging.getLogger(__name__)
 
 LEAST_COSINE = 0.5
 """Of photographs and their copies cropped to 80 %, 99 % have more."""
@@ -91,6 +94,21 @@ def find_copies(
     links = [*pairs[decided].tolist()]
     links += [[group[0], other] for group in twins for other in group[1:]]
     return Copies(tuple(_connected(links)), len(pairs), left_out)
+
+
+def report_copies(copies: Copies) -> list[str]:
+    """Logs what stays together in the split, and returns sentences on what may not."""
+    logger.info(
+        "%d groups of near-duplicates stay in one split, of %d images.",
+        len(copies.groups),
+        sum(map(len, copies.groups)),
+    )
+    if not copies.left_out:
+        return []
+    return [
+        f"--group_near_duplicates compared the {copies.compared} most similar pairs of "
+        f"images; {copies.left_out} less similar ones may hold more near-duplicates"
+    ]
 
 
 def _small_pictures(

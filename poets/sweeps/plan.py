@@ -48,6 +48,7 @@ OTHER_IMAGES = (
     "validation_percentage",
     "split",
     "split_seed",
+    "group_near_duplicates",
 )
 MAX_RUNS = 100_000
 
@@ -151,6 +152,12 @@ def plan_sweep(
     if base is None or problems:
         raise ConfigError(format_problems("the sweep cannot start", problems))
     runs = _runs(args, axes, lines)
+    if base.group_near_duplicates and len({run.backbone_key for run in runs}) > 1:
+        raise ConfigError(
+            "the sweep cannot start: with --group_near_duplicates the split depends on "
+            "the network, and accuracies on other validation images cannot be "
+            "compared; run a sweep for each network"
+        )
     varied = {flag for run in runs for flag in run.chosen}
     in_order = tuple(flag for flag in FIELDS if flag in varied)
     return Sweep(output_dir, base, in_order, tuple(runs))

@@ -274,3 +274,29 @@ def test_many_labels_without_a_share_take_one_short_sentence():
     thin = check_split(labelled(images), [*SPLITS, *[TRAIN] * 100])
     assert [text.count("'0") for text in thin] == [20, 20]
     assert all(" and 80 more: too few" in text for text in thin)
+
+
+def test_near_duplicates_stay_together_with_all_that_is_tied_to_them():
+    images = many(300)
+    alone = split(images)
+    of_training = alone.index(TRAIN)
+    tested = [row for row, each in enumerate(alone) if each == TEST][:3]
+    digests = np.array(digests_of(images), "S32")
+    digests[tested[2]] = digests[tested[1]]  # the same content
+    groups = [np.array([of_training, tested[0]]), np.array(tested[:2])]
+    found = split_images(labelled(images), digests, CONFIG, groups)
+    assert len({found[row] for row in [of_training, *tested]}) == 1
+    others = set(range(300)) - {of_training, *tested}
+    assert all(found[row] == alone[row] for row in others)
+
+
+def test_near_duplicates_stay_together_in_what_is_carved():
+    dataset = with_folders(200, "train", "test")
+    groups = [np.array([row, 400 + row]) for row in range(50)]  # in the user's test too
+    groups += [np.arange(100, 140)]
+    found = split_images(dataset, None, CONFIG, groups)
+    assert found[400:] == [TEST] * 400
+    assert len(set(found[100:140])) == 1
+    without = split_images(dataset, None, CONFIG)
+    assert found[:100] == without[:100]
+    assert VALIDATION in found[:100]

@@ -185,6 +185,13 @@ def test_a_list_that_cannot_be_is_refused(listed, lines, message):
     assert found.startswith("the sweep cannot start: ")
 
 
+def test_networks_may_not_vary_if_the_split_depends_on_them():
+    networks = "architecture=mobilenet_0.25_128,scattering_128"
+    found = refusal(networks, group_near_duplicates=True)
+    assert "--group_near_duplicates the split depends on the network" in found
+    assert plan("seed=1,2", group_near_duplicates=True).base.group_near_duplicates
+
+
 def test_all_mistakes_are_told_together(listed):
     runs = listed('{"seed": "x"}', '{"patience": -2}')
     found = refusal(

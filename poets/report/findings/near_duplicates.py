@@ -106,7 +106,7 @@ def compute(evidence: Evidence) -> NearDuplicates:
         features.dataset,
         features.every,
         features.extraction.digests,
-        evidence.config.seed,
+        evidence.config.split_seed,
     )
     splits = features.splits
     leaked = _leaked(copies, splits)
