@@ -15,6 +15,7 @@ import poets
 from poets import cli
 from poets.api import Prediction, Predictions
 from poets.errors import ConfigError, DatasetError, ModelError
+from poets.report.findings import SECTIONS
 from tests import retraining
 
 SMALL = {"architecture": "scattering_96", "how_many_training_steps": 60, "processes": 1}
@@ -68,11 +69,10 @@ def test_a_run_lists_its_images(run, image_dir):
 def test_output_dir_keeps_results_together_and_features_in_the_cache(run, cache):
     left = {path.name for path in Path(run.url).iterdir()}
     assert left == {
+        *(row.csv for row in SECTIONS.values() if row.csv),
         "checkpoint.data-00000-of-00001",
         "checkpoint.index",
-        "labels.csv",
         "metrics.json",
-        "mistakes.csv",
         "report.html",
         "report.json",
         "retrained_graph.pb",
