@@ -67,7 +67,8 @@ class MadeUp:
 
     def _features(self, spec: Spec) -> dict[str, np.ndarray]:
         """Returns the bottleneck of each photograph by its label's folder and name."""
-        engine = load_engine(spec.engine, spec.model_path)
+        (network,) = spec.networks
+        engine = load_engine(network.engine, network.model_path)
         paths = list(photographs(self._sources))
         found: dict[str, np.ndarray] = {}
         for start in range(0, len(paths), engine.batch_size):

@@ -95,7 +95,11 @@ class RetrainConfig:
     checkpoint_path: str = flag(
         "/tmp/_retrain_checkpoint", FILES, "checkpoint of the head; empty: none"
     )
-    architecture: str = flag("inception_v3", FILES, "pretrained network by name")
+    architecture: str = flag(
+        "inception_v3",
+        FILES,
+        "pretrained network by name; several, joined by +, are used side by side",
+    )
     tfhub_module: str = flag(
         "",
         FILES,

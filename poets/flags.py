@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from poets.backbones import FAMILIES, family_of
+from poets.backbones import FAMILIES, SIDE_BY_SIDE, untrainable
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, format_problems, nearest
 from poets.storage import join, misspelling, scheme_of, without_keys
@@ -132,6 +132,15 @@ def _parse_name(field: dataclasses.Field[Any], text: str) -> str:
         if problem := misspelling(text):
             raise ValueError(problem)
         return text
+    if field.name != "architecture":
+        return _choice(text, choices, shown)
+    names = [_choice(each, choices, shown) for each in text.split(SIDE_BY_SIDE)]
+    if len({*names}) < len(names):
+        raise ValueError("a network is named twice")
+    return SIDE_BY_SIDE.join(names)
+
+
+def _choice(text: str, choices: Sequence[str], shown: Sequence[str]) -> str:
     for choice in choices:
         if text.lower() == choice.lower():
             return choice
@@ -200,7 +209,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             f"--tfhub_module={config.tfhub_module!r} and "
             f"--architecture={config.architecture!r} are both given: leave one out"
         )
-    if config.fine_tune_steps and (why := family_of(config).untrainable):
+    if config.fine_tune_steps and (why := untrainable(config)):
         problems.append(
             f"--architecture={config.architecture!r} cannot be fine-tuned: {why}, or "
             "leave --fine_tune_steps out"

@@ -34,7 +34,7 @@ from poets.features.features import (
     features_of,
     training_examples,
 )
-from poets.features.models import engine_model
+from poets.features.models import networks_of
 from poets.features.pool import Workers
 from poets.fine_tuning.tune import fine_tune, plan
 from poets.head import Head
@@ -99,10 +99,10 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
         with durations.phase("backbone"):
             backbone = load_backbone(config)
             check_final_tensor_name(config.final_tensor_name, backbone)
-            model = engine_model(config, backbone, work_dir)
+            networks = networks_of(config, backbone, work_dir)
             cut = plan(config, backbone, len(dataset.images))
         with durations.phase("bottlenecks"):
-            features = features_of(config, dataset, backbone, model, workers)
+            features = features_of(config, dataset, backbone, networks, workers)
             train = training_examples(config, features, workers)
         with durations.phase("training"), Summaries(config.summaries_dir) as summaries:
             head, steps, evaluations = train_head(

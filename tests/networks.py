@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from poets.backbones import load_backbone
-from poets.features.models import engine_model
+from poets.features.models import networks_of
+from poets.features.network import Network as Computed
 from poets.features.process import Spec
 from poets.flags import config_from_args
 from tests.models import write_mobilenet_archive
@@ -27,12 +28,13 @@ class Network:
         for engine in ("litert", "tensorflow"):
             config = config_from_args({**args, "engine": engine})
             backbone = load_backbone(config)
-            self.paths[engine] = engine_model(config, backbone, str(folder)).path
+            (computed,) = networks_of(config, backbone, str(folder))
+            self.paths[engine] = computed.model_path
         self.size = backbone.bottleneck_size
 
     def spec(self, image_dir, store, engine="litert", distortions=None):
-        path = self.paths[engine]
-        return Spec(str(image_dir), str(store), engine, path, distortions, False)
+        computed = Computed(str(store), engine, self.paths[engine], self.size)
+        return Spec(str(image_dir), (computed,), distortions, False)
 
 
 @pytest.fixture(scope="session")

@@ -111,6 +111,18 @@ def test_a_named_architecture(
     check_exports(tmp_path, input_name, np.zeros((2, size_px, size_px, 3)))
 
 
+def test_networks_side_by_side(images, model_dir, tmp_path):
+    """Every export takes one picture; each network keeps its own features."""
+    names = "mobilenet_0.25_128", "scattering_128"
+    flags = {"architecture": "+".join(names), "model_dir": str(model_dir)}
+    retraining.retrain(tmp_path, images, **flags)
+    check_exports(tmp_path, "images", np.zeros((2, 128, 128, 3)))
+    stores = (tmp_path / "bottlenecks").iterdir()
+    assert sorted(each.name.rpartition("-")[0] for each in stores) == sorted(names)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["model"]["backbone"] == flags["architecture"]
+
+
 @pytest.mark.parametrize(
     "network", ["small", pytest.param("MobileNetV2", marks=pytest.mark.soak)]
 )

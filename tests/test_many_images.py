@@ -12,6 +12,7 @@ from poets.config import RetrainConfig
 from poets.data.dataset import find_images
 from poets.data.split import check_split, split_images
 from poets.features.compute import compute_bottlenecks
+from poets.features.network import Network
 from poets.features.process import Spec
 from poets.features.store import Row, Store
 from poets.head import PART, Head
@@ -38,7 +39,8 @@ def spec(tmp_path):
         (image_dir / f"label-{label}").mkdir(parents=True)
     for path in paths:
         (image_dir / path).write_bytes(b"x")
-    spec = Spec(str(image_dir), str(tmp_path / "store"), "litert", "", None, False)
+    network = Network(str(tmp_path / "store"), "litert", "", SIZE)
+    spec = Spec(str(image_dir), (network,), None, False)
     store = Store(spec.store_url, SIZE)
     rows = [
         Row(
@@ -69,7 +71,7 @@ def test_an_image_takes_little_memory_from_the_listing_to_the_split(spec):
     tracemalloc.start()
     try:
         dataset = find_images(spec.image_dir)
-        found = compute_bottlenecks(dataset.images, spec, SIZE, NoPool())
+        found = compute_bottlenecks(dataset.images, spec, NoPool())
         splits = split_images(dataset, found.digests, RetrainConfig())
         check_split(dataset, splits)
         _, peak = tracemalloc.get_traced_memory()

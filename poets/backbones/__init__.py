@@ -8,7 +8,7 @@ The families of networks are the rows of `FAMILIES`.
 
 import hashlib
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from poets.config import RetrainConfig
@@ -33,6 +33,7 @@ class Backbone:
       bottleneck_input_name: in retrained graphs, the node where bottlenecks are fed.
       head_scope: in retrained graphs, the scope of the trained layer. Both names are
         those of the original script's graphs with such a backbone.
+      parts: the networks of which this is made, side by side; () for a single one.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Backbone:
     std: PerChannel
     bottleneck_input_name: str = "input_1/BottleneckInputPlaceholder"
     head_scope: str = "final_training_ops"
+    parts: tuple["Backbone", ...] = ()
 
     def __repr__(self) -> str:
         return f"Backbone({self.name!r}, {len(self.graph)} bytes)"
@@ -73,6 +75,9 @@ class Family:
     shown: str = ""
     untrainable: str = ""
 
+
+SIDE_BY_SIDE = "+"
+"""Joins the names of networks whose bottlenecks are used together."""
 
 _MOBILENETS = tuple(
     f"mobilenet_{width}_{size_px}"
@@ -107,16 +112,28 @@ FAMILIES = {
 
 
 def family_of(config: RetrainConfig) -> Family:
-    """Returns the family of the network that the flags name."""
+    """Returns the family of the one network that the flags name."""
     if config.tfhub_module:
         return FAMILIES["saved_model"]
     return next(row for row in FAMILIES.values() if config.architecture in row.names)
+
+
+def untrainable(config: RetrainConfig) -> str:
+    """Returns why the network cannot be fine-tuned, "" if it can."""
+    if SIDE_BY_SIDE in config.architecture and not config.tfhub_module:
+        return "it is several networks; use one of them"
+    return family_of(config).untrainable
 
 
 def load_backbone(config: RetrainConfig) -> Backbone:
     """Returns the backbone that the flags name.
 
     Raises:
+      ConfigError: if networks side by side take pictures of different sizes.
       ModelError: if it cannot be loaded, or is not the network of its name.
     """
-    return importlib.import_module(family_of(config).module).load(config)
+    names = config.architecture.split(SIDE_BY_SIDE)
+    if config.tfhub_module or len(names) == 1:
+        return importlib.import_module(family_of(config).module).load(config)
+    parts = [load_backbone(replace(config, architecture=name)) for name in names]
+    return importlib.import_module("poets.backbones.several").side_by_side(parts)

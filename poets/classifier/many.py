@@ -20,6 +20,7 @@ from poets.data.dataset import Images
 from poets.data.image_files import ImageError
 from poets.data.source import ImageSource
 from poets.features.compute import compute_bottlenecks
+from poets.features.network import Network
 from poets.features.pool import Pool
 from poets.features.process import Spec, too_long
 from poets.storage import reason
@@ -94,19 +95,22 @@ def _classify_in(
     for place, rows in by_source.items():
         images = [sources[row].image for row in rows]
         with tempfile.TemporaryDirectory(prefix="poets-label-") as store:
-            model_path = os.path.abspath(classifier.path)
-            spec = Spec(
-                place.image_dir,
+            network = Network(
                 store,
                 classifier.engine,
-                model_path,
+                os.path.abspath(classifier.path),
+                len(classifier.labels),
+                classifier.normalization,
+            )
+            spec = Spec(
+                place.image_dir,
+                (network,),
                 None,
                 known_content=False,
-                normalization=classifier.normalization,
                 packs=place.packs,
             )
             listed = Images.of(images)
-            found = compute_bottlenecks(listed, spec, len(classifier.labels), pool)
+            found = compute_bottlenecks(listed, spec, pool)
         reasons = dict(found.skipped)
         for row, image in zip(rows, images, strict=True):
             answers[row] = ImageError(reasons.get(image.path, ""))

@@ -1,6 +1,6 @@
 """Bottlenecks of a list of images: from the store, or computed and stored.
 
-extraction = compute_bottlenecks(images, spec, size, workers)
+extraction = compute_bottlenecks(images, spec, workers)
 extraction.matrix        float32 [N, D], one row for each image that could be read
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from poets.data.dataset import Images
 from poets.errors import StorageError
 from poets.features.index import NONE, Index
+from poets.features.matrix import empty_matrix
 from poets.features.pool import Chunk, Workers
 from poets.features.process import PLAIN, ImageTask, Spec
 from poets.features.store import CorruptPartError, Store
@@ -37,7 +38,8 @@ class Extraction:
     Attributes:
       kept: int64 [M], the images that have all their bottlenecks, ascending.
       digests: SHA-256 of the content of each of these, 32 bytes each [M].
-      matrix: float32 [M * C, D] for C copies; the C rows of an image are adjacent.
+      matrix: float32 [M * C, D] for C copies; the C rows of an image are adjacent, and
+        the bottlenecks of several networks are side by side.
       skipped: (path, reason) of the images that are left out.
       computed: number of bottlenecks that this call computed or copied.
     """
@@ -52,7 +54,6 @@ class Extraction:
 def compute_bottlenecks(
     images: Images,
     spec: Spec,
-    bottleneck_size: int,
     workers: Workers,
     copies: Sequence[int] = (PLAIN,),
     verify: bool = False,
@@ -62,7 +63,6 @@ def compute_bottlenecks(
     Args:
       images: N images.
       spec: how they are computed; `known_content` is set here.
-      bottleneck_size: D.
       workers: this machine's processes, or those of all workers.
       copies: numbers of the distorted copies wanted, or PLAIN for the image itself.
       verify: read every image and compare it with the store.
@@ -72,30 +72,33 @@ def compute_bottlenecks(
       PoetsError: if the processes do not start.
       OSError: if the disk is too full for the bottlenecks.
     """
-    store = Store(spec.store_url, bottleneck_size)
+    stores = [Store(network.store_url, network.size) for network in spec.networks]
     variants = [_variant(spec, copy) for copy in copies]
     computed = 0
     unread: dict[str, str] = {}
     for _ in range(ATTEMPTS):
-        index = store.read_index()
+        known = [_Known.of(images, store, variants) for store in stores]
         # This worker computes what another could not read or store.
         for processes in (workers, workers.alone):
-            rows = np.stack([index.fresh(images, variant) for variant in variants])
-            tasks = _tasks(images, rows, copies, index, unread, verify)
+            groups = _groups(images, known, copies, unread, verify)
             verify = False
-            if not tasks:
+            if not groups:
                 break
-            total = sum(len(task.copies) for task in tasks)
-            spec = replace(spec, known_content=not index.failed.all())
-            with track(total, "bottlenecks") as advance:
-                chunks = _chunks(tasks, processes.processes)
-                first = store.next_number()
-                unread.update(processes.compute(spec, chunks, advance, first))
-            computed += total
-            index = store.read_index()
+            for members, tasks in groups:
+                total = sum(len(task.copies) for task in tasks)
+                part = replace(
+                    spec,
+                    networks=tuple(spec.networks[member] for member in members),
+                    known_content=any(known[m].has_content() for m in members),
+                )
+                with track(total, "bottlenecks") as advance:
+                    chunks = _chunks(tasks, processes.processes)
+                    first = max(stores[member].next_number() for member in members)
+                    unread.update(processes.compute(part, chunks, advance, first))
+                computed += total
+            known = [_Known.of(images, store, variants) for store in stores]
         try:
-            rows = np.stack([index.fresh(images, variant) for variant in variants])
-            return _gather(images, rows, index, unread, store, computed)
+            return _gather(images, known, unread, computed)
         except CorruptPartError:
             continue
     raise StorageError(
@@ -110,38 +113,88 @@ def _variant(spec: Spec, copy: int) -> str:
     )
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What a store has of the images.
+
+    Attributes:
+      store: the store of one network.
+      index: its index.
+      rows: int64 [C, N], of all copies of the images, or NONE.
+    """
+
+    store: Store
+    index: Index
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, images: Images, store: Store, variants: Sequence[str]) -> "_Known":
+        """Returns what a store has now."""
+        index = store.read_index()
+        rows = np.stack([index.fresh(images, variant) for variant in variants])
+        return cls(store, index, rows)
+
+    def has_content(self) -> bool:
+        """Returns whether the store has any bottleneck, of any image."""
+        return not self.index.failed.all()
+
+    def undecodable(self) -> np.ndarray:
+        """Returns which images cannot be decoded, in any copy: bool [N]."""
+        failed = np.append(self.index.failed, False)[self.rows]
+        return ((self.rows != NONE) & failed).any(axis=0)
+
+
+def _groups(
+    images: Images,
+    known: Sequence[_Known],
+    copies: Sequence[int],
+    unread: Mapping[str, str],
+    verify: bool,
+) -> list[tuple[list[int], list[ImageTask]]]:
+    """Returns sets of networks, and the images that these and no others compute."""
+    undecodable = np.logical_or.reduce([each.undecodable() for each in known])
+    sets = np.zeros(len(images), np.int64)  # a bit for each network
+    for number, each in enumerate(known):
+        missing = each.rows == NONE
+        wanted = missing.any(axis=0) & ~undecodable
+        if verify:
+            wanted |= ~missing[0]
+        sets |= wanted.astype(np.int64) << number
+    groups = []
+    for bits in np.unique(sets[sets > 0]).tolist():
+        members = [number for number in range(len(known)) if bits >> number & 1]
+        numbers = images.in_reading_order(np.flatnonzero(sets == bits))
+        of_members = [known[member] for member in members]
+        tasks = _tasks(images, numbers, of_members, copies, unread, verify)
+        if tasks:
+            groups.append((members, tasks))
+    return groups
+
+
 def _tasks(
     images: Images,
-    rows: np.ndarray,
+    numbers: np.ndarray,
+    known: Sequence[_Known],
     copies: Sequence[int],
-    index: Index,
     unread: Mapping[str, str],
     verify: bool,
 ) -> list[ImageTask]:
-    """Returns the tasks to compute; `rows` [C, N] are those of all copies of images."""
-    missing = rows == NONE
-    wanted = missing.any(axis=0) & ~_undecodable(rows, index)
-    if verify:
-        wanted |= ~missing[0]
-    numbers = images.in_reading_order(np.flatnonzero(wanted))
+    """Returns the tasks to compute some images, in their order."""
+    missing = np.logical_or.reduce([each.rows == NONE for each in known])
+    first = known[0]
     tasks = []
     for number, image in zip(numbers, images.take(numbers), strict=True):
         path, _, length, mtime_ns, place = image
         if path in unread:
             continue
         if verify and not missing[0, number]:
-            expected = index.digests[rows[0, number]].tobytes().hex()
+            expected = first.index.digests[first.rows[0, number]].tobytes().hex()
             every = tuple(copies)
             tasks.append(ImageTask(path, length, mtime_ns, every, expected, place))
             continue
         lacking = tuple(itertools.compress(copies, missing[:, number]))
         tasks.append(ImageTask(path, length, mtime_ns, lacking, None, place))
     return tasks
-
-
-def _undecodable(rows: np.ndarray, index: Index) -> np.ndarray:
-    """Returns which images cannot be decoded, in any copy: bool [N]."""
-    return ((rows != NONE) & np.append(index.failed, False)[rows]).any(axis=0)
 
 
 def _chunks(tasks: Sequence[ImageTask], processes: int) -> list[Chunk]:
@@ -180,28 +233,35 @@ def _end_of_block(tasks: Sequence[ImageTask], end: int, at_most: int) -> int:
 
 def _gather(
     images: Images,
-    rows: np.ndarray,
-    index: Index,
+    known: Sequence[_Known],
     unread: Mapping[str, str],
-    store: Store,
     computed: int,
 ) -> Extraction:
-    """Returns the extraction; `rows` [C, N] are those of all copies of images."""
-    usable = (rows != NONE).all(axis=0) & ~_undecodable(rows, index)
+    rows = np.concatenate([each.rows for each in known])
+    undecodable = np.logical_or.reduce([each.undecodable() for each in known])
+    usable = (rows != NONE).all(axis=0) & ~undecodable
     if unread:
         usable &= [path not in unread for path in images.paths.to_pylist()]
     kept = np.flatnonzero(usable)
     skipped = []
     for number in np.flatnonzero(~usable).tolist():
         path = images[number].path
-        found = rows[:, number]
-        errors = filter(None, index.errors(found[found != NONE]))
-        why = unread.get(path) or next(errors, "its bottleneck was not stored")
-        skipped.append((path, why))
+        found = ((each.index, each.rows[:, number]) for each in known)
+        errors = (
+            error for index, row in found for error in index.errors(row[row != NONE])
+        )
+        why = unread.get(path) or next(filter(None, errors), "")
+        skipped.append((path, why or "its bottleneck was not stored"))
+    sizes = [each.store.bottleneck_size for each in known]
+    matrix = empty_matrix(len(kept) * len(known[0].rows), sum(sizes))
+    columns = np.split(matrix, np.cumsum(sizes)[:-1], axis=1)  # views
+    for each, into in zip(known, columns, strict=True):
+        wanted = each.rows[:, kept].T.reshape(-1)
+        each.store.read_bottlenecks(each.index, wanted, into)
     return Extraction(
         kept=kept,
-        digests=index.digests[rows[0, kept]],
-        matrix=store.read_bottlenecks(index, rows[:, kept].T.reshape(-1)),
+        digests=known[0].index.digests[known[0].rows[0, kept]],
+        matrix=matrix,
         skipped=tuple(skipped),
         computed=computed,
     )

@@ -20,11 +20,10 @@ from poets.data.split import TRAIN, check_split, split_images
 from poets.errors import DatasetError
 from poets.features.compute import Extraction, compute_bottlenecks
 from poets.features.matrix import empty_matrix
-from poets.features.models import EngineModel
 from poets.features.near_duplicates import Copies, find_copies, report_copies
+from poets.features.network import Network
 from poets.features.pool import Workers
 from poets.features.process import Spec
-from poets.features.store import store_url
 from poets.head import Head
 from poets.head.examples import Examples
 from poets.head.many import Evaluation
@@ -94,7 +93,7 @@ def features_of(
     config: RetrainConfig,
     dataset: Dataset,
     backbone: Backbone,
-    model: EngineModel,
+    networks: tuple[Network, ...],
     workers: Workers,
 ) -> Features:
     """Returns the bottlenecks of all images, and their split.
@@ -106,9 +105,7 @@ def features_of(
     witness = dataset.images.smallest().path if remote else ""
     spec = Spec(
         image_dir=config.image_dir,
-        store_url=store_url(config.bottleneck_dir, backbone.name, backbone.digest),
-        engine=model.engine,
-        model_path=model.path,
+        networks=networks,
         distortions=Distortions.of(config) if config.distorts else None,
         known_content=False,
         witness=witness,
@@ -118,7 +115,6 @@ def features_of(
     extraction = compute_bottlenecks(
         dataset.images,
         spec,
-        backbone.bottleneck_size,
         workers,
         verify=config.verify_bottlenecks,
     )
@@ -159,7 +155,7 @@ def training_examples(
     images = features.dataset.images.take(rows)
     copies = range(config.augmentations)
     size = every.bottlenecks.shape[1]
-    extraction = compute_bottlenecks(images, spec, size, workers, copies)
+    extraction = compute_bottlenecks(images, spec, workers, copies)
     logger.info("%d bottlenecks of distorted copies created.", extraction.computed)
     copied = np.repeat(rows[extraction.kept], len(copies))
     count = len(every)

@@ -45,9 +45,9 @@ from poets.data.images import MAX_BYTES, decode, resize
 from poets.data.packs import Pack
 from poets.data.source import ImageReads, ImageSource
 from poets.errors import PoetsError
-from poets.features.engines import ADAPTERS, Engine, Normalization, load_engine
-from poets.features.index import CONTENT_KEYS, NONE, Index
-from poets.features.store import CorruptPartError, Row, Store
+from poets.features.engines import ADAPTERS, Normalization
+from poets.features.network import LoadedNetwork, Network
+from poets.features.store import CorruptPartError, Row
 from poets.storage import is_local, open_storage, reason
 from poets.storage.reading import raise_outage, require_readable
 from poets.storage.tree import Place
@@ -65,26 +65,26 @@ class Spec:
 
     Attributes:
       image_dir: the images' paths are relative to it.
-      store_url: the store's folder.
-      engine: a name in `poets.features.engines.ADAPTERS`.
-      model_path: the engine's model, a local file.
+      networks: one or more that take pictures of the same size; a picture is read and
+        decoded once for all of them.
       distortions: how copies are made; None if there are only plain images.
-      known_content: whether the store may hold images under other names.
+      known_content: whether a store may hold images under other names.
       witness: path of an image that was readable before the work, "" if unknown.
-      normalization: for a model that does not scale its pixels.
       packs, label_folders: see `ImageSource`.
     """
 
     image_dir: str
-    store_url: str
-    engine: str
-    model_path: str
+    networks: tuple[Network, ...]
     distortions: Distortions | None
     known_content: bool
     witness: str = ""
-    normalization: Normalization | None = None
     packs: tuple[Pack, ...] = ()
     label_folders: int = 0
+
+    @property
+    def store_url(self) -> str:
+        """The store that is written last: its parts are in all other stores, too."""
+        return self.networks[-1].store_url
 
     @property
     def source(self) -> ImageSource:
@@ -101,8 +101,10 @@ class Spec:
         values = json.loads(line)
         if values["distortions"]:
             values["distortions"] = Distortions(**values["distortions"])
-        if given := values.get("normalization"):
-            values["normalization"] = Normalization(**given)
+        for network in values["networks"]:
+            if given := network["normalization"]:
+                network["normalization"] = Normalization(**given)
+        values["networks"] = tuple(Network(**each) for each in values["networks"])
         values["packs"] = tuple(Pack(*pack) for pack in values["packs"])
         return cls(**values)
 
@@ -142,9 +144,9 @@ def too_long(length: int) -> ImageError | None:
 
 
 class ChunkRequest(NamedTuple):
-    """The results of one request: rows to store, and images that were not read."""
+    """The results of one request: rows of each network, and images not read."""
 
-    rows: list[Row]
+    rows: list[list[Row]]
     unread: list[tuple[str, str]]
 
 
@@ -153,16 +155,14 @@ class Worker:
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
-        self._engine: Engine = load_engine(
-            spec.engine, spec.model_path, spec.normalization
-        )
-        size = self._engine.output_size
-        self._store = Store(spec.store_url, size, CONTENT_KEYS)
+        self._networks = [
+            LoadedNetwork(each, spec.known_content) for each in spec.networks
+        ]
+        self._size_px = self._networks[0].engine.image_size_px
         self._reads = spec.source.reads()
         self._witness = spec.witness  # later the last image that could be read
         here = is_local(open_storage(spec.store_url)[0])
         self._writers = ThreadPoolExecutor(1 if here else MAX_WRITES)
-        self._index = self._store.read_index() if spec.known_content else Index({})
 
     def expect(self, tasks: Iterable[ImageTask]) -> None:
         """Has images read ahead; they are computed next, in this order."""
@@ -179,7 +179,6 @@ class Worker:
             try:
                 return self._compute(tasks, reads)
             except CorruptPartError:  # a bottleneck to be reused is gone
-                self._index = self._store.read_index()
                 reads = self._spec.source.reads()
                 self._add(tasks, reads)
 
@@ -195,10 +194,11 @@ class Worker:
         """
 
         def write() -> ChunkRequest:
-            if chunk.rows:
-                self._store.write_part(chunk.rows, part)
-            elif marks:
-                self._store.write_mark(part)
+            for network, rows in zip(self._networks, chunk.rows, strict=True):
+                if rows:
+                    network.store.write_part(rows, part)
+                elif marks:
+                    network.store.write_mark(part)
             return chunk
 
         return self._writers.submit(write)
@@ -212,15 +212,16 @@ class Worker:
         reads.add([task for task in tasks if not too_long(task.length)])
 
     def _compute(self, tasks: Sequence[ImageTask], reads: ImageReads) -> ChunkRequest:
-        rows: list[Row] = []
-        known: list[tuple[int, int]] = []
-        waiting: list[tuple[int, np.ndarray]] = []
+        networks = self._networks
+        for network in networks:
+            network.begin()
         unread: list[tuple[str, str]] = []
         for task in tasks:
             try:
                 data = self._take(task, reads)
             except ImageError as error:
-                rows.append(self._row(task, PLAIN, bytes(32), str(error)))
+                for network in networks:
+                    network.rows.append(self._row(task, PLAIN, bytes(32), str(error)))
                 continue
             except OSError as error:
                 raise_outage(error, self._spec.source.url(task.path))
@@ -232,28 +233,23 @@ class Worker:
                 continue
             pixels = None
             for copy in task.copies:
-                place = self._index.with_content(digest, self._variant(copy))
-                if place != NONE:
-                    known.append((len(rows), place))
-                    rows.append(self._row(task, copy, digest))
+                row = self._row(task, copy, digest)
+                lacking = [network for network in networks if not network.reuses(row)]
+                if not lacking:
                     continue
                 try:
                     pixels = decode(data) if pixels is None else pixels
                 except ImageError as error:
-                    rows.append(self._row(task, copy, digest, str(error)))
+                    for network in lacking:
+                        network.rows.append(row._replace(error=str(error)))
                     break
-                waiting.append((len(rows), self._picture(pixels, digest, copy)))
-                rows.append(self._row(task, copy, digest))
-                if len(waiting) == self._engine.batch_size:
-                    self._run(rows, waiting)
-        self._run(rows, waiting)
+                picture = self._picture(pixels, digest, copy)
+                for network in lacking:
+                    network.compute(row, picture)
+        rows = [network.finish() for network in networks]
         if unread:
             witness = self._spec.source.file(self._witness)
             require_readable(self._spec.image_dir, witness)
-        places = np.array([place for _, place in known], np.int64)
-        stored = self._store.read_bottlenecks(self._index, places)
-        for (index, _), bottleneck in zip(known, stored, strict=True):
-            rows[index] = rows[index]._replace(bottleneck=bottleneck)
         return ChunkRequest(rows, unread)
 
     def _take(self, task: ImageTask, reads: ImageReads) -> bytes:
@@ -266,25 +262,15 @@ class Worker:
         return distortions.variant(copy) if distortions and copy != PLAIN else ""
 
     def _picture(self, pixels: np.ndarray, digest: bytes, copy: int) -> np.ndarray:
-        size_px = self._engine.image_size_px
         if self._spec.distortions and copy != PLAIN:
-            return self._spec.distortions.distort(pixels, size_px, digest, copy)
-        return resize(pixels, size_px)
+            return self._spec.distortions.distort(pixels, self._size_px, digest, copy)
+        return resize(pixels, self._size_px)
 
     def _row(
         self, task: ImageTask, copy: int, digest: bytes, error: str | None = None
     ) -> Row:
         variant = self._variant(copy)
         return Row(task.path, variant, task.length, task.mtime_ns, digest, error, None)
-
-    def _run(self, rows: list[Row], waiting: list[tuple[int, np.ndarray]]) -> None:
-        """Fills in the bottlenecks of the waiting pictures, and empties the list."""
-        if not waiting:
-            return
-        outputs = self._engine.run([picture for _, picture in waiting])
-        for (index, _), bottleneck in zip(waiting, outputs, strict=True):
-            rows[index] = rows[index]._replace(bottleneck=bottleneck)
-        waiting.clear()
 
 
 class Server:
@@ -308,7 +294,7 @@ class Server:
                     self._load(Spec.from_json(request["spec"]))
                 elif self._worker:
                     chunk = self._worker.compute(request["tasks"])
-                    self._reply({"computed": len(chunk.rows)})
+                    self._reply({"computed": len(chunk.rows[0])})
                     part = self._worker.write(chunk, request["part"], request["marks"])
                     self._parts.put(part)
             except PoetsError as error:
@@ -329,7 +315,7 @@ class Server:
         while part := self._parts.get():
             try:
                 chunk = part.result()
-                self._reply({"rows": len(chunk.rows), "unread": chunk.unread})
+                self._reply({"rows": len(chunk.rows[0]), "unread": chunk.unread})
             except PoetsError as error:
                 self._reply({"failed": str(error)})
 

@@ -126,12 +126,15 @@ class Store:
             self._keys.update((name, table) for name, table in found if table)
         return Index(self._keys, self._key_schema)
 
-    def read_bottlenecks(self, index: Index, rows: np.ndarray) -> np.ndarray:
+    def read_bottlenecks(
+        self, index: Index, rows: np.ndarray, into: np.ndarray | None = None
+    ) -> np.ndarray:
         """Returns the bottlenecks of N rows.
 
         Args:
           index: as `read_index` returned it.
           rows: int [N], numbers of its rows.
+          into: float32 [N, D] that is filled and returned; None makes a new one.
 
         Returns:
           float32 [N, D], in the order of `rows`.
@@ -140,7 +143,7 @@ class Store:
           CorruptPartError: if a part is damaged; it has been set aside.
           OSError: if the disk is full.
         """
-        matrix = empty_matrix(len(rows), self.bottleneck_size)
+        matrix = empty_matrix(len(rows), self.bottleneck_size) if into is None else into
 
         def fill(of_part: tuple[str, np.ndarray, np.ndarray]) -> None:
             name, mine, places = of_part

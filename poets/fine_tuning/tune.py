@@ -21,9 +21,8 @@ from poets.data.split import VALIDATION
 from poets.errors import ConfigError, StorageError
 from poets.features.compute import compute_bottlenecks
 from poets.features.features import Features, Trained, training_examples
-from poets.features.models import engine_model
+from poets.features.models import networks_of
 from poets.features.pool import Workers
-from poets.features.store import store_url
 from poets.fine_tuning import ACTIVITY
 from poets.fine_tuning.files import Inputs, folder_for
 from poets.fine_tuning.layers import Cut, cut_before_last, with_constants
@@ -160,16 +159,11 @@ def _at_cut(
     """Returns the features of the same images before the last layers."""
     folder = os.path.join(work_dir, "fine_tuning")
     os.makedirs(folder, exist_ok=True)
-    model = engine_model(config, cut.trunk, folder)
+    networks = networks_of(config, cut.trunk, folder)
     trunk = cut.trunk
-    spec = replace(
-        features.spec,
-        store_url=store_url(config.bottleneck_dir, trunk.name, trunk.digest),
-        engine=model.engine,
-        model_path=model.path,
-    )
+    spec = replace(features.spec, networks=networks)
     images = features.dataset.images
-    extraction = compute_bottlenecks(images, spec, trunk.bottleneck_size, workers)
+    extraction = compute_bottlenecks(images, spec, workers)
     logger.info("%d pictures computed up to the last layers", extraction.computed)
     if extraction.skipped:
         path, why = extraction.skipped[0]

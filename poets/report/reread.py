@@ -26,6 +26,7 @@ from poets.errors import ModelError, PoetsError
 from poets.features.compute import Extraction
 from poets.features.features import Features, Trained
 from poets.features.index import NONE
+from poets.features.network import Network
 from poets.features.process import Spec
 from poets.features.store import Store, store_url
 from poets.flags import FIELDS, parse_value
@@ -152,11 +153,10 @@ def _trained(
         std=tuple(model["input_std"]),
     )
     digest = model["backbone_digest"]
+    store_of = store_url(config.bottleneck_dir, backbone.name, digest)
     spec = Spec(
         image_dir=config.image_dir,
-        store_url=store_url(config.bottleneck_dir, backbone.name, digest),
-        engine=config.engine,
-        model_path="",
+        networks=(Network(store_of, config.engine, "", backbone.bottleneck_size),),
         distortions=None,
         known_content=False,
         packs=answers.dataset.packs,

@@ -20,7 +20,7 @@ from poets.features.features import (
     features_of,
     training_examples,
 )
-from poets.features.models import engine_model
+from poets.features.models import networks_of
 from poets.features.pool import Workers
 from poets.head.examples import Examples
 from poets.retraining import Durations, publish
@@ -156,12 +156,12 @@ class SweepRunner:
                 try:
                     backbone = load_backbone(config)
                     check_final_tensor_name(config.final_tensor_name, backbone)
-                    model = engine_model(config, backbone, self._work_dir)
+                    networks = networks_of(config, backbone, self._work_dir)
                 except PoetsError as error:
                     raise _BackboneError(str(error)) from error
             with self._durations.phase("bottlenecks"):
                 self._features = features_of(
-                    config, self._dataset, backbone, model, self._workers
+                    config, self._dataset, backbone, networks, self._workers
                 )
             self._features_key = run.backbone_key
         return self._features

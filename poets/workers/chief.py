@@ -161,7 +161,8 @@ class Chief:
                 "this one stops"
             )
         self._write(plan=None)
-        remove_marks(spec.store_url, plan.name)
+        for network in spec.networks:
+            remove_marks(network.store_url, plan.name)
         return unread
 
     def _write_plan(
@@ -169,8 +170,13 @@ class Chief:
     ) -> WorkPlan:
         self._plans += 1
         name = f"{self._attempt}x{self._plans}"
-        model = offer_model(self.folder.url, spec.model_path)
-        spec = dataclasses.replace(spec, model_path=model)
+        networks = tuple(
+            dataclasses.replace(
+                each, model_path=offer_model(self.folder.url, each.model_path)
+            )
+            for each in spec.networks
+        )
+        spec = dataclasses.replace(spec, networks=networks)
         plan = WorkPlan.of(name, spec, first_number, chunks)
         file = f"plan-{name}.parquet"
         plan.write(self.folder.url_of(file))

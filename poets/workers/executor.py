@@ -37,14 +37,14 @@ class Order:
     """What all tasks of a pass share.
 
     Attributes:
-      spec: what to compute; its model is only the suffix of the file.
-      model: the content of the model's file.
+      spec: what to compute; the models of its networks are only suffixes of files.
+      models: the content of the model's file of each network.
       hadoop_conf: the chief's configuration of HDFS; empty if it has none.
       tokens: a file of delegation tokens; empty without Kerberos.
     """
 
     spec: Spec
-    model: bytes = dataclasses.field(repr=False)
+    models: tuple[bytes, ...] = dataclasses.field(repr=False)
     hadoop_conf: Mapping[str, str]
     tokens: bytes = dataclasses.field(repr=False)
 
@@ -52,9 +52,8 @@ class Order:
     def key(self) -> str:
         """Equal if one process can serve both orders."""
         conf = repr(sorted(self.hadoop_conf.items())).encode()
-        digests = [
-            hashlib.sha256(data).digest() for data in (self.model, conf, self.tokens)
-        ]
+        contents = *self.models, conf, self.tokens
+        digests = [hashlib.sha256(data).digest() for data in contents]
         return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
@@ -99,19 +98,28 @@ def _prepare(order: Order) -> tuple[Spec, Pool]:
     """Returns the spec with this machine's model, and the process, started if new."""
     key = order.key
     folder = Path(SparkFiles.getRootDirectory(), f"poets-{key}").absolute()
-    model = folder / f"model{order.spec.model_path}"
+    networks = order.spec.networks
+    models = [
+        folder / f"model-{number}{network.model_path}"
+        for number, network in enumerate(networks)
+    ]
     if key not in _ready:
         for pool in _ready.values():
             pool.__exit__()
         _ready.clear()
         folder.mkdir(mode=0o700, exist_ok=True)
-        _place(model, order.model)
+        for model, content in zip(models, order.models, strict=True):
+            _place(model, content)
         os.environ.update(_environment(folder, order))
         if order.tokens:  # a principal would be preferred to them
             for name in (PRINCIPAL, KEYTAB, CACHE):
                 os.environ.pop(name, None)
         _ready[key] = Pool(1)
-    return dataclasses.replace(order.spec, model_path=str(model)), _ready[key]
+    here = tuple(
+        dataclasses.replace(network, model_path=str(model))
+        for network, model in zip(networks, models, strict=True)
+    )
+    return dataclasses.replace(order.spec, networks=here), _ready[key]
 
 
 def _environment(folder: Path, order: Order) -> dict[str, str]:

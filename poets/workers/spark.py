@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import os
 import re
 import threading
 import time
@@ -84,7 +83,7 @@ class SparkWorkers:
           ConfigError: if the engine is TensorFlow, which executors do not have.
           PoetsError: if a task fails as often as Spark repeats it.
         """
-        if spec.engine == "tensorflow":
+        if any(network.engine == "tensorflow" for network in spec.networks):
             raise ConfigError(
                 "Spark's executors compute without TensorFlow, and this network needs "
                 "--engine=tensorflow; take --engine=litert, or a network that LiteRT "
@@ -99,7 +98,8 @@ class SparkWorkers:
         done = self._context.accumulator(0)
         with _followed(done, copies_of(parts), advance):
             unread = self._until_done(spec, parts, done)
-        remove_marks(spec.store_url, name)
+        for network in spec.networks:
+            remove_marks(network.store_url, name)
         return unread
 
     def _until_done(
@@ -110,14 +110,18 @@ class SparkWorkers:
         A failed attempt is repeated only if it computed something.
         """
         conf, urls = load_conf(), (spec.image_dir, spec.store_url)
-        suffix = os.path.splitext(spec.model_path)[1]
-        model = Path(spec.model_path).read_bytes()
-        spec = dataclasses.replace(spec, model_path=suffix)
+        paths = [Path(network.model_path) for network in spec.networks]
+        models = tuple(path.read_bytes() for path in paths)
+        suffixes = tuple(
+            dataclasses.replace(network, model_path=path.suffix)
+            for network, path in zip(spec.networks, paths, strict=True)
+        )
+        spec = dataclasses.replace(spec, networks=suffixes)
         while True:
             before = done.value
             tokens = tokens_for(urls, conf, self._context)
             try:
-                return self._run(Order(spec, model, dict(conf), tokens), parts, done)
+                return self._run(Order(spec, models, dict(conf), tokens), parts, done)
             except PoetsError as error:
                 parts = not_stored(spec.store_url, parts)
                 if not tokens or not parts or done.value == before:

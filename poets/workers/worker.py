@@ -148,14 +148,20 @@ class Worker:
         """
         try:
             plan = WorkPlan.read(self._folder.url_of(plan_file))
-            model = fetch_model(self._folder.url, plan.spec.model_path, work_dir)
+            networks = tuple(
+                dataclasses.replace(
+                    each,
+                    model_path=fetch_model(self._folder.url, each.model_path, work_dir),
+                )
+                for each in plan.spec.networks
+            )
         except StorageError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
             time.sleep(POLL_S)
             return False
         spec = dataclasses.replace(
-            plan.spec, image_dir=self._config.image_dir, model_path=model
+            plan.spec, image_dir=self._config.image_dir, networks=networks
         )
         self._division = division = Division(
             plan,

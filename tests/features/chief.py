@@ -1,6 +1,6 @@
 """A chief to be killed: computes the bottlenecks of a folder, as `Spec` says.
 
-python chief.py SPEC_JSON BOTTLENECK_SIZE PROCESSES
+python chief.py SPEC_JSON PROCESSES
 """
 
 import sys
@@ -12,7 +12,7 @@ from poets.features.process import Spec
 
 if __name__ == "__main__":
     spec = Spec.from_json(sys.argv[1])
-    with Pool(int(sys.argv[3])) as pool:
+    with Pool(int(sys.argv[2])) as pool:
         images = find_images(spec.image_dir).images
-        found = compute_bottlenecks(images, spec, int(sys.argv[2]), pool)
+        found = compute_bottlenecks(images, spec, pool)
     print(found.computed)

@@ -31,7 +31,7 @@ def compute(network, pool, image_dir, tmp_path):
     def run(folder=image_dir, distortions=None, **more):
         images = find_images(str(folder)).images
         spec = network.spec(folder, tmp_path / "store", distortions=distortions)
-        return compute_bottlenecks(images, spec, network.size, pool, **more)
+        return compute_bottlenecks(images, spec, pool, **more)
 
     return run
 
@@ -57,7 +57,7 @@ def test_both_engines_leave_the_same_features(compute, network, images, tmp_path
     first = compute()
     spec = network.spec(tmp_path / "images", tmp_path / "other", engine="tensorflow")
     with Pool(1) as pool:  # TensorFlow takes seconds to import, in each process
-        other = compute_bottlenecks(images, spec, network.size, pool)
+        other = compute_bottlenecks(images, spec, pool)
     assert np.array_equal(other.digests, first.digests)
     assert np.abs(other.matrix - first.matrix).max() <= 1e-4 * first.matrix.std()
 
@@ -121,16 +121,18 @@ def test_a_moved_folder_is_reused_without_a_forward_pass(
     # Any forward pass would now give other features.
     spec = network.spec(moved, tmp_path / "store")
     wrong = tmp_path / "wrong.tflite"
-    shutil.copy(spec.model_path, wrong)
+    (mobilenet,) = spec.networks
+    shutil.copy(mobilenet.model_path, wrong)
     data = bytearray(wrong.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
     wrong.write_bytes(bytes(data))
     picture = [resize(decode((moved / "tulips" / "01.jpg").read_bytes()), 128)]
-    engines = [load_engine("litert", str(path)) for path in (wrong, spec.model_path)]
+    paths = str(wrong), mobilenet.model_path
+    engines = [load_engine("litert", path) for path in paths]
     assert not np.array_equal(*(engine.run(picture) for engine in engines))
     images = find_images(str(moved)).images
-    spec = replace(spec, model_path=str(wrong))
-    after = compute_bottlenecks(images, spec, network.size, pool)
+    spec = replace(spec, networks=(replace(mobilenet, model_path=str(wrong)),))
+    after = compute_bottlenecks(images, spec, pool)
     assert sorted(after.digests.tolist()) == sorted(before.digests.tolist())
     by_digest = dict(zip(before.digests.tolist(), before.matrix, strict=True))
     for digest, bottleneck in zip(after.digests.tolist(), after.matrix, strict=True):
@@ -212,7 +214,7 @@ def test_a_file_that_is_gone_is_skipped_and_not_remembered(
     path = image_dir / "daisy" / "00.jpg"
     path.unlink()
     spec = network.spec(image_dir, tmp_path / "store")
-    found = compute_bottlenecks(images, spec, network.size, pool)
+    found = compute_bottlenecks(images, spec, pool)
     assert found.skipped == (("daisy/00.jpg", "no such file or directory"),)
     path.write_bytes(pictures[0])
     assert len(compute().kept) == 40
@@ -239,7 +241,7 @@ def test_another_seed_or_distortion_is_another_copy(compute):
 
 def test_no_images_is_no_work(network, pool, tmp_path):
     spec = network.spec(tmp_path, tmp_path / "store")
-    found = compute_bottlenecks(Images.of([]), spec, network.size, pool)
+    found = compute_bottlenecks(Images.of([]), spec, pool)
     assert found.matrix.shape == (0, network.size)
 
 
@@ -249,7 +251,7 @@ def test_a_store_that_cannot_be_written_stops_the_run(
     (tmp_path / "file").write_text("in the way")
     spec = network.spec(image_dir, tmp_path / "file" / "store")
     with pytest.raises(PoetsError, match=r"cannot (write|read) '.*file/store"):
-        compute_bottlenecks(images, spec, network.size, pool)
+        compute_bottlenecks(images, spec, pool)
     assert (tmp_path / "file").read_text() == "in the way"
 
 
@@ -260,7 +262,7 @@ def test_a_file_too_long_for_an_image_is_not_read(network, pool, tmp_path):
         file.truncate(2**28 + 1)
     image = Image("daisy/huge.jpg", "daisy", 2**28 + 1, path.stat().st_mtime_ns)
     spec = network.spec(tmp_path, tmp_path / "store")
-    found = compute_bottlenecks(Images.of([image]), spec, network.size, pool)
+    found = compute_bottlenecks(Images.of([image]), spec, pool)
     assert found.skipped == (
         ("daisy/huge.jpg", "268435457 bytes are more than 268435456: not read"),
     )

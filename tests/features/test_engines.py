@@ -7,7 +7,7 @@ from poets.backbones import load_backbone
 from poets.data.images import decode, resize
 from poets.errors import ModelError
 from poets.features.engines import load_engine
-from poets.features.models import engine_model
+from poets.features.models import networks_of
 from poets.flags import config_from_args
 
 TOLERANCE = 1e-4
@@ -64,11 +64,11 @@ def test_the_conversion_is_kept_and_named_by_the_backbone(network, tmp_path):
         {"image_dir": "x", "architecture": "scattering_96", "model_dir": folder}
     )
     backbone = load_backbone(config)
-    first = engine_model(config, backbone, str(tmp_path))
+    (first,) = networks_of(config, backbone, str(tmp_path))
     assert first.engine == "litert"
-    assert first.path == f"{folder}/scattering_96-{backbone.digest[:12]}.tflite"
+    assert first.model_path == f"{folder}/scattering_96-{backbone.digest[:12]}.tflite"
     kept = (tmp_path / "models").stat().st_mtime_ns
-    assert engine_model(config, backbone, str(tmp_path)) == first
+    assert networks_of(config, backbone, str(tmp_path)) == (first,)
     assert (tmp_path / "models").stat().st_mtime_ns == kept
 
 
@@ -84,7 +84,9 @@ def test_a_model_folder_that_cannot_be_written_costs_the_conversion_alone(
         }
     )
     (tmp_path / "work").mkdir()
-    model = engine_model(config, load_backbone(config), str(tmp_path / "work"))
-    assert model.path == str(tmp_path / "work" / "backbone.tflite")
-    assert load_engine("litert", model.path).image_size_px == 96
+    backbone = load_backbone(config)
+    (model,) = networks_of(config, backbone, str(tmp_path / "work"))
+    name = f"{backbone.digest[:12]}.tflite"
+    assert model.model_path == str(tmp_path / "work" / name)
+    assert load_engine("litert", model.model_path).image_size_px == 96
     assert "the converted backbone is not kept" in caplog.text

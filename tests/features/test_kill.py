@@ -39,9 +39,7 @@ def undisturbed(many_images, network, tmp_path_factory):
     store = tmp_path_factory.mktemp("undisturbed")
     images = find_images(str(many_images)).images
     with Pool(2) as pool:
-        return compute_bottlenecks(
-            images, network.spec(many_images, store), network.size, pool
-        )
+        return compute_bottlenecks(images, network.spec(many_images, store), pool)
 
 
 def start(network, many_images, store):
@@ -49,7 +47,7 @@ def start(network, many_images, store):
         [
             *(sys.executable, str(CHIEF)),
             network.spec(many_images, store).to_json(),
-            *(str(network.size), "2"),
+            "2",
         ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -83,9 +81,7 @@ def test_a_killed_run_goes_on_from_there(
     assert len(parts_in(store)) >= max(len(whole), enough)
     images = find_images(str(many_images)).images
     with Pool(2) as pool:
-        again = compute_bottlenecks(
-            images, network.spec(many_images, store), network.size, pool
-        )
+        again = compute_bottlenecks(images, network.spec(many_images, store), pool)
     assert again.computed == COUNT - len(kept)
     assert np.array_equal(again.digests, undisturbed.digests)
     assert np.array_equal(again.matrix, undisturbed.matrix)

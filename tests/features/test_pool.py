@@ -82,7 +82,7 @@ def test_an_image_that_kills_is_left_out_and_the_others_of_its_part_are_not(
     spec = network.spec(image_dir, tmp_path / "store")
     few = images.take(range(4))  # a process dies for each time that they are halved
     with Pool(2) as pool:
-        found = compute_bottlenecks(few, spec, network.size, pool)
+        found = compute_bottlenecks(few, spec, pool)
     reasons = dict(found.skipped)
     assert reasons.keys() == {*names}
     for why in reasons.values():
@@ -107,18 +107,19 @@ def test_processes_that_do_not_start_say_why(
             "ImportError: libXNNPACK.so: wrong ELF class",
         ),
     ):
-        compute_bottlenecks(images, spec, network.size, pool)
+        compute_bottlenecks(images, spec, pool)
 
 
 def test_a_model_that_does_not_load_is_named(network, image_dir, images, tmp_path):
     (tmp_path / "bad.tflite").write_bytes(b"bad")
     spec = network.spec(image_dir, tmp_path / "store")
-    spec = replace(spec, model_path=str(tmp_path / "bad.tflite"))
+    bad = replace(spec.networks[0], model_path=str(tmp_path / "bad.tflite"))
+    spec = replace(spec, networks=(bad,))
     with (
         Pool(1) as pool,
         pytest.raises(PoetsError, match=r"bad.tflite' is not a LiteRT model"),
     ):
-        compute_bottlenecks(images, spec, network.size, pool)
+        compute_bottlenecks(images, spec, pool)
 
 
 def test_a_store_that_goes_away_in_the_middle_stops_the_run(

@@ -36,11 +36,11 @@ def main(settings, index, num_workers):
         spec = Spec.from_json(settings["spec"])
         images = find_images(spec.image_dir).images
         chief.gather(1)
-        plain = compute_bottlenecks(images, spec, settings["size"], chief)
+        plain = compute_bottlenecks(images, spec, chief)
         if settings.get("failing"):
             raise PoetsError(settings["failing"])
         some = images.take(np.flatnonzero(np.array(images.folders) == "daisy"))
-        copies = compute_bottlenecks(some, spec, settings["size"], chief, range(2))
+        copies = compute_bottlenecks(some, spec, chief, range(2))
         digests = np.frombuffer(plain.digests.tobytes(), np.uint8)
         with open(settings["answer"], "wb") as file:
             np.savez(file, plain=plain.matrix, copies=copies.matrix, digests=digests)

@@ -357,7 +357,8 @@ def test_a_full_disk_ends_the_job_and_room_for_it_goes_on(job, alone, small_disk
     made = job(2, flags={"chief_timeout_s": 5})
     made.flags["bottleneck_dir"] = str(small_disk)
     made.store = small_disk / "network"
-    spec = json.loads(made.settings["spec"]) | {"store_url": str(made.store)}
+    spec = json.loads(made.settings["spec"])
+    spec["networks"][0]["store_url"] = str(made.store)
     made.settings["spec"] = json.dumps(spec)
     processes = made.start_all()
     assert [process.wait(300) for process in processes] == [1, 1], made.logs()
@@ -377,7 +378,8 @@ def test_a_store_that_becomes_read_only_ends_the_job(
     made = job(2, flags={"chief_timeout_s": 5})
     made.flags["bottleneck_dir"] = str(small_disk)
     made.store = small_disk / "network"
-    spec = json.loads(made.settings["spec"]) | {"store_url": str(made.store)}
+    spec = json.loads(made.settings["spec"])
+    spec["networks"][0]["store_url"] = str(made.store)
     made.settings["spec"] = json.dumps(spec)
     processes = made.start_all()
     wait_until(lambda: made.parts(), poll_s=0.002)

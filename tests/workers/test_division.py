@@ -3,6 +3,7 @@
 import pytest
 
 from poets.errors import StorageError
+from poets.features.network import Network
 from poets.features.plan import WorkPlan
 from poets.features.process import PLAIN, ImageTask, Spec
 from poets.storage.tree import Place
@@ -11,7 +12,8 @@ from poets.workers.division import Division
 from poets.workers.folder import JobFolder
 from poets.workers.progress import Progress, read_progress
 
-SPEC = Spec("images", "store", "litert", "model.tflite", None, False)
+NETWORK = Network("store", "litert", "model.tflite", 3)
+SPEC = Spec("images", (NETWORK,), None, False)
 
 
 class Clock:

@@ -4,6 +4,7 @@ import pytest
 
 from poets.cluster import Cluster
 from poets.errors import PoetsError
+from poets.features.network import Network
 from poets.features.plan import WorkPlan
 from poets.features.process import PLAIN, ImageTask, Spec
 from poets.flags import config_from_args
@@ -27,7 +28,8 @@ def work(tmp_path):
         cluster = Cluster("worker", 1, 1, 2)
         worker = Worker(cluster, config_from_args(flags), FailingPool())
         store = str(tmp_path / "store")
-        spec = Spec("i", store, "litert", "model.tflite", None, False)
+        network = Network(store, "litert", "model.tflite", 3)
+        spec = Spec("i", (network,), None, False)
         tasks = [ImageTask("daisy/1.jpg", 9, 7, (PLAIN,), None)]
         plan = WorkPlan.of("9c1fx0", spec, 1000, [tasks])
         plan.write(worker._folder.url_of("plan.parquet"))

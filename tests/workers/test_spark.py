@@ -54,7 +54,7 @@ def alone(image_dir, network, store):
 def bottlenecks(workers, image_dir, network, store):
     found = find_images(str(image_dir))
     spec = replace(network.spec(image_dir, store), packs=found.packs)
-    return compute_bottlenecks(found.images, spec, network.size, workers)
+    return compute_bottlenecks(found.images, spec, workers)
 
 
 @pytest.fixture(scope="module")
