@@ -33,6 +33,7 @@ class Sizes:
       splits: number of splits for the accuracy.
       scale_images: images with made-up features.
       load_s: how long a server is asked for one figure.
+      pass_images: small and large photographs for passes from packs.
       served_images, served_s: how many, and how long at most, for its memory.
     """
 
@@ -47,9 +48,10 @@ class Sizes:
     load_s: float = 5.0
     served_images: int = 100_000
     served_s: float = 60.0
+    pass_images: tuple[int, int] = (32_000, 6_000)
 
 
-QUICK = Sizes(40, 20, 40, 1, (100, 400), 50, 2, 2_000, 1.0, 200, 5.0)
+QUICK = Sizes(40, 20, 40, 1, (100, 400), 50, 2, 2_000, 1.0, 200, 5.0, (400, 100))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from benchmarks.accuracy import Score, plain_sgd, read_bottlenecks, read_split
 from benchmarks.fine_tuning import fine_tuning
 from benchmarks.inputs import FULL, SMALL, photographs, write_many
 from benchmarks.measurements import Bench, median_s
+from benchmarks.packs import packs
 from benchmarks.scale import scale
 from benchmarks.scores import scores
 from benchmarks.serving import serving
@@ -186,6 +187,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         scores,
         sweep,
         hdfs,
+        packs,
         workers,
         scale,
         serving,

@@ -34,10 +34,10 @@ INPUT = "/tensorflow_input_data"
 def hdfs(bench: Bench) -> Iterator[Row]:
     """Yields put, listing, small reads by backend, and the bottleneck pass."""
     with (
-        _running(bench.work / "hdfs") as (cluster, environment),
-        _environment(environment),
+        running_hdfs(bench.work / "hdfs") as (cluster, environment),
+        environment_with(environment),
     ):
-        small = _some(bench, min(SMALL_FILES, _count(bench)))
+        small = some_small(bench, SMALL_FILES)
         started_s = time.perf_counter()
         summary = cluster.put(small, f"{INPUT}/small")
         took_s = time.perf_counter() - started_s
@@ -105,7 +105,7 @@ def _passes(bench: Bench, cluster: SecureHdfs) -> Iterator[Row]:
 
 
 @contextlib.contextmanager
-def _running(folder: Path) -> Iterator[tuple[SecureHdfs, dict[str, str]]]:
+def running_hdfs(folder: Path) -> Iterator[tuple[SecureHdfs, dict[str, str]]]:
     """Gives a new HDFS with a KDC, and the environment of its user tensorflow.
 
     Raises:
@@ -142,7 +142,7 @@ def _running(folder: Path) -> Iterator[tuple[SecureHdfs, dict[str, str]]]:
 
 
 @contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def environment_with(variables: Mapping[str, str]) -> Iterator[None]:
     """Sets environment variables for the measured processes."""
     before = dict(os.environ)
     os.environ.update(variables)
@@ -159,8 +159,9 @@ def _read(bench: Bench, url: str, in_flight: int) -> dict[str, float]:
     return json.loads(run.stdout)
 
 
-def _some(bench: Bench, count: int) -> Path:
-    """Returns a folder with `count` small photographs."""
+def some_small(bench: Bench, count: int) -> Path:
+    """Returns a folder with `count` small photographs, or all if there are less."""
+    count = min(count, _count(bench))
     folder = bench.work / f"small_{count}"
     for path in islice(photographs(bench.inputs(SMALL).image_dir), count):
         copy = folder / path.parent.name / path.name

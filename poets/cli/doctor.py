@@ -2,6 +2,7 @@
 
     poets doctor hdfs://default/flowers --write hdfs://default/results
     poets doctor --options demo/poets.json --secrets secrets
+    poets doctor flower_packs --all
 
 stdout has one line per step, then what is wrong and what to do; or all of it as JSON.
 """
@@ -70,6 +71,11 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         metavar="M",
         help="how long the job's ticket must last (default: %(default)g)",
     )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="of packs: read every picture, and compare every digest",
+    )
     parser.add_argument("--json", action="store_true", help="print the data as JSON")
     group = parser.add_argument_group("access to HDFS")
     for name in VARIABLES:
@@ -89,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from poets.doctor.checklist import checklist, checkups
     from poets.doctor.diagnosis import diagnose
+    from poets.doctor.packs import are_packs, check_packs
 
     with _job_environment(args) as (reads, writes):
         for url in (*reads, *writes):
@@ -101,6 +108,11 @@ def run(args: argparse.Namespace) -> int:
             if not args.json:
                 _print(result, results)
             results.append(result)
+        if all(result.status != FAILED for result in results):
+            for url in filter(are_packs, reads):
+                results.append(check_packs(url, args.all))
+                if not args.json:
+                    print(format_line(results[-1]), flush=True)
     if args.json:
         print(json.dumps(as_json(results), indent=1))
     else:

@@ -142,6 +142,23 @@ class Images:
         wanted = pa.array(paths, pa.large_string())
         return pc.index_in(wanted, value_set=self.paths).drop_null().to_numpy()
 
+    def ends_of_blocks(self) -> np.ndarray:
+        """Returns where reading may end: int [E], ascending; the last is N.
+
+        Images that are files of their own may end anywhere. Those in packs are in
+        reading order.
+        """
+        if len(self._columns) == len(Image._fields) - 1:
+            return np.arange(len(self) + 1)
+        pack, block = (column.to_numpy() for column in self._columns[-4:-2])
+        changes = (np.diff(pack) != 0) | (np.diff(block) != 0)
+        return np.append(np.flatnonzero(changes) + 1, len(self))
+
+    def packs(self) -> np.ndarray:
+        """Returns the number of each image's pack; all images have one."""
+        numbers: np.ndarray = self._columns[-4].to_numpy()
+        return numbers
+
     def smallest(self) -> Image:
         """Returns the smallest image that is not empty."""
         return self[int(np.where(self.lengths > 0, self.lengths, 1 << 62).argmin())]

@@ -32,8 +32,11 @@ class Reader:
 
     def __init__(self, file: pa.NativeFile, name: str) -> None:
         self._file = file
-        with damage():
-            self._zip = zipfile.ZipFile(io.BufferedReader(file, 2**16))
+        try:
+            with damage():
+                self._zip = zipfile.ZipFile(io.BufferedReader(file, 2**16))
+        except PackError as error:
+            raise PackError(f"it is not a whole zip file: {error}") from error
 
     def members(self) -> Iterator[Member]:
         """Yields the files; raises PackError for one that is encrypted."""
