@@ -129,6 +129,7 @@ def running_hdfs(folder: Path) -> Iterator[tuple[SecureHdfs, dict[str, str]]]:
                     {
                         "POETS_HADOOP_CONF": str(cluster.conf_dir),
                         "KRB5_CONFIG": str(kdc.krb5_conf),
+                        "KRB5CCNAME": f"FILE:{folder / 'tickets'}",
                         "KRB5_CLIENT_KTNAME": str(keytab),
                         "POETS_KERBEROS_PRINCIPAL": principal,
                     },

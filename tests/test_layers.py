@@ -99,6 +99,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "data.packs.zip",
         "data.source",
         "data.suggestions",
+        "doctor.packs",
         "doctor.steps_storage",
         "preflight",
         "backbones.saved_model",
