@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.accuracy import Score, plain_sgd, read_bottlenecks, read_split
+from benchmarks.faults import faults
 from benchmarks.fine_tuning import fine_tuning
 from benchmarks.inputs import FULL, SMALL, photographs, write_many
 from benchmarks.measurements import Bench, median_s
@@ -185,6 +186,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         accuracy,
         fine_tuning,
         scores,
+        faults,
         sweep,
         hdfs,
         packs,

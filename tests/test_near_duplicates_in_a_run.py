@@ -69,5 +69,3 @@ def test_copies_leak_unless_they_are_kept_in_one_split(tmp_path, image_dir):
     assert found["leaked"] == {"validation": 0, "test": 0}
     assert found["advice"] == ""
     assert not any("near-duplicate" in note for note in metrics["notes"])
-
-    assert run(tmp_path / "again", image_dir, **flags)[2] == splits

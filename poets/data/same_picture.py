@@ -63,12 +63,11 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 def _as_part(gray: np.ndarray, whole: np.ndarray) -> float:
     """Returns the best correlation of a shrunken picture with parts of another."""
-    best = -1.0
+    found = []
     for scale in SCALES:
         side = round(SIDE_PX * scale)
         shrunken = cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA)
         part = _evened(shrunken)[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
-        if np.any(part):  # a correlation with a flat picture is undefined
-            found = cv2.matchTemplate(whole, part, cv2.TM_CCORR_NORMED)
-            best = max(best, float(np.nan_to_num(found, posinf=0.0).max()))
-    return best
+        # its correlation with a flat part of the other is 0
+        found.append(cv2.matchTemplate(whole, part, cv2.TM_CCORR_NORMED).max())
+    return float(max(found))

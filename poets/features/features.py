@@ -128,7 +128,7 @@ def features_of(
     digests = extraction.digests
     copies, notes = None, []
     if config.group_near_duplicates:
-        copies = find_copies(used, every, digests, config.split_seed)
+        copies = find_copies(used, every, digests, config.split_seed, True)
         notes = report_copies(copies)
     groups = copies.groups if copies else ()
     splits = np.array(split_images(used, digests, config, groups))

@@ -102,6 +102,13 @@ def test_only_the_closest_pairs_are_compared(folder, monkeypatch):
     assert (found.compared, found.left_out, len(found.groups)) == (2, 2, 2)
 
 
+def test_a_split_is_worth_more_comparisons(folder, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "MOST_PAIRS", 2)
+    copies = [(n, COPIES["mirrored"](photograph(n))) for n in range(4)]
+    found = find_copies(*folder(originals(6) + copies), seed=0, thorough=True)
+    assert (found.compared, found.left_out, len(found.groups)) == (4, 0, 4)
+
+
 def made_up(count, pairs, size=40, noise=0.2):
     """Returns examples of which `pairs` are alike: the first and the last ones."""
     random = np.random.default_rng(1)
