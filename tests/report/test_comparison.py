@@ -198,6 +198,17 @@ def test_axe_finds_no_violation(watched, page_of, require, scheme):
     assert Axe().run(page).response["violations"] == []
 
 
+def test_runs_and_the_page_may_be_on_any_storage(better, s3, capsys):
+    bucket, client = s3.make_bucket(), s3.client()
+    for name in ("metrics.json", "split.csv"):
+        client.upload_file(f"{better[1]}/{name}", bucket, f"run/{name}")
+    page = f"s3://{bucket}/compare.html"
+    assert run(["compare", better[0], f"s3://{bucket}/run", "--output", page]) == 0
+    assert "2 is better" in capsys.readouterr().out
+    body = client.get_object(Bucket=bucket, Key="compare.html")["Body"].read()
+    assert body.startswith(b"<!doctype html>")
+
+
 def test_runs_cannot_be_compared_exits_with_2(better, capsys):
     assert run(["compare", better[0]]) == 2
     assert "is compared with nothing; give two" in capsys.readouterr().err
