@@ -15,12 +15,13 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --maxprocesses=5 \
 # Compiled once, and not by each of a thousand processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test-setup demo demo-hdfs test soak check bench docs notebook \
+.PHONY: help setup test-setup demo demo-hdfs demo-spark test soak check bench docs notebook \
 	kubernetes images zip clean
 
 help:
 	@echo "make demo       draw flowers, retrain on them through the DC/OS job, look at it"
 	@echo "make demo-hdfs  the same on a real KDC and a real secure HDFS, set up here"
+	@echo "make demo-spark the same as a Spark application on YARN beside that HDFS"
 	@echo "make test       set up what tests run with, as far as possible, and run them"
 	@echo "make soak       the long tests: every seeded kill, many images, every Python"
 	@echo "make check      format, lint and types"
@@ -46,6 +47,9 @@ demo: setup
 
 demo-hdfs: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" demo/hdfs.sh $(CACHE)/demo
+
+demo-spark: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" demo/spark.sh $(CACHE)/demo
 
 test-setup: setup
 	$(BIN)/python tools/set_up_tests.py

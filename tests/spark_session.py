@@ -5,13 +5,17 @@ A test module asks for it by `pytest_plugins = ["tests.spark_session"]`.
 
 import importlib
 import importlib.util
+import io
 import os
 import shutil
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.deadly import DEADLY_DECODER
 from tools.packages import missing_packages
@@ -66,6 +70,42 @@ def spark_session(require, spark, tmp_path_factory):
 def executors(spark_session):
     """Returns the ids of the executors' JVMs."""
     return _executors
+
+
+@pytest.fixture
+def in_the_middle():
+    """Calls a function in a thread once another one returns something."""
+    ended, threads = threading.Event(), []
+
+    def start(begun, act):
+        def wait():
+            while not ended.wait(0.01):
+                if begun():
+                    act()
+                    return
+
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
+        return threads[-1]
+
+    yield start
+    ended.set()
+    for thread in threads:
+        thread.join(300)
+
+
+@pytest.fixture(scope="session")
+def large_images(tmp_path_factory):
+    """Pictures that take long to decode, so that a pass has a middle."""
+    folder = tmp_path_factory.mktemp("large")
+    file = io.BytesIO()
+    slope = np.linspace(0, 255, 3000 * 2000 * 3).reshape(2000, 3000, 3)
+    Image.fromarray(slope.astype(np.uint8)).save(file, "JPEG")
+    for number in range(120):
+        label = folder / ("daisy", "roses")[number % 2]
+        label.mkdir(exist_ok=True)
+        (label / f"{number}.jpg").write_bytes(file.getvalue() + b"%d" % number)
+    return folder
 
 
 def _executors():

@@ -107,7 +107,7 @@ class SparkWorkers:
     ) -> list[tuple[str, str]]:
         """Runs the tasks; goes on with new tokens if the old ones have expired.
 
-        A failed attempt is repeated only if it computed something.
+        A failed attempt is repeated only if it stored something.
         """
         conf, urls = load_conf(), (spec.image_dir, spec.store_url)
         paths = [Path(network.model_path) for network in spec.networks]
@@ -118,13 +118,12 @@ class SparkWorkers:
         )
         spec = dataclasses.replace(spec, networks=suffixes)
         while True:
-            before = done.value
             tokens = tokens_for(urls, conf, self._context)
             try:
                 return self._run(Order(spec, models, dict(conf), tokens), parts, done)
             except PoetsError as error:
-                parts = not_stored(spec.store_url, parts)
-                if not tokens or not parts or done.value == before:
+                tried, parts = parts, not_stored(spec.store_url, parts)
+                if not tokens or not 0 < len(parts) < len(tried):
                     raise
                 logger.warning("%s: going on with new tokens", error)
 

@@ -16,6 +16,7 @@ from tools.hdfs import maven
 from tools.hdfs.cluster import SecureHdfs
 from tools.hdfs.configuration import AUTH_TO_LOCAL, HdfsError, Settings, hdfs_site
 from tools.hdfs.daemons import Daemon, command_line, free_ports
+from tools.hdfs.yarn import yarn_daemon_site, yarn_site
 
 
 def test_a_port_that_somebody_else_has_is_named(
@@ -245,3 +246,18 @@ def test_a_daemon_runs_from_its_start_on(tmp_path: Path) -> None:
         daemon.kill()
         assert None not in seen
         assert len(set(seen)) == 1
+
+
+def test_clients_of_yarn_get_its_addresses_and_no_secret(tmp_path: Path) -> None:
+    settings = Settings(kdc="kdc", keytab="/secrets/keytab", yarn=True)
+    names = settings.port_names
+    settings = replace(settings, ports={name: n for n, name in enumerate(names, 9000)})
+    shared, own = yarn_site(settings), yarn_daemon_site(settings, tmp_path)
+    changed = "yarn.resourcemanager.connect.max-wait.ms"
+    assert {key: own[key] for key in shared if key != changed} == {
+        key: value for key, value in shared.items() if key != changed
+    }
+    assert "/secrets/keytab" not in shared.values()
+    addresses = [value for key, value in own.items() if key.endswith("address")]
+    wanted = [name for name in names if name.startswith(("resource", "nodemanager"))]
+    assert sorted(addresses) == sorted(map(settings.address, wanted))

@@ -5,16 +5,13 @@ interrupted, Spark has the rest computed, and nothing twice that the store has.
 """
 
 import functools
-import io
 import os
 import signal
-import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import poets
 from poets.config import RetrainConfig
@@ -34,7 +31,6 @@ SAME = (
     *("retrained_graph.pb", "retrained_graph.tflite", "retrained_labels.txt"),
     *("split.csv", "skipped_images.csv", "saved_model/1/saved_model.pb"),
 )
-LARGE = 120
 
 
 @pytest.fixture
@@ -58,42 +54,12 @@ def bottlenecks(workers, image_dir, network, store):
 
 
 @pytest.fixture(scope="module")
-def large_images(tmp_path_factory):
-    """Pictures that take long to decode, so that a pass has a middle."""
-    folder = tmp_path_factory.mktemp("large")
-    file = io.BytesIO()
-    slope = np.linspace(0, 255, 3000 * 2000 * 3).reshape(2000, 3000, 3)
-    Image.fromarray(slope.astype(np.uint8)).save(file, "JPEG")
-    for number in range(LARGE):
-        label = folder / ("daisy", "roses")[number % 2]
-        label.mkdir(exist_ok=True)
-        (label / f"{number}.jpg").write_bytes(file.getvalue() + b"%d" % number)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def undisturbed(large_images, network, tmp_path_factory):
     return alone(large_images, network, tmp_path_factory.mktemp("alone") / "store")
 
 
 def parts(store):
     return list(store.glob("part-*.parquet"))
-
-
-def in_the_middle(store, act):
-    """Calls `act` in a thread when some of a pass is stored; returns the thread."""
-
-    def wait():
-        while not ended.wait(0.01):
-            if parts(store):
-                act()
-                return
-
-    ended = threading.Event()
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.ended = ended
-    thread.start()
-    return thread
 
 
 def test_a_job_on_spark_leaves_what_it_leaves_alone(finished, spark_session, tmp_path):
@@ -108,7 +74,14 @@ def test_a_job_on_spark_leaves_what_it_leaves_alone(finished, spark_session, tmp
 
 
 def test_a_killed_executor_costs_nothing_but_time(
-    on_spark, executors, large_images, network, undisturbed, tmp_path, wait_until
+    in_the_middle,
+    on_spark,
+    executors,
+    large_images,
+    network,
+    undisturbed,
+    tmp_path,
+    wait_until,
 ):
     store, killed = tmp_path / "store", []
 
@@ -116,7 +89,7 @@ def test_a_killed_executor_costs_nothing_but_time(
         killed.extend((executors()[0], len(parts(store))))
         os.kill(killed[0], signal.SIGKILL)
 
-    thread = in_the_middle(store, kill)
+    thread = in_the_middle(lambda: parts(store), kill)
     found = on_spark(large_images, network, store)
     thread.join(300)
     victim, stored = killed
@@ -129,15 +102,17 @@ def test_a_killed_executor_costs_nothing_but_time(
 
 
 def test_after_ctrl_c_the_session_goes_on_with_what_is_stored(
-    on_spark, spark_session, large_images, network, undisturbed, tmp_path
+    in_the_middle, on_spark, spark_session, large_images, network, undisturbed, tmp_path
 ):
     store = tmp_path / "store"
-    thread = in_the_middle(store, lambda: os.kill(os.getpid(), signal.SIGINT))
+    thread = in_the_middle(
+        lambda: parts(store), lambda: os.kill(os.getpid(), signal.SIGINT)
+    )
     with pytest.raises(KeyboardInterrupt):
         on_spark(large_images, network, store)
     thread.join(300)
     found = on_spark(large_images, network, store)
-    assert found.computed < LARGE
+    assert found.computed < len(undisturbed.kept)
     np.testing.assert_array_equal(found.matrix, undisturbed.matrix)
     again = on_spark(large_images, network, store)
     assert again.computed == 0

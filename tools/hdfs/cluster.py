@@ -2,6 +2,7 @@
 
     KDC <── NameNode <── DataNode 0, 1, ...
                 ^   <── HttpFS (--httpfs)
+                |   <── ResourceManager, NodeManager (--yarn)
              clients ──> endpoints: client/ over HTTP, as DC/OS HDFS serves it
 
 Everything listens on loopback only and is kept below one folder, see folder.py. Both
@@ -17,7 +18,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.hdfs import archive
+from tools.hdfs import archive, yarn
 from tools.hdfs.configuration import (
     HdfsError,
     Settings,
@@ -61,15 +62,19 @@ class SecureHdfs:
       conf_dir: the folder of the client configuration.
       config_uri: the same over HTTP.
       namenode, datanodes, httpfs, endpoints: the daemons; `httpfs` may be None.
+      yarn: the daemons of YARN; may be empty.
     """
 
-    def __init__(self, folder: Path, settings: Settings, class_path: str):
+    def __init__(
+        self, folder: Path, settings: Settings, class_path: str, yarn_path: str = ""
+    ):
         """Describes the HDFS of a folder; creates and starts nothing.
 
         Args:
           folder: its folder, which need not exist.
           settings: settings with all ports.
           class_path: Hadoop's jars.
+          yarn_path: those of YARN, to start its daemons.
         """
         self.folder = folder.absolute()
         self.settings = settings
@@ -88,6 +93,10 @@ class SecureHdfs:
             for i in range(settings.datanodes)
         ]
         self.httpfs = self._jvm("httpfs", HTTPFS) if settings.httpfs else None
+        self.yarn = []
+        if settings.yarn:
+            for name, main in yarn.DAEMONS.items():
+                self.yarn.append(self._jvm(name, main, class_path=yarn_path))
         serve = [sys.executable, str(HERE / "endpoints.py"), str(self.conf_dir)]
         port = settings.ports["endpoints"]
         self.endpoints = Daemon(
@@ -102,7 +111,13 @@ class SecureHdfs:
     def daemons(self) -> list[Daemon]:
         """All daemons, in the order of their start."""
         gateway = [self.httpfs] if self.httpfs else []
-        return [self.namenode, *self.datanodes, *gateway, self.endpoints]
+        return [
+            self.namenode,
+            *self.datanodes,
+            *gateway,
+            *self.yarn,
+            self.endpoints,
+        ]
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Starts all daemons that do not run, and waits until files can be written.
@@ -121,6 +136,8 @@ class SecureHdfs:
         self.endpoints.start()
         if self.httpfs:
             self.httpfs.start()
+        for daemon in self.yarn:
+            daemon.start()
         self.wait_until_ready(deadline - time.monotonic())
         lists = (self.folder / "tmp").glob("*.classes")
         archive.make(self._archive, [self._java, *JVM], lists, self._class_path)
@@ -203,6 +220,8 @@ class SecureHdfs:
         """Creates the folders of the walk-through, and gives one to its user."""
         self.make_folder("/tensorflow_input_data", "hdfs:supergroup")
         self.make_folder("/tensorflow", "tensorflow:tensorflow")
+        if self.yarn:  # Spark keeps the files of an application there
+            self.make_folder("/user/tensorflow", "tensorflow:tensorflow")
 
     def make_folder(self, path: str, owner: str) -> None:
         """Creates a folder, unless it exists, for an owner such as `alice:alice`."""
@@ -270,6 +289,7 @@ class SecureHdfs:
         *arguments: str,
         conf_dir: Path | None = None,
         listed: Path | None = None,
+        class_path: str = "",
     ) -> list[str]:
         """Returns the command line of one of Hadoop's Java programs, for this HDFS.
 
@@ -278,24 +298,30 @@ class SecureHdfs:
           arguments: its arguments.
           conf_dir: its configuration; default: the daemons'.
           listed: the file for a list of its classes, see archive.py.
+          class_path: other jars than HDFS's, whose classes are in no archive.
         """
+        shared = [] if class_path else archive.flags(self._archive, listed)
         return [
             self._java,
             f"-Xmx{HEAP_MB}m",
             *JVM,
-            *archive.flags(self._archive, listed),
+            *shared,
             f"-Djava.security.krb5.conf={self.kdc.krb5_conf}",
             "-Djava.net.preferIPv4Stack=true",
             f"-Dhadoop.log.dir={self.folder / 'log'}",
             "-cp",  # the jars first, as when the archive of their classes was made
-            f"{self._class_path}:{conf_dir or self.folder / 'conf'}",
+            f"{class_path or self._class_path}:{conf_dir or self.folder / 'conf'}",
             main_class,
             *arguments,
         ]
 
-    def _jvm(self, name: str, main_class: str, *arguments: str) -> Daemon:
+    def _jvm(
+        self, name: str, main_class: str, *arguments: str, class_path: str = ""
+    ) -> Daemon:
         listed = self.folder / "tmp" / f"{name}.classes"
-        command = self.java(main_class, *arguments, listed=listed)
+        command = self.java(
+            main_class, *arguments, listed=listed, class_path=class_path
+        )
         own = [f"-Dpoets.pid.file={Daemon.MARK}"]
         if name == "httpfs":
             for kind, folder in (("home", "."), ("config", "conf"), ("log", "log")):

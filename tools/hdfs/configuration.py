@@ -20,6 +20,11 @@ from poets.errors import PoetsError
 REALM = "LOCAL"
 PROTECTIONS = ("authentication", "integrity", "privacy")
 USERS = ("tensorflow", "alice", "bob")
+YARN_PORTS = (
+    *("resourcemanager.rpc", "resourcemanager.scheduler", "resourcemanager.tracker"),
+    *("resourcemanager.admin", "resourcemanager.http"),
+    *("nodemanager.rpc", "nodemanager.localizer", "nodemanager.http"),
+)
 
 AUTH_TO_LOCAL = "\n".join(
     [f"RULE:[2:$1@$0](^{name}@{REALM}$)s/.*/{name}/" for name in ("hdfs", "httpfs")]
@@ -74,6 +79,7 @@ class Settings:
       replication: the replication of new files; may exceed the number of DataNodes.
       httpfs: whether the gateway HttpFS runs.
       https: whether the web interfaces also speak TLS, for swebhdfs.
+      yarn: whether a ResourceManager and a NodeManager run, see yarn.py.
     """
 
     kdc: str
@@ -85,6 +91,7 @@ class Settings:
     replication: int = 3
     httpfs: bool = False
     https: bool = False
+    yarn: bool = False
 
     def principal(self, service: str) -> str:
         """Returns the principal of a local service, such as `hdfs/localhost@LOCAL`."""
@@ -99,6 +106,7 @@ class Settings:
         """All uses of a port, the most important first."""
         names = ["namenode.rpc", "namenode.http", "endpoints"]
         names += ["namenode.https"] * self.https + ["httpfs"] * self.httpfs
+        names += YARN_PORTS * self.yarn
         kinds = ["transfer", "ipc", "http"] + ["https"] * self.https
         names += [
             f"datanode-{i}.{kind}" for i in range(self.datanodes) for kind in kinds

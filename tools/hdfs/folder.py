@@ -35,6 +35,7 @@ from tools.hdfs.configuration import (
 )
 from tools.hdfs.daemons import free_ports
 from tools.hdfs.keystore import write_keystore
+from tools.hdfs.yarn import yarn_daemon_site, yarn_site
 from tools.kdc.local import LocalKdc
 from tools.kdc.principals import read_principals
 
@@ -152,6 +153,9 @@ def write_configuration(folder: Path, settings: Settings) -> None:
     client = folder / "client"
     write_site(client / "core-site.xml", core_site(settings), 0o644)
     write_site(client / "hdfs-site.xml", hdfs_site(settings), 0o644)
+    if settings.yarn:
+        write_site(conf / "yarn-site.xml", yarn_daemon_site(settings, folder))
+        write_site(client / "yarn-site.xml", yarn_site(settings), 0o644)
     write_whole(folder / FILE, json.dumps(asdict(settings), indent=2) + "\n")
 
 

@@ -1,6 +1,6 @@
 """Runs a real secure HDFS on this machine, for the walk-through and for tests.
 
-    hdfs.py up DIR [--datanodes N] [--protection privacy] [--put LOCAL=PATH] ...
+    hdfs.py up DIR [--datanodes N] [--protection privacy] [--put LOCAL=PATH] [--yarn]
     hdfs.py status DIR [--json]
     hdfs.py shell DIR [--principal P --keytab FILE] -- -ls /
     hdfs.py down DIR
@@ -72,7 +72,9 @@ def up(args: argparse.Namespace) -> int:
     wanted = {name: value for name, value in wanted.items() if value is not None}
     with folders.locked(args.directory):
         settings = folders.make(args.directory, wanted, args.kdc, args.principals)
-        hdfs = SecureHdfs(args.directory, settings, maven.class_path(args.cache))
+        yarn = maven.class_path(args.cache, maven.YARN) if settings.yarn else ""
+        jars = maven.class_path(args.cache)
+        hdfs = SecureHdfs(args.directory, settings, jars, yarn)
         stopped = [daemon.name for daemon in hdfs.daemons if daemon.pid is None]
         if stopped:
             print(f"starting {', '.join(stopped)}", flush=True)
@@ -137,6 +139,8 @@ def _access_lines(hdfs: SecureHdfs) -> list[str]:
     if settings.https:
         address = settings.address("namenode.https")
         lines.append(f"web, TLS     swebhdfs://{address}  ({hdfs.conf_dir}/ca.pem)")
+    if settings.yarn:
+        lines.append(f"YARN         http://{settings.address('resourcemanager.http')}")
     if settings.httpfs:
         lines.append(f"HttpFS       webhdfs://{settings.address('httpfs')}")
     lines.append(f"config_uri   {hdfs.config_uri}")
@@ -170,7 +174,7 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:at], words[at + 1 :]
 
 
-OPTIONS = ("datanodes", "protection", "replication", "host", "httpfs", "https")
+OPTIONS = ("datanodes", "protection", "replication", "host", "httpfs", "https", "yarn")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -201,6 +205,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--host", help="this machine's name in principals; default localhost")
     add("--httpfs", action="store_true", default=None, help="run the gateway HttpFS")
     add("--https", action="store_true", default=None, help="add TLS, for swebhdfs://")
+    add("--yarn", action="store_true", default=None, help="run YARN beside it")
     add("--put", action="append", default=[], metavar="LOCAL=PATH", help="repeatable")
     add("--timeout_s", type=float, default=START_TIMEOUT_S, help="default %(default)g")
     verb("down", down, "stop it; keep files, ports and logs")

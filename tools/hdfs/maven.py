@@ -1,4 +1,4 @@
-"""Downloads Hadoop, as pinned in `pom.xml`, and returns its class path.
+"""Downloads Hadoop, as pinned in `pom.xml` and `yarn.xml`; returns its class path.
 
 .cache/hadoop/repository/          Maven's repository, with all jars
 .cache/hadoop/<digest>.classpath   the class path for one pom.xml; Maven is not started
@@ -17,33 +17,35 @@ from tools.hdfs.configuration import HdfsError
 from tools.packages import require_programs
 
 POM = Path(__file__).with_name("pom.xml")
+YARN = POM.with_name("yarn.xml")
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "hadoop"
 ATTEMPTS = 4
 TIMEOUT_S = 600
 
 
-def class_path(cache: Path = CACHE) -> str:
+def class_path(cache: Path = CACHE, pom: Path = POM) -> str:
     """Returns the class path of Hadoop; downloads missing jars.
 
     Several processes may call it at once: one downloads, the others wait.
 
     Args:
       cache: a folder for jars, about 100 MB; created if absent.
+      pom: POM, or YARN: that and YARN's daemons.
 
     Raises:
       HdfsError: if Maven cannot resolve it, after retries.
       ConfigError: if Maven is needed but not installed.
     """
     cache = cache.absolute()
-    known = cache / f"{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}.classpath"
+    known = cache / f"{hashlib.sha256(pom.read_bytes()).hexdigest()[:16]}.classpath"
     if not (found := _complete(known)):
         require_programs("mvn")
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (found := _complete(known)):
-                _resolve(cache, known)
+                _resolve(cache, known, pom)
                 found = _complete(known)
     if not found:
         raise HdfsError(
@@ -62,10 +64,10 @@ def _complete(known: Path) -> str:
     return text if all(os.path.exists(jar) for jar in text.split(":")) else ""
 
 
-def _resolve(cache: Path, known: Path) -> None:
+def _resolve(cache: Path, known: Path, pom: Path) -> None:
     """Runs Maven to download the jars and write their class path."""
     part = known.with_suffix(".part")
-    command = ["mvn", "--batch-mode", "--quiet", "--file", str(POM)]
+    command = ["mvn", "--batch-mode", "--quiet", "--file", str(pom)]
     command += [f"-Dmaven.repo.local={cache / 'repository'}", "--no-transfer-progress"]
     # By default Maven does not retry a failed download for a day.
     command += ["--update-snapshots", "-Dmaven.wagon.http.retryHandler.count=5"]
