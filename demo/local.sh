@@ -66,6 +66,7 @@ if command -v chromium > /dev/null && python -c 'import playwright' 2> /dev/null
   run python demo/screenshot.py "$url" "$work/serve.png" \
     "$flowers/roses/roses_00002.jpg" "$flowers/daisy/daisy_00002.jpg" \
     "$flowers/sunflowers/sunflowers_00002.jpg" "$flowers/tulips/tulips_00001.jpg"
+  run python demo/screenshot.py "$work/test_run/report.html" "$work/report.png"
 else
   echo "No screenshot: chromium and playwright are not both installed."
 fi

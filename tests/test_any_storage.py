@@ -92,7 +92,7 @@ def on_far(tmp_path_factory, image_dir, archives, scratch, far_storage, local):
     return folder
 
 
-def run_job(url, image_url, exports=True, processes=1):
+def run_job(url, image_url, exports=True, processes=1, report=False):
     """Runs a job that has and leaves everything below a URL; returns what it logs."""
     names = {
         "image_dir": image_url,
@@ -105,6 +105,7 @@ def run_job(url, image_url, exports=True, processes=1):
         "intermediate_output_graphs_dir": f"{url}/intermediate/",
         "model_dir": f"{url}/models",
         "processes": processes,
+        "report": report,
     }
     made = contextlib.nullcontext() if exports else retraining.without_exports()
     with made, retraining.logged() as lines:
@@ -250,6 +251,14 @@ def test_a_second_run_computes_and_converts_nothing(
     models = [line for line in far.log() if f"{results_with_features}/models/" in line]
     assert not [line for line in models if line.startswith(("write ", "rename "))]
     check_same(results_with_features, local)
+
+
+def test_the_report_is_written_with_its_pictures(job, results_with_features):
+    job(exports=False, report=True)
+    page = (results_with_features / "report.html").read_text()
+    assert page.count("data:image/jpeg") > 10
+    assert "no picture" not in page
+    assert (results_with_features / "mistakes.csv").is_file()
 
 
 def test_a_torn_part_is_computed_again(job, results_with_features, local):

@@ -92,7 +92,7 @@ def swept(sweep_into, tmp_path_factory) -> Swept:
     """A finished sweep; tests look at it, and go on with copies."""
     folder = tmp_path_factory.mktemp("swept")
     grid = ("learning_rate=0.001,0.1", "seed=1,2")
-    flags = {"intermediate_store_frequency": 25}
+    flags = {"intermediate_store_frequency": 25, "report": True}
     return Swept(grid, flags, *sweep_into(folder, *grid, **flags), folder / "out")
 
 

@@ -81,7 +81,7 @@ def _judge(train: Share, test: Share, guessing: Share) -> tuple[str, tuple[str, 
     that leaves a tenth of them is good whether it has two labels or a hundred.
     """
     if test.accuracy is None or guessing.accuracy is None:
-        return "unknown", ("There are no test images, so nothing is known about it.",)
+        return "unknown", ("There are no test pictures, so nothing is known about it.",)
     reasons = []
     left = (1 - test.accuracy) / max(1 - guessing.accuracy, 1e-9)
     if test.interval_95[0] <= guessing.accuracy:
@@ -105,12 +105,12 @@ def _judge(train: Share, test: Share, guessing: Share) -> tuple[str, tuple[str, 
         )
     if test.n < FEW_TEST_IMAGES:
         reasons.append(
-            f"{test.n:,} test images are few: the true accuracy may lie anywhere in "
+            f"{test.n:,} test pictures are few: the true accuracy may lie anywhere in "
             "the interval."
         )
     if train.accuracy is not None and train.accuracy - test.accuracy > OVERFIT:
         reasons.append(
-            "It knows its training images much better than new ones: more images, "
+            "It knows its training pictures much better than new ones: more pictures, "
             "distortions or fewer steps may help."
         )
     return verdict, tuple(reasons)

@@ -46,11 +46,16 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "percent": percent,
-        "count": lambda number: f"{number:,}",
+        "count": count,
         "interval": lambda ends: " to ".join(map(percent, ends)),
         "size": size,
     }
     return environment
+
+
+def count(number: int, noun: str = "") -> str:
+    """Returns a number as people read it, with the singular or plural of a noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}" if noun else f"{number:,}"
 
 
 def percent(share: float | None) -> str:
