@@ -6,6 +6,7 @@ shown apart.
 """
 
 import json
+import logging
 import shutil
 import statistics
 import time
@@ -22,6 +23,8 @@ from benchmarks.processes import run_python
 from benchmarks.storage import INPUT, environment_with, running_hdfs, some_small
 from benchmarks.table import Row
 from tools.hdfs.cluster import SecureHdfs
+
+log = logging.getLogger(__name__)
 
 TURNS = 5
 SHARE_OF_FOLDERS, SHARE_OF_LIMIT = 0.85, 0.9
@@ -142,13 +145,15 @@ def _turn(
         bench.work / "logs" / f"pass_{place}.log",
     )
     found = json.loads(run.stdout)
-    return Turn(
+    turn = Turn(
         found["images"] / found["seconds"],
         found["cpu_s"],
         sum(map(cpu_s, pids)) - servers_s,
         _requests(cluster) - asked,
         found["images"],
     )
+    log.info("%s, %s: %s", case.architecture, place, turn)
+    return turn
 
 
 def _requests(cluster: SecureHdfs) -> int:

@@ -71,5 +71,26 @@ run python tools/hdfs/hdfs.py shell "$work/hdfs" -- -ls /tensorflow/test_run
 run poets label "$work/flower_photos/roses/roses_00001.jpg" \
   --model hdfs://default/tensorflow/test_run/retrained_graph.pb
 
+echo "7. The same pictures in packs: few large files, the same model. Then both rates."
+run poets pack hdfs://default/tensorflow_input_data/flower_photos \
+  hdfs://default/tensorflow/flower_packs
+run poets doctor hdfs://default/tensorflow/flower_packs --all
+for images in tensorflow_input_data/flower_photos tensorflow/flower_packs; do
+  rm -rf "$work/cache"
+  run env POETS_CACHE="$work/cache" poets retrain "hdfs://default/$images" \
+    --output_dir "$work/run_of_$(basename "$images")" --architecture scattering_128 \
+    --bottleneck_dir "$work/cache/bottlenecks" --how_many_training_steps 500
+done
+run cmp "$work/run_of_flower_photos/retrained_graph.pb" \
+  "$work/run_of_flower_packs/retrained_graph.pb"
+for images in flower_photos flower_packs; do
+  python - "$work/run_of_$images/metrics.json" "$images" <<'RATE'
+import json, sys
+metrics = json.load(open(sys.argv[1]))
+rate = metrics["images"]["used"] / metrics["duration_s"]["bottlenecks"]
+print(f"{sys.argv[2]}: {rate:,.0f} pictures a second")
+RATE
+done
+
 echo
 echo "The report is in HDFS:  hdfs://default/tensorflow/test_run/report.html"
