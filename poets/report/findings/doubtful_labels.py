@@ -2,8 +2,9 @@
 
 A label's threshold is the mean probability that held-out heads give the label for its
 own images. A label is probably wrong if another one passes its threshold and is the
-likeliest that does (Northcutt, Jiang and Chuang, 2021). Images are ranked by their
-margin: the probability of the own label less that of the likeliest other one.
+likeliest that does (Northcutt, Jiang and Chuang, 2021). Images are ranked by the
+probability of their own label. Of flipped labels of photographs, 67 % were among the
+first as many, and 59 % in a ranking by margin to the likeliest other label.
 """
 
 from collections.abc import Iterator
@@ -100,7 +101,7 @@ def compute(evidence: Evidence) -> DoubtfulLabels | None:
     kept = judgeable[own[columns[0]]]
     rows, scores, likeliest, others, wrong = (column[kept] for column in columns)
     count = int(wrong.sum())
-    order = np.argsort(scores - others, kind="stable")[: min(LISTED * count, MAX_FOUND)]
+    order = np.argsort(scores, kind="stable")[: min(LISTED * count, MAX_FOUND)]
     images = dataset.images.take(rows[order])
     return DoubtfulLabels(
         images=len(rows),
