@@ -99,7 +99,7 @@ kubernetes: setup
 	$(BIN)/python tools/kubernetes/kubernetes.py build
 
 images: kubernetes
-	$(BIN)/python tools/kubernetes/kubernetes.py images
+	$(BIN)/python tools/kubernetes/kubernetes.py images --check
 
 zip: setup
 	$(BIN)/python build_zip.py

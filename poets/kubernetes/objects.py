@@ -59,7 +59,12 @@ def labels_of(name: str, component: str) -> dict[str, str]:
 def tfjob(
     name: str, labels: dict[str, str], count: int, template: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns a TFJob whose worker 0 is the chief."""
+    """Returns a TFJob whose worker 0 is the chief.
+
+    The operator counts a pod that is still running while it is being deleted as
+    failed, and the job with it. Without a grace period a deleted pod is gone at once.
+    """
+    pod = {**template["spec"], "terminationGracePeriodSeconds": 0}
     return {
         "apiVersion": "kubeflow.org/v1",
         "kind": "TFJob",
@@ -71,7 +76,7 @@ def tfjob(
                     "replicas": count,
                     # Restarts after exit codes from 128 (killed), not after 1 to 127.
                     "restartPolicy": "ExitCode",
-                    "template": template,
+                    "template": {**template, "spec": pod},
                 }
             },
         },

@@ -1,3 +1,9 @@
 """The real cluster, for the tests of this folder that ask for it."""
 
-from tests.kubernetes.nodes import kubernetes, namespace  # noqa: F401, fixtures
+from tests.kubernetes.bucket import bucket  # noqa: F401, a fixture
+from tests.kubernetes.nodes import (  # noqa: F401, fixtures
+    disk,
+    flowers,
+    kubernetes,
+    namespace,
+)

@@ -3,6 +3,7 @@
     kubernetes     the cluster, once a session; skipped where `make kubernetes` and
                    `make images` have not been run
     namespace      an empty namespace of a test's own, which takes restricted pods only
+    disk           its folder, with drawn pictures in it
 
 A claim in a namespace is a folder of this machine, so tests see the results. A cluster
 that was running before the tests runs on after them.
@@ -11,18 +12,23 @@ that was running before the tests runs on after them.
 import json
 import os
 import shutil
+import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 
+from poets.dcos.options import flatten
+from poets.kubernetes.manifests import Target, manifests
 from poets.kubernetes.pods import USER
 from tools.hdfs.folder import locked
 from tools.kubernetes.build import CACHE, missing
 from tools.kubernetes.cluster import Cluster
-from tools.kubernetes.images import CLUSTER_IMAGES, Images
+from tools.kubernetes.images import CLUSTER_IMAGES, POETS, Images
 
 CLAIM = "disk"
+STORAGE = f"pvc:{CLAIM}"
+STEPS = 200
 TIMEOUT_S = 600
 
 
@@ -38,7 +44,7 @@ class Namespace:
         self.name = name
         self.folder = folder
         self.cluster = cluster
-        self._wait_until = wait_until
+        self.wait_until = wait_until
 
     def kubectl(self, *words, **options):
         """Runs kubectl in the namespace and returns its output."""
@@ -48,6 +54,24 @@ class Namespace:
         """Applies an object, a List or a text; unknown fields are refused."""
         text = thing if isinstance(thing, str) else json.dumps(thing)
         return self.kubectl("apply", "--validate=strict", "-f", "-", stdin=text)
+
+    def add_volume(self, claim, size="1Gi"):
+        """Makes the folder the volume of a claim, which may come later."""
+        spec = {
+            "capacity": {"storage": size},
+            "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+            "hostPath": {"path": str(self.folder), "type": "Directory"},
+            "claimRef": {"namespace": self.name, "name": claim},
+        }
+        metadata = {"name": f"{self.name}-{claim}", "labels": {"of": self.name}}
+        kind = "PersistentVolume"
+        volume = {"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec}
+        self.apply(volume)
+
+    def own_files(self):
+        """Gives all files of the folder to the user of our pods."""
+        owner = f"{USER}:{USER}"
+        subprocess.run(["chown", "-R", owner, self.folder], check=True, timeout=60)
 
     def get(self, *words):
         """Returns objects as `kubectl get` prints them."""
@@ -78,7 +102,7 @@ class Namespace:
             return found
 
         one_is_true.__name__ = f"{' or '.join(types)} of {kind} {name}"
-        self._wait_until(one_is_true, timeout_s, 0.5)
+        self.wait_until(one_is_true, timeout_s, 0.5)
         return next(iter(found.values()))
 
     def log(self, pod):
@@ -93,7 +117,7 @@ class Namespace:
             return text in self.log(pod)
 
         log_has_it.__name__ = f"{text!r} in the log of {pod}"
-        self._wait_until(log_has_it, timeout_s, 0.2)
+        self.wait_until(log_has_it, timeout_s, 0.2)
 
     def ask(self, service, path, body=None):
         """Returns what a Service answers, as `flowers:http`; with a body, by POST."""
@@ -133,19 +157,69 @@ def namespace(kubernetes, tmp_path_factory, wait_until):
     folder = Path("/var/tmp") / f"poets-{name}"
     folder.mkdir()
     os.chown(folder, USER, USER)
-    kubernetes.kubectl("apply", "-f", "-", stdin=json.dumps(_objects(name, folder)))
-    yield Namespace(kubernetes, name, folder, wait_until)
+    made = Namespace(kubernetes, name, folder, wait_until)
+    for thing in _objects(name):
+        kubernetes.kubectl("apply", "-f", "-", stdin=json.dumps(thing))
+    made.add_volume(CLAIM)
+    yield made
     kubernetes.kubectl("delete", "namespace", name, "--wait=false")
-    kubernetes.kubectl("delete", "pv", name, "--wait=false")
+    kubernetes.kubectl("delete", "pv", "-l", f"of={name}", "--wait=false")
     shutil.rmtree(folder)
 
 
-def _objects(name, folder):
+@pytest.fixture(scope="session")
+def flowers(tmp_path_factory, labelled_folder):
+    """Pictures that one worker computes for some seconds."""
+    counts = {"daisy": 300, "roses": 300, "tulips": 300}
+    return labelled_folder(tmp_path_factory.mktemp("flowers"), counts, size_px=160)
+
+
+@pytest.fixture
+def disk(namespace, flowers):
+    """The namespace's folder with the pictures in it."""
+    shutil.copytree(flowers, namespace.folder / "images")
+    namespace.own_files()
+    return namespace.folder
+
+
+def job_of(name="flowers", workers=2, mem_mb=1500, **flags):
+    """Returns an options file of a job on the claim."""
+    below = "<<shared_filesystem>>"
+    args = {
+        "--image_dir": f"{below}/images",
+        "--architecture": "scattering_128",
+        "--how_many_training_steps": STEPS,
+        "--bottleneck_dir": f"{below}/bottlenecks",
+        "--model_dir": f"{below}/models",
+        "--output_graph": f"{below}/run/retrained_graph.pb",
+        "--output_labels": f"{below}/run/retrained_labels.txt",
+        "--saved_model_dir": f"{below}/run/saved_model/1",
+        "--summaries_dir": f"{below}/run/training_summaries",
+        "--checkpoint_path": f"{below}/run/checkpoint",
+        **{f"--{flag}": value for flag, value in flags.items()},
+    }
+    service = {
+        "name": name,
+        "job_name": "poets",
+        "job_context": json.dumps({"args": args}),
+        "tf_image": POETS,
+    }
+    worker = {"count": workers, "cpus": 0.5, "mem": mem_mb, "disk": 1024}
+    others = {"parameter_server": {"count": 0}, "gpu_worker": {"count": 0}}
+    return flatten({"service": service, "worker": worker, **others})
+
+
+def run(namespace, kind="job", **settings):
+    namespace.apply(manifests(job_of(**settings), Target(kind, STORAGE)))
+
+
+def _objects(name):
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    claim = {"namespace": name, "name": CLAIM}
-    size = {"storage": "1Gi"}
-    access = ["ReadWriteMany"]
-    items = [
+    claim = {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    return [
         {
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -153,26 +227,8 @@ def _objects(name, folder):
         },
         {
             "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": name},
-            "spec": {
-                "capacity": size,
-                "accessModes": access,
-                "hostPath": {"path": str(folder), "type": "Directory"},
-                "claimRef": claim,
-                "storageClassName": "",
-            },
-        },
-        {
-            "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
-            "metadata": claim,
-            "spec": {
-                "accessModes": access,
-                "resources": {"requests": size},
-                "storageClassName": "",
-                "volumeName": name,
-            },
+            "metadata": {"namespace": name, "name": CLAIM},
+            "spec": claim,
         },
     ]
-    return {"apiVersion": "v1", "kind": "List", "items": items}

@@ -1,73 +1,19 @@
 """What a real control plane, kubelet and our image make of what poets prints."""
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from poets.dcos.options import flatten
 from poets.kubernetes.manifests import Target, manifests
-from poets.kubernetes.pods import USER
 from poets.kubernetes.serving import Serving, serving
-from tests.kubernetes.nodes import CLAIM
+from tests.kubernetes.nodes import STORAGE, job_of, run
 from tools.kubernetes.cluster import ClusterError
 from tools.kubernetes.images import POETS
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (DEPLOY / "overlays").iterdir())
-STORAGE = f"pvc:{CLAIM}"
-STEPS = 200
-
-
-@pytest.fixture(scope="session")
-def flowers(tmp_path_factory, labelled_folder):
-    """Pictures that one worker computes for some seconds."""
-    counts = {"daisy": 300, "roses": 300, "tulips": 300}
-    return labelled_folder(tmp_path_factory.mktemp("flowers"), counts, size_px=160)
-
-
-@pytest.fixture
-def disk(namespace, flowers):
-    """The namespace's folder with the pictures in it."""
-    shutil.copytree(flowers, namespace.folder / "images")
-    subprocess.run(
-        ["chown", "-R", f"{USER}:{USER}", namespace.folder], check=True, timeout=60
-    )
-    return namespace.folder
-
-
-def job_of(name="flowers", workers=2, mem_mb=1500, **flags):
-    """Returns an options file of a job on the claim."""
-    below = "<<shared_filesystem>>"
-    args = {
-        "--image_dir": f"{below}/images",
-        "--architecture": "scattering_128",
-        "--how_many_training_steps": STEPS,
-        "--bottleneck_dir": f"{below}/bottlenecks",
-        "--model_dir": f"{below}/models",
-        "--output_graph": f"{below}/run/retrained_graph.pb",
-        "--output_labels": f"{below}/run/retrained_labels.txt",
-        "--saved_model_dir": f"{below}/run/saved_model/1",
-        "--summaries_dir": f"{below}/run/training_summaries",
-        "--checkpoint_path": f"{below}/run/checkpoint",
-        **{f"--{flag}": value for flag, value in flags.items()},
-    }
-    service = {
-        "name": name,
-        "job_name": "poets",
-        "job_context": json.dumps({"args": args}),
-        "tf_image": POETS,
-    }
-    worker = {"count": workers, "cpus": 0.5, "mem": mem_mb, "disk": 1024}
-    others = {"parameter_server": {"count": 0}, "gpu_worker": {"count": 0}}
-    return flatten({"service": service, "worker": worker, **others})
-
-
-def run(namespace, kind="job", **settings):
-    namespace.apply(manifests(job_of(**settings), Target(kind, STORAGE)))
 
 
 def test_a_job_trains_and_its_model_is_served(namespace, disk, flowers):

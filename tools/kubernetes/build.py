@@ -43,10 +43,10 @@ def build(name: str, cache: Path = CACHE) -> None:
     package = f"{component.module}/{component.package}".removesuffix("/.")
     variables = [f"-X {key}={text}" for key, text in component.variables.items()]
     command = ["build", "-mod=mod", "-ldflags", " ".join(["-s -w", *variables])]
-    for file in component.empty_files:
-        path = source(component, cache) / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n")
+    for file, other in component.stand_ins.items():
+        module = source(component, cache)
+        (module / file).parent.mkdir(parents=True, exist_ok=True)
+        (module / file).write_text((module / other).read_text() if other else "\n")
     part = cache / "bin" / f"{name}.part"
     go([*command, "-o", str(part), package], folder, cache)
     part.rename(part.with_suffix(""))
@@ -71,6 +71,7 @@ def go(arguments: Sequence[str], folder: Path, cache: Path) -> str:
         "GOFLAGS": "-buildvcs=false -modcacherw",
         "GOTOOLCHAIN": "local",
         "CGO_ENABLED": "0",  # for images without libraries
+        "GODEBUG": "goindex=0",  # an index of modules' files would hide the stand-ins
     }
     done = subprocess.run(
         ["go", *arguments],

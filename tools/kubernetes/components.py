@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 KUBERNETES = "v1.36.3"
 _K8S = "k8s.io/kubernetes"
 _ARGO = "github.com/argoproj/argo-workflows/v4"
+_SIGNAL = "workflow/executor/osspecific/signal"
 # kubectl refuses a server that does not know its version.
 _VERSION = {
     f"{package}.{name}": value
@@ -31,7 +32,8 @@ class Component:
       version: the module's version.
       package: the main package, relative to the module.
       variables: variables that the linker sets, by their full names.
-      empty_files: files of the module that its zip lacks and an empty one replaces.
+      stand_ins: file of the module that its zip lacks -> the file of the module that is
+        copied in its place; "" for an empty one.
       user: the user of its image; None if it does not run in pods.
     """
 
@@ -39,7 +41,7 @@ class Component:
     version: str
     package: str
     variables: Mapping[str, str] = field(default_factory=dict)
-    empty_files: tuple[str, ...] = ()
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
     user: int | None = None
 
 
@@ -67,9 +69,15 @@ COMPONENTS = {
     "workflow-controller": Component(
         _ARGO, "v4.0.5", "cmd/workflow-controller", user=8737
     ),
-    "argoexec": Component(_ARGO, "v4.0.5", "cmd/argoexec", user=0),
+    "argoexec": Component(
+        _ARGO,
+        "v4.0.5",
+        "cmd/argoexec",
+        stand_ins={f"{_SIGNAL}_linux.go": f"{_SIGNAL}_darwin.go"},
+        user=0,
+    ),
     "argo": Component(
-        _ARGO, "v4.0.5", "cmd/argo", empty_files=("ui/dist/app/index.html",)
+        _ARGO, "v4.0.5", "cmd/argo", stand_ins={"ui/dist/app/index.html": ""}
     ),
     "versitygw": Component(
         "github.com/versity/versitygw", "v1.8.0", "cmd/versitygw", user=65532

@@ -31,6 +31,7 @@ from poets.errors import ConfigError, PoetsError
 from tools import packages
 from tools.hdfs.folder import locked
 from tools.kubernetes import build as building
+from tools.kubernetes.checks import check_images
 from tools.kubernetes.cluster import Cluster
 from tools.kubernetes.components import COMPONENTS
 from tools.kubernetes.images import CLUSTER_IMAGES, Images
@@ -75,9 +76,7 @@ def images(args: argparse.Namespace) -> int:
     for tag, seconds in made.build_all():
         print(f"{tag} built in {seconds:.0f} s", flush=True)
     if args.check:
-        from tools.kubernetes.checks import check_images
-
-        for line in check_images(made):
+        for line in check_images(made, args.cache / "checks"):
             print(line, flush=True)
     return 0
 
