@@ -5,9 +5,10 @@
     tfjob   TFJob of the training operator (kubeflow.org/v1), which gives each worker
             its address and TF_CONFIG
 
-A worker that is deleted, evicted or killed starts again under the same name. A job
-ends at once if a worker fails (exit code 1), reports the user's mistake (2) or, with
-`job`, is killed for memory: it would need the same memory again.
+In a Job, a worker that is deleted or evicted starts again under the same name; a TFJob
+then fails as a whole, because the operator counts a pod as failed that still runs while
+it is being deleted. Both end at once if a worker fails (exit code 1) or reports the
+user's mistake (2), a Job also if one is killed for memory, which it would need again.
 """
 
 import json
@@ -59,12 +60,7 @@ def labels_of(name: str, component: str) -> dict[str, str]:
 def tfjob(
     name: str, labels: dict[str, str], count: int, template: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns a TFJob whose worker 0 is the chief.
-
-    The operator counts a pod that is still running while it is being deleted as
-    failed, and the job with it. Without a grace period a deleted pod is gone at once.
-    """
-    pod = {**template["spec"], "terminationGracePeriodSeconds": 0}
+    """Returns a TFJob whose worker 0 is the chief."""
     return {
         "apiVersion": "kubeflow.org/v1",
         "kind": "TFJob",
@@ -76,7 +72,7 @@ def tfjob(
                     "replicas": count,
                     # Restarts after exit codes from 128 (killed), not after 1 to 127.
                     "restartPolicy": "ExitCode",
-                    "template": {**template, "spec": pod},
+                    "template": template,
                 }
             },
         },

@@ -162,7 +162,7 @@ def namespace(kubernetes, tmp_path_factory, wait_until):
         kubernetes.kubectl("apply", "-f", "-", stdin=json.dumps(thing))
     made.add_volume(CLAIM)
     yield made
-    kubernetes.kubectl("delete", "namespace", name, "--wait=false")
+    kubernetes.kubectl("delete", "namespace", name)  # waits for the last pod
     kubernetes.kubectl("delete", "pv", "-l", f"of={name}", "--wait=false")
     shutil.rmtree(folder)
 

@@ -37,42 +37,41 @@ def train(namespace, disk, model_dir, undisturbed):
     shutil.copytree(model_dir, disk / "models", dirs_exist_ok=True)
     namespace.own_files()
 
-    def once(flags, kind, disturb):
-        run(namespace, kind, **flags)
+    def once(flags, disturb):
+        run(namespace, **flags)
         disturb()
-        good, bad = ("Succeeded" if kind == "tfjob" else "Complete"), "Failed"
-        ended = namespace.wait_for(kind, "flowers", good, bad)
-        assert ended["type"] == good, ended
+        ended = namespace.wait_for("job", "flowers", "Complete", "Failed")
+        assert ended["type"] == "Complete", ended
         found = digests(disk)
-        namespace.kubectl("delete", kind, "flowers", "--wait=true")
+        namespace.kubectl("delete", "job", "flowers", "--wait=true")
         for name in ("run", "bottlenecks"):
             shutil.rmtree(disk / name)
         return found
 
-    def train(phase, kind, disturb):
+    def train(phase, disturb):
         flags, text = PHASES[phase]
         key = json.dumps(flags)
         if key not in undisturbed:
-            undisturbed[key] = once(flags, kind, lambda: None)
+            undisturbed[key] = once(flags, lambda: None)
 
         def disturb_in_phase():
-            chief = first_pod(namespace, kind, 0)
+            chief = worker(namespace, 0)
             namespace.wait_for_log(chief, text)
             disturb()
 
-        return once(flags, kind, disturb_in_phase), undisturbed[key]
+        return once(flags, disturb_in_phase), undisturbed[key]
 
     return train
 
 
-def first_pod(namespace, kind, index):
+def worker(namespace, index):
     """Returns the name of a worker's pod, once there is one."""
     start = "flowers-worker-" if kind == "tfjob" else "flowers-"
     found = []
 
     def pod_is_there():
         names = [pod["metadata"]["name"] for pod in namespace.pods("flowers")]
-        found.extend(name for name in names if name.startswith(f"{start}{index}"))
+        found.extend(name for name in names if name.startswith(f"flowers-{index}"))
         return found
 
     namespace.wait_until(pod_is_there)
@@ -97,32 +96,28 @@ def evict(namespace, pod):
 
 @pytest.mark.soak
 @pytest.mark.parametrize(
-    ("phase", "way", "index", "kind"),
+    ("phase", "way", "index"),
     [
-        ("pass", delete, 1, "job"),
-        ("pass", evict, 0, "job"),
-        ("pass", force_delete, 1, "job"),
-        ("pass", evict, 1, "tfjob"),
-        ("head", delete, 0, "job"),
-        ("head", evict, 0, "tfjob"),
-        ("publishing", evict, 0, "job"),
-        ("publishing", force_delete, 0, "job"),
-        ("fine-tuning", delete, 1, "job"),
-        ("fine-tuning", evict, 0, "job"),
+        ("pass", delete, 1),
+        ("pass", evict, 0),
+        ("pass", force_delete, 1),
+        ("head", delete, 0),
+        ("publishing", evict, 0),
+        ("publishing", force_delete, 0),
+        ("fine-tuning", delete, 1),
+        ("fine-tuning", evict, 0),
     ],
 )
-def test_a_disturbed_job_gives_the_same_bytes(
-    namespace, train, phase, way, index, kind
-):
+def test_a_disturbed_job_gives_the_same_bytes(namespace, train, phase, way, index):
     gone = []
 
     def disturb():
-        pod = first_pod(namespace, kind, index)
+        pod = worker(namespace, index)
         gone.append(namespace.get("pod", pod)["metadata"]["uid"])
         way(namespace, pod)
         left = [p for p in namespace.pods("flowers") if p["metadata"]["uid"] in gone]
         assert all(p["metadata"].get("deletionTimestamp") for p in left)
 
-    disturbed, expected = train(phase, kind, disturb)
+    disturbed, expected = train(phase, disturb)
     assert gone
     assert disturbed == expected

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from poets.errors import PoetsError
@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 CGROUPS = Path("/sys/fs/cgroup")
 NAMESPACES = ("net", "mount", "pid", "ipc", "uts")
 START_TIMEOUT_S = 300.0
+MACHINE_TIMEOUT_S = 60.0
 KUBECTL_TIMEOUT_S = 300.0
 PRETENDED_NODE = f"""\
 apiVersion: v1
@@ -61,7 +62,7 @@ class Cluster:
         """
         self.folder = folder.absolute()
         self._cache = cache.resolve()
-        self.cgroup = f"/poets-{self.folder.stat().st_ino if folder.exists() else 0}"
+        self.cgroup = self._cgroup_of_folder() if folder.exists() else ""
         command = ["unshare", *(f"--{name}" for name in NAMESPACES)]
         command += ["--fork", "--mount-proc", "--kill-child", sys.executable]
         command += [str(HERE / "machine.py"), str(self.folder), Daemon.MARK]
@@ -91,16 +92,8 @@ class Cluster:
           ClusterError: if a part ends or is not ready in time.
         """
         deadline = time.monotonic() + timeout_s
-        for name in ("conf", "log", "run"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        self.cgroup = f"/poets-{self.folder.stat().st_ino}"
+        self.start_machine()
         programs = self._cache / "bin"
-        daemons.write_configuration(self.folder, self.cgroup)
-        self._make_cgroups()
-        # Addresses that a killed machine had given to its pods.
-        shutil.rmtree(self.folder / "lib" / "cni", ignore_errors=True)
-        self._machine.start()
-        self._wait("machine", lambda: READY in self._machine.said(), deadline)
         self._run_all(daemons.control_plane(self.folder, programs))
         self._wait(
             "kube-apiserver", lambda: self._says("get", "--raw=/readyz"), deadline
@@ -119,6 +112,24 @@ class Cluster:
         )
         account = ("get", "serviceaccount", "default")
         self._wait("kube-controller-manager", lambda: self._says(*account), deadline)
+
+    def start_machine(self) -> None:
+        """Starts the namespaces, with nothing in them yet, unless they are there.
+
+        Raises:
+          ClusterError: if they are not ready in time.
+        """
+        for name in ("conf", "log", "run"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.cgroup = self._cgroup_of_folder()
+        daemons.write_configuration(self.folder, self.cgroup)
+        if self.init is None:
+            # Addresses that a killed machine had given to its pods.
+            shutil.rmtree(self.folder / "lib" / "cni", ignore_errors=True)
+        self._make_cgroups()
+        self._machine.start()
+        deadline = time.monotonic() + MACHINE_TIMEOUT_S
+        self._wait("machine", lambda: READY in self._machine.said(), deadline)
 
     def install_addons(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Installs the training operator and Argo, and waits until they are ready."""
@@ -232,7 +243,7 @@ class Cluster:
         """Returns whether kubectl succeeds."""
         return self.run("kubectl", *words).returncode == 0
 
-    def _wait(self, name: str, ready, deadline: float) -> None:  # type: ignore[no-untyped-def]
+    def _wait(self, name: str, ready: Callable[[], bool], deadline: float) -> None:
         daemon = self._daemon(name, [])
         left_s = deadline - time.monotonic()
         wait_until(lambda: daemon.pid is None or ready(), left_s, poll_s=0.3)
@@ -249,12 +260,17 @@ class Cluster:
             return [CGROUPS]
         return [path for path in CGROUPS.iterdir() if not path.is_symlink()]
 
+    def _cgroup_of_folder(self) -> str:
+        return f"/poets-{self.folder.stat().st_ino}"
+
     def _make_cgroups(self) -> None:
         for path in self._hierarchies():
             (path / self.cgroup[1:]).mkdir(exist_ok=True)
 
     def _remove_cgroups(self) -> bool:
         """Returns whether they are gone."""
+        if not self.cgroup:
+            return True
         for path in self._hierarchies():
             for folder, _, _ in os.walk(path / self.cgroup[1:], topdown=False):
                 try:
