@@ -66,7 +66,6 @@ def train(namespace, disk, model_dir, undisturbed):
 
 def worker(namespace, index):
     """Returns the name of a worker's pod, once there is one."""
-    start = "flowers-worker-" if kind == "tfjob" else "flowers-"
     found = []
 
     def pod_is_there():

@@ -60,6 +60,7 @@ def test_every_program_that_a_cluster_starts_is_built():
     started = {
         **daemons.control_plane(folder, programs),
         **daemons.controllers(folder, programs),
+        **daemons.runtime(folder),
         **daemons.node(folder, programs),
         **daemons.pretended_node(folder, programs),
     }

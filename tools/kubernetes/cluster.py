@@ -11,6 +11,7 @@ Both the command line and the tests use this class. Everything is below one fold
     DIR/admin.kubeconfig         of the cluster's administrator
 """
 
+import functools
 import os
 import shutil
 import subprocess
@@ -103,6 +104,10 @@ class Cluster:
             self.kubectl("apply", "-f", "-", stdin=PRETENDED_NODE)
             self._run_all(daemons.pretended_node(self.folder, programs))
         else:
+            self._run_all(daemons.runtime(self.folder))
+            answers = ("ctr", "version")  # kubelet gives up at once without it
+            ready = functools.partial(self._succeeds, *answers)
+            self._wait("containerd", ready, deadline)
             self._run_all(daemons.node(self.folder, programs))
         condition = "--for=condition=Ready"
         self._wait(
@@ -148,7 +153,8 @@ class Cluster:
     def stop(self) -> bool:
         """Ends all processes, removes the cgroups; returns whether it ran."""
         init = self.init
-        ran = self._machine.stop()
+        ran = self._machine.pid is not None
+        self._machine.kill()  # its processes end with it, and the files are on disk
         gone = not init or wait_until(lambda: not Path(f"/proc/{init}").exists(), 60)
         if not gone:
             raise ClusterError(f"process {init} of {str(self.folder)!r} does not end")
@@ -241,7 +247,10 @@ class Cluster:
 
     def _says(self, *words: str) -> bool:
         """Returns whether kubectl succeeds."""
-        return self.run("kubectl", *words).returncode == 0
+        return self._succeeds("kubectl", *words)
+
+    def _succeeds(self, *words: str) -> bool:
+        return self.run(*words).returncode == 0
 
     def _wait(self, name: str, ready: Callable[[], bool], deadline: float) -> None:
         daemon = self._daemon(name, [])

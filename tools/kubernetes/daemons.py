@@ -105,13 +105,15 @@ def controllers(folder: Path, programs: Path) -> dict[str, list[str]]:
     }
 
 
+def runtime(folder: Path) -> dict[str, list[str]]:
+    """Returns the command line of what runs the containers of a node."""
+    config = folder / "conf" / "containerd.toml"
+    return {"containerd": ["containerd", f"--config={config}"]}
+
+
 def node(folder: Path, programs: Path) -> dict[str, list[str]]:
-    """Returns the command lines of a node that runs containers."""
+    """Returns the command lines of a node whose runtime is up."""
     return {
-        "containerd": [
-            "containerd",
-            f"--config={folder / 'conf' / 'containerd.toml'}",
-        ],
         "kubelet": [
             str(programs / "kubelet"),
             f"--config={folder / 'conf' / 'kubelet.json'}",

@@ -95,6 +95,12 @@ class Images:
                 self.store(tag)
             yield tag, time.monotonic() - start
 
+    def close(self) -> None:
+        """Removes the mount that podman leaves on its folder."""
+        place = self._cache.resolve() / "podman" / "overlay"
+        if os.path.ismount(place):
+            _run(["umount", str(place)])
+
     def build_base(self) -> None:
         """Makes Debian's Python an image, unless it is there; 2 minutes."""
         if self.exists(PYTHON):

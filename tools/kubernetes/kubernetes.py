@@ -16,6 +16,7 @@ with the code of its command.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -72,12 +73,12 @@ def images(args: argparse.Namespace) -> int:
     """Builds all images, and stores those of the cluster."""
     packages.ensure(["containers"])
     _require_built(args.cache)
-    made = Images(args.cache)
-    for tag, seconds in made.build_all():
-        print(f"{tag} built in {seconds:.0f} s", flush=True)
-    if args.check:
-        for line in check_images(made, args.cache / "checks"):
-            print(line, flush=True)
+    with contextlib.closing(Images(args.cache)) as made:
+        for tag, seconds in made.build_all():
+            print(f"{tag} built in {seconds:.0f} s", flush=True)
+        if args.check:
+            for line in check_images(made, args.cache / "checks"):
+                print(line, flush=True)
     return 0
 
 
