@@ -144,9 +144,8 @@ class Images:
 
     def build_program(self, name: str) -> None:
         """Makes an image of a program in CACHE/bin, and of nothing else."""
-        programs = [name, *["kubectl"] * (name == "argoexec")]
         text = (
-            f"FROM scratch\nCOPY {' '.join(programs)} /bin/\nENV PATH=/bin\n"
+            f"FROM scratch\nCOPY {name} /bin/\nENV PATH=/bin\nWORKDIR /tmp\n"
             f'USER {COMPONENTS[name].user}\nENTRYPOINT ["{name}"]\n'
         )
         self._build_text(text, tag_of(name), self._cache / "bin")
