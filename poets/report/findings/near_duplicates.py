@@ -44,17 +44,6 @@ class CopyGroup:
     copies: tuple[Copy, ...]
     same_content: bool
 
-    @property
-    def labels(self) -> set[str]:
-        """The labels of the copies."""
-        return {copy.label for copy in self.copies}
-
-    @property
-    def leaked(self) -> list[Copy]:
-        """The copies outside of training, if another one is in training."""
-        others = [copy for copy in self.copies if copy.split != TRAIN]
-        return others if len(others) < len(self.copies) else []
-
 
 @dataclass(frozen=True)
 class NearDuplicates:
@@ -165,27 +154,32 @@ def _advice(test: Share, without: Share, own_split: bool) -> str:
 
 
 def _groups(copies: Copies, evidence: Evidence) -> tuple[CopyGroup, ...]:
+    """Returns the groups that leak, then those across labels, then the others."""
     assert evidence.trained
     features = evidence.trained.features
     dataset, digests = features.dataset, features.extraction.digests
-    label_of = dict(zip(dataset.folders, dataset.labels, strict=True))
+    labels, splits = features.every.label_indices, features.splits
+
+    def order(rows: np.ndarray) -> tuple[bool, bool]:
+        uses = set(splits[rows].tolist())
+        leaks = TRAIN in uses and len(uses) > 1
+        return not leaks, len(np.unique(labels[rows])) == 1
+
     groups = []
-    for rows in copies.groups:
+    for rows in sorted(copies.groups, key=order)[:MAX_GROUPS]:
         largest = rows[dataset.images.lengths[rows].argmax()]
-        images = dataset.images.take(rows)
-        groups.append(
-            CopyGroup(
-                tuple(
-                    Copy(
-                        image.path,
-                        label_of[image.folder],
-                        str(features.splits[row]),
-                        bool(row == largest),
-                    )
-                    for row, image in zip(rows, images, strict=True)
-                ),
-                len(set(digests[rows].tolist())) == 1,
+        found = tuple(
+            Copy(
+                path,
+                dataset.labels[labels[row]],
+                str(splits[row]),
+                bool(row == largest),
+            )
+            for row, path in zip(
+                rows.tolist(),
+                dataset.images.take(rows).paths.to_pylist(),
+                strict=True,
             )
         )
-    groups.sort(key=lambda group: (not group.leaked, len(group.labels) == 1))
-    return tuple(groups[:MAX_GROUPS])
+        groups.append(CopyGroup(found, len(set(digests[rows].tolist())) == 1))
+    return tuple(groups)
