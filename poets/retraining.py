@@ -11,7 +11,7 @@ import logging
 import posixpath
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -43,11 +43,12 @@ from poets.head.checkpoint import add_checkpoint
 from poets.head.evaluate import accuracy_of
 from poets.head.summaries import Summaries
 from poets.head.training import train_head
-from poets.report.build import build_report
+from poets.report.build import build_report, report_names
 from poets.report.findings import Evidence
+from poets.report.labels import names_in
 from poets.report.metrics import Predictions, metrics_of
 from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
-from poets.storage import folder_of, join, reason
+from poets.storage import folder_of, join, open_storage, reason
 from poets.storage.publish import Publication, write_atomically
 from poets.storage.publish_lock import PublishLock
 from poets.storage.reading import (
@@ -305,6 +306,15 @@ def _publish(
             publication.add_file(join(beside, name), content)
         publication.add_file(join(beside, "metrics.json"), metrics_json(metrics))
         publication.commit()
+    _remove_earlier(beside, report_names() - set(report))
+
+
+def _remove_earlier(folder_url: str, names: Set[str]) -> None:
+    """Removes files of a report that an earlier run has left, as far as possible."""
+    with contextlib.suppress(OSError):
+        filesystem, folder = open_storage(folder_url)
+        for name in names & set(names_in(folder_url)):
+            filesystem.delete_file(posixpath.join(folder, name))
 
 
 def _name(url: str) -> str:

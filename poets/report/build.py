@@ -12,6 +12,11 @@ from poets.report.run_files import csv_file
 logger = logging.getLogger(__name__)
 
 
+def report_names() -> set[str]:
+    """Returns the names of all files that a report may have."""
+    return {REPORT, "report.json", *(row.csv for row in SECTIONS.values() if row.csv)}
+
+
 def build_report(evidence: Evidence) -> tuple[dict[str, bytes], list[str]]:
     """Returns name -> content of the report's files, and notes on what is missing.
 

@@ -150,7 +150,7 @@ def with_every_section(findings, label, path):
             share,
             "keep them in one split",
         ),
-        "odd_images": OddImages(99, (OddImage(path, label, "train", 2.5),)),
+        "odd_images": OddImages(99, 99, (OddImage(path, label, "train", 2.5),)),
         "calibration": Calibration(1.5, 100, 0.06, 0.02, bins, bins),
         "reject_threshold": RejectThreshold(
             0.95, 0.8, answered, answered, (answered, answered)

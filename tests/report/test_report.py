@@ -112,6 +112,7 @@ class TestOfARun:
     def test_it_is_left_out_if_asked(self, finished, tmp_path):
         from tests import retraining
 
+        (tmp_path / "report.html").write_text("of an earlier run")
         retraining.retrain(
             tmp_path,
             finished.image_dir,
