@@ -13,6 +13,7 @@ from benchmarks.fine_tuning import fine_tuning
 from benchmarks.inputs import FULL, SMALL, photographs, write_many
 from benchmarks.measurements import Bench, median_s
 from benchmarks.packs import packs
+from benchmarks.reach import reach
 from benchmarks.scale import scale
 from benchmarks.scores import scores
 from benchmarks.serving import serving
@@ -184,6 +185,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         memory,
         label,
         accuracy,
+        reach,
         fine_tuning,
         scores,
         faults,

@@ -103,7 +103,8 @@ class RetrainConfig:
     tfhub_module: str = flag(
         "",
         FILES,
-        "TensorFlow Hub handle or SavedModel folder, instead of --architecture",
+        "TensorFlow Hub handle, SavedModel folder, or .keras or .h5 file, instead of "
+        "--architecture",
     )
     onnx: bool = flag(
         False, FILES, "also write the graph's .onnx, beside it; needs poets[onnx]"

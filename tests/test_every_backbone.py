@@ -10,6 +10,7 @@ from poets.backbones import FAMILIES
 from poets.classifier import load_classifier
 from poets.system.runtime import tf, v1
 from tests import retraining
+from tests.keras_weights import write_keras_weights
 from tests.models import write_inception_archive, write_mobilenet_archive
 from tests.torch_weights import write_efficientnet_weights
 
@@ -41,10 +42,12 @@ EXAMPLES = {  # family -> one of its networks; a SavedModel has a test of its ow
     "quantized": ("mobilenet_0.25_128_quantized", "input", 128),
     "inception": ("inception_v3", "Mul", 299),
     "efficientnet": ("efficientnet_lite0", "images", 224),
+    # As a SavedModel of Keras; `test_keras_networks.py` compares the features.
+    "keras": ("mobilenet_v2", "input", 224),
     # `test_frozen.py` and others look at what scattering_96 leaves.
     "scattering": ("scattering_128", "input", 128),
 }
-ELSEWHERE = {"mobilenet", "scattering"}
+ELSEWHERE = {"keras", "mobilenet", "scattering"}
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,8 @@ def test_every_family_has_an_example():
 def test_a_named_architecture(
     images, model_dir, tmp_path, architecture, input_name, size_px
 ):
+    if architecture == "mobilenet_v2":
+        write_keras_weights(model_dir, architecture)
     retraining.retrain(
         tmp_path, images, architecture=architecture, model_dir=str(model_dir)
     )

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from poets.backbones import FAMILIES
+from poets.backbones.keras_table import NETWORKS
 from poets.config import RetrainConfig
 from poets.errors import ConfigError
 from poets.flags import FIELDS, add_flags, config_from_args, flags_of, names_of
@@ -119,7 +120,7 @@ def test_every_default_is_in_its_own_range():
 
 def test_all_architectures_of_the_original_and_ours_are_known():
     names = [name for family in FAMILIES.values() for name in family.names]
-    assert len(names) == len(set(names)) == 1 + 4 * 4 * 2 + 4 + 1
+    assert len(names) == len(set(names)) == 1 + 4 * 4 * 2 + 4 + 1 + len(NETWORKS)
     for name in ("inception_v3", "mobilenet_0.50_160_quantized", "scattering_96"):
         assert config(architecture=name).backbone_name == name
 
@@ -179,7 +180,8 @@ def test_all_that_is_wrong_is_reported_together():
         "  - --architecture=mobilnet_0.25_128: no such name (did you mean "
         "'mobilenet_0.25_128'?); known: inception_v3, "
         "mobilenet_{1.0,0.75,0.50,0.25}_{224,192,160,128}[_quantized], "
-        "efficientnet_lite0, scattering_{96,128,160,224}",
+        f"efficientnet_lite0, {FAMILIES['keras'].shown}, "
+        "scattering_{96,128,160,224}",
         "  - unknown flag 'zzz'",
         "  - --flip_left_right=yes: takes true or false, on or off",
         "  - --image_dir is required: folder with one folder of images per label",

@@ -72,6 +72,7 @@ CLIENTS = {  # third-party package -> the modules that import it
     "markupsafe": {"report.page.charts", "report.page.pictures"},
     "pygal": {"report.page.charts"},
     "flatbuffers": {"classifier.tflite_metadata"},
+    "keras": {"backbones.keras_networks"},
     "onnx": {"export.onnx"},
     "onnxruntime": {"features.engine_onnx"},
     "matplotlib": {"report.curve", "sweeps.plot"},
@@ -134,7 +135,7 @@ CLIENTS = {  # third-party package -> the modules that import it
     "tensorflow": {
         "system.runtime",
         "dcos.task",  # imports nothing of poets
-        "backbones.saved_model",  # one function: constants for variables
+        "backbones.freezing",  # one function: constants for variables
         "export.frozen",  # one function: the defaults of attributes
     },
     "tensorflow_hub": {"backbones.saved_model"},  # one function: an extra

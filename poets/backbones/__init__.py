@@ -76,6 +76,8 @@ class Family:
     untrainable: str = ""
 
 
+KERAS_SUFFIXES = (".keras", ".h5")
+
 SIDE_BY_SIDE = "+"
 """Joins the names of networks whose bottlenecks are used together."""
 
@@ -84,6 +86,31 @@ _MOBILENETS = tuple(
     for width in ("1.0", "0.75", "0.50", "0.25")
     for size_px in (224, 192, 160, 128)
 )
+
+_KERAS = (
+    "mobilenet",
+    "mobilenet_v2",
+    "mobilenetv3-{small,large}",
+    "efficientnetb{0,1,2,3,4,5,6,7}",
+    "efficientnetv2-{b0,b1,b2,b3,s,m,l}",
+    "convnext_{tiny,small,base,large,xlarge}",
+    "densenet{121,169,201}",
+    "resnet{50,101,152}",
+    "resnet{50,101,152}v2",
+    "vgg{16,19}",
+    "nasnet{mobile,large}",
+    "inception_resnet_v2",
+    "inception_v3_keras",
+    "xception",
+)
+
+
+def _expanded(pattern: str) -> tuple[str, ...]:
+    """Returns the names of a pattern with one {a,b} or none, as a shell does."""
+    before, _, rest = pattern.partition("{")
+    choices, _, after = rest.partition("}")
+    return tuple(before + choice + after for choice in choices.split(","))
+
 
 FAMILIES = {
     "saved_model": Family("poets.backbones.saved_model"),  # --tfhub_module
@@ -102,6 +129,11 @@ FAMILIES = {
     "efficientnet": Family(
         "poets.backbones.efficientnet", ("efficientnet_lite0",), "efficientnet_lite0"
     ),
+    "keras": Family(
+        "poets.backbones.keras_networks",
+        tuple(name for pattern in _KERAS for name in _expanded(pattern)),
+        ", ".join(_KERAS),
+    ),
     "scattering": Family(
         "poets.backbones.scattering",
         tuple(f"scattering_{size_px}" for size_px in (96, 128, 160, 224)),
@@ -113,6 +145,8 @@ FAMILIES = {
 
 def family_of(config: RetrainConfig) -> Family:
     """Returns the family of the one network that the flags name."""
+    if config.tfhub_module.endswith(KERAS_SUFFIXES):
+        return FAMILIES["keras"]
     if config.tfhub_module:
         return FAMILIES["saved_model"]
     return next(row for row in FAMILIES.values() if config.architecture in row.names)

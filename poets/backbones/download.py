@@ -37,7 +37,7 @@ PAUSE_S = 0.5
 LIMITS = http.Limits(connect_s=10, silence_s=60)
 
 
-def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
+def download(source_url: str, target_url: str, digest: str | None) -> bytes:
     """Downloads a file to any storage and returns its content.
 
     The part of a broken download is kept beside the target; the next one completes it.
@@ -45,8 +45,8 @@ def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
     Args:
       source_url: http or https.
       target_url: where the file appears once it is whole and checked.
-      sha256: the expected digest, hex; None checks only the server's own data (length,
-        and the MD5 of Google Cloud Storage's `x-goog-hash`).
+      digest: the expected SHA-256 or MD5, hex; None checks only the server's own data
+        (length, and the MD5 of Google Cloud Storage's `x-goog-hash`).
 
     Raises:
       ModelError: if it cannot be downloaded, or has another digest.
@@ -56,10 +56,10 @@ def download(source_url: str, target_url: str, sha256: str | None) -> bytes:
     with _locked(part) as waited:
         if waited and exists(target_url):
             return read_url(target_url)
-        return _download(source_url, target_url, sha256, part)
+        return _download(source_url, target_url, digest, part)
 
 
-def _download(source_url: str, target_url: str, sha256: str | None, part: str) -> bytes:
+def _download(source_url: str, target_url: str, digest: str | None, part: str) -> bytes:
     logger.info("downloading %s", http.shown(source_url))
     try:
         headers = http.download(
@@ -71,7 +71,7 @@ def _download(source_url: str, target_url: str, sha256: str | None, part: str) -
             progress=partial(track, what="download", unit="bytes"),
         )
         data = Path(part).read_bytes()
-        found = http.check_digest(data, sha256, headers)
+        found = http.check_digest(data, digest, headers)
     except http.FetchError as error:
         if isinstance(error, http.DigestError):
             os.unlink(part)

@@ -19,22 +19,19 @@ from typing import Any
 import pyarrow.fs
 
 from poets.backbones import Backbone
+from poets.backbones.freezing import BOTTLENECK_NAME, INPUT_NAME, freeze
 from poets.backbones.graph import bottleneck_size
-from poets.backbones.old_ops import modernise
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, ModelError
 from poets.storage import exists, is_local, join, kind_of, open_storage, scheme_of
 from poets.storage.publish import Publication
 from poets.storage.reading import stage_folder
-from poets.system.runtime import tf, v1
+from poets.system.runtime import tf
 
 logger = logging.getLogger(__name__)
 
 SIGNATURES = ("image_feature_vector", "default", "serving_default", "serve")
 OUTPUTS = ("feature_vector", "default", "outputs", "output_0")
-INPUT_NAME, BOTTLENECK_NAME = "input", "bottleneck"
-HUB_INPUT_NAME = "Placeholder"
-"""The original script's name for the input of graphs with a module."""
 
 
 def load(config: RetrainConfig) -> Backbone:
@@ -171,8 +168,6 @@ def _image_size_px(function: Any, config: RetrainConfig) -> int:
 
 
 def _freeze(function: Any, size_px: int, handle: str) -> bytes:
-    from tensorflow.python.framework import convert_to_constants
-
     outputs = function.structured_outputs
     name = next((name for name in OUTPUTS if name in outputs), None)
     if name is None and len(outputs) == 1:
@@ -202,40 +197,4 @@ def _freeze(function: Any, size_px: int, handle: str) -> bytes:
         found = function(**{input_key: images})[name]
         return tf.reshape(found, [-1, lengths[-1]])
 
-    frozen = convert_to_constants.convert_variables_to_constants_v2(
-        features.get_concrete_function()
-    )
-    with tf.Graph().as_default() as graph:
-        images = v1.placeholder(
-            tf.float32, [None, size_px, size_px, 3], name=INPUT_NAME
-        )
-        (found,) = v1.import_graph_def(
-            frozen.graph.as_graph_def(),
-            input_map={frozen.inputs[0].name: tf.identity(images, HUB_INPUT_NAME)},
-            return_elements=[frozen.outputs[0].name],
-            name="model",
-        )
-        tf.identity(found, name=BOTTLENECK_NAME)
-    graph_def = modernise(graph.as_graph_def())
-    graph_def = v1.graph_util.extract_sub_graph(graph_def, [BOTTLENECK_NAME])
-    _number_nodes(graph_def)
-    return graph_def.SerializeToString(deterministic=True)
-
-
-def _number_nodes(graph_def: Any) -> None:
-    """Names nodes by their position in the graph.
-
-    TensorFlow's names of constants depend on what the process did before, but the
-    graph's digest must not: it names the features in the store.
-    """
-    kept = (INPUT_NAME, HUB_INPUT_NAME, BOTTLENECK_NAME)
-    names = {
-        node.name: node.name if node.name in kept else f"model/{i}"
-        for i, node in enumerate(graph_def.node)
-    }
-    for node in graph_def.node:
-        node.name = names[node.name]
-        for i, given in enumerate(node.input):  # as "name" or "name:1"
-            name = given.partition(":")[0]
-            node.input[i] = given.replace(name, names[name], 1)
-        node.attr.pop("_class", None)  # colocation, by the old names
+    return freeze(features.get_concrete_function())

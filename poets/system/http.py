@@ -147,24 +147,26 @@ class DigestError(FetchError):
     """The content is another one than was published."""
 
 
-def check_digest(data: bytes, sha256: str | None, headers: Mapping[str, str]) -> str:
+def check_digest(data: bytes, digest: str | None, headers: Mapping[str, str]) -> str:
     """Returns the SHA-256 of a content, hex.
 
     Args:
       data: the content.
-      sha256: the expected one; None accepts any.
+      digest: the expected one, hex: SHA-256, or an MD5; None accepts any.
       headers: of the answer; they may have Google's `x-goog-hash`, with an MD5.
 
     Raises:
       DigestError: if one differs.
     """
     found = hashlib.sha256(data).hexdigest()
-    md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+    md5 = hashlib.md5(data, usedforsecurity=False)
     sent = re.search(r"md5=([\w+/=]+)", headers.get("x-goog-hash", ""))
-    if sha256 not in (None, found) or (sent and sent[1] != md5):
-        expected = sha256 or f"MD5 {sent and sent[1]}"
+    as_sent = sent is None or sent[1] == base64.b64encode(md5.digest()).decode()
+    if digest not in (None, found, md5.hexdigest()) or not as_sent:
+        expected = digest or f"MD5 {sent and sent[1]}"
         raise DigestError(
-            f"it is not the published file: SHA-256 {found}, expected {expected}"
+            f"it is not the published file: SHA-256 {found}, MD5 {md5.hexdigest()}, "
+            f"expected {expected}"
         )
     return found
 

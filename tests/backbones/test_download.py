@@ -17,6 +17,7 @@ pytest_plugins = ["tests.far"]
 
 DATA = bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(DATA).hexdigest()
+MD5_HEX = hashlib.md5(DATA).hexdigest()
 HINT = (
     "; put the file at '{}' by hand, give another --model_url, or use "
     "--architecture=efficientnet_lite0, which pip installs"
@@ -105,7 +106,7 @@ def test_another_digest_is_refused_and_nothing_kept(web, target):
     text = refusal(web.url("/a.tgz"), target, "0" * 64)
     assert text == (
         f"cannot download {web.url('/a.tgz')!r}: it is not the published file: SHA-256 "
-        f"{SHA256}, expected {'0' * 64}{HINT.format(target)}"
+        f"{SHA256}, MD5 {MD5_HEX}, expected {'0' * 64}{HINT.format(target)}"
     )
     assert beside(target) == []
 
@@ -244,3 +245,7 @@ def test_of_two_that_want_a_file_one_downloads(
     second.join(300)
     assert found == [first] == [DATA]
     assert len(web.requests) == 1
+
+
+def test_a_digest_may_be_an_md5(web, target):
+    assert download(web.url("/a.tgz"), str(target), MD5_HEX) == DATA

@@ -1,0 +1,204 @@
+"""Loads the networks of Keras Applications, and `.keras` and `.h5` files.
+
+    model_dir/mobilenet_v2_weights_..._no_top.h5   Keras's own file, or downloaded once
+    model_dir/mobilenet_v2-keras.pb                the network, frozen once, kept
+
+    --tfhub_module=flowers.keras                     a file of one's own
+    model_dir/flowers-0f4c2a91d3b7.pb                frozen once, named by its digest
+
+Keras is only imported to convert a network. It builds the network and asks for the file
+of weights, which comes from `model_dir` or from where Keras downloads it, checked by
+the digest that Keras knows.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from poets.backbones import Backbone, PerChannel
+from poets.backbones.freezing import BOTTLENECK_NAME, INPUT_NAME, freeze
+from poets.backbones.graph import bottleneck_size, parse_graph
+from poets.backbones.keras_table import NETWORKS, SCALINGS
+from poets.config import RetrainConfig
+from poets.errors import ConfigError, ModelError, StorageError
+from poets.storage import exists, is_local, join, open_storage, read_url
+from poets.storage.publish import write_atomically
+from poets.system import http
+from poets.system.runtime import tf
+
+logger = logging.getLogger(__name__)
+
+
+def load(config: RetrainConfig) -> Backbone:
+    """Returns the network that `--architecture` or `--tfhub_module` names.
+
+    Raises:
+      ConfigError: if a file's network takes pictures of another size, or of any.
+      ModelError: if it cannot be built, downloaded or read.
+    """
+    if config.tfhub_module:
+        return _of_file(config)
+    name = config.architecture
+    function, size_px, mode = NETWORKS[name]
+    mean, std, reversed_channels = SCALINGS[mode]
+    kept = join(config.model_dir, f"{name}-keras.pb")
+
+    def build(folder: str) -> bytes:
+        keras = _keras()
+        with _weights_from(config, folder):
+            model = getattr(keras.applications, function)(
+                include_top=False,
+                weights="imagenet",
+                input_shape=(size_px, size_px, 3),
+                pooling="avg",
+            )
+        return _frozen(model, size_px, reversed_channels)
+
+    graph = _kept_or_built(kept, name, build)
+    return _backbone(name, graph, size_px, mean, std)
+
+
+def _of_file(config: RetrainConfig) -> Backbone:
+    source = config.tfhub_module
+    data = read_url(source)
+    stem, suffix = os.path.splitext(os.path.basename(source))
+    digest = hashlib.sha256(f"{config.input_size_px} ".encode() + data).hexdigest()
+    kept = join(config.model_dir, f"{stem}-{digest[:12]}.pb")
+
+    def build(folder: str) -> bytes:
+        path = os.path.join(folder, f"model{suffix}")
+        with open(path, "wb") as file:
+            file.write(data)
+        model = _without_classes(_keras().saving.load_model(path, compile=False))
+        return _frozen(model, _size_px(model, config), reversed_channels=False)
+
+    graph = _kept_or_built(kept, source, build)
+    nodes = {node.name: node for node in parse_graph(graph, kept).node}
+    size_px = nodes[INPUT_NAME].attr["shape"].shape.dim[1].size
+    return _backbone(source, graph, size_px, 0.0, 1.0)
+
+
+def _backbone(
+    name: str, graph: bytes, size_px: int, mean: PerChannel, std: PerChannel
+) -> Backbone:
+    return Backbone(
+        name=name,
+        graph=graph,
+        input_name=INPUT_NAME,
+        bottleneck_name=BOTTLENECK_NAME,
+        image_size_px=size_px,
+        bottleneck_size=bottleneck_size(graph, INPUT_NAME, BOTTLENECK_NAME, name),
+        mean=mean,
+        std=std,
+    )
+
+
+def _kept_or_built(kept: str, name: str, build: Any) -> bytes:
+    """Returns a frozen network from a file, or builds it and writes the file."""
+    if exists(kept):
+        return read_url(kept)
+    logger.info("building %s with Keras, once", name)
+    try:
+        with tempfile.TemporaryDirectory(prefix="poets-keras-") as folder:
+            graph = build(folder)
+    except (ConfigError, ModelError, StorageError):
+        raise
+    except Exception as error:  # Keras raises anything
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"Keras cannot build {name!r}: {why}") from error
+    try:
+        write_atomically(kept, graph)
+    except StorageError as error:
+        logger.warning("%s: the converted network is not kept", error)
+    return graph
+
+
+def _keras() -> Any:
+    """Imports Keras on TensorFlow, whatever the user's own backend is."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras
+
+    return keras
+
+
+@contextlib.contextmanager
+def _weights_from(config: RetrainConfig, folder: str) -> Iterator[None]:
+    """Has Keras take its files from `model_dir`, where missing ones are downloaded.
+
+    Keras's own download has no retries, is not resumed, and knows only local folders.
+    """
+    from keras.src.utils import file_utils as files
+
+    def get_file(name: str, origin: str, file_hash: str | None = None, **_: Any) -> str:
+        url = join(config.model_dir, name)
+        if exists(url):
+            data = read_url(url)
+            try:
+                http.check_digest(data, file_hash, {})
+            except http.DigestError as error:
+                logger.warning("%s: %s", url, error)
+        else:
+            download = importlib.import_module("poets.backbones.download").download
+            data = download(origin, url, file_hash)
+        filesystem, path = open_storage(url)
+        if is_local(filesystem):
+            return path
+        path = os.path.join(folder, name)
+        with open(path, "wb") as file:
+            file.write(data)
+        return path
+
+    own = files.get_file
+    files.get_file = get_file
+    try:
+        yield
+    finally:
+        files.get_file = own
+
+
+def _without_classes(model: Any) -> Any:
+    """Returns a model without a last dense layer, averaged over its maps, if any."""
+    layers = _keras().layers
+    output = model.outputs[0]
+    last = model.layers[-1]
+    if isinstance(last, layers.Dense):
+        output = last.input
+    if len(output.shape) == 4:
+        output = layers.GlobalAveragePooling2D()(output)
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(output.shape) != 2:
+        raise ModelError(
+            f"a backbone maps images [N, S, S, 3] to [N, D]; this model maps "
+            f"{[tuple(each.shape) for each in model.inputs]} to {tuple(output.shape)}"
+        )
+    return _keras().Model(model.inputs, output)
+
+
+def _size_px(model: Any, config: RetrainConfig) -> int:
+    _, height, width, channels = model.inputs[0].shape
+    size_px = config.input_size_px or height
+    fits = all(each in (None, size_px) for each in (height, width))
+    if not size_px or not fits or channels != 3:
+        raise ConfigError(
+            f"--tfhub_module={config.tfhub_module!r} takes images [{height}, {width}, "
+            f"{channels}], --input_size_px is {config.input_size_px}; a backbone takes "
+            "square images of 3 channels: give their size, if the model takes any"
+        )
+    return size_px
+
+
+def _frozen(model: Any, size_px: int, reversed_channels: bool) -> bytes:
+    spec = tf.TensorSpec([None, size_px, size_px, 3], tf.float32)
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def features(images: Any) -> Any:
+        if reversed_channels:
+            images = tf.reverse(images, [-1])
+        found = model(images, training=False)
+        return tf.reshape(found, [-1, found.shape[-1]])
+
+    return freeze(features.get_concrete_function())

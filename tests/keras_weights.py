@@ -1,0 +1,57 @@
+"""Look-alikes of the weights of Keras Applications, written by Keras itself."""
+
+import contextlib
+import warnings
+from unittest import mock
+
+import numpy as np
+
+from poets.backbones.keras_table import NETWORKS
+
+
+def random_weights(model, seed=0):
+    """Sets weights so that pictures differ, also behind a hundred normalisations."""
+    random = np.random.default_rng(seed)
+
+    def drawn(weight):
+        *given, _ = weight.shape
+        if weight.path.endswith(("variance", "gamma")):
+            return random.uniform(0.5, 1.5, weight.shape)
+        if len(given) < 2:
+            return random.normal(
+                0, 0.1 if not given else given[0] ** -0.5, weight.shape
+            )
+        inputs = given[:2] if "depthwise" in weight.path else given
+        return random.normal(0, (2 / np.prod(inputs)) ** 0.5, weight.shape)
+
+    model.set_weights([drawn(weight) for weight in model.weights])
+
+
+def write_keras_weights(model_dir, name):
+    """Has Keras write random weights under the name of its file; returns the model."""
+    import h5py
+    import keras
+    from keras.src.legacy.saving import legacy_h5_format
+    from keras.src.utils import file_utils
+
+    function, size_px, _ = NETWORKS[name]
+    made = []
+
+    def asked(file, *_, **__):
+        made.append(model_dir / file)
+        raise InterruptedError
+
+    build = getattr(keras.applications, function)
+    flags = {"include_top": False, "pooling": "avg"}
+    flags["input_shape"] = (size_px, size_px, 3)
+    with (
+        mock.patch.object(file_utils, "get_file", asked),
+        contextlib.suppress(InterruptedError),
+    ):
+        build(weights="imagenet", **flags)
+    model = build(weights=None, **flags)
+    random_weights(model)
+    with warnings.catch_warnings(), h5py.File(made[0], "w") as file:
+        warnings.simplefilter("ignore", DeprecationWarning)  # of numpy, for Keras
+        legacy_h5_format.save_weights_to_hdf5_group(file, model)
+    return model
