@@ -42,7 +42,8 @@ def scores(bench: Bench) -> Iterator[Row]:
         )
         out = _retrain(bench, split_seed, image_dir=half).out
         report = json.loads((out / "report.json").read_text())
-        foretold.append(report["sections"]["more_images"]["every"]["with_twice"])
+        if law := report["sections"]["more_images"]:  # a quick run has too few
+            foretold.append(law["every"]["with_twice"])
         for other in runs[1:]:
             arguments = ["compare", str(runs[0]), str(other), "--json"]
             log = bench.work / "logs" / "compare.log"
@@ -58,17 +59,8 @@ def scores(bench: Bench) -> Iterator[Row]:
         reached=points <= CALIBRATION_POINTS,
     )
     yield from _rejected(full)
-    test = [metrics["accuracy"]["test"] for metrics in full]
-    reached = sum(each["correct"] for each in test) / sum(each["n"] for each in test)
-    mean = float(np.average(foretold, weights=[each["n"] for each in test]))
-    yield Row(f"accuracy of all training photographs, {splits}", "%", 100 * reached)
-    yield Row(
-        "  foretold from half of them",
-        "%",
-        100 * mean,
-        goal=f"within {FORETOLD_POINTS:g} points",
-        reached=abs(100 * (mean - reached)) <= FORETOLD_POINTS,
-    )
+    if len(foretold) == len(full):
+        yield from _foretold(foretold, full)
     share = 100 * float(np.mean(equal))
     yield Row(
         f"runs that differ by seed only and are called equal, of {len(equal)}",
@@ -127,6 +119,22 @@ def _calibration_error(scores: np.ndarray, right: np.ndarray) -> float:
         for place in np.unique(places)
     ]
     return 100 * float(sum(distances)) / len(scores)
+
+
+def _foretold(foretold: list[float], runs: list[dict]) -> Iterator[Row]:
+    """Yields the accuracy of runs on all photographs, and that foretold from half."""
+    counts = [run["accuracy"]["test"]["n"] for run in runs]
+    correct = sum(run["accuracy"]["test"]["correct"] for run in runs)
+    reached = 100 * correct / sum(counts)
+    mean = 100 * float(np.average(foretold, weights=counts))
+    yield Row("accuracy with all training photographs", "%", reached)
+    yield Row(
+        "  foretold from half of them",
+        "%",
+        mean,
+        goal=f"within {FORETOLD_POINTS:g} points",
+        reached=abs(mean - reached) <= FORETOLD_POINTS,
+    )
 
 
 def _rejected(runs: list[dict]) -> Iterator[Row]:
