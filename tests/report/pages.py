@@ -1,9 +1,12 @@
 """Made-up runs, for the tests of the report."""
 
 import csv
+import dataclasses
+import importlib
 import io
 import json
-from dataclasses import asdict
+from types import UnionType
+from typing import Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import simplejpeg
@@ -12,17 +15,7 @@ from poets.config import RetrainConfig
 from poets.data.dataset import Dataset, Image, Images
 from poets.data.layout import clean_label
 from poets.head.evaluate import accuracy_of, confusion_of, per_label
-from poets.report.findings import Findings, Share
-from poets.report.findings.calibration import Calibration, ScoreBin
-from poets.report.findings.doubtful_labels import DoubtfulLabel, DoubtfulLabels
-from poets.report.findings.more_images import (
-    LearningCurve,
-    LearningPoint,
-    MoreImages,
-)
-from poets.report.findings.near_duplicates import Copy, CopyGroup, NearDuplicates
-from poets.report.findings.odd_images import OddImage, OddImages
-from poets.report.findings.reject_threshold import Answered, RejectThreshold
+from poets.report.findings import SECTIONS, Findings
 
 SPLITS = ("train", "validation", "test")
 
@@ -104,7 +97,7 @@ def made_up_run(results, image_dir, counts, answer=None, **flags):
         "per_label": per_label(tuple(labels), confusion),
         "confusion": confusion.tolist(),
         "exports": {},
-        "flags": asdict(config),
+        "flags": dataclasses.asdict(config),
         "versions": {"python": "3.11.7", "tensorflow": None},
         "duration_s": {"total": 5.0, "training": 1.0},
         "notes": [],
@@ -125,39 +118,33 @@ def _write_csv(path, rows):
 
 def with_every_section(findings, label, path):
     """Returns findings with the sections that need features, made up for one image."""
-    share = Share.of(100, 75)
-    answered = Answered(0.8, 0.5, 50, 0.96, (0.8, 0.99))
-    bins = tuple(ScoreBin(k / 10, k / 10 + 0.1, 9, 0.1 * k, 0.5) for k in range(3, 9))
-    points = tuple(LearningPoint(n, 1 - n**-0.3, 0.1, 0.9) for n in (10, 100, 1000))
-    curve = LearningCurve(label, points, 1.0, 0.3, 0.0, 0.9)
-    copies = tuple(Copy(path, label, split, True) for split in ("train", "test"))
-    made_up = {
-        "doubtful_labels": DoubtfulLabels(
-            99,
-            99,
-            0.8,
-            1,
-            (DoubtfulLabel(path, label, label, "train", 0.1, 0.8, True),),
-        ),
-        "near_duplicates": NearDuplicates(
-            99,
-            9,
-            0,
-            1,
-            (CopyGroup(copies, True),),
-            {"test": 1},
-            share,
-            share,
-            "keep them in one split",
-        ),
-        "odd_images": OddImages(99, 99, (OddImage(path, label, "train", 2.5),)),
-        "calibration": Calibration(1.5, 100, 0.06, 0.02, bins, bins),
-        "reject_threshold": RejectThreshold(
-            0.95, 0.8, answered, answered, (answered, answered)
-        ),
-        "more_images": MoreImages(curve, (curve,)),
-    }
-    return Findings({**findings.sections, **made_up}, findings.failed)
+    sections = dict(findings.sections)
+    for name, row in SECTIONS.items():
+        if row.needs_features:
+            compute = importlib.import_module(row.module).compute
+            sections[name] = _made_up(get_type_hints(compute)["return"], label, path)
+    return Findings(sections, findings.failed)
+
+
+def _made_up(kind, label, path, name=""):
+    """Returns a value of a type: texts are the label, numbers 3 and 0.5."""
+    inner = get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        names = [field.name for field in dataclasses.fields(kind)]
+        return kind(
+            **{each: _made_up(hints[each], label, path, each) for each in names}
+        )
+    if get_origin(kind) in (Union, UnionType):  # with None
+        return _made_up(inner[0], label, path, name)
+    if get_origin(kind) is tuple:
+        kinds = 2 * inner[:1] if inner[-1] is Ellipsis else inner
+        return tuple(_made_up(each, label, path) for each in kinds)
+    if get_origin(kind) is dict:
+        return {"test": _made_up(inner[1], label, path)}
+    if kind is str:
+        return {"path": path, "split": "train"}.get(name, label)
+    return {bool: True, int: 3, float: 0.5}[kind]
 
 
 def dataset_of(image_dir, paths):
