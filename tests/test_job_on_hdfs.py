@@ -25,6 +25,7 @@ import pytest
 
 from poets.cli import run as run_verb
 from poets.data.images import MAX_BYTES
+from poets.data.packing import pack_images
 from poets.features.pool import Pool
 from poets.flags import config_from_args
 from poets.job import run
@@ -312,6 +313,17 @@ def test_the_whole_job_replaces_earlier_results_by_what_it_leaves_locally(
         assert f" {size} {day} {time} {hdfs.url}{path}\n" in shown
     graph = next(x for x in listing.splitlines() if "retrained_graph.pb" in x)
     assert graph.startswith("-rw-r--r--   3 tensorflow tensorflow ")
+
+
+def test_the_job_leaves_the_same_from_packs(
+    hdfs, start, folder, fetch, local, tensorflow
+):
+    packed = pack_images(f"{hdfs.url}{IMAGES}", f"{hdfs.url}{folder}/packs")
+    assert (packed.files, packed.images) == (1, retraining.IMAGES)
+    assert run_verb(["doctor", f"{hdfs.url}{folder}/packs", "--all"]) == 0
+    code, said = start(images=f"{folder}/packs").end()
+    assert code == 0, said
+    check_same(fetch(), local)
 
 
 def test_a_folder_that_is_not_ours_stops_the_job_early(start, hdfs, folder, tensorflow):

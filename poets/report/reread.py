@@ -119,12 +119,17 @@ def _with_features(
     What is missing is logged, not raised: a report can do without.
     """
     try:
-        listed = find_images(config.image_dir, config.split)
+        listed = find_images(
+            *(config.image_dir, config.split, config.bottleneck_dir, config.labels_csv)
+        )
         rows = listed.images.rows_of(answers.dataset.images.paths.to_pylist())
         if len(rows) < len(answers.dataset.images):
             raise ModelError(f"pictures of {config.image_dir!r} are gone")
         dataset = replace(
-            answers.dataset, images=listed.images.take(rows), packs=listed.packs
+            answers.dataset,
+            images=listed.images.take(rows),
+            packs=listed.packs,
+            label_folders=listed.label_folders,
         )
         answers = replace(answers, dataset=dataset)
         return answers, _trained(config, metrics, answers)
