@@ -189,7 +189,7 @@ def _differing(flags: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         name
         for name in dict.fromkeys(name for each in flags for name in each)
         if name not in ELSEWHERE and not name.endswith(PLACES)
-        if len({str(each.get(name)) for each in flags}) > 1
+        if len({str(each[name]) for each in flags if name in each}) > 1
     ]
     return [{name: each.get(name) for name in names} for each in flags]
 

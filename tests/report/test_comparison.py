@@ -48,8 +48,8 @@ def better(tmp_path):
     other = one.copy()
     other[np.flatnonzero(~one)[:30]] = True
     return [
-        write_run(tmp_path / name, right, learning_rate=rate)
-        for name, right, rate in (("a", one, 0.01), ("b", other, 0.1))
+        write_run(tmp_path / "a", one, learning_rate=0.01),
+        write_run(tmp_path / "b", other, learning_rate=0.1, flag_of_a_later_version=1),
     ]
 
 
