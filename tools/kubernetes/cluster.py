@@ -24,6 +24,7 @@ from poets.errors import PoetsError
 from tools.hdfs.daemons import Daemon, wait_until
 from tools.kubernetes import addons, daemons
 from tools.kubernetes.build import CACHE
+from tools.kubernetes.images import tag_of
 from tools.kubernetes.machine import NODE, READY
 
 HERE = Path(__file__).resolve().parent
@@ -139,16 +140,32 @@ class Cluster:
     def install_addons(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Installs the training operator and Argo, and waits until they are ready."""
         found = addons.write_addons(self.folder, self._cache)
-        for place, (namespace, _) in found.items():
-            exists = self._says("get", "namespace", namespace)
-            if not exists:
+        for place, (namespace, program) in found.items():
+            if self._image_of(namespace, program) == tag_of(program):
+                continue
+            if not self._says("get", "namespace", namespace):
                 self.kubectl("create", "namespace", namespace)
             self.kubectl("apply", "--server-side", "--force-conflicts", "-k", place)
-        for namespace, deployment in found.values():
-            words = ["rollout", "status", f"deployment/{deployment}", "-n", namespace]
+        for namespace, program in found.values():
+            words = ["rollout", "status", f"deployment/{program}", "-n", namespace]
             self.kubectl(
                 *words, f"--timeout={timeout_s:.0f}s", timeout_s=timeout_s + 30
             )
+
+    def _image_of(self, namespace: str, deployment: str) -> str:
+        """Returns the image of a Deployment; "" if there is none."""
+        path = "jsonpath={.spec.template.spec.containers[0].image}"
+        words = [
+            "kubectl",
+            "get",
+            "deployment",
+            deployment,
+            "-n",
+            namespace,
+            "-o",
+            path,
+        ]
+        return self.run(*words).stdout
 
     def stop(self) -> bool:
         """Ends all processes, removes the cgroups; returns whether it ran."""

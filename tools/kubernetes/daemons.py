@@ -164,19 +164,18 @@ version = 2
 def _corefile(folder: Path) -> str:
     """Returns the settings of CoreDNS: names of the cluster, and no others."""
     return f"""\
-. {{
+cluster.local in-addr.arpa {{
     bind {ADDRESS}
     errors
-    hosts {{
-        {ADDRESS} {NODE}
-        fallthrough
-    }}
     kubernetes cluster.local in-addr.arpa {{
         kubeconfig {folder / "admin.kubeconfig"}
         ttl 1
     }}
-    template ANY ANY {{
-        rcode NXDOMAIN
+}}
+. {{
+    bind {ADDRESS}
+    hosts {{
+        {ADDRESS} {NODE}
     }}
 }}
 """

@@ -143,12 +143,18 @@ class Images:
         self.podman("build", *_access(), *words, "-f", file, "-t", tag, str(context))
 
     def build_program(self, name: str) -> None:
-        """Makes an image of a program in CACHE/bin, and of nothing else."""
+        """Makes an image of a program in CACHE/bin and a folder for temporary files."""
+        context = self._cache / "context"
+        shutil.rmtree(context, ignore_errors=True)
+        (context / "bin").mkdir(parents=True)
+        os.link(self._cache / "bin" / name, context / "bin" / name)
+        (context / "tmp").mkdir()
+        (context / "tmp").chmod(0o1777)  # programs of add-ons run as any user
         text = (
-            f"FROM scratch\nCOPY {name} /bin/\nENV PATH=/bin\nWORKDIR /tmp\n"
+            "FROM scratch\nCOPY . /\nENV PATH=/bin\n"
             f'USER {COMPONENTS[name].user}\nENTRYPOINT ["{name}"]\n'
         )
-        self._build_text(text, tag_of(name), self._cache / "bin")
+        self._build_text(text, tag_of(name), context)
 
     def build_pause(self) -> None:
         """Makes the image of the process that keeps a pod's namespaces."""
