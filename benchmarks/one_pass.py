@@ -16,6 +16,7 @@ import os
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from poets.data.dataset import find_images
 from poets.data.images import decode, resize
 from poets.features.compute import compute_bottlenecks
 from poets.features.engines import load_engine
-from poets.features.models import engine_model
+from poets.features.models import networks_of
+from poets.features.network import Network
 from poets.features.pool import Pool
 from poets.features.process import Spec
 from poets.flags import add_flags, config_from_args, flags_of
@@ -34,13 +36,12 @@ from poets.flags import add_flags, config_from_args, flags_of
 
 def _work(
     paths: list[str],
-    engine_name: str,
-    model: str,
+    network: Network,
     answer: Connection,
     start: "multiprocessing.synchronize.Barrier",
 ) -> None:
     """Does what no pass can leave out, and sends its seconds and CPU seconds."""
-    engine = load_engine(engine_name, model)
+    engine = load_engine(network.engine, network.model_path)
 
     def run(some: list[str]) -> None:
         for path in some:
@@ -55,7 +56,7 @@ def _work(
     answer.send((time.perf_counter() - began_s, time.process_time() - cpu_s))
 
 
-def measure_limit(image_dir: Path, engine: str, model: str) -> dict[str, float]:
+def measure_limit(image_dir: Path, network: Network) -> dict[str, float]:
     """Returns the images, seconds and CPU seconds of the least work, on all cores."""
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(cores())
@@ -64,7 +65,7 @@ def measure_limit(image_dir: Path, engine: str, model: str) -> dict[str, float]:
     for number in range(cores()):
         answer, send = context.Pipe(duplex=False)
         mine = paths[number :: cores()]
-        process = context.Process(target=_work, args=(mine, engine, model, send, start))
+        process = context.Process(target=_work, args=(mine, network, send, start))
         process.start()
         send.close()
         answers.append(answer)
@@ -79,16 +80,16 @@ def measure_limit(image_dir: Path, engine: str, model: str) -> dict[str, float]:
     }
 
 
-def measure_pass(spec: Spec, index_url: str, size: int, pool: Pool) -> dict[str, float]:
+def measure_pass(spec: Spec, index_url: str, pool: Pool) -> dict[str, float]:
     """Returns the images, seconds and CPU seconds of a pass, and of its listing."""
     began_s = time.perf_counter()
     dataset = find_images(spec.image_dir, index_url=index_url)
     listing_s, began_s = time.perf_counter() - began_s, time.perf_counter()
-    spec = Spec(**{**spec.__dict__, "packs": dataset.packs})
+    spec = replace(spec, packs=dataset.packs)
     before_s = cpu_s(os.getpid())
     with pool:
         child_s = [cpu_s(child._process.pid) for child in pool._children]
-        found = compute_bottlenecks(dataset.images, spec, size, pool)
+        found = compute_bottlenecks(dataset.images, spec, pool)
         seconds = time.perf_counter() - began_s
         used_s = sum(cpu_s(child._process.pid) for child in pool._children) - sum(
             child_s
@@ -118,22 +119,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="poets-pass-") as work:
         pool = None if args.limit else Pool(cores())
         backbone = load_backbone(config)
-        model = engine_model(config, backbone, work)
+        stored = replace(config, bottleneck_dir=os.path.join(work, "store"))
+        networks = networks_of(stored, backbone, work)
         if pool is None:
-            found = measure_limit(Path(config.image_dir), model.engine, model.path)
+            found = measure_limit(Path(config.image_dir), networks[0])
         else:
-            spec = Spec(
-                config.image_dir,
-                os.path.join(work, "store"),
-                model.engine,
-                model.path,
-                distortions=None,
-                known_content=False,
-            )
+            spec = Spec(config.image_dir, networks, None, known_content=False)
             for child in pool._children:
                 child.prepare(spec)
-            size = backbone.bottleneck_size
-            found = measure_pass(spec, config.bottleneck_dir, size, pool)
+            found = measure_pass(spec, config.bottleneck_dir, pool)
     found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(found))
 

@@ -31,6 +31,9 @@ SHARE_OF_FOLDERS, SHARE_OF_LIMIT = 0.85, 0.9
 REQUESTS_PER_IMAGE = 0.01
 PACKED_PER_S = 500
 PACKED_FILES = 4_000
+OF_DATANODES = ("SendHeartbeat", "Block", "RegisterDatanode", "VersionRequest")
+"""Requests of DataNodes, which they make without any client."""
+
 PLACES = ("folders", "packs", "hdfs", "limit")
 
 
@@ -157,15 +160,20 @@ def _turn(
 
 
 def _requests(cluster: SecureHdfs) -> int:
-    """Returns how many requests the NameNode has answered, by its own metrics."""
+    """Returns how many requests of clients the NameNode answered, by its metrics."""
     answer = requests.get(
         f"http://{cluster.settings.address('namenode.http')}/jmx",
-        params={"qry": "Hadoop:service=NameNode,name=RpcActivityForPort*"},
+        params={"qry": "Hadoop:service=NameNode,name=RpcDetailedActivityForPort*"},
         auth=HTTPKerberosAuth(mutual_authentication=OPTIONAL),
         timeout=60,
     )
     answer.raise_for_status()
-    return sum(bean["RpcProcessingTimeNumOps"] for bean in answer.json()["beans"])
+    return sum(
+        int(count)
+        for bean in answer.json()["beans"]
+        for name, count in bean.items()
+        if name.endswith("NumOps") and not name.startswith(OF_DATANODES)
+    )
 
 
 def _poets(bench: Bench, *words: str) -> str:
