@@ -17,6 +17,7 @@ from benchmarks.reach import reach
 from benchmarks.scale import scale
 from benchmarks.scores import scores
 from benchmarks.serving import serving
+from benchmarks.spark import spark
 from benchmarks.storage import hdfs
 from benchmarks.sweep import sweep
 from benchmarks.table import Row
@@ -193,6 +194,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         hdfs,
         packs,
         workers,
+        spark,
         scale,
         serving,
     )

@@ -118,6 +118,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "report.threshold",
         "serve.server.models",
         "sweeps.results",
+        "workers.executor",
         "workers.folder",
     },
     "requests": {
@@ -128,8 +129,11 @@ CLIENTS = {  # third-party package -> the modules that import it
         "system.connections",
         "system.http",
     },
-    "py4j": {"workers.delegation", "workers.spark"},
-    "pyspark": {"spark.driver", "workers.executor", "workers.spark"},
+    "py4j": {"spark.checks", "workers.delegation", "workers.spark"},
+    "pyspark": {
+        *("spark.checks", "spark.driver"),
+        *("workers.executor", "workers.spark"),
+    },
     "requests_kerberos": {"storage.hadoop.web_client", "storage.hadoop.web_errors"},
     "simplejpeg": {"data.images"},
     "tensorflow": {

@@ -9,6 +9,7 @@ stdout has one line per step, then what is wrong and what to do; or all of it as
 
 import argparse
 import contextlib
+import itertools
 import json
 import logging
 import tempfile
@@ -16,10 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from poets.cli import VERBS
-from poets.cli.options_flags import add_overrides, add_secrets
+from poets.cli.options_flags import add_overrides, add_secrets, add_spark
 from poets.config import RetrainConfig
 from poets.dcos.environment import task_environment
 from poets.dcos.options import Options, parse_context, read_options
+from poets.dcos.secrets import KERBEROS, PLACE
 from poets.dcos.tasks import tasks_of
 from poets.doctor import FAILED, NOT_REACHED, TIMEOUT_S, StepResult
 from poets.doctor.report import as_json, format_end, format_line
@@ -84,6 +86,13 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     group.add_argument("--options", metavar="FILE", help="the options file")
     add_overrides(group)
     add_secrets(group)
+    group = parser.add_argument_group("a Spark application of --options")
+    group.add_argument(
+        "--spark",
+        action="store_true",
+        help="check Spark, YARN and an executor, too; starts an application",
+    )
+    add_spark(group)
     parser.set_defaults(func=run)
 
 
@@ -104,7 +113,9 @@ def run(args: argparse.Namespace) -> int:
         found = checkups(reads, writes, args.job_minutes * 60)
         plan = [(checkup, checklist(checkup)) for checkup in found]
         results: list[StepResult] = []
-        for result in diagnose(plan, args.timeout_s):
+        for result in itertools.chain(
+            diagnose(plan, args.timeout_s), _on_spark(args, reads, results)
+        ):
             if not args.json:
                 _print(result, results)
             results.append(result)
@@ -118,6 +129,31 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"\n{format_end(results)}")
     return 1 if any(result.status == FAILED for result in results) else 0
+
+
+def _on_spark(
+    args: argparse.Namespace, reads: list[str], earlier: list[StepResult]
+) -> Iterator[StepResult]:
+    """Yields the outcome of Spark's steps, unless an earlier step failed."""
+    if not args.spark or any(result.status == FAILED for result in earlier):
+        return
+    from poets.cli.spark import target_of
+    from poets.doctor import Checkup
+    from poets.doctor.diagnosis import diagnose
+    from poets.spark.submit import command
+
+    try:
+        from poets.spark import checks
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed; pip install 'poets[spark]'"
+        ) from error
+    options = _read_options(args)
+    target = target_of(args, options)
+    words = command(options, target)
+    words = words[words.index(target.program) + 1 : words.index(target.main)]
+    with checks.SparkSteps(words, target) as steps:
+        yield from diagnose([(Checkup("spark", tuple(reads)), steps)], checks.TIMEOUT_S)
 
 
 def _print(result: StepResult, earlier: list[StepResult]) -> None:
@@ -155,15 +191,29 @@ def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list
             stack.enter_context(placed(keytab, [sandbox]))
             task = next(task for task in tasks_of(options) if not task.serves)
             job_says = _config(options, sandbox).environment
-            given = task_environment(options, task, {}, str(sandbox)) | job_says | given
+            of_task = task_environment(options, task, {}, str(sandbox))
+            if args.spark:  # a site's own krb5.conf and HADOOP_CONF_DIR
+                of_task = _login(options, sandbox) if keytab else {}
+            given = of_task | job_says | given
         elif args.settings or args.args or args.secrets:
             raise ConfigError(
                 "--set, --arg and --secrets need --options, which they change; add it"
             )
+        elif args.spark:
+            raise ConfigError("--spark needs --options, the application's; add it")
         stack.enter_context(job.environment(given))
         stack.enter_context(_quiet())
         stack.callback(close)
         yield (reads, writes) if reads or writes else ([DEFAULT_STORAGE], [])
+
+
+def _login(options: Options, sandbox: Path) -> dict[str, str]:
+    """Returns the variables of a login with the keytab in the sandbox."""
+    user, realm = options[f"{KERBEROS}.primary"], options[f"{KERBEROS}.realm"]
+    return {
+        VARIABLES["kerberos_principal"]: f"{user}@{realm}",
+        VARIABLES["kerberos_keytab"]: str(sandbox / PLACE),
+    }
 
 
 def _read_options(args: argparse.Namespace) -> Options:

@@ -37,3 +37,28 @@ def add_secrets(parser: "argparse._ActionsContainer") -> None:
         help="folder with the secrets that the options name, one file per secret: the "
         "keytab (tools/kdc/kdc.py --local makes one)",
     )
+
+
+def add_spark(parser: "argparse._ActionsContainer") -> None:
+    """Adds the flags that say how Spark runs a job."""
+    parser.add_argument("--master", default="yarn", help="(default: yarn)")
+    parser.add_argument(
+        "--environment",
+        metavar="ARCHIVE",
+        default="",
+        help="Python with poets and its dependencies, by its path or URL (python "
+        "build_zip.py --environment builds it); replaces service.job_url",
+    )
+    parser.add_argument(
+        "--python",
+        metavar="PATH",
+        default="",
+        help="Python of the executors, if it is installed on their machines",
+    )
+    parser.add_argument(
+        "--conf",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting of Spark; repeatable",
+    )

@@ -15,12 +15,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from poets.cli import VERBS
-from poets.cli.options_flags import add_overrides, add_secrets
+from poets.cli.options_flags import add_overrides, add_secrets, add_spark
 from poets.dcos.options import Options, read_options
 from poets.errors import ConfigError, format_problems
 from poets.flags import add_flags, config_from_args, flags_of
+
+if TYPE_CHECKING:
+    from poets.spark.submit import Target
 
 log = logging.getLogger(__name__)
 
@@ -63,32 +67,12 @@ def _add_submit(
     parser.add_argument("options", metavar="OPTIONS", help="the options file")
     add_overrides(parser)
     add_secrets(parser)
-    parser.add_argument("--master", default="yarn", help="(default: yarn)")
+    add_spark(parser)
     parser.add_argument(
         "--deploy-mode",
         choices=("client", "cluster"),
         default="client",
         help="where the driver runs: here (default), or in a container",
-    )
-    parser.add_argument(
-        "--environment",
-        metavar="ARCHIVE",
-        default="",
-        help="Python with poets and its dependencies, by its path or URL (python "
-        "build_zip.py --environment builds it); replaces service.job_url",
-    )
-    parser.add_argument(
-        "--python",
-        metavar="PATH",
-        default="",
-        help="Python of the executors, if it is installed on their machines",
-    )
-    parser.add_argument(
-        "--conf",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting of Spark; repeatable",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the command and do not run it"
@@ -98,32 +82,19 @@ def _add_submit(
 def submit(args: argparse.Namespace) -> int:
     """Runs or prints the command of spark-submit; returns its exit code."""
     from poets import job  # takes most of a second, which --help does not need
-    from poets.spark.submit import Target, command, left_out
+    from poets.spark.submit import command, left_out
 
     job.log_to_stderr()
     options = read_options(args.options, args.settings, args.args)
     _check(options, args.options)
     for path in left_out(options):
         log.warning("%s: left out, Spark has no counterpart", path)
-    words = command(
-        options,
-        Target(
-            program=_spark_submit() or "spark-submit",
-            main=str(Path(__file__).parents[1] / "__main__.py"),
-            master=args.master,
-            deploy_mode=args.deploy_mode,
-            driver_python=sys.executable,
-            python=args.python,
-            environment=args.environment,
-            keytab=_keytab(options, args.secrets),
-            krb5_conf=os.environ.get("KRB5_CONFIG", ""),
-            conf=tuple(args.conf),
-        ),
-    )
+    target = target_of(args, options, args.deploy_mode)
+    words = command(options, target)
     if args.dry_run:
         print(shlex.join(words))
         return 0
-    if not _spark_submit():
+    if not shutil.which(target.program):
         raise ConfigError(
             "spark-submit is neither in SPARK_HOME nor on the PATH; set SPARK_HOME, or "
             "pip install 'poets[spark]'"
@@ -134,8 +105,29 @@ def submit(args: argparse.Namespace) -> int:
             "cluster's core-site.xml and yarn-site.xml"
         )
     # Its programs look for the folder with another Python, which may not have it.
-    home = {"SPARK_HOME": _pyspark()} if words[0].startswith(f"{_pyspark()}/") else {}
+    ours = target.program.startswith(f"{_pyspark()}/")
+    home = {"SPARK_HOME": _pyspark()} if ours else {}
     return subprocess.run(words, env={**os.environ, **home}, check=False).returncode
+
+
+def target_of(
+    args: argparse.Namespace, options: Options, deploy_mode: str = "client"
+) -> "Target":
+    """Returns how Spark runs a job, from the flags of `add_spark` and `--secrets`."""
+    from poets.spark.submit import Target
+
+    return Target(
+        program=_spark_submit() or "spark-submit",
+        main=str(Path(__file__).parents[1] / "__main__.py"),
+        master=args.master,
+        deploy_mode=deploy_mode,
+        driver_python=sys.executable,
+        python=args.python,
+        environment=args.environment,
+        keytab=_keytab(options, args.secrets),
+        krb5_conf=os.environ.get("KRB5_CONFIG", ""),
+        conf=tuple(args.conf),
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -84,6 +84,9 @@ def command(options: Options, target: Target) -> list[str]:
     if problems := _problems(options, target, config):
         raise ConfigError(format_problems("cannot run the job on Spark", problems))
     words = [target.program, "--master", target.master]
+    if target.krb5_conf and target.deploy_mode == "cluster":
+        # spark-submit logs in itself then, and has no other way to a setting.
+        words = ["env", f"SPARK_SUBMIT_OPTS={_krb5_option(target)}", *words]
     words += ["--deploy-mode", target.deploy_mode, "--name", options["service.name"]]
     words += ["--num-executors", str(options["worker.count"])]
     words += ["--executor-cores", str(max(1, int(options["worker.cpus"])))]
@@ -107,6 +110,11 @@ def left_out(options: Options) -> list[str]:
         for path in WITHOUT_COUNTERPART
         if options.given.get(path, 0) not in NO_EFFECT
     ]
+
+
+def python_of(target: Target) -> str:
+    """Returns the Python of executors; "" if it is Spark's own choice."""
+    return target.python or f"./{ENVIRONMENT}/bin/python" * bool(target.environment)
 
 
 def _problems(options: Options, target: Target, config: RetrainConfig) -> list[str]:
@@ -141,7 +149,7 @@ def _archives(options: Options, target: Target) -> list[str]:
 def _settings(options: Options, target: Target) -> list[str]:
     """Returns the settings that spark-submit has no flags for, as "key=value"."""
     python_mb = options["worker.mem"] - HEAP_MB
-    python = target.python or f"./{ENVIRONMENT}/bin/python" * bool(target.environment)
+    python = python_of(target)
     settings = {
         "spark.executor.memoryOverhead": f"{python_mb}m",
         "spark.dynamicAllocation.enabled": "false",
@@ -163,10 +171,14 @@ def _settings(options: Options, target: Target) -> list[str]:
         # YARN's own client reads files of HTTP without their length.
         settings["spark.yarn.dist.forceDownloadSchemes"] = "http,https"
     if target.krb5_conf:
-        option = f"-Djava.security.krb5.conf={target.krb5_conf}"
-        settings["spark.driver.extraJavaOptions"] = option
+        settings["spark.driver.extraJavaOptions"] = _krb5_option(target)
         variables["KRB5_CONFIG"] = target.krb5_conf
     if target.deploy_mode == "cluster":
         for name, value in variables.items():
             settings[f"spark.yarn.appMasterEnv.{name}"] = value
     return [f"{key}={value}" for key, value in settings.items()]
+
+
+def _krb5_option(target: Target) -> str:
+    """Returns the option of Java, which does not read KRB5_CONFIG."""
+    return f"-Djava.security.krb5.conf={target.krb5_conf}"

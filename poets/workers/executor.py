@@ -13,20 +13,29 @@ kills our process is found and left out, see `pool`. TensorFlow is not imported.
 import contextlib
 import dataclasses
 import hashlib
+import importlib.util
 import os
+import platform
+import socket
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pyarrow.fs
 from pyspark import Accumulator, Broadcast, SparkFiles, TaskContext
 
+from poets.errors import PoetsError
 from poets.features.pool import Part, Parts, Pool
 from poets.features.process import Spec
 from poets.features.store import list_parts
 from poets.kerberos.settings import CACHE, KEYTAB, PRINCIPAL
 from poets.kerberos.tokens import TOKEN_FILE
+from poets.storage import open_storage, reason
 from poets.storage.hadoop.conf import CONF_VARIABLE, FILES
+
+NEEDED = ("ai_edge_litert", "simplejpeg", "PIL", "hdfs_native")
+"""What a pass imports late; the rest is imported here."""
 
 _ready: dict[str, Pool] = {}
 """The process of the last order, by its key."""
@@ -77,6 +86,32 @@ def compute(
     unread = pool.work_off(spec, Parts(left, lambda count: None))
     done.add(copies_of(parts))
     return unread
+
+
+def look(
+    order: "Broadcast[Order]", url: str, number: int
+) -> tuple[str, str, list[str], str]:
+    """Tries what a task needs, for the doctor.
+
+    Args:
+      order: what gives access to HDFS.
+      url: a folder of pictures; "" lists none.
+      number: of the task.
+
+    Returns:
+      The executor's host, its version of Python, the modules that it lacks, and why
+      `url` cannot be listed, or "".
+    """
+    missing = [name for name in NEEDED if not importlib.util.find_spec(name)]
+    why = ""
+    if url and not missing:
+        _prepare(order.value)
+        try:
+            filesystem, path = open_storage(url)
+            filesystem.get_file_info(pyarrow.fs.FileSelector(path))
+        except (PoetsError, OSError) as error:
+            why = reason(error) if isinstance(error, OSError) else str(error)
+    return socket.gethostname(), platform.python_version(), missing, why
 
 
 def copies_of(parts: Iterable[Part]) -> int:

@@ -135,7 +135,7 @@ class SparkWorkers:
             work = functools.partial(compute, shared, done)
             return self._context.parallelize(tasks, len(tasks)).flatMap(work).collect()
         except (Py4JJavaError, PySparkException) as error:
-            raise _translated(str(error)) from error
+            raise translated(str(error)) from error
         finally:
             self._context.setJobDescription(None)
             shared.destroy()
@@ -202,7 +202,7 @@ def _followed(done: Any, total: int, advance: Callable[[int], None]) -> Iterator
         look()
 
 
-def _translated(text: str) -> PoetsError:
+def translated(text: str) -> PoetsError:
     """Returns the error that made tasks fail, from Spark's own text."""
     if raised := _RAISED.findall(text):
         return PoetsError(f"an executor of Spark failed: {raised[-1]}")
@@ -211,4 +211,5 @@ def _translated(text: str) -> PoetsError:
             f"an executor of Spark failed: {missing[-1]}; give the executors poets and "
             "its dependencies, with --archives (docs/spark.md)"
         )
-    return PoetsError(f"Spark gave up: {text.splitlines()[0]}")
+    raised = re.findall(r"^[\w.]*(?:Error|Exception): .+", text, re.MULTILINE)
+    return PoetsError(f"Spark gave up: {[*text.splitlines()[:1], *raised][-1]}")

@@ -85,7 +85,11 @@ def test_an_environment_holds_python_and_poets():
 
 
 def test_a_driver_in_a_container_finds_code_configuration_and_memory():
-    settings = settings_of(command_of(deploy_mode="cluster", krb5_conf="/krb5.conf"))
+    words = command_of(deploy_mode="cluster", krb5_conf="/krb5.conf")
+    option = "-Djava.security.krb5.conf=/krb5.conf"
+    assert words[:3] == ["env", f"SPARK_SUBMIT_OPTS={option}", "spark-submit"]
+    settings = settings_of(words)
+    assert settings["spark.driver.extraJavaOptions"] == option
     master = "spark.yarn.appMasterEnv."
     assert settings[f"{master}PYTHONPATH"] == "job/poets-1.0.0"
     assert settings[f"{master}POETS_HADOOP_CONF"] == "__spark_conf__/__hadoop_conf__"

@@ -193,9 +193,23 @@ def test_tasks_hold_every_part_once_and_the_last_are_small(spark, count, process
     assert sizes[-1] == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "Traceback:\n  in look\nAttributeError: no look\n SQLSTATE",
+            "AttributeError: no look",
+        ),
+        ("Job aborted\n\tat org.apache", "Job aborted"),
+    ],
+)
+def test_other_failures_show_the_line_that_says_most(spark, text, shown):
+    assert str(spark.translated(text)) == f"Spark gave up: {shown}"
+
+
 def test_missing_dependencies_are_named_with_the_cure(spark):
     text = "Traceback ...\nModuleNotFoundError: No module named 'poets'\n SQLSTATE"
-    assert str(spark._translated(text)) == (
+    assert str(spark.translated(text)) == (
         "an executor of Spark failed: No module named 'poets'; give the executors "
         "poets and its dependencies, with --archives (docs/spark.md)"
     )

@@ -126,6 +126,21 @@ def load_conf() -> HadoopConf:
         return _loaded[key]
 
 
+def read_conf(path: str, variable: str) -> HadoopConf:
+    """Returns the properties of one file, such as yarn-site.xml.
+
+    Args:
+      path: the file.
+      variable: what names its folder, for messages.
+
+    Raises:
+      StorageError: if it is missing or not a configuration.
+    """
+    loader = _Loader(variable)
+    loader.load(path)
+    return HadoopConf(loader.found, tuple(loader.sources), variable)
+
+
 def _load() -> HadoopConf:
     urls, variable = _sources()
     loader = _Loader(variable)
