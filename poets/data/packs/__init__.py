@@ -158,7 +158,12 @@ def suffix_of_pack(path: str) -> str:
 
 def open_pack(file: pa.NativeFile, path: str) -> Reader:
     """Returns the reader of a pack, by its name; raises PackError if it is damaged."""
-    module = importlib.import_module(KINDS[suffix_of_pack(path)])
+    try:
+        module = importlib.import_module(KINDS[suffix_of_pack(path)])
+    except ModuleNotFoundError as error:
+        raise PackError(
+            f"{error.name} is not installed; python -m pip install google-crc32c"
+        ) from error
     reader: Reader = module.Reader(file, path)
     return reader
 
