@@ -108,8 +108,9 @@ def test_the_job_runs_with_everything_in_the_store(finished):
     assert {
         *("retrained_graph.pb", "retrained_graph.tflite", "retrained_labels.txt"),
         *("metrics.json", "split.csv", "skipped_images.csv"),
-        "saved_model/1/saved_model.pb",
+        *("saved_model/1/saved_model.pb", "report.html", "report.json"),
     } <= set(objects)
+    assert b"data:image/jpeg" in objects["report.html"]
     assert any(name.startswith("bottlenecks/") for name in objects)
     assert any(name.startswith("training_summaries/train/") for name in objects)
     labels = objects["retrained_labels.txt"].decode().splitlines()
