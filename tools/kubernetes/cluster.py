@@ -62,7 +62,7 @@ class Cluster:
           folder: its folder, which need not exist.
           cache: where programs and images are.
         """
-        self.folder = folder.absolute()
+        self.folder = folder.resolve()  # a link to it is the same cluster
         self._cache = cache.resolve()
         self.cgroup = self._cgroup_of_folder() if folder.exists() else ""
         command = ["unshare", *(f"--{name}" for name in NAMESPACES)]

@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PoetsError as error:
         print(f"kubernetes.py {args.verb}: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # `kubernetes.py status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(f"kubernetes.py {args.verb}: interrupted; run it again", file=sys.stderr)
         return 130
