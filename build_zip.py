@@ -13,10 +13,15 @@ serves the zip over HTTP until Ctrl-C.
 them, for clusters without internet: wheels for the Python and the platform of the
 TensorFlow image. TensorFlow and its dependencies are left out: the image has them, in
 matching versions, and they would add about 2 GB.
+
+`--environment` packs a whole environment instead, for executors of Spark: Python's
+packages with poets, by venv-pack or conda-pack, whichever fits the Python that runs
+this. The environment needs poets installed as a copy: `pip install '.[spark]'`.
 """
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -49,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Builds the zip and prints values for the options file; returns the exit code."""
     args = _parser().parse_args(argv)
     try:
+        if args.environment:
+            packed = pack_environment(Path(args.output))
+            print(f"path      {packed}\nsize      {packed.stat().st_size:,} bytes")
+            return 0
         archive = build(
             Path(args.output),
             (args.python, args.platform or IMAGE_PLATFORMS)
@@ -92,6 +101,40 @@ def build(output: Path, vendored_for: tuple[str, Sequence[str]] | None = None) -
         output.mkdir(parents=True, exist_ok=True)
         archive = output / f"{name}.zip"
         write_zip(archive, files, compress=bool(vendored_for))
+    return archive
+
+
+def pack_environment(output: Path) -> Path:
+    """Packs the environment of this Python as an archive, and returns its path.
+
+    Args:
+      output: the folder, created if absent.
+
+    Raises:
+      BuildError: if this is no environment, or its packer is absent or fails.
+    """
+    is_conda = Path(sys.prefix, "conda-meta").is_dir()
+    packer = "conda-pack" if is_conda else "venv-pack"
+    if not is_conda and sys.prefix == sys.base_prefix:
+        raise BuildError(
+            f"{sys.executable} belongs to no environment; run this with the Python of "
+            "a virtual environment that has poets"
+        )
+    if not importlib.util.find_spec(packer.replace("-", "_")):
+        raise BuildError(f"{packer} is not installed; pip install {packer}")
+    name = f"{PACKAGE}-{version()}-environment.tar.gz"
+    output.mkdir(parents=True, exist_ok=True)
+    archive, part = output / name, output / f"part-{name}"
+    part.unlink(missing_ok=True)
+    command = [sys.executable, "-m", packer.replace("-", "_"), "--prefix", sys.prefix]
+    done = subprocess.run(
+        [*command, "--quiet", "--output", str(part)], capture_output=True, text=True
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        part.unlink(missing_ok=True)
+        raise BuildError(f"{packer} cannot pack {sys.prefix}:\n{said}")
+    os.replace(part, archive)
     return archive
 
 
@@ -280,6 +323,11 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help=f"a platform tag of the image; repeatable (default: "
         f"{', '.join(IMAGE_PLATFORMS)})",
+    )
+    parser.add_argument(
+        "--environment",
+        action="store_true",
+        help="pack the environment of this Python instead, for executors of Spark",
     )
     serving = parser.add_argument_group("serve the zip over HTTP")
     serving.add_argument("--serve", action="store_true", help="until Ctrl-C")

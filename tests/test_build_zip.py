@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import venv
 import zipfile
 from pathlib import Path
 
@@ -225,3 +226,43 @@ def test_every_module_of_the_zip_loads_by_both_job_paths(tmp_path, job_path, req
     assert done.returncode == 0, done.stderr
     version = printed["job_path"].removeprefix("poets-")
     assert done.stdout == f"True {version} True all ours\n"
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A virtual environment without packages; what it has is in the folder returned."""
+    venv.create(tmp_path / "environment")
+    (packages,) = (tmp_path / "environment").glob("lib/python3*/site-packages")
+    return packages
+
+
+def pack(packages, *words):
+    python = packages.parents[2] / "bin" / "python"
+    command = [str(python), str(ROOT / "build_zip.py"), "--environment", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_environment_runs_where_it_is_unpacked(environment, tmp_path, require):
+    found = importlib.util.find_spec("venv_pack")
+    require("venv_pack", found)
+    shutil.copytree(Path(found.origin).parent, environment / "venv_pack")
+    shutil.copytree(ROOT / "poets", environment / "poets")
+    done = pack(environment, "--output", str(tmp_path / "dist"))
+    assert done.returncode == 0, done.stderr
+    (archive,) = (tmp_path / "dist").iterdir()
+    assert f"path      {archive}\n" in done.stdout
+    (tmp_path / "node").mkdir()
+    subprocess.run(["tar", "xzf", archive], cwd=tmp_path / "node", check=True)
+    shutil.rmtree(environment.parents[2])
+    code = "import poets; print(poets.__version__, poets.__file__)"
+    python = [str(tmp_path / "node" / "bin" / "python"), "-I", "-c", code]
+    said = subprocess.run(python, capture_output=True, text=True, cwd=tmp_path)
+    version, path = said.stdout.split()
+    assert version in archive.name
+    assert Path(path).is_relative_to(tmp_path / "node")
+
+
+def test_a_missing_packer_is_named(environment):
+    done = pack(environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "venv-pack is not installed; pip install venv-pack" in done.stderr

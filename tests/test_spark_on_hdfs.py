@@ -108,9 +108,10 @@ def test_executors_read_and_write_with_tokens_alone(
     found = on_spark(store)
     local = find_images(str(large_images)).images
     assert (len(found.kept), found.skipped) == (len(local), ())
-    environments = children(executors()).values()
-    assert environments
-    for variables in environments:
+    started = children(executors())
+    assert started
+    for pid, variables in started.items():
+        assert "/tensorflow/" not in Path(f"/proc/{pid}/maps").read_text()
         assert not {"KRB5_CLIENT_KTNAME", "POETS_KERBEROS_PRINCIPAL"} & set(variables)
         path = variables[TOKEN_FILE]
         (token,) = read_tokens(path)
