@@ -31,8 +31,8 @@ SHARE_OF_FOLDERS, SHARE_OF_LIMIT = 0.85, 0.9
 REQUESTS_PER_IMAGE = 0.01
 PACKED_PER_S = 500
 PACKED_FILES = 4_000
-OF_DATANODES = ("SendHeartbeat", "Block", "RegisterDatanode", "VersionRequest")
-"""Requests of DataNodes, which they make without any client."""
+READING = ("GetBlockLocations", "GetFileInfo", "GetListing")
+"""Requests of a client that reads; DataNodes make others all the time."""
 
 PLACES = ("folders", "packs", "hdfs", "limit")
 
@@ -160,7 +160,7 @@ def _turn(
 
 
 def _requests(cluster: SecureHdfs) -> int:
-    """Returns how many requests of clients the NameNode answered, by its metrics."""
+    """Returns how many requests to read the NameNode answered, by its metrics."""
     answer = requests.get(
         f"http://{cluster.settings.address('namenode.http')}/jmx",
         params={"qry": "Hadoop:service=NameNode,name=RpcDetailedActivityForPort*"},
@@ -172,7 +172,7 @@ def _requests(cluster: SecureHdfs) -> int:
         int(count)
         for bean in answer.json()["beans"]
         for name, count in bean.items()
-        if name.endswith("NumOps") and not name.startswith(OF_DATANODES)
+        if name.removesuffix("NumOps") in READING
     )
 
 
