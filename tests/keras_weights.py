@@ -14,15 +14,17 @@ def random_weights(model, seed=0):
     random = np.random.default_rng(seed)
 
     def drawn(weight):
-        *given, _ = weight.shape
+        if len(weight.shape) == 0:  # the count of a layer that standardises
+            return np.zeros(())
+        *given, last = weight.shape
         if weight.path.endswith(("variance", "gamma")):
             return random.uniform(0.5, 1.5, weight.shape)
         if len(given) < 2:
             return random.normal(
                 0, 0.1 if not given else given[0] ** -0.5, weight.shape
             )
-        inputs = given[:2] if "depthwise" in weight.path else given
-        return random.normal(0, (2 / np.prod(inputs)) ** 0.5, weight.shape)
+        inputs = given[:2] if last == 1 else given  # one filter for each channel
+        return random.normal(0, np.prod(inputs) ** -0.5, weight.shape)
 
     model.set_weights([drawn(weight) for weight in model.weights])
 

@@ -115,11 +115,8 @@ def test_features_are_those_of_keras(name, tmp_path, monkeypatch):
     size_px = backbone.image_size_px
     pixels = np.random.default_rng(1).uniform(0, 255, (2, size_px, size_px, 3))
     pixels[1, : size_px // 2] = 20
-    module = next(
-        module
-        for module in MODULES
-        if hasattr(getattr(keras.applications, module), NETWORKS[name].function)
-    )
+    function = NETWORKS[name].function
+    (module,) = [module for module, has in MODULES.items() if has == function]
     scaled = getattr(keras.applications, module).preprocess_input(pixels.copy())
     expected = model.predict(scaled, verbose=0)
     found = run(backbone, pixels)
