@@ -87,10 +87,10 @@ kubectl get jobs
 ls -d "$disk"/image-retraining-*/saved_models/1
 
 echo "6. The model is served. Which flower is this?"
-apply poets kubernetes serving /tf-output --name flowers --namespace demo \
+apply poets kubernetes serving /tf-output --name classifier --namespace demo \
   --image "$image" --storage pvc:disk-retrain --cpus 500m --mem 1500
-wait_for --for=condition=Available deployment/flowers
-ask flowers /v1/models/flowers:classify "$disk/images/roses/roses_00001.jpg"
+wait_for --for=condition=Available deployment/classifier
+ask classifier /v1/models/classifier:classify "$disk/images/roses/roses_00001.jpg"
 echo
 
 echo "7. The same as Argo's workflow, on S3: train, serve, clean up."
@@ -101,7 +101,8 @@ run on_cluster argo submit "$work/workflow.yaml" --namespace demo --wait \
   -p namespace=demo -p job-name=flowers -p model-name=mobile -p image="$image" \
   -p tf-worker=2 -p image-dir=s3://photos/images -p s3-train-base-url=s3://photos/models \
   -p model-architecture=scattering_128 -p model-train-steps=200 \
-  -p model-serving-servicetype=ClusterIP -p s3-endpoint=s3:9000 -p s3-use-https=0
+  -p model-serving-servicetype=ClusterIP -p s3-endpoint=s3:9000 -p s3-use-https=0 \
+  -p aws-region=us-east-1
 kubectl get workflows
 wait_for --for=condition=Available deployment/mobile-flowers
 ask mobile-flowers /v1/models/mobile-flowers:classify \

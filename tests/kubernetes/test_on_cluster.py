@@ -25,16 +25,16 @@ def test_a_job_trains_and_its_model_is_served(namespace, disk, flowers):
     metrics = json.loads((disk / "run" / "metrics.json").read_text())
     assert metrics["accuracy"]["test"]["accuracy"] > 0.6
 
-    wanted = Serving("/tf-output/run", "flowers", POETS, cpus="500m", mem_mb=1500)
+    wanted = Serving("/tf-output/run", "model", POETS, cpus="500m", mem_mb=1500)
     around, volume = _on_claim()
     namespace.apply(serving("deployment", wanted, around, volume))
-    namespace.wait_for("deployment", "flowers", "Available")
+    namespace.wait_for("deployment", "model", "Available")
     picture = next((flowers / "roses").iterdir()).read_bytes()
-    path = "/v1/models/flowers:classify"
-    answer = json.loads(namespace.ask("flowers:http", path, picture))
+    path = "/v1/models/model:classify"
+    answer = json.loads(namespace.ask("model:http", path, picture))
     labels = {label for label, _ in answer["results"][0]}
     assert labels == {"daisy", "roses", "tulips"}
-    assert '"live":true' in namespace.ask("flowers:http", "/v2/health/live")
+    assert '"live":true' in namespace.ask("model:http", "/v2/health/live")
 
 
 def _on_claim():
