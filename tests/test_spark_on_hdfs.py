@@ -74,7 +74,7 @@ def on_spark(spark, spark_session, images, network):
         def compute(store):
             found = find_images(images)
             spec = replace(network.spec(images, store), packs=found.packs)
-            return compute_bottlenecks(found.images, spec, network.size, workers)
+            return compute_bottlenecks(found.images, spec, workers)
 
         yield compute
 
