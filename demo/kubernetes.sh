@@ -94,6 +94,8 @@ ask classifier /v1/models/classifier:classify "$disk/images/roses/roses_00001.jp
 echo
 
 echo "7. The same as Argo's workflow, on S3: train, serve, clean up."
+# Two cores are too few for all at once.
+kubectl delete deployment classifier flowers-tensorboard tensorboard-hyperparam-sweep
 kubectl apply -f demo/kubernetes/s3.yaml -f deploy/kubernetes/argo/tf-user.yaml
 wait_for --for=condition=Available deployment/s3
 sed 's/cpu: "2"/cpu: 300m/g' deploy/kubernetes/argo/workflow.yaml >"$work/workflow.yaml"
