@@ -43,6 +43,7 @@ from poets.head.checkpoint import add_checkpoint
 from poets.head.evaluate import accuracy_of
 from poets.head.summaries import Summaries
 from poets.head.training import train_head
+from poets.report import REPORT
 from poets.report.build import build_report, report_names
 from poets.report.findings import Evidence
 from poets.report.labels import names_in
@@ -306,6 +307,8 @@ def _publish(
             publication.add_file(join(beside, name), content)
         publication.add_file(join(beside, "metrics.json"), metrics_json(metrics))
         publication.commit()
+    if REPORT in report:
+        logger.info("Report of the run : %s", join(beside, REPORT))
     _remove_earlier(beside, report_names() - set(report))
 
 

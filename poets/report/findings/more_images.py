@@ -52,7 +52,7 @@ class LearningCurve:
         images are its own.
       points: by ascending number of images; the last is the exported head.
       a, b, c: the fitted law.
-      with_twice: foretold accuracy with twice the training images, 0 to 1.
+      with_twice: expected accuracy with twice the training images, 0 to 1.
     """
 
     label: str

@@ -107,7 +107,7 @@ def learning(curve: LearningCurve) -> Markup:
     lowest = min(y for _, y in [*points, *law])
     return _chart(
         f"Accuracy over the number of training pictures; {percent(curve.with_twice)} "
-        f"foretold for {2 * last:,}",
+        f"expected for {2 * last:,}",
         [law, points],
         x=_ticks(0, 2 * last),
         y=_shares(max(0.0, lowest)),
