@@ -26,9 +26,11 @@ POETS = "example.com/poets:1.0.0"
 PAUSE = "localhost/pause:3.10"
 ACTION = "example.com/poets-openwhisk:1.0.0"
 ACTOR = "example.com/poets-actor:1.0.0"
+NOTEBOOK = "example.com/poets-notebook:1.0.0"
 DOCKERFILES = {
     POETS: "deploy/kubernetes/Dockerfile",
     ACTION: "deploy/openwhisk/Dockerfile",
+    NOTEBOOK: "deploy/jupyterhub/Dockerfile",  # from the first
 }
 """Those that need no model. That of the actor is built with one, see checks.py."""
 PACKAGES = "ca-certificates,python3,python3-venv,python3-pip,netbase,tzdata"
@@ -243,7 +245,7 @@ def source_digest() -> str:
         deploy / name for name in ("Dockerfile", "requirements.txt", "retrain.py")
     ]
     code = (ROOT / "poets").rglob("*")
-    files += [path for path in code if path.suffix in (".py", ".html")]
+    files += [path for path in code if path.suffix in (".py", ".html", ".css")]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())

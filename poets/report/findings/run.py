@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ class Export:
     """An exported file or folder.
 
     Attributes:
-      name: of the file.
+      name: of the file; of a SavedModel, the last two folders.
       sha256: in hexadecimal; None for a folder.
       size_bytes: of the file, or of all files of the folder.
       max_score_difference: its largest difference to the head's scores, 0 to 1.
@@ -80,7 +81,7 @@ def compute(evidence: Evidence) -> Run:
         duration_s=dict(metrics["duration_s"]),
         exports=tuple(
             Export(
-                name,
+                _place(name, metrics["flags"]),
                 entry.get("sha256"),
                 entry.get("size_bytes"),
                 entry.get("max_score_difference"),
@@ -88,6 +89,12 @@ def compute(evidence: Evidence) -> Run:
             for name, entry in metrics["exports"].items()
         ),
     )
+
+
+def _place(name: str, flags: Mapping[str, Any]) -> str:
+    """Returns the name of an export, with the folder above that of a SavedModel."""
+    url = str(flags.get("saved_model_dir") or "").rstrip("/")
+    return "/".join(url.split("/")[-2:]) if url.endswith(f"/{name}") else name
 
 
 def _text(value: object) -> str:
