@@ -128,7 +128,7 @@ def test_mistakes_of_images_and_outputs_are_told_together(retrain, hdfs, tmp_pat
         " as tensorflow@LOCAL: 2 problems\n",
         "Image directory 'hdfs://default/tensorflow_input_data/none' not found",
         "cannot write results: 2 problems\n",
-        f"cannot write in '{tmp_path}/file': ",
+        f"'{tmp_path}/file' is a file; name a folder",
         "'tensorflow' may not write in '/', which belongs to hdfs:",
         code=2,
     )

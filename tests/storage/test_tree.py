@@ -11,7 +11,7 @@ from pyarrow.fs import FileType
 from poets.storage import open_storage
 from poets.storage.backend import Status
 from poets.storage.handler import file_system
-from poets.storage.tree import walk
+from poets.storage.tree import Entry, walk
 
 
 @pytest.fixture
@@ -37,10 +37,9 @@ def test_files_have_their_length_and_time_and_folders_are_listed_too(root):
     assert set(found) == {
         *("rose", "rose/1", "tulip", "tulip/2", "tulip/deep", "tulip/deep/3")
     }
-    path, kind, length, mtime_ns, leads_to = found["rose/1"]
-    assert (kind, length, leads_to) == (FileType.File, 5, "")
-    assert mtime_ns == 1_700_000_000_123_456_789
-    assert found["tulip/deep"] == ("tulip/deep", FileType.Directory, 0, 0, "")
+    mtime_ns = 1_700_000_000_123_456_789
+    assert found["rose/1"] == Entry("rose/1", FileType.File, 5, mtime_ns)
+    assert found["tulip/deep"] == Entry("tulip/deep", FileType.Directory)
 
 
 @pytest.mark.parametrize(
