@@ -46,6 +46,7 @@ class Features:
       duplicates: images of the same content among them.
       every: their bottlenecks and labels.
       copies: near-duplicates among them, if they were searched for the split.
+      shared_by: number of tasks that shared the pass, and of their processes.
     """
 
     backbone: Backbone
@@ -56,6 +57,7 @@ class Features:
     duplicates: Duplicates
     every: Examples
     copies: Copies | None = None
+    shared_by: tuple[int, int] = (1, 1)
 
     def of_split(self, split: str) -> Examples:
         """Returns the examples of one split."""
@@ -136,7 +138,17 @@ def features_of(
     duplicates = find_duplicates(used, splits, digests)
     notes += report_duplicates(duplicates, splits, bool(used.splits))
     used = replace(used, notes=(*used.notes, *notes))
-    return Features(backbone, spec, extraction, used, splits, duplicates, every, copies)
+    return Features(
+        backbone,
+        spec,
+        extraction,
+        used,
+        splits,
+        duplicates,
+        every,
+        copies,
+        (workers.cluster.num_workers, workers.processes),
+    )
 
 
 def training_examples(

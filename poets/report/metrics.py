@@ -123,6 +123,7 @@ def metrics_of(
             "python": platform.python_version(),
             **{name: _version(name) for name in PACKAGES},
         },
+        "workers": dict(zip(("tasks", "processes"), features.shared_by, strict=True)),
         "duration_s": {name: round(value, 3) for name, value in duration_s.items()},
         "notes": [*dataset.notes, *trained.notes, *notes],
     }

@@ -41,6 +41,7 @@ class Run:
       model: facts on the network.
       versions: package -> version; None for those that are not installed.
       duration_s: phase -> seconds.
+      workers: number of "tasks" and of their "processes"; empty if unknown.
       exports: the files of the model.
     """
 
@@ -51,6 +52,7 @@ class Run:
     model: dict[str, Any]
     versions: dict[str, str | None]
     duration_s: dict[str, float]
+    workers: dict[str, int]
     exports: tuple[Export, ...]
 
 
@@ -79,6 +81,7 @@ def compute(evidence: Evidence) -> Run:
         model=dict(metrics["model"]),
         versions=dict(metrics["versions"]),
         duration_s=dict(metrics["duration_s"]),
+        workers=dict(metrics.get("workers") or {}),
         exports=tuple(
             Export(
                 _place(name, metrics["flags"]),
