@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.inputs import linked, photographs
+from poets.cluster import ALONE
 from poets.data.images import decode, resize
 from poets.features.engines import load_engine
 from poets.features.pool import Chunk
@@ -36,7 +37,7 @@ class MadeUp:
       sources: the folder of the photographs, one folder per label.
     """
 
-    processes = 2
+    cluster, processes = ALONE, 2
 
     def __init__(self, sources: Path) -> None:
         self._sources = sources
