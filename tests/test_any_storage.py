@@ -146,7 +146,7 @@ def check_same(found, expected):
         json.loads((folder / "metrics.json").read_text())
         for folder in (found, expected)
     )
-    for name in ("finished", "duration_s", "flags", "versions"):
+    for name in ("finished", "duration_s", "flags", "versions", "workers"):
         one.pop(name), other.pop(name)
     assert one == other
     assert values_of(found) == values_of(expected)

@@ -144,8 +144,8 @@ class Model:
           ModelError: if none loads.
         """
         first = Process()
-        await first.start()  # it imports its modules while versions are listed
         try:
+            await first.start()  # it imports its modules while versions are listed
             found = await asyncio.to_thread(find_versions, self._source.url)
         except BaseException:
             await first.stop()

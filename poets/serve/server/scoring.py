@@ -265,14 +265,20 @@ class Process:
     async def start(self) -> None:
         """Starts it; it imports its modules."""
         path = os.pathsep.join([PACKAGE_PARENT, *filter(None, sys.path)])
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", PROCESS),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            limit=LINE_BYTES,
-            start_new_session=True,  # a terminal's Ctrl-C is the server's to answer
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", PROCESS),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+                limit=LINE_BYTES,
+                start_new_session=True,  # a terminal's Ctrl-C is the server's to answer
+            )
         )
+        try:
+            await asyncio.shield(starting)
+        finally:  # also if this is cancelled: `stop` has to know what was started
+            self._process = await starting
         self._input, self._output = self._process.stdin, self._process.stdout
 
     async def load(self, command: bytes) -> Description:

@@ -89,7 +89,7 @@ class Rpc:
         except (RuntimeError, OSError) as error:
             raise ConfigError(
                 f"cannot listen on --grpc_port={settings.grpc_port}: "
-                f"{str(error).splitlines()[0]}; choose another, or -1 for none"
+                f"{str(error).partition(';')[0]}; choose another, or -1 for none"
             ) from error
 
     async def start(self) -> None:
