@@ -90,6 +90,7 @@ CLIENTS = {  # third-party package -> the modules that import it
             )
         ),
         "data.dataset",
+        "data.image_columns",
         "data.image_listing",
         "data.packing",
         "data.packs",

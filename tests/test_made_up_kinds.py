@@ -6,8 +6,11 @@ import pytest
 
 from poets.backbones import FAMILIES, Family
 from poets.cli import run
+from poets.data.dataset import find_images
+from poets.data.packs import KINDS
 from poets.formats import FORMATS, Format, beside
 from tests import retraining
+from tests.made_up_pack import packed
 
 
 @pytest.fixture
@@ -89,3 +92,18 @@ def test_a_backbone_is_suggested_and_refused_by_its_row(retrain, backbone, capsy
         "--architecture='made_up_24' cannot be fine-tuned: it has no weights"
         in capsys.readouterr().err
     )
+
+
+def test_a_form_of_packs_has_the_pictures_of_its_folders(tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, ".made_up", "tests.made_up_pack")
+    folder = retraining.write_images(tmp_path / "images")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    pack = tmp_path / "pictures.made_up"
+    pack.write_bytes(
+        packed({str(each.relative_to(folder)): each.read_bytes() for each in files})
+    )
+    listed, expected = find_images(str(pack)), find_images(str(folder))
+    assert listed.labels == expected.labels
+    paths = expected.images.paths.to_pylist()
+    assert listed.images.paths.to_pylist() == paths
+    assert [*listed.read(paths)] == [*expected.read(paths)]

@@ -16,7 +16,7 @@ import numpy as np
 
 from poets.classifier import Classifier, EngineClassifier
 from poets.classifier.sources import Source
-from poets.data.dataset import Images
+from poets.data.image_columns import Images
 from poets.data.image_files import ImageError
 from poets.data.source import ImageSource
 from poets.features.compute import compute_bottlenecks

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pyarrow.fs import FileSystem, FileType
 
-from poets.data.dataset import Image
+from poets.data.image_columns import Image
 from poets.data.image_listing import ImageFiles
 from poets.data.packs import suffix_of_pack
 from poets.data.source import ImageSource

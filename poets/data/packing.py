@@ -24,7 +24,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem, FileType
 
-from poets.data.dataset import Dataset, Image, Images, find_images
+from poets.data.dataset import Dataset, find_images
+from poets.data.image_columns import Image, Images
 from poets.data.image_files import ImageError, is_listed
 from poets.data.packs import suffix_of_pack, writer_of
 from poets.errors import ConfigError, StorageError, listed

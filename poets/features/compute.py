@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from poets.data.dataset import Images
+from poets.data.image_columns import Images
 from poets.errors import StorageError
 from poets.features.index import NONE, Index
 from poets.features.matrix import empty_matrix

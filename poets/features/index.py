@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from poets.data.dataset import Images
+from poets.data.image_columns import Images
 
 NONE = -1
 """Replaces the number of a row where there is none."""

@@ -20,8 +20,9 @@ import numpy as np
 
 from poets.backbones import Backbone
 from poets.config import RetrainConfig
-from poets.data.dataset import Dataset, Image, Images, find_images
+from poets.data.dataset import Dataset, find_images
 from poets.data.duplicates import find_duplicates
+from poets.data.image_columns import Image, Images
 from poets.errors import ModelError, PoetsError
 from poets.features.compute import Extraction
 from poets.features.features import Features, Trained

@@ -5,7 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from poets.data.dataset import IMAGE_SUFFIXES, Image, Images, find_images
+from poets.data.dataset import find_images
+from poets.data.image_columns import Image, Images
+from poets.data.image_files import IMAGE_SUFFIXES
 from poets.data.layout import clean_label
 from poets.errors import DatasetError, StorageError
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from poets.data.dataset import Dataset, Image, Images
+from poets.data.dataset import Dataset
 from poets.data.duplicates import find_duplicates, report_duplicates
+from poets.data.image_columns import Image, Images
 from poets.data.split import TEST, TRAIN, VALIDATION
 
 

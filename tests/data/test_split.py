@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from poets.config import RetrainConfig
-from poets.data.dataset import Dataset, Image, Images
+from poets.data.dataset import Dataset
+from poets.data.image_columns import Image, Images
 from poets.data.split import (
     SPLITS,
     TEST,

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from poets.data.dataset import Image, Images, find_images
+from poets.data.dataset import find_images
 from poets.data.distortions import Distortions
+from poets.data.image_columns import Image, Images
 from poets.data.images import decode, resize
 from poets.errors import PoetsError
 from poets.features.compute import compute_bottlenecks

@@ -6,7 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from poets.data.dataset import Dataset, Image, Images
+from poets.data.dataset import Dataset
+from poets.data.image_columns import Image, Images
 from poets.errors import StorageError
 from poets.features import near_duplicates, neighbours
 from poets.features.near_duplicates import find_copies

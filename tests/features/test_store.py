@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from poets.data.dataset import Image, Images
+from poets.data.image_columns import Image, Images
 from poets.errors import StorageError
 from poets.features.index import CONTENT_KEYS, NONE
 from poets.features.store import CorruptPartError, Row, Store, store_url

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from poets.config import RetrainConfig
-from poets.data.dataset import Dataset, Image, Images
+from poets.data.dataset import Dataset
+from poets.data.image_columns import Image, Images
 from poets.head import Head
 from poets.head.examples import Examples
 from poets.report.findings import Evidence

@@ -12,7 +12,8 @@ import numpy as np
 import simplejpeg
 
 from poets.config import RetrainConfig
-from poets.data.dataset import Dataset, Image, Images
+from poets.data.dataset import Dataset
+from poets.data.image_columns import Image, Images
 from poets.data.layout import clean_label
 from poets.head.evaluate import accuracy_of, confusion_of, per_label
 from poets.report.findings import SECTIONS, Findings

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from poets.data.dataset import Dataset, Image, Images
+from poets.data.dataset import Dataset
+from poets.data.image_columns import Image, Images
 from poets.features.features import Features, Trained
 from poets.flags import config_from_args
 from poets.head import Head

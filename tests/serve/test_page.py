@@ -4,17 +4,17 @@ The model names the colour of a picture. Some of its labels are hostile. After e
 test, `page` checks that the browser sent no other request and violated no rule.
 """
 
-import importlib.util
 import io
 import json
 import re
-import shutil
 
 import pytest
 from PIL import Image
 
 from poets.report.labels import digest_of
 from tests.serving import serving
+
+pytest_plugins = ["tests.watched"]
 
 MARKUP = "<img src=x onerror=alert(1)>"
 TURNED = "\u202eturned"  # U+202E writes what follows it from right to left
@@ -25,7 +25,6 @@ RED, GREEN, BLUE, GREY = (250, 5, 5), (5, 250, 5), (5, 5, 250), (128, 128, 128)
 REPORT = "<h1>The report</h1><script>document.body.innerHTML = 'evil'</script>"
 TOKEN = "the-token-of-this-test"
 TIMEOUT_MS = 60_000
-CHROMIUM = shutil.which("chromium")
 
 
 def metrics_of(model, labels):
@@ -85,58 +84,11 @@ def guarded(models, tmp_path_factory):
         yield running
 
 
-@pytest.fixture(scope="module")  # it has an event loop: not beside tests with another
-def browser(require):
-    require("playwright", importlib.util.find_spec("playwright"))
-    require("chromium", CHROMIUM)
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic"]
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield launched
-        launched.close()
-
-
-WATCH = """addEventListener("securitypolicyviolation",
-    event => console.error("violation", event.violatedDirective, event.blockedURI))"""
-
-
-class Watched:
-    """Opens pages, and remembers what they asked for and complained about."""
-
-    def __init__(self, browser):
-        self._browser, self._contexts = browser, []
-        self.requests, self.complaints = [], []
-
-    def open(self, url, **options):
-        context = self._browser.new_context(**options)
-        self._contexts.append(context)
-        context.set_default_timeout(TIMEOUT_MS)
-        context.add_init_script(WATCH)
-        context.on("request", lambda request: self.requests.append(request.url))
-        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
-        context.on("console", self._heard)
-        page = context.new_page()
-        page.goto(url)
-        return page
-
-    def _heard(self, message):
-        if "Failed to load resource" not in message.text:  # an answer of 400
-            self.complaints.append(message.text)
-
-    def close(self):
-        for context in self._contexts:
-            context.close()
-
-
 @pytest.fixture
-def watched(browser):
-    watched = Watched(browser)
-    yield watched
-    watched.close()
-    assert watched.complaints == []
-    schemes_and_hosts = {url.partition("/v1/")[0] for url in watched.requests}
+def watched(patient):
+    """Afterwards, checks that the pages asked only their server."""
+    yield patient
+    schemes_and_hosts = {url.partition("/v1/")[0] for url in patient.requests}
     assert all(
         re.fullmatch(
             r"blob:.*|data:.*|http://127\.0\.0\.1:\d+(/|/about|/report/.*)?", url
