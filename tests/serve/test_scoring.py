@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -248,3 +250,15 @@ class TestEnd:
             found = children(server.process.pid)
             server.stop(signal.SIGKILL)
             wait_until(lambda: not any(map(runs, found)))
+
+    @pytest.mark.parametrize("sent", [b"", b'{"model": "flow'])
+    def test_a_process_whose_server_is_killed_before_it_asks_ends_without_a_word(
+        self, sent
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-m", scoring.PROCESS],
+            input=sent,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")

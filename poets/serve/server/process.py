@@ -32,7 +32,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the server ends us
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not mix with answers
-    given = json.loads(requests.readline())
+    request = requests.readline()
+    if not request.endswith(b"\n"):  # the server was killed before it sent one
+        return
+    given = json.loads(request)
     try:
         classifier = load_classifier(given["model"], given["labels"])
         (scores,) = classifier.predict([GREY])

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Sequence
@@ -112,6 +113,8 @@ async def serve(settings: Settings) -> None:
 
 
 def _import_interfaces() -> dict[str, ModuleType]:
+    # Its processes exec at once; gRPC would warn of each fork that it cannot prepare.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     names = ("telemetry", "http", "tf_grpc")
     return {name: importlib.import_module(f"{__package__}.{name}") for name in names}
 
