@@ -75,6 +75,7 @@ CLIENTS = {  # third-party package -> the modules that import it
     "keras": {"backbones.keras_networks"},
     "onnx": {"export.onnx"},
     "onnxruntime": {"features.engine_onnx"},
+    "tf2onnx": {"export.convert_onnx"},
     "matplotlib": {"report.curve", "sweeps.plot"},
     "PIL": {"data.images", "classifier.digits", "classifier.with_tensorflow"},
     "hdfs": {"storage.hadoop.web_client"},

@@ -8,9 +8,6 @@ the colours and the range of the pixels.
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from copy import deepcopy
-from typing import Any
 
 import onnx
 
@@ -20,6 +17,7 @@ from poets.export import TrainedModel
 from poets.export.graph import scoring_graph
 from poets.export.verify import Check, Samples, compare
 from poets.features.engine_onnx import LABELS, PIXEL_FORMAT, PIXEL_RANGE, connect
+from poets.system.child import child_environment
 
 OPSET = 17
 """Of ONNX 1.12 (2022), for runtimes that are some years old."""
@@ -48,7 +46,7 @@ def build(model: TrainedModel, path: str) -> None:
     for each in (pixels, scores):
         each.tensor_type.shape.dim[0].dim_param = "N"
     converted.graph.ClearField("doc_string")  # the name of the temporary file
-    _number(converted.graph)
+    converted.graph.ClearField("value_info")  # shapes, which readers compute
     metadata = {
         LABELS: "\n".join(model.labels),
         PIXEL_FORMAT: "Rgb8",
@@ -61,10 +59,7 @@ def build(model: TrainedModel, path: str) -> None:
 
 
 def _convert(graph: str, path: str, output_name: str) -> None:
-    """Converts a graph in a process of its own, so that it gives the same nodes again.
-
-    tf2onnx follows the order of sets of objects, which depends on what the process did
-    before: after a training, some transposes end up elsewhere.
+    """Converts a graph, in a process of its own for its names and sets to repeat.
 
     Raises:
       RuntimeError: if it fails, with the last line of the converter.
@@ -80,58 +75,14 @@ def _convert(graph: str, path: str, output_name: str) -> None:
     }
     flags = [f"--{name}={value}" for name, value in words.items()]
     done = subprocess.run(
-        [sys.executable, "-m", "tf2onnx.convert", *flags],
-        env={**os.environ, "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": ""},
+        [sys.executable, "-m", "poets.export.convert_onnx", *flags],
+        env={**child_environment(), "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         errors="replace",
     )
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or ["killed"])[-1])
-
-
-def _number(graph: onnx.GraphProto) -> None:
-    """Orders and names nodes and constants by their way to the output.
-
-    tf2onnx orders and names them by the addresses of its objects.
-    """
-    makers = {name: node for node in graph.node for name in node.output}
-    constants = {constant.name: constant for constant in graph.initializer}
-    start, end = graph.input[0].name, graph.output[0].name
-    names = {start: start, "": ""}  # "": an input that is left out
-    nodes: list[onnx.NodeProto] = []
-    used: list[onnx.TensorProto] = []
-    stack = [end]
-    while stack:
-        name = stack[-1]
-        node = makers.get(name)
-        if node and (left := [each for each in node.input if each not in names]):
-            stack.append(left[0])
-            continue
-        stack.pop()
-        if node:
-            node.name = f"{node.op_type}_{len(nodes)}"
-            names |= {each: f"{node.name}:{i}" for i, each in enumerate(node.output)}
-            nodes.append(node)
-        else:
-            names[name] = f"constant_{len(used)}"
-            used.append(constants[name])
-    names[end] = end
-    for node in nodes:
-        node.input[:] = [names[each] for each in node.input]
-        node.output[:] = [names[each] for each in node.output]
-    for constant in used:
-        constant.name = names[constant.name]
-    graph.ClearField("value_info")
-    _replace(graph.node, nodes)
-    _replace(graph.initializer, used)
-
-
-def _replace(field: Any, values: Sequence[Any]) -> None:
-    """Sets a repeated field to some of its own values."""
-    copies = [deepcopy(value) for value in values]
-    del field[:]
-    field.extend(copies)
 
 
 def check(path: str, model: TrainedModel, samples: Samples) -> Check:

@@ -19,9 +19,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-PACKAGE_PARENT = str(Path(__file__).resolve().parents[1])
-
 Self = TypeVar("Self", bound="Child")
+
+
+def child_environment() -> dict[str, str]:
+    """Returns the variables for a Python process that finds the modules of this one.
+
+    It finds this package itself, and not `poets/poets.py`, the module for DC/OS, which
+    imports all that a job needs; and nothing that lies in the current folder by chance.
+    """
+    path = [str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONSAFEPATH": "1",  # of Python 3.11
+    }
 
 
 class ChildDiedError(Exception):
@@ -37,8 +49,7 @@ class Child:
     """
 
     def __init__(self, module: str, environment: Mapping[str, str | None]) -> None:
-        path = os.pathsep.join([PACKAGE_PARENT, *filter(None, sys.path)])
-        variables = {**os.environ, "PYTHONPATH": path, **environment}
+        variables = {**child_environment(), **environment}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],

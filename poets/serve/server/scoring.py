@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import math
-import os
 import signal
 import sys
 from collections import deque
@@ -23,7 +22,7 @@ from typing import Any
 from poets.errors import ModelError
 from poets.serve.server.errors import OverloadedError, PictureError
 from poets.serve.server.protocol import NUMBER, packed_batch, unpacked_answers
-from poets.system.child import PACKAGE_PARENT
+from poets.system.child import child_environment
 
 logger = logging.getLogger(__name__)
 
@@ -264,13 +263,12 @@ class Process:
 
     async def start(self) -> None:
         """Starts it; it imports its modules."""
-        path = os.pathsep.join([PACKAGE_PARENT, *filter(None, sys.path)])
         starting = asyncio.ensure_future(
             asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", PROCESS),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+                env={**child_environment(), "OMP_NUM_THREADS": "1"},
                 limit=LINE_BYTES,
                 start_new_session=True,  # a terminal's Ctrl-C is the server's to answer
             )
