@@ -63,6 +63,8 @@ NOBODY = 65534
 LONGEST_ID = 200
 
 SHARED = {  # a fixture that costs seconds -> the group of tests that share it
+    "kubernetes": "kubernetes",  # first: one process holds its lock
+    "pretended": "kubernetes",
     "spark_session": "hdfs",
     "own_hdfs": "own hdfs",
     "private_hdfs": "own hdfs",
@@ -72,7 +74,6 @@ SHARED = {  # a fixture that costs seconds -> the group of tests that share it
     "gs_server": "stores",
     "finished": "finished",
     "one_process": "workers",
-    "kubernetes": "kubernetes",
 }
 
 pytest.register_assert_rewrite(

@@ -18,6 +18,16 @@ log = logging.getLogger(__name__)
 SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+FOR_HDFS = (
+    "--from-literal=HDFS_NAMENODE=http://HOST:9870 --from-literal=HDFS_ROOTPATH=/ "
+    "--from-literal=KERBEROS_PRINCIPAL=USER --from-file=KERBEROS_KEYTAB=FILE"
+)
+FOR_S3 = (
+    "--from-literal=AWS_ACCESS_KEY_ID=KEY --from-literal=AWS_SECRET_ACCESS_KEY=SECRET; "
+    "for another server than Amazon's, annotate it with serving.kserve.io/s3-endpoint, "
+    "s3-usehttps and s3-region"
+)
+"""Keys that KServe looks for in a Secret; those of S3 are other than the job's."""
 
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -125,13 +135,12 @@ def print_serving(args: argparse.Namespace) -> int:
     printed = serving(args.kind, wanted, around, volume)
     if args.kind == "deployment":
         log_keytab_secret(options)
-    elif kserve_secret(args.results) == HDFS_SECRET:
+    elif secret := kserve_secret(args.results, args.aws_secret):
         log.info(
-            "KServe reads HDFS over HTTP, with a Secret which you create: kubectl "
-            "create secret generic %s --from-literal=HDFS_NAMENODE=http://HOST:9870 "
-            "--from-literal=HDFS_ROOTPATH=/ --from-literal=KERBEROS_PRINCIPAL=USER "
-            "--from-file=KERBEROS_KEYTAB=FILE",
-            HDFS_SECRET,
+            "KServe copies the model with a Secret, which you create: kubectl create "
+            "secret generic %s %s",
+            secret,
+            FOR_HDFS if secret == HDFS_SECRET else FOR_S3,
         )
     print(json.dumps(printed, indent=2))
     return 0

@@ -141,13 +141,16 @@ def test_kserve_gets_the_folder_of_versions_in_its_own_spelling(results, uri):
     assert storage_uri(results, CLAIM) == uri
 
 
-def test_kserve_reads_s3_and_hdfs_with_the_secret_of_its_account(capsys):
-    for results, secret in (
-        ("s3://models/flowers/saved_model", "aws-creds"),
-        ("hdfs://default/run/saved_model", "hdfscreds"),
+def test_kserve_reads_s3_and_hdfs_with_the_secret_of_its_account(capsys, caplog):
+    caplog.set_level("INFO")
+    for results, secret, key in (
+        ("s3://models/flowers/saved_model", "aws-creds", "AWS_ACCESS_KEY_ID"),
+        ("hdfs://default/run/saved_model", "hdfscreds", "KERBEROS_PRINCIPAL"),
     ):
         account, service = printed(capsys, results, "--kind", "inferenceservice")
         assert account["secrets"] == [{"name": secret}]
+        assert f"secret generic {secret} --from-literal" in caplog.text
+        assert f"{key}=" in caplog.text
         predictor = service["spec"]["predictor"]
         assert predictor["serviceAccountName"] == account["metadata"]["name"]
 

@@ -3,6 +3,8 @@
     poets        trains on drawn pictures, then serves what it trained
     actor        answers a message of Abaco
     action       answers calls of OpenWhisk, with a model of its own
+    notebook     runs demo/poets.ipynb
+    task         runs the zip of DC/OS as the package's wrapper does
 
 Containers have a read-only root and the limits of a small pod.
 """
@@ -16,11 +18,13 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tools.hdfs.daemons import wait_until
 from tools.kubernetes.build import BuildError
-from tools.kubernetes.images import ACTION, ACTOR, POETS, ROOT, Images
+from tools.kubernetes.images import ACTION, ACTOR, NOTEBOOK, POETS, ROOT, TASK, Images
 
+Json = dict[str, Any]
 PER_LABEL = 60
 LIMITS = ("--rm", "--network=none", "--read-only", "--tmpfs=/tmp:rw,mode=1777")
 ANSWER_TIMEOUT_S = 120
@@ -31,6 +35,16 @@ data = open(rest[0], 'rb').read() if rest else None
 request = urllib.request.Request(url, data, {'Content-Type': kind} if data else {})
 print(urllib.request.urlopen(request, timeout=60).read().decode())
 """
+WRAPPER = """
+import importlib, json, os
+import tensorflow as tf
+cluster = tf.train.ClusterSpec({"worker": ["127.0.0.1:2222"]})
+config = tf.ConfigProto(device_count={"GPU": 0})
+server = tf.train.Server(cluster, job_name="worker", task_index=0, config=config)
+job = importlib.import_module("poets")
+job.main(server, "/run-folder", json.loads(os.environ["JOB_CONTEXT"]))
+"""
+"""A task of DC/OS, by names of TensorFlow 1."""
 
 
 def check_images(images: Images, work: Path) -> Iterator[str]:
@@ -56,6 +70,8 @@ def check_images(images: Images, work: Path) -> Iterator[str]:
         (POETS, _serve),
         (ACTOR, _answer_message),
         (ACTION, _answer_call),
+        (NOTEBOOK, _execute_notebook),
+        (TASK, _run_task),
     ):
         start = time.monotonic()
         said = check(images, run, rose)
@@ -74,8 +90,7 @@ def _train(images: Images, run: Path, rose: Path) -> str:
         "--summaries_dir=/run-folder/training_summaries",
     )
     metrics = json.loads((run / "metrics.json").read_text())
-    accuracy = metrics["accuracy"]["test"]["accuracy"]
-    return f"trained, test accuracy {accuracy:.1%}"
+    return f"trained, test accuracy {_accuracy(metrics)}"
 
 
 def _serve(images: Images, run: Path, rose: Path) -> str:
@@ -116,6 +131,50 @@ def _answer_call(images: Images, run: Path, rose: Path) -> str:
     options = (f"--volume={run}:/model:ro", model, ACTION)
     answer = json.loads(_ask_container(images, options, *asks))
     return f"answered a call: a rose is {answer['label']!r}"
+
+
+def _execute_notebook(images: Images, run: Path, rose: Path) -> str:
+    """As a user of the hub, whose home is a volume."""
+    home = run.parent / "home"
+    home.mkdir()
+    home.chmod(0o777)
+    execute = "cp /srv/poets/* . && jupyter execute --inplace poets.ipynb"
+    options = (f"--volume={home}:/home/poets", "--env=TQDM_DISABLE=1")
+    images.podman("run", *LIMITS, *options, NOTEBOOK, "sh", "-c", execute)
+    metrics = json.loads((home / "flowers" / "run" / "metrics.json").read_text())
+    return f"ran the notebook, test accuracy {_accuracy(metrics)}"
+
+
+def _run_task(images: Images, run: Path, rose: Path) -> str:
+    output = run.parent / "task"
+    output.mkdir()
+    build = [sys.executable, str(ROOT / "build_zip.py"), "--output", str(run.parent)]
+    subprocess.run(build, check=True, timeout=300, stdout=subprocess.DEVNULL)
+    (archive,) = run.parent.glob("poets-*.zip")
+    shutil.unpack_archive(archive, run.parent / "job")
+    args = {
+        "--image_dir": "/images",
+        "--architecture": "scattering_128",
+        "--how_many_training_steps": 200,
+        "--bottleneck_dir": "<<shared_filesystem>>/bottlenecks",
+        "--model_dir": "/tmp/models",
+        "--output_graph": "<<shared_filesystem>>/retrained_graph.pb",
+        "--output_labels": "<<shared_filesystem>>/retrained_labels.txt",
+        "--summaries_dir": "<<shared_filesystem>>/training_summaries",
+    }
+    images.podman(
+        *("run", *LIMITS, f"--volume={rose.parents[1]}:/images:ro"),
+        *(f"--volume={run.parent / 'job'}:/job:ro", f"--volume={output}:/run-folder"),
+        f"--env=PYTHONPATH=/job/{archive.stem}",
+        f"--env=JOB_CONTEXT={json.dumps({'args': args})}",
+        *(TASK, "python", "-c", WRAPPER),
+    )
+    metrics = json.loads((output / "metrics.json").read_text())
+    return f"ran a task, test accuracy {_accuracy(metrics)}"
+
+
+def _accuracy(metrics: Json) -> str:
+    return f"{metrics['accuracy']['test']['accuracy']:.1%}"
 
 
 def _base64(file: Path) -> str:

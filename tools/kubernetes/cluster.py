@@ -25,7 +25,7 @@ from tools.hdfs.daemons import Daemon, wait_until
 from tools.kubernetes import addons, daemons
 from tools.kubernetes.build import CACHE
 from tools.kubernetes.images import tag_of
-from tools.kubernetes.machine import NODE, READY
+from tools.kubernetes.machine import ADDRESS, NODE, READY
 
 HERE = Path(__file__).resolve().parent
 CGROUPS = Path("/sys/fs/cgroup")
@@ -248,6 +248,21 @@ class Cluster:
             raise ClusterError(f"cannot load {archive}: {done.stderr.strip()}")
         noted.parent.mkdir(exist_ok=True)
         noted.write_text(mark)
+
+    def forward(self, port: int) -> None:
+        """Lets pods reach a server that listens on the machine's loopback.
+
+        Their name for it is BESIDE of machine.py.
+
+        Raises:
+          ClusterError: if the kernel refuses the rule.
+        """
+        words = ["-s", daemons.PODS, "-d", ADDRESS, "-p", "tcp", "--dport", str(port)]
+        words += ["-j", "DNAT", "--to-destination", f"127.0.0.1:{port}"]
+        rule = ("iptables", "--table=nat", "--append=PREROUTING", *words)
+        done = self.run(*rule)
+        if done.returncode:
+            raise ClusterError(f"cannot forward port {port}: {done.stderr.strip()}")
 
     def status(self) -> dict[str, bool]:
         """Returns which processes run, by their names."""

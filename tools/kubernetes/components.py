@@ -79,6 +79,7 @@ COMPONENTS = {
     "argo": Component(
         _ARGO, "v4.0.5", "cmd/argo", stand_ins={"ui/dist/app/index.html": ""}
     ),
+    "kserve-manager": Component("github.com/kserve/kserve", "v0.19.0", "cmd/manager"),
     "versitygw": Component(
         "github.com/versity/versitygw", "v1.8.0", "cmd/versitygw", user=65532
     ),

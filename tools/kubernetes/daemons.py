@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tools.kubernetes import certificates
 from tools.kubernetes.images import PAUSE
-from tools.kubernetes.machine import ADDRESS, NODE
+from tools.kubernetes.machine import ADDRESS, BESIDE, NODE
 
 SERVER = f"https://{ADDRESS}:6443"
 SERVICES = "10.96.0.0/16"
@@ -175,7 +175,7 @@ cluster.local in-addr.arpa {{
 . {{
     bind {ADDRESS}
     hosts {{
-        {ADDRESS} {NODE}
+        {ADDRESS} {NODE} {BESIDE}
     }}
 }}
 """

@@ -1,7 +1,8 @@
 """Builds images with podman, without a registry, and stores them for containerd.
 
     mmdebstrap ──> localhost/python:3.11-slim ──> deploy/*/Dockerfile ──> CACHE/images/
-    CACHE/bin/NAME ──> FROM scratch ──────────────────────────────────────────^
+                                    └──> localhost/tensorflow ──^            ^
+    CACHE/bin/NAME ──> FROM scratch ─────────────────────────────────────────┘
 
 No registry of images is needed: the base is Debian's own Python, so versions of Python
 and of Debian's packages differ from those that the Dockerfiles pin. podman keeps its
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tools.kubernetes.build import CACHE, BuildError
+from tools.kubernetes.build import CACHE, BuildError, source
 from tools.kubernetes.components import COMPONENTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,10 +28,13 @@ PAUSE = "localhost/pause:3.10"
 ACTION = "example.com/poets-openwhisk:1.0.0"
 ACTOR = "example.com/poets-actor:1.0.0"
 NOTEBOOK = "example.com/poets-notebook:1.0.0"
+TENSORFLOW = "localhost/tensorflow:2.21.0"
+TASK = "example.com/poets-tensorflow:2.21.0"
 DOCKERFILES = {
     POETS: "deploy/kubernetes/Dockerfile",
     ACTION: "deploy/openwhisk/Dockerfile",
     NOTEBOOK: "deploy/jupyterhub/Dockerfile",  # from the first
+    TASK: "deploy/docker/Dockerfile",
 }
 """Those that need no model. That of the actor is built with one, see checks.py."""
 PACKAGES = "ca-certificates,python3,python3-venv,python3-pip,netbase,tzdata"
@@ -67,7 +71,8 @@ def tag_of(program: str) -> str:
     return f"localhost/{program}:{COMPONENTS[program].version}"
 
 
-CLUSTER_IMAGES = (PAUSE, *map(tag_of, PROGRAM_IMAGES), POETS)
+STORAGE_INITIALIZER = tag_of("kserve-manager").replace("manager", "storage")
+CLUSTER_IMAGES = (PAUSE, *map(tag_of, PROGRAM_IMAGES), STORAGE_INITIALIZER, POETS)
 """The images that pods of the cluster run."""
 
 
@@ -85,9 +90,11 @@ class Images:
     def build_all(self) -> Iterator[tuple[str, float]]:
         """Builds all images; yields the name of each and the seconds it took."""
         steps: dict[str, Callable[[], None]] = {PYTHON: self.build_base}
+        steps[TENSORFLOW] = self.build_tensorflow
         steps[PAUSE] = self.build_pause
         for name in PROGRAM_IMAGES:
             steps[tag_of(name)] = functools.partial(self.build_program, name)
+        steps[STORAGE_INITIALIZER] = self.build_storage_initializer
         for tag, dockerfile in DOCKERFILES.items():
             steps[tag] = functools.partial(self.build_dockerfile, dockerfile, tag)
         for tag, step in steps.items():
@@ -125,6 +132,13 @@ class Images:
         text = f"FROM localhost/debian-python:bookworm\nRUN {links}\n"
         self._build_text(text, PYTHON, self._cache / "empty")
 
+    def build_tensorflow(self) -> None:
+        """Makes the image that deploy/docker takes from Docker Hub, without CUDA."""
+        release = TENSORFLOW.rpartition(":")[2]
+        install = f"pip install --no-cache-dir tensorflow-cpu=={release}"
+        text = f"FROM {PYTHON}\nRUN {install}\n"
+        self._build_text(text, TENSORFLOW, self._cache / "empty")
+
     def build_dockerfile(
         self, dockerfile: str, tag: str, *, context: Path = ROOT, **arguments: str
     ) -> None:
@@ -136,7 +150,7 @@ class Images:
           context: the folder that it copies from.
           arguments: build arguments.
         """
-        arguments = {"PYTHON": PYTHON, **arguments}
+        arguments = {"PYTHON": PYTHON, "TENSORFLOW": TENSORFLOW, **arguments}
         words = [f"--build-arg={key}={text}" for key, text in arguments.items()]
         ignored = ROOT / f"{dockerfile}.dockerignore"
         if ignored.exists():  # podman 4 does not look for it
@@ -157,6 +171,19 @@ class Images:
             f'USER {COMPONENTS[name].user}\nENTRYPOINT ["{name}"]\n'
         )
         self._build_text(text, tag_of(name), context)
+
+    def build_storage_initializer(self) -> None:
+        """Makes the image with which KServe copies models; without HDFS and clouds."""
+        component = COMPONENTS["kserve-manager"]
+        scripts = source(component, self._cache) / "python/storage-initializer/scripts"
+        release = component.version.removeprefix("v")
+        install = f"pip install --no-cache-dir kserve-storage=={release}"
+        text = (
+            f"FROM {PYTHON}\nRUN {install}\nCOPY initializer-entrypoint /\n"
+            "RUN chmod 755 /initializer-entrypoint\nUSER 1000\n"
+            'ENTRYPOINT ["python", "/initializer-entrypoint"]\n'
+        )
+        self._build_text(text, STORAGE_INITIALIZER, scripts)
 
     def build_pause(self) -> None:
         """Makes the image of the process that keeps a pod's namespaces."""

@@ -89,6 +89,11 @@ def up(args: argparse.Namespace) -> int:
     """Starts the cluster, loads the images, installs the add-ons."""
     if os.geteuid():
         raise ConfigError("a cluster takes namespaces and cgroups: run it as root")
+    if args.pretend and args.addons:
+        raise ConfigError(
+            "the controllers of the add-ons run in pods, and nothing runs in kwok's; "
+            "give --addons or --pretend, not both"
+        )
     _require_built(args.cache)
     cluster = Cluster(args.directory, args.cache)
     stored = Images(args.cache)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 ADDRESS = "10.77.0.1"
 NODE = "node"
+BESIDE = "beside"
+"""The name of servers on its loopback, also for pods; see `Cluster.forward`."""
 # What kubelet sets, see setupKernelTunables in pkg/kubelet/cm.
 SYSCTLS = {
     "vm/overcommit_memory": "1",
@@ -57,7 +59,7 @@ def _mount(folder: Path) -> None:
         _run("mount", "--bind", str(folder / name), f"/var/{name}")
     _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     etc = {
-        "hosts": f"127.0.0.1 localhost\n{ADDRESS} {NODE}\n",
+        "hosts": f"127.0.0.1 localhost {BESIDE}\n{ADDRESS} {NODE}\n",
         "resolv.conf": f"nameserver {ADDRESS}\n",
     }
     for name, text in etc.items():
@@ -81,7 +83,8 @@ def _connect() -> None:
         "route add default dev uplink",
     ):
         _run("ip", *command.split())
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
+    for name in ("ip_forward", "conf/all/route_localnet"):
+        Path("/proc/sys/net/ipv4", name).write_text("1\n")
     _run("hostname", NODE)
 
 
