@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from tools.kubernetes import certificates, daemons, kubernetes
 from tools.kubernetes.cluster import CGROUPS, Cluster, ClusterError
 from tools.kubernetes.components import COMPONENTS
-from tools.kubernetes.machine import NODE, SYSCTLS
+from tools.kubernetes.machine import ADDRESS, NODE, SYSCTLS
+from tools.packages import find_program
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +87,42 @@ def test_a_machine_is_apart_from_this_one_and_leaves_nothing(cluster, wait_until
     assert not list(CGROUPS.glob(f"*{cluster.cgroup}"))
     assert {name: Path("/proc/sys", name).read_text() for name in SYSCTLS} == before
     assert str(cluster.folder) not in Path("/proc/self/mounts").read_text()
+
+
+POD = """
+set -e
+ip netns add pod
+ip link add pods type veth peer name eth0 netns pod
+ip address add 10.88.0.1/16 dev pods && ip link set pods up
+ip -n pod address add 10.88.0.2/16 dev eth0 && ip -n pod link set eth0 up
+ip -n pod route add default via 10.88.0.1
+"""
+GREET = """
+import socket, sys
+sent = sys.argv[1].encode()
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+server.accept()[0].sendall(sent)
+"""
+READ = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=20)
+print(connection.recv(100).decode())
+"""
+
+
+def test_a_pod_reaches_a_server_on_the_machines_loopback(cluster, require):
+    require("iptables", find_program("iptables"))
+    done = cluster.run("sh", "-c", POD)
+    assert done.returncode == 0, done.stderr
+    python = sys.executable
+    command = cluster.command(python, "-c", GREET, "hello")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        port = server.stdout.readline().strip()
+        read = ["ip", "netns", "exec", "pod", python, "-c", READ, ADDRESS, port]
+        assert "refused" in cluster.run(*read).stderr
+        cluster.forward(int(port))
+        assert cluster.run(*read).stdout.strip() == "hello"
 
 
 def test_a_cluster_that_is_down_runs_no_command(tmp_path):

@@ -89,6 +89,7 @@ class Images:
 
     def build_all(self) -> Iterator[tuple[str, float]]:
         """Builds all images; yields the name of each and the seconds it took."""
+        digest = source_digest()  # files may change while they are built
         steps: dict[str, Callable[[], None]] = {PYTHON: self.build_base}
         steps[TENSORFLOW] = self.build_tensorflow
         steps[PAUSE] = self.build_pause
@@ -102,6 +103,8 @@ class Images:
             step()
             if tag in CLUSTER_IMAGES:
                 self.store(tag)
+            if tag == POETS:
+                self._noted_source.write_text(digest)
             yield tag, time.monotonic() - start
 
     def close(self) -> None:
@@ -216,13 +219,15 @@ class Images:
         self.podman("save", "--format=docker-archive", "-o", str(part), tag)
         part.rename(archive)
         noted.write_text(digest)
-        if tag == POETS:
-            archive.with_suffix(".source").write_text(source_digest())
 
     def is_current(self) -> bool:
         """Returns whether the stored image of poets was built from today's files."""
-        noted = self.archive(POETS).with_suffix(".source")
+        noted = self._noted_source
         return noted.exists() and noted.read_text() == source_digest()
+
+    @property
+    def _noted_source(self) -> Path:
+        return self.archive(POETS).with_suffix(".source")
 
     def archive(self, tag: str) -> Path:
         """Returns the path of an image's archive."""
