@@ -6,7 +6,7 @@ import os
 from poets.doctor import Checkup
 from poets.errors import PoetsError
 from poets.kerberos.libkrb5 import get_tgt
-from poets.kerberos.login import Login, current_login
+from poets.kerberos.login import current_login
 from poets.kerberos.tokens import Token
 from poets.storage.calls import allowed_s
 from poets.storage.hadoop.client_conf import kerberos_is_on
@@ -77,7 +77,8 @@ def principal_of(checkup: Checkup) -> str:
         if token := token_of(checkup):
             return str(User(token.owner, os.environ.get(PROXY_USER, "")))
         if is_secure(checkup):
-            login = current_login() or Login(None, None, None)
-            principal = login.principal or get_tgt(login, allowed_s()).principal
+            login = current_login()
+            known = login.principal if login else None
+            principal = known or get_tgt(login, allowed_s()).principal
             return str(User(principal, os.environ.get(PROXY_USER, "")))
     return ""

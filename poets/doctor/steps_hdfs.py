@@ -19,7 +19,7 @@ from poets.doctor.steps_kerberos import with_kerberos
 from poets.doctor.steps_storage import READ, WRITE, read_inputs, write_outputs
 from poets.errors import KerberosError
 from poets.kerberos.libkrb5 import get_service_ticket
-from poets.kerberos.login import Login, current_login
+from poets.kerberos.login import current_login
 from poets.storage import ADAPTERS, open_storage
 from poets.storage.calls import allowed_s
 from poets.storage.hadoop.client_conf import AUTHENTICATION as AUTHENTICATION_KEY
@@ -134,9 +134,8 @@ def check_service_ticket(checkup: Checkup) -> Finding:
     if not nodes:
         return Finding("the URL names no server", applies=False)
     service, is_known = _service(checkup, nodes[0][0])
-    login = current_login() or Login(None, None, None)
     try:
-        ticket = get_service_ticket(login, service, allowed_s())
+        ticket = get_service_ticket(current_login(), service, allowed_s())
     except KerberosError as error:
         if is_known:
             raise

@@ -21,8 +21,9 @@ from poets.doctor.security import is_secure, token_of, why_no_token
 from poets.errors import KerberosError
 from poets.kerberos.keytab import mode_open_to_others, read_keytab
 from poets.kerberos.krb5_conf import DEFAULT_PATH, Krb5Conf, realms
-from poets.kerberos.libkrb5 import Ticket, check_conf, get_tgt
-from poets.kerberos.login import Login, current_login
+from poets.kerberos.libkrb5 import Login, check_conf, get_tgt
+from poets.kerberos.login import current_login
+from poets.kerberos.session import Ticket
 from poets.kerberos.tokens import TOKEN_FILE, read_tokens
 from poets.storage.calls import allowed_s
 
@@ -201,7 +202,7 @@ def _check_ticket_lifetime(checkup: Checkup) -> Finding:
 
 def _ticket(checkup: Checkup) -> Ticket:
     try:
-        return get_tgt(current_login() or Login(None, None, None), allowed_s())
+        return get_tgt(current_login(), allowed_s())
     except KerberosError as error:
         if why := why_no_token(checkup):
             cure = f"get a token for it (hdfs fetchdt), or {StepError.of(error).cure}"

@@ -15,13 +15,17 @@ NO_CACHE = -1765328189  # KRB5_FCC_NOFILE
 PROFILE_ERRORS = range(-1429577728, -1429577472)  # of prof_err.h
 KCM_ERRORS = range(-1750600192, -1750599936)  # of the library's KCM client
 
-SET_CLOCK = (
-    "set this machine's clock: {kdcs} has another time, or the ticket's maker had"
+SET_CLOCK = "set this machine's clock: {kdcs} has another time"
+EITHER_CLOCK = f"{SET_CLOCK}, or the ticket's maker had"
+OTHER_KEY = (
+    "the key of {principal} in {keytab} (version {kvno}) is not the KDC's, which may "
+    "have been changed since: export the keytab again"
 )
 OR_KEYTAB = (
     "or give a principal and its keytab (--kerberos_principal, --kerberos_keytab)"
 )
 OR_FILE = f"name a cache that is a file (KRB5CCNAME=FILE:/path), {OR_KEYTAB}"
+NO_TICKET_CACHE = f"it is not a ticket cache: {OR_FILE}"
 
 CURES = {  # code of krb5.h -> what to do
     -1765328378: (  # KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN
@@ -41,21 +45,15 @@ CURES = {  # code of krb5.h -> what to do
     -1765328361: (  # KRB5KDC_ERR_KEY_EXP
         "change the key of {principal} and export the keytab again"
     ),
-    -1765328360: (  # KRB5KDC_ERR_PREAUTH_FAILED
-        "the key of {principal} in {keytab} (version {kvno}) is not the KDC's, which "
-        "may have been changed since: export the keytab again"
-    ),
-    -1765328353: (  # KRB5KRB_AP_ERR_BAD_INTEGRITY
-        "the key of {principal} in {keytab} (version {kvno}) is not the KDC's, which "
-        "may have been changed since: export the keytab again"
-    ),
+    -1765328360: OTHER_KEY,  # KRB5KDC_ERR_PREAUTH_FAILED
+    -1765328353: OTHER_KEY,  # KRB5KRB_AP_ERR_BAD_INTEGRITY
     TICKET_EXPIRED: (
         "run kinit again, or give a keytab (--kerberos_keytab) from which tickets are "
         "renewed; if it is not that late, set this machine's clock"
     ),
-    NOT_YET_VALID: SET_CLOCK,
-    -1765328347: "set this machine's clock: {kdcs} has another time",  # .._ERR_SKEW
-    -1765328236: "set this machine's clock: {kdcs} has another time",  # KDCREP_SKEW
+    NOT_YET_VALID: EITHER_CLOCK,
+    -1765328347: SET_CLOCK,  # KRB5KRB_AP_ERR_SKEW
+    -1765328236: SET_CLOCK,  # KRB5_KDCREP_SKEW
     -1765328230: (  # KRB5_REALM_UNKNOWN
         "name the KDC of realm {realm} in krb5.conf (KRB5_CONFIG), or by "
         "service.security.kerberos.kdc"
@@ -70,8 +68,8 @@ CURES = {  # code of krb5.h -> what to do
     ),
     NO_CACHE: f"run kinit, {OR_KEYTAB}",
     -1765328190: f"let this user read it, {OR_KEYTAB}",  # KRB5_FCC_PERM
-    -1765328185: f"it is not a ticket cache: {OR_FILE}",  # KRB5_CC_FORMAT
-    -1765328172: f"it is not a ticket cache: {OR_FILE}",  # KRB5_CCACHE_BADVNO
+    -1765328185: NO_TICKET_CACHE,  # KRB5_CC_FORMAT
+    -1765328172: NO_TICKET_CACHE,  # KRB5_CCACHE_BADVNO
     -1765328244: (  # KRB5_CC_UNKNOWN_TYPE
         "this library has no caches of that type, but FILE, DIR and MEMORY, and "
         f"usually KCM and KEYRING: {OR_FILE}"
@@ -106,22 +104,22 @@ OTHERWISE = "look the error up in the KDC's log, or set KRB5_TRACE=/dev/stderr"
 def explained(
     code: int,
     text: str,
-    principal: str | None,
-    keytab: str | None,
-    kvno: str,
-    cache: str,
     conf: Krb5Conf,
+    principal: str | None = None,
+    keytab: str | None = None,
+    kvno: str = "",
+    cache: str = "",
 ) -> str:
     """Returns an explanation of an error of libkrb5, as "found; what to do".
 
     Args:
       code: krb5_error_code.
       text: the library's text.
+      conf: the content of krb5.conf.
       principal: the client's, with its realm; None if none is given.
       keytab: its file; None if a ticket cache is used.
       kvno: the versions of the principal's keys in the keytab, as text.
       cache: the ticket cache, as "KCM:"; "" if a keytab is used.
-      conf: what krb5.conf says.
     """
     if conf.faults and (code in PROFILE_ERRORS or code == BAD_FORMAT):
         return f"{text}: {conf.faults[0]}"
@@ -132,7 +130,7 @@ def explained(
     if is_absent and kind in CACHE_CURES:
         todo = CACHE_CURES[kind]
     if keytab and code in (TICKET_EXPIRED, NOT_YET_VALID):  # the ticket is new
-        todo = SET_CLOCK
+        todo = EITHER_CLOCK
     return f"{text}; " + todo.format(
         principal=principal or "the principal",
         realm=realm_of(principal) or "the principal",

@@ -9,44 +9,53 @@ has a deadline; a late one is abandoned in its thread.
 """
 
 import contextlib
-from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
 
-from poets.errors import KerberosError
+from poets.errors import KerberosError, PoetsError
 from poets.kerberos.causes import explained, kdcs_text
 from poets.kerberos.keytab import keys_of
 from poets.kerberos.krb5_conf import realms
 from poets.kerberos.session import Krb5Error, Session, Ticket, load_library
 from poets.system.deadline import run_with_deadline
 
-__all__ = ["Credentials", "Ticket", "check_conf", "get_service_ticket", "get_tgt"]
+OWNER_TIMEOUT_S = 60.0
 
 
-class Credentials(Protocol):
-    """A principal, with its keytab or its ticket cache.
+@dataclass(frozen=True)
+class Login:
+    """A principal and where its credentials are. It contains no secret.
 
     Attributes:
-      principal: with its realm; required with a keytab.
-      keytab: a file, or None.
-      cache: a cache, as "FILE:/path", or None for the default one.
+      principal: with its realm, or None: the owner of the ticket cache.
+      keytab: absolute path of a file with its keys, or None: the cache is used.
+      cache: the ticket cache, as "FILE:/path", or None: the default one.
     """
 
-    @property
-    def principal(self) -> str | None: ...
-    @property
-    def keytab(self) -> str | None: ...
-    @property
-    def cache(self) -> str | None: ...
+    principal: str | None = None
+    keytab: str | None = None
+    cache: str | None = None
+
+    def owner(self) -> str | None:
+        """Returns the principal, by default that of the ticket cache.
+
+        None without a ticket, or without a library to look for it. The connection then
+        fails with the reason, unless it needs neither (a delegation token).
+        """
+        if self.principal:
+            return self.principal
+        with contextlib.suppress(PoetsError):
+            return get_tgt(self, OWNER_TIMEOUT_S).principal
+        return None
 
 
-def get_tgt(login: Credentials, timeout_s: float) -> Ticket:
+def get_tgt(login: Login | None, timeout_s: float) -> Ticket:
     """Gets the ticket-granting ticket.
 
     With a keytab, it is from the KDC. Otherwise it is from the ticket cache, and must
     not have expired.
 
     Args:
-      login: the client's credentials.
+      login: the client's credentials; None for the default ticket cache.
       timeout_s: how long to wait at most.
 
     Raises:
@@ -54,39 +63,15 @@ def get_tgt(login: Credentials, timeout_s: float) -> Ticket:
       KeytabError: if the keytab cannot be read or lacks the principal.
       ConfigError: if the library is not installed.
     """
-
-    def ask(session: Session) -> Ticket:
-        if login.principal and login.keytab:
-            return session.log_in(login.principal, login.keytab, session.new_cache())
-        return session.cached_tgt(login.cache, login.principal)
-
-    return _ask(login, ask, "no ticket for", timeout_s)
+    return _ticket(login or Login(), "", timeout_s)
 
 
-def get_service_ticket(login: Credentials, service: str, timeout_s: float) -> Ticket:
-    """Gets a ticket for a service, as all its clients do.
+def get_service_ticket(login: Login | None, service: str, timeout_s: float) -> Ticket:
+    """Gets a ticket for a service, such as "hdfs/host" or "HTTP/host@REALM".
 
-    Args:
-      login: the client's credentials.
-      service: as "hdfs/host" or "HTTP/host@REALM".
-      timeout_s: how long to wait at most.
-
-    Raises:
-      KerberosError: if there is none, with the reason and what to do.
-      KeytabError: if the keytab cannot be read or lacks the principal.
-      ConfigError: if the library is not installed.
+    Arguments and errors are those of `get_tgt`.
     """
-
-    def ask(session: Session) -> Ticket:
-        if login.principal and login.keytab:
-            cache = session.new_cache()
-            session.log_in(login.principal, login.keytab, cache)
-        else:
-            session.cached_tgt(login.cache, login.principal)
-            cache = session.cache(login.cache)
-        return session.service_ticket(cache, service)
-
-    return _ask(login, ask, f"no ticket for service {service!r} as", timeout_s)
+    return _ticket(login or Login(), service, timeout_s)
 
 
 def check_conf() -> None:
@@ -100,47 +85,28 @@ def check_conf() -> None:
         with Session():
             pass
     except Krb5Error as error:
-        why = explained(error.code, error.text, None, None, "", "", realms())
+        why = explained(error.code, error.text, realms())
         raise KerberosError(f"cannot read the Kerberos configuration: {why}") from None
 
 
-def _who(login: Credentials, cache: str) -> str:
-    if login.principal:
-        return repr(login.principal)
-    return f"the owner of {repr(cache) if cache else 'the ticket cache'}"
-
-
-def _ask(
-    login: Credentials,
-    ask: Callable[[Session], Ticket],
-    what: str,
-    timeout_s: float,
-) -> Ticket:
-    """Calls `ask` with a session, within the deadline; explains errors.
-
-    Args:
-      what: the start of an error message; the principal follows.
-    """
+def _ticket(login: Login, service: str, timeout_s: float) -> Ticket:
+    """Gets the ticket for a service, or without one, the ticket-granting ticket."""
     load_library()  # outside the deadline: it may be missing
     keys = keys_of(login.keytab, login.principal) if login.keytab else []
-
-    def in_session() -> Ticket:
-        with Session() as session:
-            return ask(session)
-
+    what = f"no ticket for service {service!r} as" if service else "no ticket for"
     try:
-        return run_with_deadline(in_session, timeout_s)
+        return run_with_deadline(lambda: _ask(login, service), timeout_s)
     except Krb5Error as error:
         cache = "" if login.keytab else login.cache or _default_cache()
         kvnos = ", ".join(map(str, sorted({key.kvno for key in keys})))
         why = explained(
             error.code,
             error.text,
+            realms(),
             login.principal,
             login.keytab,
             kvnos,
             cache,
-            realms(),
         )
         raise KerberosError(f"{what} {_who(login, cache)}: {why}") from None
     except TimeoutError:
@@ -149,6 +115,23 @@ def _ask(
             f"{what} {who}: no answer from KDC {kdcs} within {timeout_s:g} s; "
             "check that it runs, its port, and the firewall"
         ) from None
+
+
+def _ask(login: Login, service: str) -> Ticket:
+    with Session() as session:
+        if login.principal and login.keytab:
+            cache = session.new_cache()
+            ticket = session.log_in(login.principal, login.keytab, cache)
+        else:
+            cache = session.cache(login.cache)
+            ticket = session.cached_tgt(cache, login.principal)
+        return session.service_ticket(cache, service) if service else ticket
+
+
+def _who(login: Login, cache: str) -> str:
+    if login.principal:
+        return repr(login.principal)
+    return f"the owner of {repr(cache) if cache else 'the ticket cache'}"
 
 
 def _default_cache() -> str:

@@ -9,50 +9,18 @@ gets a new one for every connection that needs it. Without a keytab, the existin
 is used, until its ticket expires.
 """
 
-import contextlib
 import itertools
 import logging
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
-from poets.errors import PoetsError
 from poets.kerberos.folder import VARIABLE, PrivateFolder
 from poets.kerberos.keytab import mode_open_to_others
-from poets.kerberos.libkrb5 import get_tgt
+from poets.kerberos.libkrb5 import Login
 from poets.kerberos.settings import CACHE, CONFIG, KEYTAB, VARIABLES, read_settings
 
-OWNER_TIMEOUT_S = 60.0
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Login:
-    """A principal and where its credentials are. It contains no secret.
-
-    Attributes:
-      principal: with its realm, or None: the owner of the ticket cache.
-      keytab: absolute path of a file with its keys, or None: the cache is used.
-      cache: the ticket cache, as "FILE:/path", or None: the default one.
-    """
-
-    principal: str | None
-    keytab: str | None
-    cache: str | None
-
-    def owner(self) -> str | None:
-        """Returns the principal, by default that of the ticket cache.
-
-        None if there is no ticket, or no library to look for it. The connection then
-        fails with the reason, unless it needs neither (a delegation token).
-        """
-        if self.principal:
-            return self.principal
-        with contextlib.suppress(PoetsError):
-            return get_tgt(self, OWNER_TIMEOUT_S).principal
-        return None
 
 
 def current_login() -> Login | None:
@@ -130,7 +98,7 @@ def _log_in() -> Login | None:
     if settings.krb5_conf:
         os.environ[CONFIG] = _write(settings.krb5_conf)
     if not settings.keytab:
-        return Login(settings.principal, None, settings.cache)
+        return Login(settings.principal, cache=settings.cache)
     private = _state.private_folder()
     if private.is_ours:  # children do not repeat the warning
         _warn_of_mode(settings.keytab)

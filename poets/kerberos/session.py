@@ -174,9 +174,8 @@ class Session:
         self._free_after("krb5_free_creds", got)
         return self._describe(got.contents)
 
-    def cached_tgt(self, name: str | None, principal: str | None) -> Ticket:
+    def cached_tgt(self, cache: c_void_p, principal: str | None) -> Ticket:
         """Returns the ticket-granting ticket of a cache that expires last."""
-        cache = self.cache(name)
         owner = c_void_p()
         self._call("krb5_cc_get_principal", cache, byref(owner))
         self._free_after("krb5_free_principal", owner)

@@ -20,7 +20,7 @@ from poets.errors import ConfigError, KerberosError, format_problems
 from poets.kerberos.causes import realm_of
 from poets.kerberos.keytab import KeytabError, keys_of, principals_of, read_keytab
 from poets.kerberos.krb5_conf import krb5_conf_text, realms
-from poets.kerberos.libkrb5 import get_tgt
+from poets.kerberos.libkrb5 import Login, get_tgt
 from poets.kerberos.tokens import TOKEN_FILE
 
 PRINCIPAL, KEYTAB = "POETS_KERBEROS_PRINCIPAL", "KRB5_CLIENT_KTNAME"
@@ -50,20 +50,10 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The principal to use, and where its credentials are.
+class Settings(Login):
+    """A login, and the text of the krb5.conf to use; None for the existing one."""
 
-    Attributes:
-      principal: with its realm, or None: the owner of the ticket cache.
-      keytab: absolute path of a file with the principal's keys, or None.
-      cache: an existing ticket cache, or None: the default one.
-      krb5_conf: text of the configuration to use, or None: the existing one.
-    """
-
-    principal: str | None
-    keytab: str | None
-    cache: str | None
-    krb5_conf: str | None
+    krb5_conf: str | None = None
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings | None:
@@ -98,7 +88,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings | None:
     except ConfigError:
         if PRINCIPAL in given or TOKEN_FILE not in given:
             raise
-    return Settings(None, None, None, krb5_conf)  # the user is the tokens' owner
+    return Settings(krb5_conf=krb5_conf)  # the user is the tokens' owner
 
 
 def _krb5_conf(given: Mapping[str, str]) -> str | None:
@@ -157,7 +147,7 @@ def _keytab_of_task(given: Mapping[str, str], principal: str | None) -> str | No
         if principal in held[name]:
             return name
     with contextlib.suppress(KerberosError):
-        get_tgt(Settings(principal, None, None, None), CACHE_TIMEOUT_S)
+        get_tgt(Login(principal), CACHE_TIMEOUT_S)
         return None
     found = ", ".join(
         f"{os.path.basename(name)} of {', '.join(whose)}"

@@ -13,7 +13,7 @@ until its max date. Its identifier and password are secrets: neither is shown or
 import base64
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from poets.errors import ConfigError
@@ -34,7 +34,7 @@ class Token:
       service: as "10.0.0.1:8020", "host:8020" or "ha-hdfs:nameservice".
       identifier, password: the secret.
       owner: our user on the service, as "alice@LOCAL"; "" for other kinds.
-      renewer: who may renew it; "" if nobody may.
+      renewer: the user who may renew it; "" for none.
       real_user: who got it for the owner; "" if the owner did.
       issued_s: time of issue, seconds since 1970.
       ends_s: when it expires even if renewed, seconds since 1970.
@@ -93,13 +93,10 @@ def _tokens(data: bytes) -> list[Token]:
         raise ValueError(f"it has {len(data)} bytes")
     if data[:4] != b"HDTS":
         raise ValueError("it does not begin with 'HDTS'")
-    readers: dict[bytes, Callable[[_Reader], list[Token]]] = {
-        b"\0": _from_writable,
-        b"\1": _from_protobuf,
-    }
-    if (version := data[4:5]) not in readers:
-        raise ValueError(f"its format is number {version[0]}, not 0 or 1")
-    return readers[version](_Reader(data[5:]))
+    if (version := data[4]) > 1:
+        raise ValueError(f"its format is number {version}, not 0 or 1")
+    read = _from_protobuf if version else _from_writable
+    return read(_Reader(data[5:]))
 
 
 def _from_writable(reader: "_Reader") -> list[Token]:

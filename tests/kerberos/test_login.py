@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from poets.errors import KerberosError
-from poets.kerberos.libkrb5 import get_tgt
-from poets.kerberos.login import Login, close, current_login
+from poets.kerberos.libkrb5 import Login, get_tgt
+from poets.kerberos.login import close, current_login
 
 ROOT = Path(__file__).parents[2]
 

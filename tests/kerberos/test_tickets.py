@@ -16,8 +16,7 @@ from poets.errors import ConfigError, KerberosError
 from poets.kerberos import session
 from poets.kerberos.keytab import KeytabError, read_keytab
 from poets.kerberos.krb5_conf import krb5_conf_text
-from poets.kerberos.libkrb5 import check_conf, get_service_ticket, get_tgt
-from poets.kerberos.login import Login
+from poets.kerberos.libkrb5 import Login, check_conf, get_service_ticket, get_tgt
 
 ROOT = Path(__file__).parents[2]
 DAY_S = 86_400
@@ -66,9 +65,7 @@ def test_a_service_ticket_tells_the_version_of_the_services_key(kdc, tensorflow)
 def test_asking_leaves_no_cache_behind(tensorflow, tmp_path):
     get_service_ticket(tensorflow, "hdfs/localhost", 30)
     assert list((tmp_path / "temporary").iterdir()) == []
-    assert "No credentials cache found" in failure_of(
-        get_tgt, Login(None, None, None), 30
-    )
+    assert "No credentials cache found" in failure_of(get_tgt, Login(), 30)
 
 
 def test_a_ticket_of_kinit_is_used(kinit, tmp_path):
@@ -83,7 +80,7 @@ def test_a_ticket_of_kinit_is_used(kinit, tmp_path):
 def test_the_default_cache_is_that_of_the_environment(kinit, tmp_path, environment):
     kinit(tmp_path / "cc", "alice@LOCAL")
     environment.setenv("KRB5CCNAME", f"FILE:{tmp_path / 'cc'}")
-    assert get_tgt(Login(None, None, None), 30).principal == "alice@LOCAL"
+    assert get_tgt(Login(), 30).principal == "alice@LOCAL"
 
 
 def test_a_cache_of_somebody_else_is_reported(kinit, tmp_path):
@@ -244,8 +241,7 @@ def asked_at(require):
     require("faketime", shutil.which("faketime"))
     code = (
         "import sys\n"
-        "from poets.kerberos.libkrb5 import get_tgt\n"
-        "from poets.kerberos.login import Login\n"
+        "from poets.kerberos.libkrb5 import Login, get_tgt\n"
         "from poets.errors import KerberosError\n"
         "try:\n"
         "    print(get_tgt(Login(*[word or None for word in sys.argv[1:]]), 30))\n"
@@ -374,7 +370,7 @@ def test_a_default_cache_whose_daemon_is_gone_is_named(kdc, tmp_path, environmen
     path.write_text(kdc.krb5_conf.read_text().replace("[libdefaults]", added))
     environment.setenv("KRB5_CONFIG", str(path))
     environment.delenv("KRB5CCNAME")
-    text = failure_of(get_tgt, Login(None, None, None), 30)
+    text = failure_of(get_tgt, Login(), 30)
     assert text.startswith("no ticket for the owner of 'KCM:': Connection refused; ")
     assert NO_DAEMON in text
 

@@ -10,7 +10,7 @@ import pytest
 
 from poets.errors import ConfigError, NotAuthenticatedError, StorageError
 from poets.kerberos import login
-from poets.kerberos.login import Login
+from poets.kerberos.libkrb5 import Login
 from poets.storage import open_storage
 from poets.storage.hadoop.conf import HadoopConf
 from poets.storage.hadoop.user import User, current_user

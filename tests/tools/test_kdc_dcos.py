@@ -19,8 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from poets.kerberos.libkrb5 import get_tgt
-from poets.kerberos.login import Login
+from poets.kerberos.libkrb5 import Login, get_tgt
 from tests.tools import fake_dcos
 from tools.kdc import dcos
 from tools.kdc.local import LocalKdc

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from poets.kerberos.keytab import principals_of, read_keytab
-from poets.kerberos.libkrb5 import get_tgt
-from poets.kerberos.login import Login
+from poets.kerberos.libkrb5 import Login, get_tgt
 from tools import packages
 from tools.kdc import local
 from tools.kdc.interface import secret_name

@@ -17,8 +17,8 @@ import hdfs_native
 import pyarrow.fs
 
 from poets.errors import ConfigError, NotAuthenticatedError
-from poets.kerberos.libkrb5 import get_tgt
-from poets.kerberos.login import Login, current_login
+from poets.kerberos.libkrb5 import Login, get_tgt
+from poets.kerberos.login import current_login
 from poets.kerberos.tokens import Token
 from poets.storage.backend import Backend, Status
 from poets.storage.hadoop.client_conf import (
@@ -281,7 +281,7 @@ class HdfsBackend(Backend):
             if self._token is not None:
                 rpc_token(self.root, self._hadoop_conf)
             elif self._situation.kerberos:
-                get_tgt(self._login or Login(None, None, None), KDC_TIMEOUT_S)
+                get_tgt(self._login, KDC_TIMEOUT_S)
             why = "" if self._token else why_none(self.root, self._hadoop_conf)
         except (ConfigError, NotAuthenticatedError) as cause:
             text = getattr(cause, "strerror", None) or str(cause)

@@ -14,7 +14,7 @@ import re
 from typing import NamedTuple
 
 from poets.errors import ConfigError
-from poets.kerberos.login import Login
+from poets.kerberos.libkrb5 import Login
 from poets.kerberos.tokens import Token
 
 USER, PROXY_USER = "HADOOP_USER_NAME", "HADOOP_PROXY_USER"
@@ -65,7 +65,7 @@ def current_user(
         return User(token.owner, acts_for)
     found = os.environ.get(USER) or system_user()
     if with_kerberos:
-        owner = (login or Login(None, None, None)).owner()
+        owner = (login or Login()).owner()
         return User(owner or found or str(os.geteuid()), acts_for)
     if not found:
         raise ConfigError(

@@ -21,7 +21,7 @@ from requests_kerberos.exceptions import (
 
 from poets.errors import NotAuthenticatedError, PoetsError
 from poets.kerberos.libkrb5 import get_service_ticket
-from poets.kerberos.login import Login, current_login
+from poets.kerberos.login import current_login
 from poets.storage.hadoop.errors import Situation, of_server, unknown_advice
 
 KDC_TIMEOUT_S = 10  # to find out why there is no ticket
@@ -93,9 +93,8 @@ def lost_connection(error: requests.RequestException, url: str) -> OSError:
 
 def _no_ticket(error: Exception, host: str | None) -> NotAuthenticatedError:
     """Returns the error of a request that could not be signed, with MIT's text."""
-    login = current_login() or Login(None, None, None)
     try:
-        get_service_ticket(login, f"HTTP/{host}", KDC_TIMEOUT_S)
+        get_service_ticket(current_login(), f"HTTP/{host}", KDC_TIMEOUT_S)
     except PoetsError as exact:
         return NotAuthenticatedError(errno.EACCES, str(exact))
     match = _GSS_REASON.search(str(error))
