@@ -24,7 +24,7 @@ from poets.storage import ADAPTERS, open_storage
 from poets.storage.calls import allowed_s
 from poets.storage.hadoop.client_conf import AUTHENTICATION as AUTHENTICATION_KEY
 from poets.storage.hadoop.conf import load_conf
-from poets.storage.hadoop.url import DEFAULT_RPC_PORT, locate
+from poets.storage.hadoop.url import DEFAULT_RPC_PORT, HA_PREFIX, locate
 from poets.storage.hadoop.user import current_user
 
 GSSAPI = "libgssapi_krb5.so.2"
@@ -200,7 +200,7 @@ def _name_nodes(checkup: Checkup) -> tuple[tuple[str, int], ...]:
     conf = load_conf()
     if checkup.scheme in WEBHDFS:
         authority = checkup.storage.partition("://")[2]
-        named = f"dfs.ha.namenodes.{authority}" in conf or authority in ("", "default")
+        named = f"{HA_PREFIX}{authority}" in conf or authority in ("", "default")
         nodes = tuple([authority] if not named else [])
     else:
         nodes = locate(checkup.url, conf, user="").name_nodes

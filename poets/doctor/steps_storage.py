@@ -8,7 +8,6 @@ import contextlib
 import posixpath
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow.fs
 from pyarrow.fs import FileInfo, FileSelector, FileType
@@ -18,7 +17,7 @@ from poets.data.image_listing import some
 from poets.doctor import Checkup, Finding, Step, StepError
 from poets.errors import PoetsError, StorageError
 from poets.storage import folder_of, join, open_storage, scheme_of
-from poets.storage.calls import allowed_s, shorten
+from poets.storage.calls import allowed_s, threads
 from poets.storage.publish import check_writable
 from poets.storage.tree import walk
 
@@ -114,9 +113,7 @@ def try_writing(urls: Sequence[str]) -> list[StepError]:
     Returns:
       what failed; empty if nothing did.
     """
-    with ThreadPoolExecutor(
-        AT_ONCE, "writing", initializer=shorten, initargs=(allowed_s(),)
-    ) as pool:
+    with threads(AT_ONCE, "writing") as pool:
         return [failure for failure in pool.map(_try_writing, urls) if failure]
 
 

@@ -99,14 +99,12 @@ def open_storage(url: str) -> "tuple[pyarrow.fs.FileSystem, str]":
     """
     scheme = scheme_of(url)
     if scheme not in ADAPTERS:
-        plain = scheme.partition("+")[0] or scheme  # hdfs+libhdfs, hdfs+jvm
+        plain = scheme.partition("+")[0] or scheme
+        other = f"{plain}:// instead"  # of hdfs+libhdfs, hdfs+jvm
+        if plain not in ADAPTERS:
+            other = f"a local path or {_known()}"
         raise UnknownSchemeError(
-            f"no storage for {url!r}: the scheme is {scheme!r}; use "
-            + (
-                f"{plain}:// instead"
-                if plain in ADAPTERS
-                else f"a local path or {_known()}"
-            )
+            f"no storage for {url!r}: the scheme is {scheme!r}; use {other}"
         )
     module, install = ADAPTERS[scheme]
     try:

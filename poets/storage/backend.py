@@ -14,7 +14,7 @@ class Status(NamedTuple):
     """Metadata of a file or a folder.
 
     `mode` has nine permission bits (and perhaps the sticky bit); `size` and
-    `replication` of a folder are 0.
+    `replication` of a folder are 0; `mtime_ms` is 0 if the storage has no such time.
     """
 
     path: str

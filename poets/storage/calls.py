@@ -24,6 +24,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
@@ -128,6 +129,19 @@ def deadline(timeout_s: float) -> Iterator[None]:
 def shorten(timeout_s: float | None) -> None:
     """Limits each call of this thread to `timeout_s` seconds, from now on."""
     _shortened.set(timeout_s)
+
+
+@contextlib.contextmanager
+def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Yields threads whose calls have the deadline of this one.
+
+    The end of the block does not wait for them: Ctrl-C ends a call to a silent server.
+    """
+    pool = ThreadPoolExecutor(count, name, initializer=shorten, initargs=(allowed_s(),))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _after(error: ConnectionError, tries: int, spent_s: float, url: str) -> OSError:

@@ -16,7 +16,6 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pyarrow
@@ -25,7 +24,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileType
 
 from poets.errors import NotAuthenticatedError
 from poets.storage.backend import Attributes, Backend, Status
-from poets.storage.calls import allowed_s, call, shorten
+from poets.storage.calls import call, threads
 from poets.storage.streams import ReadFile, WriteFile
 
 LISTING_THREADS = 16
@@ -139,10 +138,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
                 return []
 
         level: Iterable[list[Status]] = [self._listing(folder)]
-        pool = ThreadPoolExecutor(
-            LISTING_THREADS, "listing", initializer=shorten, initargs=(allowed_s(),)
-        )
-        try:
+        with threads(LISTING_THREADS, "listing") as pool:
             while level:
                 deeper = []
                 for status in itertools.chain.from_iterable(level):
@@ -150,8 +146,6 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
                     if status.is_folder and enters(status.path):
                         deeper.append(status.path)
                 level = pool.map(listing, deeper) if deeper else ()
-        finally:  # Ctrl-C does not wait for a silent server
-            pool.shutdown(wait=False, cancel_futures=True)
 
     # pyarrow's interface.
 
@@ -316,12 +310,13 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
 
 
 def status_of(info: FileInfo) -> Status:
-    """Returns pyarrow's metadata as a `Status`; pyarrow has no owner or mode."""
+    """Returns the metadata of an object store; it has no owner, mode or folders."""
+    is_folder = info.type == FileType.Directory
     return Status(
         path=info.path,
-        is_folder=info.type == FileType.Directory,
+        is_folder=is_folder,
         size=info.size or 0,
-        mtime_ms=(info.mtime_ns or 0) // 1_000_000,
+        mtime_ms=0 if is_folder else (info.mtime_ns or 0) // 1_000_000,
         owner="",
         group="",
         mode=0,
@@ -330,13 +325,7 @@ def status_of(info: FileInfo) -> Status:
 
 
 def _info_of(status: Status) -> FileInfo:
+    mtime_ns = status.mtime_ms * 1_000_000 or None
     if status.is_folder:
-        return FileInfo(
-            status.path, FileType.Directory, mtime_ns=status.mtime_ms * 1_000_000
-        )
-    return FileInfo(
-        status.path,
-        FileType.File,
-        size=status.size,
-        mtime_ns=status.mtime_ms * 1_000_000,
-    )
+        return FileInfo(status.path, FileType.Directory, mtime_ns=mtime_ns)
+    return FileInfo(status.path, FileType.File, size=status.size, mtime_ns=mtime_ns)

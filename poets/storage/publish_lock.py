@@ -183,20 +183,19 @@ class PublishLock:
             return None
 
     def _owner(self, marker: str) -> str:
-        content = _read(self._content(marker))
+        content = self._content(marker)
         return f"on host {content.get('host')!r} since {content.get('since')}"
 
     def _parts_of(self, marker: str) -> list[str]:
-        parts = _read(self._content(marker)).get("parts")
-        return (
-            [n for n in parts if isinstance(n, str)] if isinstance(parts, list) else []
-        )
+        parts = self._content(marker).get("parts")
+        parts = parts if isinstance(parts, list) else []
+        return [name for name in parts if isinstance(name, str)]
 
-    def _content(self, marker: str) -> bytes:
+    def _content(self, marker: str) -> dict[str, object]:
         try:
-            return read_bytes(self._filesystem, marker)
+            return _read(read_bytes(self._filesystem, marker))
         except OSError:  # deleted since it was listed
-            return b""
+            return {}
 
     def _path(self, name: str) -> str:
         return posixpath.join(self._folder, name)

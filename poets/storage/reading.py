@@ -17,7 +17,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
 
@@ -25,7 +24,7 @@ import pyarrow.fs
 
 from poets.errors import PoetsError, StorageError
 from poets.storage import is_local, open_storage, read_bytes, reason, storage_errors
-from poets.storage.calls import TIMEOUT_VARIABLE, allowed_s, deadline, shorten
+from poets.storage.calls import TIMEOUT_VARIABLE, allowed_s, deadline, threads
 from poets.storage.tree import walk
 
 IN_FLIGHT = 32
@@ -199,13 +198,8 @@ def read_beginnings(
     if is_local(filesystem):
         yield from map(read, paths)
         return
-    pool = ThreadPoolExecutor(
-        IN_FLIGHT, "beginning", initializer=shorten, initargs=(allowed_s(),)
-    )
-    try:
+    with threads(IN_FLIGHT, "beginning") as pool:
         yield from pool.map(read, paths)
-    finally:  # Ctrl-C does not wait for a silent server
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def stage_folder(url: str, local_dir: str) -> None:

@@ -3,7 +3,8 @@
     ReadFile    any part, any number of times; opened again when a server is lost
     WriteFile   written once, from start to end; removed if writing fails
 
-Each request has the deadline of `calls`.
+They have the methods that `pyarrow.PythonFile` calls when it is given a mode. Each
+request has the deadline of `calls`.
 """
 
 import contextlib
@@ -54,18 +55,6 @@ class ReadFile:
         self._position = 0
         self.closed = False
 
-    def readable(self) -> bool:
-        """Returns True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Returns True."""
-        return True
-
-    def writable(self) -> bool:
-        """Returns False."""
-        return False
-
     def tell(self) -> int:
         """Returns the position, in bytes from the start."""
         return self._position
@@ -95,9 +84,6 @@ class ReadFile:
             self._position += length
             wanted -= length
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def flush(self) -> None:
-        """Does nothing."""
 
     def close(self) -> None:
         """Releases the reader."""
@@ -130,18 +116,6 @@ class WriteFile:
         self.closed = False
         self._writer = call(open_writer, what="creating the file", url=url)
 
-    def readable(self) -> bool:
-        """Returns False."""
-        return False
-
-    def seekable(self) -> bool:
-        """Returns False."""
-        return False
-
-    def writable(self) -> bool:
-        """Returns True."""
-        return True
-
     def tell(self) -> int:
         """Returns how many bytes were written."""
         return self._position
@@ -155,9 +129,6 @@ class WriteFile:
             self._once(self._writer.write, part, what="writing the file")
         self._position += len(taken)
         return len(taken)
-
-    def flush(self) -> None:
-        """Does nothing: the file appears when it is closed."""
 
     def close(self) -> None:
         """Completes the file; removes it if the block that writes it has failed."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from poets.errors import StorageError
 from poets.storage.hadoop.conf import HadoopConf
-from poets.storage.hadoop.url import DEFAULT_RPC_PORT, Location, names
+from poets.storage.hadoop.url import DEFAULT_RPC_PORT, HA_PREFIX, Location, names
 
 AUTHENTICATION = "hadoop.security.authentication"
 REPLICATION = "dfs.replication"
@@ -43,7 +43,7 @@ def client_conf(
     """
     made = {key: conf[key] for key in conf if key.startswith(_READ_BY_CLIENT)}
     for key, value in made.items():
-        if key.startswith("dfs.ha.namenodes."):
+        if key.startswith(HA_PREFIX):
             made[key] = ",".join(names(value))
         elif key.startswith("dfs.namenode.rpc-address.") and ":" not in value:
             made[key] = f"{value}:{DEFAULT_RPC_PORT}"

@@ -122,7 +122,7 @@ def load_conf() -> HadoopConf:
     key = tuple(os.environ.get(name) for name in names)
     with _lock:
         if key not in _loaded:
-            _loaded[key] = _load()
+            _loaded[key] = _read(*_sources())
         return _loaded[key]
 
 
@@ -136,13 +136,10 @@ def read_conf(path: str, variable: str) -> HadoopConf:
     Raises:
       StorageError: if it is missing or not a configuration.
     """
-    loader = _Loader(variable)
-    loader.load(path)
-    return HadoopConf(loader.found, tuple(loader.sources), variable)
+    return _read([path], variable)
 
 
-def _load() -> HadoopConf:
-    urls, variable = _sources()
+def _read(urls: list[str], variable: str) -> HadoopConf:
     loader = _Loader(variable)
     for url in urls:
         loader.load(url)
@@ -185,6 +182,10 @@ class _Loader:
     def load(self, url: str, within: tuple[str, ...] = ()) -> None:
         """Adds the properties of a file.
 
+        Args:
+          url: the file.
+          within: the files that include it, the outermost first.
+
         Raises:
           StorageError: if it cannot be read.
         """
@@ -196,22 +197,17 @@ class _Loader:
                 f"configuration has <configuration>; see what {self._variable} names"
             )
         self.sources.append(shown)
-        self._take(root, url, shown, (*within, url))
+        self._take(root, (*within, url))
 
-    def _take(
-        self,
-        element: ElementTree.Element,
-        url: str,
-        shown: str,
-        within: tuple[str, ...],
-    ) -> None:
+    def _take(self, element: ElementTree.Element, within: tuple[str, ...]) -> None:
+        """Adds what is in an element of the last file of `within`."""
         for child in element:
             if child.tag == "property":
-                self._add(child, shown)
+                self._add(child, _shown(within[-1]))
             elif child.tag == "configuration":
-                self._take(child, url, shown, within)
+                self._take(child, within)
             elif child.tag == f"{_XINCLUDE}include":
-                self._include(child, url, shown, within)
+                self._include(child, within)
 
     def _add(self, element: ElementTree.Element, shown: str) -> None:
         parts = dict(element.attrib)
@@ -232,18 +228,12 @@ class _Loader:
         if parts.get("final", "").strip() == "true":
             self._final.add(name)
 
-    def _include(
-        self,
-        element: ElementTree.Element,
-        url: str,
-        shown: str,
-        within: tuple[str, ...],
-    ) -> None:
+    def _include(self, element: ElementTree.Element, within: tuple[str, ...]) -> None:
         href = element.get("href", "").strip()
-        target = _beside(url, href)
+        target = _beside(within[-1], href)
         if not href or target in within or len(within) > MAX_DEPTH:
             raise StorageError(
-                f"cannot read {shown!r}: it includes {href!r}, "
+                f"cannot read {_shown(within[-1])!r}: it includes {href!r}, "
                 + ("itself" if href else "nothing")
                 + "; name another file in its <xi:include href>"
             )
@@ -253,7 +243,7 @@ class _Loader:
         except StorageError:
             if fallback is None:
                 raise
-            self._take(fallback, url, shown, within)
+            self._take(fallback, within)
 
 
 def _beside(url: str, href: str) -> str:

@@ -24,9 +24,7 @@ from poets.kerberos.login import current_login
 from poets.kerberos.tokens import RPC_KIND, TOKEN_FILE, WEB_KINDS, Token, read_tokens
 from poets.storage.hadoop.client_conf import AUTHENTICATION
 from poets.storage.hadoop.conf import HadoopConf
-from poets.storage.hadoop.url import Location, locate, name_nodes
-
-HA_PREFIX = "dfs.ha.namenodes."
+from poets.storage.hadoop.url import HA_PREFIX, Location, locate, name_nodes
 
 _log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from poets.storage.hadoop.conf import HadoopConf
 
 DEFAULT_RPC_PORT = 8020
 SCHEMES = ("hdfs", "viewfs")
-
-_AUTHORITY = re.compile(r"(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>\d+))?")
+HA_PREFIX = "dfs.ha.namenodes."
+AUTHORITY = re.compile(r"(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>\d{1,5}))?")
 
 
 class Location(NamedTuple):
@@ -68,8 +68,8 @@ def locate(url: str, conf: HadoopConf, user: str) -> Location:
     if scheme == "viewfs":
         return Location(_mount_table(url, authority, conf), path, ())
     nodes = name_nodes(url, authority, conf)
-    ha = f"dfs.ha.namenodes.{authority}" in conf
-    return Location(f"hdfs://{authority if ha else nodes[0]}", path, nodes)
+    is_service = f"{HA_PREFIX}{authority}" in conf
+    return Location(f"hdfs://{authority if is_service else nodes[0]}", path, nodes)
 
 
 def name_nodes(url: str, authority: str, conf: HadoopConf) -> tuple[str, ...]:
@@ -78,20 +78,31 @@ def name_nodes(url: str, authority: str, conf: HadoopConf) -> tuple[str, ...]:
     Raises:
       StorageError: if there is none, or the configuration lacks an address.
     """
-    if listed := conf.get(f"dfs.ha.namenodes.{authority}"):
-        keys = [
-            f"dfs.namenode.rpc-address.{authority}.{name}" for name in names(listed)
-        ]
-        missing = [key for key in keys if key not in conf]
-        if missing:
-            raise StorageError(
-                f"cannot open {url!r}: {', '.join(missing)} is not set, although "
-                f"{conf.source_of(f'dfs.ha.namenodes.{authority}')} names these "
-                "NameNodes; add it there"
-            )
-        return tuple(_with_port(url, conf[key]) for key in keys)
-    address = conf.get(f"dfs.namenode.rpc-address.{authority}", authority)
-    return (_with_port(url, address),)
+    key = "dfs.namenode.rpc-address"
+    found = addresses_of(url, authority, key, conf)
+    found = found or [conf.get(f"{key}.{authority}", authority)]
+    return tuple(_with_port(url, address) for address in found)
+
+
+def addresses_of(url: str, service: str, key: str, conf: HadoopConf) -> list[str]:
+    """Returns the addresses of the NameNodes of a name service; [] for another name.
+
+    Args:
+      url: for messages.
+      service: its name.
+      key: of an address, without ".<service>.<NameNode>".
+
+    Raises:
+      StorageError: if the configuration lacks an address.
+    """
+    listed = f"{HA_PREFIX}{service}"
+    keys = [f"{key}.{service}.{name}" for name in names(conf.get(listed, ""))]
+    if missing := [each for each in keys if each not in conf]:
+        raise StorageError(
+            f"cannot open {url!r}: {', '.join(missing)} is not set, although "
+            f"{conf.source_of(listed)} names these NameNodes; add it there"
+        )
+    return [conf[each] for each in keys]
 
 
 def names(listed: str) -> list[str]:
@@ -138,7 +149,7 @@ def _mount_table(url: str, name: str, conf: HadoopConf) -> str:
 
 
 def _with_port(url: str, address: str) -> str:
-    match = _AUTHORITY.fullmatch(address)
+    match = AUTHORITY.fullmatch(address)
     port = int(match["port"] or DEFAULT_RPC_PORT) if match else 0
     if not match or not 0 < port < 65536:
         raise StorageError(

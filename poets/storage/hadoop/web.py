@@ -151,17 +151,7 @@ class WebHdfs(Backend):
         if status.is_folder:
             number = errno.EISDIR
             raise IsADirectoryError(number, os.strerror(number), self.root + path)
-        return _Reader(self, path, status.size)
-
-    def read_range(self, path: str, offset: int, length: int) -> bytes:
-        """Returns exactly `length` bytes of a file, or raises."""
-        with self._client.errors(self.root + path):
-            data = self._client.read(path, offset, length)
-            if len(data) != length:
-                raise ConnectionError(
-                    errno.EIO, f"{len(data)} bytes came where {length} were asked for"
-                )
-            return data
+        return _Reader(self._client, self.root, path, status.size)
 
     def writer(self, path: str) -> Writer:
         """Creates an empty file, and uploads another in its place."""
@@ -244,12 +234,18 @@ def _status_of(path: str, found: dict[str, str | int | bool]) -> Status:
 class _Reader:
     """A file for random access; each read makes its own requests."""
 
-    def __init__(self, backend: WebHdfs, path: str, size: int) -> None:
-        self._backend, self._path, self.size = backend, path, size
+    def __init__(self, client: Client, root: str, path: str, size: int) -> None:
+        self._client, self._root, self._path, self.size = client, root, path, size
 
     def read_range(self, offset: int, length: int) -> bytes:
-        """Returns `length` bytes, starting at `offset`."""
-        return self._backend.read_range(self._path, offset, length)
+        """Returns exactly `length` bytes, starting at `offset`, or raises."""
+        with self._client.errors(self._root + self._path):
+            data = self._client.read(self._path, offset, length)
+            if len(data) != length:
+                raise ConnectionError(
+                    errno.EIO, f"{len(data)} bytes came where {length} were asked for"
+                )
+            return data
 
 
 class _Upload:

@@ -56,36 +56,34 @@ def lost_connection(error: requests.RequestException, url: str) -> OSError:
     server = sent.netloc
     causes = list(_causes(error))
 
-    def is_any(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
+    def first(*kinds: type[BaseException]) -> BaseException | None:
+        return next((cause for cause in causes if isinstance(cause, kinds)), None)
 
-    if is_any(KerberosExchangeError, MutualAuthenticationError):
+    if first(KerberosExchangeError, MutualAuthenticationError):
         return _no_ticket(error, sent.hostname)
-    if is_any(ssl.SSLCertVerificationError):
+    tls = first(ssl.SSLError)
+    if first(ssl.SSLCertVerificationError):
         return OSError(
             errno.EPROTO,
-            f"no trust in {server} ({_of_kind(ssl.SSLError, causes)}); name the "
-            "cluster's CA file in POETS_CA_FILE",
+            f"no trust in {server} ({tls}); name the cluster's CA file in "
+            "POETS_CA_FILE",
         )
-    if is_any(ssl.SSLError) and not is_any(ssl.SSLEOFError):
-        reason = _of_kind(ssl.SSLError, causes)
-        return OSError(
-            errno.EPROTO, f"no TLS with {server} ({reason}); {CHECK_THE_PORT}"
-        )
-    if is_any(socket.gaierror):
+    if tls and not first(ssl.SSLEOFError):
+        return OSError(errno.EPROTO, f"no TLS with {server} ({tls}); {CHECK_THE_PORT}")
+    if first(socket.gaierror):
         return OSError(
             errno.EHOSTUNREACH,
             f"the host of {server} is not known here; correct it, or, if it is a "
             "DataNode that the NameNode named, add it to /etc/hosts or use HttpFS, "
             "which needs no DataNodes",
         )
-    if is_any(ConnectionRefusedError, requests.ConnectTimeout):
+    if first(ConnectionRefusedError, requests.ConnectTimeout):
         return ConnectionRefusedError(
             errno.ECONNREFUSED,
             f"nothing answers at {server}; check whether it is up, and whether the "
             "port is that of the web interface",
         )
-    if is_any(requests.ReadTimeout):
+    if first(requests.ReadTimeout):
         return ConnectionError(errno.ETIMEDOUT, f"{server} sent nothing for a minute")
     reason = without_tokens(str(causes[-1])) or type(causes[-1]).__name__
     return ConnectionError(errno.EIO, f"the connection to {server} was lost: {reason}")
@@ -110,10 +108,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _of_kind(kind: type[BaseException], causes: list[BaseException]) -> str:
-    return str(next(cause for cause in causes if isinstance(cause, kind)))
 
 
 def java_class(answer: requests.Response) -> str:

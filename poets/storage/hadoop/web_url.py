@@ -10,13 +10,12 @@ import re
 
 from poets.errors import StorageError
 from poets.storage.hadoop.conf import HadoopConf
-from poets.storage.hadoop.url import locate, names
+from poets.storage.hadoop.url import AUTHORITY, addresses_of, locate
 
 _WEB = {  # scheme -> (scheme of the addresses, their key, default port)
     "webhdfs": ("http", "dfs.namenode.http-address", 9870),
     "swebhdfs": ("https", "dfs.namenode.https-address", 9871),
 }
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?")
 
 
 def web_root(url: str, addresses: list[str], default: str) -> str:
@@ -42,7 +41,7 @@ def web_addresses(url: str, conf: HadoopConf) -> list[str]:
       StorageError: if the configuration does not name them, or the URL is wrong.
     """
     scheme, authority = _split(url)
-    if authority and not _HOST.fullmatch(authority):
+    if authority and not AUTHORITY.fullmatch(authority):
         host = authority.rpartition("@")[2]  # what precedes it may be a password
         raise StorageError(
             f"cannot open a URL: {host!r} is not a host; give {scheme}://host:port/path"
@@ -51,26 +50,15 @@ def web_addresses(url: str, conf: HadoopConf) -> list[str]:
     if is_default:
         authority = locate(url, conf, user="").root.partition("://")[2]
     http, key, usual_port = _WEB[scheme]
-    listed = names(conf.get(f"dfs.ha.namenodes.{authority}", ""))
-    keys = [f"{key}.{authority}.{name}" for name in listed]
-    missing = [name for name in keys if name not in conf]
-    if missing:
-        raise StorageError(
-            f"cannot open {url!r}: {', '.join(missing)} is not set, although "
-            f"{conf.source_of(f'dfs.ha.namenodes.{authority}')} names these NameNodes; "
-            "add it there"
-        )
-    if keys:
-        found = [conf[name] for name in keys]
-    elif f"{key}.{authority}" in conf:
-        found = [conf[f"{key}.{authority}"]]
-    elif is_default:
-        host = authority.rpartition(":")[0] or authority
-        given = conf.get(key, f"{host}:{usual_port}")
-        found = [re.sub(r"^0\.0\.0\.0(?=:)", host, given)]
-    else:
-        found = [authority]
-    matches = [_HOST.fullmatch(address) for address in found]
+    found = addresses_of(url, authority, key, conf)
+    if not found:
+        address = authority
+        if is_default:
+            host = authority.rpartition(":")[0] or authority
+            given = conf.get(key, f"{host}:{usual_port}")
+            address = re.sub(r"^0\.0\.0\.0(?=:)", host, given)
+        found = [conf.get(f"{key}.{authority}", address)]
+    matches = [AUTHORITY.fullmatch(address) for address in found]
     if None in matches:
         raise StorageError(
             f"cannot open {url!r}: {found[matches.index(None)]!r} is not a host; "

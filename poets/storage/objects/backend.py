@@ -222,12 +222,7 @@ class ObjectHandler(Handler):
                 self._call(
                     self.backend.require_bucket, info.path, what="looking at the bucket"
                 )
-        return [_without_time_of_folder(info) for info in infos]
-
-    def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
-        """Returns the entries of a folder or, if recursive, everything below it."""
-        infos = super().get_file_info_selector(selector)
-        return [_without_time_of_folder(info) for info in infos]
+        return infos
 
     def attributes(self, folder: str) -> dict[str, Attributes]:
         """Returns question marks: objects have neither an owner nor permissions."""
@@ -280,9 +275,3 @@ class _ObjectWriter:
         with contextlib.suppress(Exception):
             self._stream.close()
             self._backend.delete(self._path, recursive=False)
-
-
-def _without_time_of_folder(info: FileInfo) -> FileInfo:
-    if info.type == FileType.Directory:
-        return FileInfo(info.path, FileType.Directory)
-    return info
