@@ -61,8 +61,20 @@ def config_from_args(
     return RetrainConfig(**values)
 
 
+def outputs_below(folder: str) -> dict[str, str]:
+    """Returns the flags of a run's results, all in one folder."""
+    return {
+        "output_graph": join(folder, "retrained_graph.pb"),
+        "output_labels": join(folder, "retrained_labels.txt"),
+        "saved_model_dir": join(folder, "saved_models", "1"),
+        "checkpoint_path": join(folder, "checkpoint"),
+        "intermediate_output_graphs_dir": join(folder, "intermediate/"),
+        "summaries_dir": join(folder, "training_summaries"),
+    }
+
+
 def flags_below(output_dir: str) -> dict[str, str]:
-    """Returns the flags that keep all results in one folder.
+    """Returns the flags that `--output_dir` sets.
 
     Other runs use the features and networks, too: they go to the user's cache folder.
     If the results are on a remote storage, the features are beside them, for other
@@ -70,13 +82,7 @@ def flags_below(output_dir: str) -> dict[str, str]:
     """
     cache = _cache_dir()
     is_remote = scheme_of(output_dir) not in ("", "file")
-    return {
-        "output_graph": join(output_dir, "retrained_graph.pb"),
-        "output_labels": join(output_dir, "retrained_labels.txt"),
-        "saved_model_dir": join(output_dir, "saved_models", "1"),
-        "checkpoint_path": join(output_dir, "checkpoint"),
-        "intermediate_output_graphs_dir": join(output_dir, "intermediate/"),
-        "summaries_dir": join(output_dir, "training_summaries"),
+    return outputs_below(output_dir) | {
         "bottleneck_dir": join(output_dir if is_remote else cache, "bottlenecks"),
         "model_dir": join(cache, "models"),
     }

@@ -4,6 +4,7 @@ Results go to stdout, progress and log lines to stderr. Exit code 0: done, 1: fa
 2: the user's mistake, 130: interrupted.
 """
 
+import argparse
 import contextlib
 import importlib
 import logging
@@ -12,11 +13,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from poets import __version__
 from poets.errors import PoetsError
 from poets.system.command_line import Parser
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 NO_TEMPORARY_FOLDER = "No usable temporary directory found"
 VERBS = {  # verb -> its line in `poets --help`, for which no module is imported

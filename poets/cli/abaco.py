@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 from poets.errors import ConfigError
 
 
-def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "abaco",
@@ -32,9 +32,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     logs.add_argument("execution", metavar="EXECUTION", help="the execution's id")
 
 
-def _add_register(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_register(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "register", help="make an actor of an image, and print its id when it is ready"
     )
@@ -50,7 +48,7 @@ def _add_register(
     _add_timeout(parser, 600.0, "until the actor is ready")
 
 
-def _add_submit(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_submit(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "submit",
         help="send pictures, and print their labels as lines of JSON",

@@ -2,10 +2,10 @@
 
 import argparse
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 
 
-def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "clean",

@@ -5,17 +5,15 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 
 if TYPE_CHECKING:
     from poets.report.comparison import Comparison
 
 
-def add_parser(
-    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb `compare` to the command."""
-    parser = subparsers.add_parser(
+    parser = verbs.add_parser(
         "compare",
         help=VERBS["compare"],
         description="Compares runs picture by picture on the test pictures that all of "

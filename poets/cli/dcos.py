@@ -11,21 +11,15 @@ The log also reports each change of state in the deploy plan.
 
 import argparse
 import logging
-import signal
 import sys
 import threading
-from types import FrameType
-from typing import TYPE_CHECKING
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 from poets.cli.options_flags import add_overrides, add_secrets
 from poets.dcos.options import Options, read_options
 from poets.dcos.restarts import MAX_RESTARTS, parse_kills
 from poets.dcos.tasks import Task, tasks_of
-from poets.errors import ConfigError, format_problems
-
-if TYPE_CHECKING:
-    from poets.dcos.validate import Problem
+from poets.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +27,15 @@ INTERRUPTED = 130
 """The exit code of a program that Ctrl-C stopped (128 + SIGINT)."""
 
 
-def add_parser(
-    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb `dcos` to the command."""
-    parser = subparsers.add_parser("dcos", help=VERBS["dcos"])
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    validating = verbs.add_parser(
+    parser = verbs.add_parser("dcos", help=VERBS["dcos"])
+    steps = parser.add_subparsers(required=True, metavar="VERB")
+    validating = steps.add_parser(
         "validate", help="report what is wrong with an options file"
     )
     validating.set_defaults(func=validate)
-    running = verbs.add_parser(
+    running = steps.add_parser(
         "run",
         help="run an options file on this machine",
         description="Runs every task of an options file as a process. The tasks' "
@@ -82,11 +74,14 @@ def add_parser(
 
 def validate(args: argparse.Namespace) -> int:
     """Prints all problems of an options file; returns the exit code."""
-    options, problems = _read(args)
+    from poets import job  # takes most of a second, which --help does not need
+    from poets.dcos.validate import find_problems
+
+    options = read_options(args.options, args.settings, args.args)
+    problems = find_problems(options, job.config_from_context)
     for problem in problems:
         print(problem)
-    errors = _errors(problems)
-    if errors:
+    if any(problem.severity == "error" for problem in problems):
         return ConfigError.exit_code
     warned = f", {len(problems)} to look at" if problems else ""
     print(f"{args.options}: good{warned}: {_summary(options)}")
@@ -97,20 +92,17 @@ def run_here(args: argparse.Namespace) -> int:
     """Runs the tasks of an options file and prints the plan; returns the exit code."""
     from poets import job
     from poets.dcos.run import open_work_dir, run
+    from poets.dcos.validate import require_valid
 
     job.log_to_stderr()
-    options, problems = _read(args)
-    if errors := _errors(problems):
-        texts = [f"{problem.path}: {problem.text}" for problem in errors]
-        raise ConfigError(format_problems(f"cannot run {args.options!r}", texts))
-    for problem in problems:
-        if not problem.on_cluster_only:
-            log.warning("%s: %s", problem.path, problem.text)
+    options = read_options(args.options, args.settings, args.args)
+    what = f"cannot run {args.options!r}"
+    for problem in require_valid(options, what, job.config_from_context):
+        log.warning("%s: %s", problem.path, problem.text)
     tasks = tasks_of(options)
     kills = parse_kills(args.kills, tasks)
     work_dir = open_work_dir(args.sandbox)
     log.info("%s, in %s", _summary(options), work_dir)
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         outcome = run(
             options,
@@ -123,22 +115,8 @@ def run_here(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         log.error("stopped all tasks; their output is in %s", work_dir)
         return INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, before)
     print(outcome.plan)
     return 0 if outcome.succeeded else 1
-
-
-def _read(args: argparse.Namespace) -> "tuple[Options, list[Problem]]":
-    from poets import job  # takes most of a second, which --help does not need
-    from poets.dcos.validate import find_problems
-
-    options = read_options(args.options, args.settings, args.args)
-    return options, find_problems(options, job.config_from_context)
-
-
-def _errors(problems: "list[Problem]") -> "list[Problem]":
-    return [problem for problem in problems if problem.severity == "error"]
 
 
 def _summary(options: Options) -> str:
@@ -151,10 +129,6 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 class _Lines:

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 from poets.cli.options_flags import add_overrides, add_secrets, add_spark
 from poets.config import RetrainConfig
 from poets.dcos.environment import task_environment
@@ -25,7 +25,7 @@ from poets.dcos.secrets import KERBEROS, PLACE
 from poets.dcos.tasks import tasks_of
 from poets.doctor import FAILED, NOT_REACHED, TIMEOUT_S, StepResult
 from poets.doctor.report import as_json, format_end, format_line
-from poets.errors import ConfigError, format_problems
+from poets.errors import ConfigError
 from poets.flags import FIELDS
 from poets.storage import ADAPTERS, open_storage, scheme_of
 
@@ -40,7 +40,7 @@ VARIABLES = {
 """Flag -> environment variable."""
 
 
-def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "doctor",
@@ -218,13 +218,10 @@ def _login(options: Options, sandbox: Path) -> dict[str, str]:
 
 def _read_options(args: argparse.Namespace) -> Options:
     from poets import job
-    from poets.dcos.validate import find_problems
+    from poets.dcos.validate import require_valid
 
     options = read_options(args.options, args.settings, args.args)
-    problems = find_problems(options, job.config_from_context)
-    texts = [f"{p.path}: {p.text}" for p in problems if p.severity == "error"]
-    if texts:
-        raise ConfigError(format_problems(f"cannot take {args.options!r}", texts))
+    require_valid(options, f"cannot take {args.options!r}", job.config_from_context)
     return options
 
 

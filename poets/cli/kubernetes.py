@@ -12,7 +12,7 @@ import json
 import logging
 import time
 
-from poets.cli import VERBS, kubernetes_serving
+from poets.cli import VERBS, Verbs, kubernetes_serving
 from poets.cli.kubernetes_options import check_options, log_keytab_secret
 from poets.cli.options_flags import add_overrides
 from poets.dcos.options import read_options
@@ -23,15 +23,13 @@ from poets.sweeps.grid import parse_axis
 log = logging.getLogger(__name__)
 
 
-def add_parser(
-    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb `kubernetes` to the command."""
-    parser = subparsers.add_parser("kubernetes", help=VERBS["kubernetes"])
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    _add_manifests(verbs)
-    kubernetes_serving.add_verb(verbs)
-    following = verbs.add_parser(
+    parser = verbs.add_parser("kubernetes", help=VERBS["kubernetes"])
+    steps = parser.add_subparsers(required=True, metavar="VERB")
+    _add_manifests(steps)
+    kubernetes_serving.add_verb(steps)
+    following = steps.add_parser(
         "follow",
         help="keep a copy of a folder for TensorBoard",
         description="Copies a folder from any storage to a local one, and keeps "
@@ -50,9 +48,7 @@ def add_parser(
     following.add_argument("--once", action="store_true", help="copy once, then exit")
 
 
-def _add_manifests(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_manifests(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "manifests",
         help="print the job as a List for kubectl",

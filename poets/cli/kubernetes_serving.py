@@ -6,6 +6,7 @@ import logging
 import re
 from dataclasses import replace
 
+from poets.cli import Verbs
 from poets.cli.kubernetes_options import check_options, log_keytab_secret
 from poets.cli.options_flags import add_overrides
 from poets.dcos.options import flatten, read_options
@@ -30,7 +31,7 @@ FOR_S3 = (
 """Keys that KServe looks for in a Secret; those of S3 are other than the job's."""
 
 
-def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verb(verbs: Verbs) -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "serving",

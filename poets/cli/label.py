@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 from poets.errors import ConfigError
 from poets.formats import known_formats
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from poets.features.engines import Normalization
 
 
-def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "label",

@@ -5,14 +5,14 @@ stdout has one line: what is there now. Pictures that are left out go to stderr.
 
 import argparse
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 from poets.errors import ConfigError
 
 MOST_MB = 2048
 """Largest pack: two of them are in memory at once."""
 
 
-def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "pack",

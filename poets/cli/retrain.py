@@ -5,12 +5,12 @@ On Kubernetes, TF_CONFIG defines which of the job's tasks this process is.
 
 import argparse
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 from poets.cluster import cluster_of
 from poets.flags import add_flags, config_from_args, flags_of
 
 
-def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "retrain",

@@ -4,7 +4,7 @@ import argparse
 import importlib
 import logging
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 from poets.errors import ConfigError, format_problems
 from poets.system.hosts import Hosts
 from poets.system.machine import room_for_processes
@@ -12,7 +12,7 @@ from poets.system.machine import room_for_processes
 INSTALL = "pip install 'poets[serve]'"
 
 
-def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "serve",

@@ -17,10 +17,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 from poets.cli.options_flags import add_overrides, add_secrets, add_spark
 from poets.dcos.options import Options, read_options
-from poets.errors import ConfigError, format_problems
+from poets.errors import ConfigError
 from poets.flags import add_flags, config_from_args, flags_of
 
 if TYPE_CHECKING:
@@ -28,20 +28,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NOT_NEEDED = ("service.job_url", "service.job_path")
-"""Options that name the job's code, which may be installed or in an environment."""
-
 CONF_VARIABLES = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")
 
 
-def add_parser(
-    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb `spark` to the command."""
-    parser = subparsers.add_parser("spark", help=VERBS["spark"])
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    _add_submit(verbs)
-    running = verbs.add_parser(
+    parser = verbs.add_parser("spark", help=VERBS["spark"])
+    steps = parser.add_subparsers(required=True, metavar="VERB")
+    _add_submit(steps)
+    running = steps.add_parser(
         "run",
         help="be the driver: run by spark-submit",
         description="Runs a job in the Spark application that spark-submit has "
@@ -52,9 +47,7 @@ def add_parser(
     running.set_defaults(func=run)
 
 
-def _add_submit(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_submit(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "submit",
         help="run an options file as a Spark application",
@@ -82,11 +75,14 @@ def _add_submit(
 def submit(args: argparse.Namespace) -> int:
     """Runs or prints the command of spark-submit; returns its exit code."""
     from poets import job  # takes most of a second, which --help does not need
+    from poets.dcos.validate import CODE, require_valid
     from poets.spark.submit import command, left_out
 
     job.log_to_stderr()
     options = read_options(args.options, args.settings, args.args)
-    _check(options, args.options)
+    what = f"cannot submit {args.options!r}"
+    for problem in require_valid(options, what, ignored=CODE):
+        log.warning("%s: %s", problem.path, problem.text)
     for path in left_out(options):
         log.warning("%s: left out, Spark has no counterpart", path)
     target = target_of(args, options, args.deploy_mode)
@@ -144,22 +140,6 @@ def run(args: argparse.Namespace) -> int:
     job.log_to_stderr()
     driver.run(config)
     return 0
-
-
-def _check(options: Options, source: str) -> None:
-    """Raises ConfigError for all errors in the options; logs the warnings."""
-    from poets.dcos.validate import find_problems
-
-    problems = [
-        problem
-        for problem in find_problems(options)
-        if problem.path not in NOT_NEEDED and not problem.on_cluster_only
-    ]
-    errors = [f"{p.path}: {p.text}" for p in problems if p.severity == "error"]
-    if errors:
-        raise ConfigError(format_problems(f"cannot submit {source!r}", errors))
-    for problem in problems:
-        log.warning("%s: %s", problem.path, problem.text)
 
 
 def _keytab(options: Options, secrets_dir: str | None) -> str:

@@ -9,7 +9,7 @@ On Kubernetes, TF_CONFIG defines which of the sweep's tasks this process is.
 import argparse
 from typing import TYPE_CHECKING
 
-from poets.cli import VERBS
+from poets.cli import VERBS, Verbs
 from poets.cluster import cluster_of
 from poets.flags import add_flags, flags_of
 from poets.storage import join
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # not for --help
     from poets.sweeps.results import Result
 
 
-def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(verbs: Verbs) -> None:
     """Adds the verb."""
     parser = verbs.add_parser(
         "sweep",

@@ -4,7 +4,7 @@ An error stops the job, here or on DC/OS. A warning is about a value that the pa
 accepts but that probably does not do what was meant.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from poets.dcos.options import Options, is_kind, kind_of, nearest_option, parse_
 from poets.dcos.schema import SCHEMA, Option
 from poets.dcos.tasks import GPU_WORKER, PODS, WORKER
 from poets.dcos.unpack import ARCHIVES, is_archive
-from poets.errors import ConfigError, PoetsError, nearest
+from poets.errors import ConfigError, PoetsError, format_problems, nearest
 from poets.storage import misspelling, without_keys
 
 TENSORFLOW_MEM_MB = 630
@@ -33,6 +33,9 @@ CheckContext = Callable[[dict[str, Any], str], RetrainConfig]
 
 PLACES = ("service.job_url", "service.shared_filesystem", "service.hdfs.config_uri")
 """The options whose values are URLs or paths."""
+
+CODE = ("service.job_url", "service.job_path")
+"""The options that name the job's code; elsewhere it is installed, or in an image."""
 
 VOLUME = "tf-volume"
 """The folder in the sandbox that is log_dir without a shared file system."""
@@ -76,6 +79,31 @@ def find_problems(
     }:
         problems += _args(options, check_context)
     return sorted(problems, key=lambda problem: problem.severity)
+
+
+def require_valid(
+    options: Options,
+    what: str,
+    check_context: CheckContext | None = None,
+    ignored: Collection[str] = (),
+) -> list[Problem]:
+    """Returns the warnings of the options, without those for DC/OS alone.
+
+    Args:
+      options: as read.
+      what: for the message, such as "cannot run 'poets.json'".
+      check_context: as for `find_problems`.
+      ignored: options that do not matter here, such as CODE.
+
+    Raises:
+      ConfigError: lists every error.
+    """
+    problems = find_problems(options, check_context)
+    problems = [problem for problem in problems if problem.path not in ignored]
+    errors = [f"{p.path}: {p.text}" for p in problems if p.severity == "error"]
+    if errors:
+        raise ConfigError(format_problems(what, errors))
+    return [problem for problem in problems if not problem.on_cluster_only]
 
 
 def _shape(options: Options) -> Iterator[Problem]:

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from poets.flags import outputs_below
+from poets.storage import join
 from poets.sweeps.grid import SUMMARIES, Axis, run_name
 
 
@@ -47,13 +49,6 @@ def runs(axes: Sequence[Axis], log_dir: str) -> Iterator[GridRun]:
             name: values[i] for (name, values), i in zip(axes, places, strict=True)
         }
         name = run_name(chosen)
-        folder = f"{log_dir.rstrip('/')}/{name}"
-        outputs = {
-            "output_graph": f"{folder}/retrained_graph.pb",
-            "output_labels": f"{folder}/retrained_labels.txt",
-            "saved_model_dir": f"{folder}/saved_models/1",
-            "checkpoint_path": f"{folder}/checkpoint",
-            "intermediate_output_graphs_dir": f"{folder}/intermediate/",
-            "summaries_dir": f"{log_dir.rstrip('/')}/{SUMMARIES}/{name}/baseline",
-        }
+        outputs = outputs_below(join(log_dir, name))
+        outputs["summaries_dir"] = join(log_dir, SUMMARIES, name, "baseline")
         yield GridRun(("hyperparam", *map(str, places)), {**outputs, **chosen})

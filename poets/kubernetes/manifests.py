@@ -19,7 +19,7 @@ from poets.dcos.tasks import GPU_WORKER, WORKER
 from poets.errors import ConfigError, PoetsError, format_problems
 from poets.flags import FIELDS
 from poets.kubernetes.grid import runs
-from poets.kubernetes.objects import KINDS, tensorboard, workers
+from poets.kubernetes.objects import KINDS, as_list, tensorboard, workers
 from poets.kubernetes.pods import (
     object_name,
     surroundings_of,
@@ -102,10 +102,7 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
         )
         shown = "tensorboard-hyperparam-sweep" if target.grid else f"{name}-tensorboard"
         items += tensorboard(shown, pod)
-    if target.namespace:
-        for item in items:
-            item["metadata"]["namespace"] = target.namespace
-    return {"apiVersion": "v1", "kind": "List", "items": items}
+    return as_list(items, target.namespace)
 
 
 def left_out(options: Options) -> list[str]:

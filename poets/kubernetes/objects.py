@@ -25,12 +25,28 @@ FINAL_EXIT_CODES = (1, 2, 137)
 kubelet and the kernel send SIGKILL to a container above its memory limit. Pods that
 are deleted or evicted get SIGTERM first, which ends them with another code.
 """
+Json = dict[str, Any]
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 
-def workers(
-    kind: str, name: str, count: int, pod: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
+def as_list(items: list[Json], namespace: str | None) -> Json:
+    """Returns the objects as one List; a namespace of None leaves it to kubectl."""
+    if namespace:
+        for item in items:
+            item["metadata"]["namespace"] = namespace
+    return {"apiVersion": "v1", "kind": "List", "items": items}
+
+
+def object_of(
+    api: str, kind: str, name: str, labels: dict[str, str], spec: Json | None = None
+) -> Json:
+    """Returns one object."""
+    metadata = {"name": name, "labels": labels}
+    found: Json = {"apiVersion": api, "kind": kind, "metadata": metadata}
+    return {**found, "spec": spec} if spec else found
+
+
+def workers(kind: str, name: str, count: int, pod: Json) -> Iterator[Json]:
     """Yields the objects that run a job.
 
     Args:
@@ -57,46 +73,33 @@ def labels_of(name: str, component: str) -> dict[str, str]:
     }
 
 
-def tfjob(
-    name: str, labels: dict[str, str], count: int, template: dict[str, Any]
-) -> dict[str, Any]:
+def tfjob(name: str, labels: dict[str, str], count: int, template: Json) -> Json:
     """Returns a TFJob whose worker 0 is the chief."""
-    return {
-        "apiVersion": "kubeflow.org/v1",
-        "kind": "TFJob",
-        "metadata": {"name": name, "labels": labels},
-        "spec": {
-            "runPolicy": {"cleanPodPolicy": "Running", "backoffLimit": RETRIES},
-            "tfReplicaSpecs": {
-                "Worker": {
-                    "replicas": count,
-                    # Restarts after exit codes from 128 (killed), not after 1 to 127.
-                    "restartPolicy": "ExitCode",
-                    "template": template,
-                }
-            },
-        },
+    worker = {
+        "replicas": count,
+        # Restarts after exit codes from 128 (killed), not after 1 to 127.
+        "restartPolicy": "ExitCode",
+        "template": template,
     }
+    spec = {
+        "runPolicy": {"cleanPodPolicy": "Running", "backoffLimit": RETRIES},
+        "tfReplicaSpecs": {"Worker": worker},
+    }
+    return object_of("kubeflow.org/v1", "TFJob", name, labels, spec)
 
 
-def headless_service(name: str, labels: dict[str, str]) -> dict[str, Any]:
+def headless_service(name: str, labels: dict[str, str]) -> Json:
     """Returns the Service that makes the pods of an Indexed Job known to DNS."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name, "labels": labels},
-        "spec": {
-            "clusterIP": "None",
-            "publishNotReadyAddresses": True,
-            "selector": labels,
-            "ports": [{"name": PORT_NAME, "port": PORT}],
-        },
+    spec = {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": True,
+        "selector": labels,
+        "ports": [{"name": PORT_NAME, "port": PORT}],
     }
+    return object_of("v1", "Service", name, labels, spec)
 
 
-def indexed_job(
-    name: str, labels: dict[str, str], count: int, template: dict[str, Any]
-) -> dict[str, Any]:
+def indexed_job(name: str, labels: dict[str, str], count: int, template: Json) -> Json:
     """Returns a Job of `count` workers, each with TF_CONFIG; index 0 is the chief."""
     pod = template["spec"]
     container = pod["containers"][0]
@@ -107,40 +110,32 @@ def indexed_job(
         "subdomain": name,
         "restartPolicy": "Never",
     }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name, "labels": labels},
-        "spec": {
-            "completionMode": "Indexed",
-            "completions": count,
-            "parallelism": count,
-            "backoffLimit": RETRIES,
-            "podFailurePolicy": {
-                "rules": [
-                    {
-                        "action": "Ignore",  # first: a drained node may have to kill
-                        "onPodConditions": [
-                            {"type": "DisruptionTarget", "status": "True"}
-                        ],
-                    },
-                    {
-                        "action": "FailJob",
-                        "onExitCodes": {
-                            "containerName": container["name"],
-                            "operator": "In",
-                            "values": list(FINAL_EXIT_CODES),
-                        },
-                        "onPodConditions": [],  # required until Kubernetes 1.30
-                    },
-                ]
-            },
-            "template": {**template, "spec": pod},
-        },
+    drained = {
+        "action": "Ignore",
+        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
     }
+    failed = {
+        "action": "FailJob",
+        "onExitCodes": {
+            "containerName": container["name"],
+            "operator": "In",
+            "values": list(FINAL_EXIT_CODES),
+        },
+        "onPodConditions": [],  # required until Kubernetes 1.30
+    }
+    spec = {
+        "completionMode": "Indexed",
+        "completions": count,
+        "parallelism": count,
+        "backoffLimit": RETRIES,
+        # The first match counts: a drained node may have to kill.
+        "podFailurePolicy": {"rules": [drained, failed]},
+        "template": {**template, "spec": pod},
+    }
+    return object_of("batch/v1", "Job", name, labels, spec)
 
 
-def tf_config(name: str, count: int) -> list[dict[str, Any]]:
+def tf_config(name: str, count: int) -> list[Json]:
     """Returns variables from which kubelet builds each worker's TF_CONFIG."""
     hosts = [f"{name}-{i}.{name}:{PORT}" for i in range(count)]
     cluster = json.dumps({"worker": hosts})
@@ -152,28 +147,20 @@ def tf_config(name: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def tensorboard(name: str, pod: dict[str, Any]) -> Sequence[dict[str, Any]]:
+def tensorboard(name: str, pod: Json) -> Sequence[Json]:
     """Returns the Deployment and the Service of a TensorBoard."""
     labels = labels_of(name, "tensorboard")
-    metadata = {"name": name, "labels": labels}
-    deployment = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata,
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": labels},
-            "strategy": {"type": "Recreate"},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": labels},
+        "strategy": {"type": "Recreate"},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
     }
     service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": dict(metadata),
-        "spec": {
-            "selector": labels,
-            "ports": [{"name": "http", "port": 80, "targetPort": TENSORBOARD_PORT}],
-        },
+        "selector": labels,
+        "ports": [{"name": "http", "port": 80, "targetPort": TENSORBOARD_PORT}],
     }
-    return deployment, service
+    return (
+        object_of("apps/v1", "Deployment", name, labels, spec),
+        object_of("v1", "Service", name, labels, service),
+    )

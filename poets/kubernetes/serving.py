@@ -11,16 +11,14 @@ that an options file describes.
 
 import posixpath
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from poets.errors import ConfigError
-from poets.kubernetes.objects import labels_of
+from poets.kubernetes.objects import Json, as_list, labels_of, object_of
 from poets.kubernetes.pods import AWS_SECRET, Surroundings, literal, pod_of
 from poets.kubernetes.volumes import Volume, scratch_volume
 from poets.storage import scheme_of
 
-Json = dict[str, Any]
 KINDS = ("deployment", "inferenceservice")
 HTTP_PORT = 8501
 GRPC_PORT = 8500
@@ -75,11 +73,7 @@ def serving(
     """
     _require_visible(wanted.results, volume)
     make = _deployment if kind == "deployment" else _inference_service
-    items = make(wanted, around, volume)
-    if wanted.namespace:
-        for item in items:
-            item["metadata"]["namespace"] = wanted.namespace
-    return {"apiVersion": "v1", "kind": "List", "items": items}
+    return as_list(make(wanted, around, volume), wanted.namespace)
 
 
 def _require_visible(results: str, volume: Volume | None) -> None:
@@ -115,8 +109,8 @@ def _deployment(wanted: Serving, around: Surroundings, _: Volume | None) -> list
         ],
     }
     items = [
-        _object("apps/v1", "Deployment", wanted.name, labels, spec),
-        _object("v1", "Service", wanted.name, labels, service),
+        object_of("apps/v1", "Deployment", wanted.name, labels, spec),
+        object_of("v1", "Service", wanted.name, labels, service),
     ]
     if wanted.max_replicas:
         del spec["replicas"]  # or each `kubectl apply` would reset it
@@ -167,7 +161,7 @@ def _autoscaler(wanted: Serving, labels: dict[str, str]) -> Json:
         "metrics": [{"type": "Resource", "resource": cpu}],
     }
     kind = "HorizontalPodAutoscaler"
-    return _object("autoscaling/v2", kind, wanted.name, labels, spec)
+    return object_of("autoscaling/v2", kind, wanted.name, labels, spec)
 
 
 def _inference_service(
@@ -188,10 +182,10 @@ def _inference_service(
     items = []
     if secret := kserve_secret(wanted.results, wanted.aws_secret):
         predictor["serviceAccountName"] = wanted.name
-        account = _object("v1", "ServiceAccount", wanted.name, labels)
+        account = object_of("v1", "ServiceAccount", wanted.name, labels)
         items.append({**account, "secrets": [{"name": secret}]})
     api, kind = "serving.kserve.io/v1beta1", "InferenceService"
-    return [*items, _object(api, kind, wanted.name, labels, {"predictor": predictor})]
+    return [*items, object_of(api, kind, wanted.name, labels, {"predictor": predictor})]
 
 
 def kserve_secret(results: str, aws_secret: str = AWS_SECRET) -> str | None:
@@ -229,11 +223,3 @@ def storage_uri(results: str, volume: Volume | None) -> str:
 
 def _amounts(wanted: Serving) -> Json:
     return {"cpu": wanted.cpus, "memory": f"{wanted.mem_mb}Mi"}
-
-
-def _object(
-    api: str, kind: str, name: str, labels: dict[str, str], spec: Json | None = None
-) -> Json:
-    metadata = {"name": name, "labels": labels}
-    found: Json = {"apiVersion": api, "kind": kind, "metadata": metadata}
-    return {**found, "spec": spec} if spec else found
