@@ -78,6 +78,14 @@ def format_problems(title: str, problems: list[str]) -> str:
     return f"{title}: {len(problems)} problems{lines}"
 
 
+def json_kind(value: object) -> str:
+    """Describes the type of a JSON value."""
+    if value is None:
+        return "null"
+    kinds = {bool: "true or false", str: "text", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "a number")
+
+
 def listed(names: Sequence[str]) -> str:
     """Returns names for a sentence, as "'daisy', 'roses' and 17 more"."""
     shown = ", ".join(map(repr, names[:A_FEW]))

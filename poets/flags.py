@@ -17,8 +17,9 @@ from typing import Any
 
 from poets.backbones import FAMILIES, SIDE_BY_SIDE, untrainable
 from poets.config import RetrainConfig
-from poets.errors import ConfigError, format_problems, nearest
+from poets.errors import ConfigError, format_problems, json_kind, nearest
 from poets.storage import join, misspelling, scheme_of, without_keys
+from poets.system.command_line import bare
 
 FIELDS = {field.name: field for field in dataclasses.fields(RetrainConfig)}
 
@@ -40,7 +41,7 @@ def config_from_args(
     values: dict[str, Any] = {}
     seen: set[str] = set()
     for given, value in args.items():
-        name = str(given).lstrip("-").replace("-", "_")
+        name = bare(str(given))
         if name not in FIELDS:
             problems.append(f"unknown flag {given!r}{nearest(name, FIELDS)}")
         elif value is None:
@@ -110,8 +111,7 @@ def parse_value(field: dataclasses.Field[Any], value: object) -> Any:
             raise ValueError(f"takes one value, found a list of {len(value)}")
         value = value[0]
     if value is None or isinstance(value, dict | list | tuple):
-        found = {dict: "an object", type(None): "null"}.get(type(value), "a list")
-        raise ValueError(f"takes one value, found {found}")
+        raise ValueError(f"takes one value, found {json_kind(value)}")
     if field.type is bool:
         return _parse_bool(value)
     if isinstance(value, bool):

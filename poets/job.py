@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from poets.cluster import ALONE, Cluster, cluster_of
 from poets.config import RetrainConfig
 from poets.data.dataset import Dataset
-from poets.errors import ConfigError
+from poets.errors import ConfigError, json_kind
 from poets.features.pool import Pool, Workers
 from poets.fine_tuning import ACTIVITY
 from poets.flags import config_from_args
@@ -55,7 +55,7 @@ def main(server: Any, log_dir: str | None, context: Any) -> None:
         logger.info("%s: serving until the job is stopped", cluster.name)
         server.join()
         return
-    run_as(cluster, config_from_context(context, log_dir))
+    run(config_from_context(context, log_dir), cluster=cluster)
     if cluster.is_chief:
         logger.info("Done")
 
@@ -83,13 +83,12 @@ class Job(Generic[T]):
         return self.config.processes or room_for_processes()
 
 
-def run_as(cluster: Cluster, config: RetrainConfig) -> None:
-    """Runs one task's part of the retraining job.
+def run(config: RetrainConfig, spark: Any = None, cluster: Cluster = ALONE) -> None:
+    """Runs one task's part of the retraining job, by default the whole job.
 
-    Raises:
-      PoetsError: if the job fails.
+    Arguments and errors are those of `run_job`.
     """
-    run_job(cluster, _retraining(config, cluster))
+    run_job(cluster, _retraining(config, cluster), spark)
 
 
 def run_job(cluster: Cluster, job: Job[T], spark: Any = None) -> T | None:
@@ -173,19 +172,6 @@ def _run_on_spark(job: Job[T], session: Any) -> T:
         return job.lead(dataset, SparkWorkers(session, pool))
 
 
-def run(config: RetrainConfig, spark: Any = None) -> None:
-    """Runs the whole retraining job in this process, without other workers.
-
-    Args:
-      config: the flags.
-      spark: a `SparkSession` whose executors compute the bottlenecks, or None.
-
-    Raises:
-      PoetsError: if the job fails.
-    """
-    run_job(ALONE, _retraining(config, ALONE), spark)
-
-
 def _retraining(config: RetrainConfig, cluster: Cluster) -> Job[None]:
     def lead(dataset: Dataset, workers: Workers) -> None:
         from poets.retraining import retrain
@@ -213,7 +199,7 @@ def config_from_context(context: Any, log_dir: str | None) -> RetrainConfig:
     args = _parse_context(context).get("args") or {}
     if not isinstance(args, dict):
         raise ConfigError(
-            f"job_context: args is {_kind(args)}; give an object of flags and values"
+            f"job_context: args is {json_kind(args)}; give an object of flags and values"
         )
     return config_from_args(
         {flag: _fill_placeholders(flag, value, log_dir) for flag, value in args.items()}
@@ -246,7 +232,7 @@ def _parse_context(context: Any) -> dict[str, Any]:
         return {}
     if not isinstance(context, dict):
         raise ConfigError(
-            f'job_context is {_kind(context)}; give an object, as {{"args": {{...}}}}'
+            f'job_context is {json_kind(context)}; give an object, as {{"args": {{...}}}}'
         )
     return context
 
@@ -266,8 +252,3 @@ def _fill_placeholders(flag: str, value: Any, log_dir: str | None) -> Any:
                 )
             value = value.replace(placeholder, log_dir.rstrip("/") or log_dir)
     return value
-
-
-def _kind(value: object) -> str:
-    names = {list: "a list", str: "text", dict: "an object", bool: "a boolean"}
-    return names.get(type(value), "a number")

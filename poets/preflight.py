@@ -20,7 +20,7 @@ from poets.cluster import Cluster
 from poets.config import RetrainConfig
 from poets.data.dataset import Dataset, find_images
 from poets.data.split import check_split, split_images
-from poets.doctor import TIMEOUT_S, Checkup, StepError
+from poets.doctor import TIMEOUT_S, StepError
 from poets.doctor.checklist import checkups, first_steps
 from poets.doctor.diagnosis import take
 from poets.doctor.security import log_in
@@ -46,10 +46,7 @@ def preflight(config: RetrainConfig) -> Dataset:
         output folder cannot be written.
       PoetsError: for several of these, with one message.
     """
-    far = checkups([config.image_dir], output_folders(config))
-    far = [checkup for checkup in far if checkup.storage]
-    whom = _log_in(far)
-    _check_access(far, whom)
+    whom = _reach([config.image_dir], output_folders(config))
     errors: list[PoetsError] = []
     with deadline(TIMEOUT_S):
         for check in (
@@ -128,10 +125,7 @@ def check_worker(config: RetrainConfig) -> None:
         written.
     """
     folders = [config.bottleneck_dir]
-    far = checkups([config.image_dir], folders)
-    far = [checkup for checkup in far if checkup.storage]
-    whom = _log_in(far)
-    _check_access(far, whom)
+    whom = _reach([config.image_dir], folders)
     with deadline(TIMEOUT_S):
         problems = [str(error) for error in try_writing(folders)]
     if problems:
@@ -165,22 +159,22 @@ def _refusal(title: str, errors: Sequence[PoetsError]) -> PoetsError:
     return kind(format_problems(title, [str(error) for error in errors]))
 
 
-def _log_in(far: list[Checkup]) -> str:
-    """Returns " as tensorflow@LOCAL", or "" without Kerberos.
+def _reach(reads: list[str], writes: list[str]) -> str:
+    """Checks that each remote storage of some URLs accepts the login and answers.
+
+    Returns:
+      " as tensorflow@LOCAL", or "" without Kerberos.
 
     Raises:
-      PoetsError: if the user or the configuration of a storage cannot be determined.
+      PoetsError: for the first problem.
     """
+    far = [checkup for checkup in checkups(reads, writes) if checkup.storage]
     try:
         with deadline(TIMEOUT_S):
             names = [log_in(checkup) for checkup in far]
     except PoetsError as error:
         raise _refusal("the job cannot start", [error]) from error
-    return next((f" as {name}" for name in names if name), "")
-
-
-def _check_access(far: list[Checkup], whom: str) -> None:
-    """Raises PoetsError unless each storage accepts the login and answers."""
+    whom = next((f" as {name}" for name in names if name), "")
     for checkup in far:
         for step in first_steps(checkup):
             try:
@@ -192,6 +186,7 @@ def _check_access(far: list[Checkup], whom: str) -> None:
             check_lifetime(checkup)
         except StepError as error:
             logger.warning("%s", error)
+    return whom
 
 
 def _find_images(config: RetrainConfig) -> Dataset:

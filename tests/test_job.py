@@ -100,10 +100,10 @@ def test_a_placeholder_without_log_dir_says_what_to_set(log_dir):
         ([], "job_context is a list; give an object"),
         ('"text"', "job_context is text; give an object"),
         (7, "job_context is a number; give an object"),
-        (True, "job_context is a boolean; give an object"),
+        (True, "job_context is true or false; give an object"),
         ({"args": ["--image_dir=x"]}, "args is a list; give an object of flags"),
         ({"args": "--image_dir=x"}, "args is text; give an object of flags"),
-        ({"args": True}, "args is a boolean; give an object of flags"),
+        ({"args": True}, "args is true or false; give an object of flags"),
     ],
 )
 def test_a_context_of_another_shape_is_refused(context, message):

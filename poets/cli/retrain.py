@@ -28,5 +28,5 @@ def _run(args: argparse.Namespace) -> int:
     from poets import job  # takes most of a second, which --help does not need
 
     job.log_to_stderr()
-    job.run_as(cluster_of(None), config)
+    job.run(config, cluster=cluster_of(None))
     return 0

@@ -6,6 +6,7 @@ from poets import job
 from poets.config import RetrainConfig
 from poets.dcos.options import Options, parse_context
 from poets.flags import FIELDS
+from poets.system.command_line import bare
 
 
 def flags_of(
@@ -23,13 +24,9 @@ def flags_of(
     """
     args = parse_context(options["service.job_context"]).get("args") or {}
     if changes and isinstance(args, dict):
-        kept = {flag: args[flag] for flag in args if _bare(flag) not in changes}
+        kept = {flag: args[flag] for flag in args if bare(flag) not in changes}
         args = {**kept, **changes}
     config = job.config_from_context({"args": args}, log_dir)
-    given = {_bare(flag) for flag, value in args.items() if value is not None}
+    given = {bare(flag) for flag, value in args.items() if value is not None}
     flags = [f"--{name}={getattr(config, name)}" for name in FIELDS if name in given]
     return config, flags
-
-
-def _bare(flag: str) -> str:
-    return flag.lstrip("-").replace("-", "_")

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from poets.dcos.unpack import ARCHIVES, is_archive, unpack
+from poets.dcos.unpack import is_archive, unpack
 from poets.errors import ConfigError, StorageError
 from poets.system import http
 
@@ -21,33 +21,22 @@ def fetch(job_url: str, folder: Path) -> Path:
     """Returns a local file with the content of `job_url`.
 
     Args:
-      job_url: http(s) address, `file://` address or path.
+      job_url: http(s) address, `file://` address or path, as `poets.dcos.validate`
+        has accepted it.
       folder: where to put a download; created if absent.
 
     Raises:
-      ConfigError: if it is empty, has an unknown scheme or suffix, or is not a file.
+      ConfigError: if it has an unknown scheme, or is not a file.
       StorageError: if it cannot be downloaded.
     """
-    if not job_url:
-        raise ConfigError(
-            "service.job_url is empty: the package would start its own examples, which "
-            "are not part of poets; give the address of a zip (python build_zip.py "
-            "builds one)"
-        )
-    parts, shown = urlsplit(job_url), http.shown(job_url)
-    name = PurePosixPath(unquote(parts.path)).name
-    if not is_archive(name) and not name.endswith(".py"):
-        raise ConfigError(
-            f"cannot use service.job_url {shown!r}: the name {name!r} has no "
-            f"known suffix; use {', '.join(ARCHIVES)} or .py"
-        )
+    parts = urlsplit(job_url)
     if parts.scheme in ("http", "https"):
         folder.mkdir(parents=True, exist_ok=True)
-        return download(job_url, folder / name)
+        return download(job_url, folder / PurePosixPath(unquote(parts.path)).name)
     if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
         raise ConfigError(
-            f"cannot fetch service.job_url {shown!r}: use http://, https://, "
-            "file:/// or a path"
+            f"cannot fetch service.job_url {http.shown(job_url)!r}: use http://, "
+            "https://, file:/// or a path"
         )
     path = Path(unquote(parts.path) if parts.scheme else job_url)
     if not path.is_file():

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from poets.dcos.schema import SCHEMA
-from poets.errors import ConfigError, format_problems, nearest
+from poets.errors import ConfigError, format_problems, json_kind, nearest
+from poets.system.command_line import bare
 
 KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -87,14 +88,6 @@ def is_kind(value: object, kind: str) -> bool:
     )
 
 
-def kind_of(value: object) -> str:
-    """Describes the type of a JSON value."""
-    if value is None:
-        return "null"
-    kinds = {bool: "true or false", str: "text", list: "a list", dict: "an object"}
-    return kinds.get(type(value), "a number")
-
-
 def parse_context(text: object) -> dict[str, Any]:
     """Returns the object in `service.job_context`; `{}` for an empty text or `null`.
 
@@ -103,7 +96,7 @@ def parse_context(text: object) -> dict[str, Any]:
     """
     if not isinstance(text, str):
         raise ConfigError(
-            f"takes text that holds JSON, found {kind_of(text)}; put it in quotes and "
+            f"takes text that holds JSON, found {json_kind(text)}; put it in quotes and "
             r'escape those inside, as "{\"args\": {}}"'
         )
     if not text.strip():
@@ -119,7 +112,7 @@ def parse_context(text: object) -> dict[str, Any]:
         return {}
     if not isinstance(context, dict):
         raise ConfigError(
-            f'holds {kind_of(context)}; give a JSON object, as {{"args": {{}}}}'
+            f'holds {json_kind(context)}; give a JSON object, as {{"args": {{}}}}'
         )
     return context
 
@@ -143,7 +136,7 @@ def _load(path: str) -> dict[str, Any]:
         ) from error
     if not isinstance(document, dict):
         raise ConfigError(
-            f"the options file {path!r} holds {kind_of(document)}; give a JSON "
+            f"the options file {path!r} holds {json_kind(document)}; give a JSON "
             'object, as {"service": {}, "worker": {}}'
         )
     return document
@@ -179,7 +172,7 @@ def _walk(group: dict[str, Any], prefix: str, options: Options) -> None:
             _walk(value, f"{path}.", options)
         else:
             options.misshapen[path] = (
-                f"takes an object with options in it, found {kind_of(value)}"
+                f"takes an object with options in it, found {json_kind(value)}"
             )
 
 
@@ -217,17 +210,13 @@ def _set_arg(given: dict[str, Any], setting: str) -> None:
     args = context.get("args") or {}
     if not isinstance(args, dict):
         raise ConfigError(
-            f"cannot set {setting!r}: {path} has {kind_of(args)} for 'args'; "
+            f"cannot set {setting!r}: {path} has {json_kind(args)} for 'args'; "
             "give an object of flags and values"
         )
-    name = flag.lstrip("-")
-    kept = {known: value for known, value in args.items() if _bare(known) != name}
+    name = bare(flag)
+    kept = {known: value for known, value in args.items() if bare(known) != name}
     context["args"] = {**kept, f"--{name}": _parse(text)}
     given[path] = json.dumps(context)
-
-
-def _bare(flag: str) -> str:
-    return flag.lstrip("-")
 
 
 def _parse(text: str) -> Any:

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from poets.config import RetrainConfig
-from poets.dcos.options import Options, is_kind, kind_of, nearest_option, parse_context
+from poets.dcos.options import Options, is_kind, nearest_option, parse_context
 from poets.dcos.schema import SCHEMA, Option
 from poets.dcos.tasks import GPU_WORKER, PODS, WORKER
 from poets.dcos.unpack import ARCHIVES, is_archive
-from poets.errors import ConfigError, PoetsError, format_problems, nearest
+from poets.errors import ConfigError, PoetsError, format_problems, json_kind, nearest
 from poets.storage import misspelling, without_keys
 
 TENSORFLOW_MEM_MB = 630
@@ -142,7 +142,7 @@ def _wrong_kind(option: Option, value: object) -> str:
     }
     if option.path == "service.job_context":
         return _refusal(value)
-    text = f"takes {kinds[option.kind]}, found {kind_of(value)}"
+    text = f"takes {kinds[option.kind]}, found {json_kind(value)}"
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         text += f" {value!r}"
     return text

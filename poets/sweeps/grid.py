@@ -17,6 +17,7 @@ from typing import Any
 from poets.errors import ConfigError, format_problems, nearest
 from poets.flags import FIELDS
 from poets.storage import read_url
+from poets.system.command_line import bare
 
 SHORT = {"learning_rate": "lr", "train_batch_size": "bs-"}
 SUMMARIES = "training_summaries"
@@ -34,7 +35,7 @@ def parse_axis(text: str) -> Axis:
       ConfigError: if the flag is unknown, or values are missing or repeated.
     """
     flag, _, values = text.partition("=")
-    name = flag.lstrip("-").replace("-", "_")
+    name = bare(flag)
     if name not in FIELDS:
         raise ConfigError(f"--grid={text!r}: no flag {name!r}{nearest(name, FIELDS)}")
     chosen = tuple(value.strip() for value in values.split(","))
@@ -66,8 +67,7 @@ def read_runs(url: str) -> list[tuple[int, dict[str, Any]]]:
             problems.append(f"line {number} is not JSON: {error}")
             continue
         if isinstance(args, dict):
-            bare = {flag.lstrip("-").replace("-", "_"): args[flag] for flag in args}
-            found.append((number, bare))
+            found.append((number, {bare(flag): args[flag] for flag in args}))
         else:
             problems.append(
                 f"line {number} is not an object of flags and values, like "

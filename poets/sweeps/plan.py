@@ -20,6 +20,7 @@ from poets.errors import ConfigError, format_problems, nearest
 from poets.flags import FIELDS, config_from_args, flags_below, parse_value
 from poets.storage import join
 from poets.sweeps.grid import SUMMARIES, parse_axis, read_runs, run_name
+from poets.system.command_line import bare
 
 VARY = (
     "architecture",
@@ -124,7 +125,7 @@ def plan_sweep(
       ConfigError: lists every mistake in all of them.
       StorageError: if the list cannot be read.
     """
-    given = {_bare(flag): value for flag, value in args.items() if value is not None}
+    given = {bare(flag): value for flag, value in args.items() if value is not None}
     output_dir = str(given.pop("output_dir", ""))
     problems = [] if output_dir else ["--output_dir is required: folder for results"]
     args = {**_outputs(output_dir), **given}
@@ -296,7 +297,3 @@ def _instead(args: Mapping[str, object], chosen: Container[str]) -> dict[str, ob
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _bare(flag: str) -> str:
-    return flag.lstrip("-").replace("-", "_")

@@ -71,7 +71,7 @@ class Parser(argparse.ArgumentParser):
     def _spelled(self, word: str) -> str:
         """Returns an option with "_" for "-" if such an option exists."""
         name, separator, value = word.partition("=")
-        spelled = f"--{_bare(name)}"
+        spelled = f"--{bare(name)}"
         known = name.startswith("--") and spelled in self._options()
         return spelled + separator + value if known else word
 
@@ -81,7 +81,7 @@ class Parser(argparse.ArgumentParser):
         for word in itertools.takewhile(lambda word: word != "--", words):
             name = word.partition("=")[0]
             if _is_option(word) and name not in known:
-                likely = nearest(_bare(name), map(_bare, known))
+                likely = nearest(bare(name), map(bare, known))
                 yield f"unknown flag {name!r}{likely}"
 
     def _follows_unknown(self, words: Sequence[str], value: str | None) -> bool:
@@ -108,7 +108,8 @@ def _is_option(word: str) -> bool:
     return bool(re.match(r"-[^\d.]", word)) and " " not in word
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
+    """Returns a flag's name without dashes in front, and with "_" for others."""
     return name.lstrip("-").replace("-", "_")
 
 

@@ -66,12 +66,10 @@ def test_a_relative_path_is_seen_from_the_current_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("", "job_url is empty: the package would start its own examples"),
         ("gone.zip", "'gone.zip': there is no such file; give a file, relative"),
         ("folder.zip", "'folder.zip': it is a folder"),
         ("hdfs://default/job.zip", "use http://, https://, file:/// or a path"),
         ("file://host/job.zip", "use http://, https://, file:/// or a path"),
-        ("http://h/job", "the name 'job' has no known suffix; use .zip, .tgz"),
     ],
 )
 def test_what_cannot_be_fetched_is_the_users_mistake(
