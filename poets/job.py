@@ -199,7 +199,8 @@ def config_from_context(context: Any, log_dir: str | None) -> RetrainConfig:
     args = _parse_context(context).get("args") or {}
     if not isinstance(args, dict):
         raise ConfigError(
-            f"job_context: args is {json_kind(args)}; give an object of flags and values"
+            f"job_context: args is {json_kind(args)}; give an object of flags and "
+            "values"
         )
     return config_from_args(
         {flag: _fill_placeholders(flag, value, log_dir) for flag, value in args.items()}
@@ -232,7 +233,8 @@ def _parse_context(context: Any) -> dict[str, Any]:
         return {}
     if not isinstance(context, dict):
         raise ConfigError(
-            f'job_context is {json_kind(context)}; give an object, as {{"args": {{...}}}}'
+            f"job_context is {json_kind(context)}; give an object, as "
+            '{"args": {...}}'
         )
     return context
 

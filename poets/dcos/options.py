@@ -96,8 +96,8 @@ def parse_context(text: object) -> dict[str, Any]:
     """
     if not isinstance(text, str):
         raise ConfigError(
-            f"takes text that holds JSON, found {json_kind(text)}; put it in quotes and "
-            r'escape those inside, as "{\"args\": {}}"'
+            f"takes text that holds JSON, found {json_kind(text)}; put it in quotes "
+            r'and escape those inside, as "{\"args\": {}}"'
         )
     if not text.strip():
         return {}
