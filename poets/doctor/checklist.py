@@ -8,24 +8,8 @@ import os
 from collections.abc import Iterable
 
 from poets.doctor import Checkup, Step
-from poets.doctor.steps_hdfs import (
-    AUTHENTICATION,
-    CONFIGURATION,
-    LIBRARY,
-    PORT,
-    READ_BY_DATANODE,
-    SERVER,
-    SERVICE_TICKET,
-    WRITE_BY_DATANODE,
-)
-from poets.doctor.steps_kerberos import (
-    KDC,
-    KEYTAB,
-    KRB5_CONF,
-    LIFETIME,
-    TICKET,
-    TOKEN,
-)
+from poets.doctor import steps_hdfs as hdfs
+from poets.doctor import steps_kerberos as kerberos
 from poets.doctor.steps_objects import CREDENTIALS, ENDPOINT
 from poets.doctor.steps_storage import LIST, READ, WRITE
 from poets.kerberos.tokens import TOKEN_FILE
@@ -33,21 +17,21 @@ from poets.storage import scheme_of
 
 _USE = (LIST, READ, WRITE)
 _HDFS = (
-    LIBRARY,
-    CONFIGURATION,
-    TOKEN,
-    AUTHENTICATION,
-    KEYTAB,
-    KRB5_CONF,
-    KDC,
-    TICKET,
-    SERVICE_TICKET,
-    PORT,
-    SERVER,
+    hdfs.LIBRARY,
+    hdfs.CONFIGURATION,
+    kerberos.TOKEN,
+    hdfs.AUTHENTICATION,
+    kerberos.KEYTAB,
+    kerberos.KRB5_CONF,
+    kerberos.KDC,
+    kerberos.TICKET,
+    hdfs.SERVICE_TICKET,
+    hdfs.PORT,
+    hdfs.SERVER,
     LIST,
-    READ_BY_DATANODE,
-    WRITE_BY_DATANODE,
-    LIFETIME,
+    hdfs.READ_BY_DATANODE,
+    hdfs.WRITE_BY_DATANODE,
+    kerberos.LIFETIME,
 )
 _OBJECTS = (CREDENTIALS, ENDPOINT, *_USE)
 
@@ -67,13 +51,13 @@ def checklist(checkup: Checkup) -> tuple[Step, ...]:
     steps = CHECKLISTS.get(checkup.scheme, _USE)
     unused = {LIST.name, READ.name} if not checkup.reads else set()
     unused |= {WRITE.name} if not checkup.writes else set()
-    unused |= {TOKEN.name} if not os.environ.get(TOKEN_FILE) else set()
+    unused |= {kerberos.TOKEN.name} if not os.environ.get(TOKEN_FILE) else set()
     return tuple(step for step in steps if step.name not in unused)
 
 
 def first_steps(checkup: Checkup) -> tuple[Step, ...]:
     """Returns the steps of a checklist that all others depend on."""
-    first = (TICKET, SERVER)
+    first = (kerberos.TICKET, hdfs.SERVER)
     return tuple(step for step in checklist(checkup) if step in first)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from poets.doctor import (
     FAILED,
@@ -36,12 +37,11 @@ def diagnose(
     failed = False
     for checkup, steps in plan:
         for step in steps:
-            about = (checkup.storage, step.name, step.checks)
-            if failed:
-                yield StepResult(*about, NOT_REACHED, timeout_s=timeout_s)
-                continue
-            result = _result(step, checkup, timeout_s)
-            failed = result.status == FAILED
+            about = checkup.storage, step.name, step.checks
+            result = StepResult(*about, NOT_REACHED, timeout_s=timeout_s)
+            if not failed:
+                result = _result(step, checkup, result)
+                failed = result.status == FAILED
             yield result
 
 
@@ -66,27 +66,22 @@ def take(step: Step, checkup: Checkup, timeout_s: float = TIMEOUT_S) -> Finding:
         raise StepError.of(error) from error
 
 
-def _result(step: Step, checkup: Checkup, timeout_s: float) -> StepResult:
+def _result(step: Step, checkup: Checkup, planned: StepResult) -> StepResult:
     start = time.monotonic()
-    found = cure = principal = ""
-    details: tuple[str, ...] = ()
     try:
-        finding = take(step, checkup, timeout_s)
+        finding = take(step, checkup, planned.timeout_s)
         status = OK if finding.applies else LEFT_OUT
-        found, details = finding.text, finding.details
+        result = replace(
+            planned, status=status, found=finding.text, details=finding.details
+        )
     except StepError as error:
-        status, found, cure = FAILED, error.found, error.cure
         with deadline(GRACE_S):  # known by now, if at all
             principal = principal_of(checkup)
-    return StepResult(
-        checkup.storage,
-        step.name,
-        step.checks,
-        status,
-        found,
-        cure,
-        principal,
-        details,
-        time.monotonic() - start,
-        timeout_s,
-    )
+        result = replace(
+            planned,
+            status=FAILED,
+            found=error.found,
+            cure=error.cure,
+            principal=principal,
+        )
+    return replace(result, seconds=time.monotonic() - start)

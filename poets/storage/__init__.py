@@ -89,6 +89,14 @@ def without_keys(url: str) -> str:
     return f"{scheme}:***@{place}" if ":" in keys else url
 
 
+def invalid_character(path: str) -> str:
+    """Returns the character that no storage takes in a name, as text; "" for none."""
+    if "\0" in path:
+        return "a NUL character"
+    valid = path.encode(errors="ignore").decode() == path
+    return "" if valid else "a character that is not valid Unicode"
+
+
 def open_storage(url: str) -> "tuple[pyarrow.fs.FileSystem, str]":
     """Returns the file system that holds `url`, and the path in it.
 

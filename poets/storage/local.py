@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import pyarrow.fs
 
 from poets.errors import StorageError
+from poets.storage import invalid_character
 
 
 def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -29,13 +30,7 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def _absolute(path: str, url: str) -> str:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        found = "a character that is not valid Unicode"
-    else:
-        found = "a NUL character" if "\0" in path else ""
-    if found:
+    if found := invalid_character(path):
         raise StorageError(f"cannot open {url!r}: found {found}; name another path")
     return os.path.abspath(path)
 

@@ -259,96 +259,75 @@ class _Answer(NamedTuple):
     """A kind of exception of a server.
 
     Attributes:
+      number: errno of the built-in error.
       classes: the last names of its Java classes.
       words: identify others of the kind by their message; "" for none.
-      error: the built-in.
-      number: its errno.
-      text: makes its text from the Java class, the message and the situation; None for
-        the system's text of the errno.
+      error: the built-in; OSError chooses it by the errno.
+      text: its text, with {message} for the server's and {datanodes} for what to do; or
+        makes it from the Java class, the message and the situation; "" for the system's
+        text of the errno.
     """
 
-    classes: tuple[str, ...]
-    words: str
-    error: type[OSError]
     number: int
-    text: Callable[[str, str, Situation], str] | None = None
+    classes: tuple[str, ...] = ()
+    words: str = ""
+    error: type[OSError] = OSError
+    text: str | Callable[[str, str, Situation], str] = ""
 
 
 _ANSWERS = (  # the first match counts
+    _Answer(errno.ENOTDIR, ("ParentNotDirectoryException",), "is not a directory"),
     _Answer(
-        ("ParentNotDirectoryException",), "is not a directory", OSError, errno.ENOTDIR
-    ),
-    _Answer(
+        errno.EACCES,
         _UNAUTHENTICATED,
         "authentication is not enabled",
         NotAuthenticatedError,
-        errno.EACCES,
         lambda name, message, here: _not_known(f"{name}: {message}", here),
     ),
-    _Answer(("AccessControlException",), "", PermissionError, errno.EACCES, _denied),
-    _Answer(_NOT_NOW, "", ConnectionRefusedError, errno.EAGAIN, _not_now),
+    _Answer(errno.EACCES, ("AccessControlException",), "", PermissionError, _denied),
+    _Answer(errno.EAGAIN, _NOT_NOW, "", ConnectionRefusedError, _not_now),
+    _Answer(errno.ENOTEMPTY, ("PathIsNotEmptyDirectoryException",), "is not empty"),
     _Answer(
-        ("PathIsNotEmptyDirectoryException",), "is not empty", OSError, errno.ENOTEMPTY
-    ),
-    _Answer(
+        errno.EDQUOT,
         (
             "NSQuotaExceededException",
             "DSQuotaExceededException",
             "QuotaByStorageTypeExceededException",
             "QuotaExceededException",
         ),
-        "",
-        OSError,
-        errno.EDQUOT,
-        lambda _, message, __: (
-            f"{message}; delete something there, or ask for a larger quota"
-        ),
+        text="{message}; delete something there, or ask for a larger quota",
     ),
     _Answer(
-        ("BlockMissingException", "CannotObtainBlockLengthException"),
-        "",
-        OSError,
         errno.EIO,
-        lambda _, message, __: f"{_shortened(message)}; {_LOST_BLOCKS}",
+        ("BlockMissingException", "CannotObtainBlockLengthException"),
+        text="{message}; " + _LOST_BLOCKS,
     ),
     _Answer(
+        errno.EINVAL,
         ("InvalidPathException",),
-        "",
-        OSError,
-        errno.EINVAL,
-        lambda *_: (
-            "HDFS has no such names: ':' and '//' are not allowed; name another path"
-        ),
+        text="HDFS has no such names: ':' and '//' are not allowed; name another path",
     ),
     _Answer(
-        (),
-        "must both be directories",
-        FileExistsError,
         errno.EEXIST,
-        lambda *_: "a file and a folder cannot replace each other",
+        words="must both be directories",
+        text="a file and a folder cannot replace each other",
     ),
     _Answer(
-        (),
-        "under source",
-        OSError,
         errno.EINVAL,
-        lambda *_: "a folder does not move into itself",
+        words="under source",
+        text="a folder does not move into itself",
     ),
     _Answer(
-        (),
-        "could only be written to",
-        ConnectionRefusedError,
         errno.EAGAIN,
-        lambda _, message, here: f"{_shortened(message)}; {datanode_advice(here)}",
+        words="could only be written to",
+        error=ConnectionRefusedError,
+        text="{message}; {datanodes}",
     ),
     _Answer(  # a server that lost its own connection to another one, as a DataNode's
-        (),
-        "DestHost:destPort",
-        ConnectionError,
         errno.EAGAIN,
-        lambda _, message, __: (
-            f"{_shortened(message)}; check whether that server is up"
-        ),
+        words="DestHost:destPort",
+        error=ConnectionError,
+        text="{message}; check whether that server is up",
     ),
 )
 
@@ -361,8 +340,12 @@ def of_server(java_class: str, message: str, url: str, situation: Situation) -> 
         return _exists(message, url)
     for kind in _ANSWERS:
         if java_class in kind.classes or (kind.words and kind.words in message):
-            if kind.text is None:
+            if not kind.text:
                 return _system(kind.number, url)
-            text = kind.text(java_class, message, situation)
+            if callable(kind.text):
+                text = kind.text(java_class, message, situation)
+            else:
+                advice = datanode_advice(situation)
+                text = kind.text.format(message=_shortened(message), datanodes=advice)
             return kind.error(kind.number, text, url)
     return OSError(errno.EIO, f"the server says {java_class}: {message}", url)

@@ -152,14 +152,12 @@ class HdfsBackend(Backend):
             )
 
     def reader(self, path: str) -> "_Reader":
-        """Opens a file for random access."""
         with self.errors(path):
             reader = self.client().read(path)
         self._check_length(path, len(reader))
         return _Reader(self, path, reader)
 
     def writer(self, path: str) -> "_Writer":
-        """Creates or replaces a file; its folder must exist."""
         return self._create(path, self._replication)
 
     def write(self, path: str, data: bytes) -> None:
@@ -190,12 +188,10 @@ class HdfsBackend(Backend):
             return _Writer(self, path, self.client().create(path, options))
 
     def status(self, path: str) -> Status:
-        """Returns the metadata of `path`."""
         with self.errors(path):
             return _status_of(path, self.client().get_file_info(path))
 
     def listing(self, folder: str) -> list[Status]:
-        """Returns the entries of a folder."""
         with self.errors(folder):
             found = list(self.client().list_status(folder, False))
         if len(found) == 1 and found[0].path == folder:  # a file lists itself
@@ -208,18 +204,15 @@ class HdfsBackend(Backend):
         ]
 
     def make_folder(self, path: str, parents: bool) -> None:
-        """Creates a folder unless it exists."""
         with self.errors(path):
             self.client().mkdirs(path, self._folder_mode, parents)
 
     def delete(self, path: str, recursive: bool) -> None:
-        """Deletes a file or a folder."""
         with self.errors(path):
             if not self.client().delete(path, recursive):
                 raise FileNotFoundError
 
     def rename(self, source: str, target: str, overwrite: bool) -> None:
-        """Renames in one step."""
         with self.errors(target):
             self.client().rename(source, target, overwrite)
 

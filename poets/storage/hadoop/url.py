@@ -17,6 +17,7 @@ import re
 from typing import NamedTuple
 
 from poets.errors import StorageError
+from poets.storage import invalid_character
 from poets.storage.hadoop.conf import HadoopConf
 
 DEFAULT_RPC_PORT = 8020
@@ -61,8 +62,8 @@ def locate(url: str, conf: HadoopConf, user: str) -> Location:
         )
     if authority == "" and scheme == "viewfs" or authority in ("", "default"):
         scheme, authority = _default(url, scheme, conf)
-    if "\0" in path:
-        raise StorageError(f"cannot open {url!r}: found a NUL; name another path")
+    if found := invalid_character(path):
+        raise StorageError(f"cannot open {url!r}: found {found}; name another path")
     path = posixpath.normpath("/" + path) if slash else f"/user/{user}"
     path = "/" + path.lstrip("/")
     if scheme == "viewfs":

@@ -122,14 +122,12 @@ class WebHdfs(Backend):
         self._client.renew()
 
     def status(self, path: str) -> Status:
-        """Returns the metadata of `path`."""
         with self._client.errors(self.root + path):
             return _status_of(
                 path, self._client._get_file_status(path).json()["FileStatus"]
             )
 
     def listing(self, folder: str) -> list[Status]:
-        """Returns the entries of a folder."""
         with self._client.errors(self.root + folder):
             answer = self._client._list_status(folder).json()
             found = answer["FileStatuses"]["FileStatus"]
@@ -141,7 +139,6 @@ class WebHdfs(Backend):
             ]
 
     def read(self, path: str) -> bytes:
-        """Returns the content of a file."""
         with self._client.errors(self.root + path):
             return self._client.read(path)
 
@@ -189,7 +186,6 @@ class WebHdfs(Backend):
             self._client._mkdirs(path, **self._folder)
 
     def delete(self, path: str, recursive: bool) -> None:
-        """Deletes a file or a folder."""
         with self._client.errors(self.root + path):
             answer = self._client._delete(path, recursive=str(recursive).lower())
             if not answer.json()["boolean"]:

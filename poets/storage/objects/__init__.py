@@ -22,6 +22,7 @@ import pyarrow
 import pyarrow.fs
 
 from poets.errors import ConfigError, StorageError
+from poets.storage import invalid_character
 from poets.storage.calls import call, deadline
 from poets.storage.objects.backend import file_system
 from poets.storage.objects.errors import translate_errors
@@ -177,15 +178,11 @@ def _checked(path: str, scheme: str) -> str:
             "name ends; keys and addresses do not belong in URLs, set the variables of "
             "the environment"
         )
-    faults = {
-        "no bucket": not bucket,
-        "an empty folder name": "//" in path,
-        "a NUL character": "\0" in path,
-        "a character that is not valid Unicode": (
-            path != path.encode(errors="ignore").decode()
-        ),
-    }
-    found = next((fault for fault, there in faults.items() if there), None)
+    found = invalid_character(path)
+    if not bucket:
+        found = "no bucket"
+    elif "//" in path:
+        found = "an empty folder name"
     if found:
         raise StorageError(
             f"cannot open {f'{scheme}://{path}'!r}: found {found}; name "
