@@ -1,7 +1,7 @@
 """Finds this process's place among the tasks of its job.
 
     DC/OS         the hook's `server` names the jobs, this task's job and its index
-    Kubernetes    TF_CONFIG says the same: {"cluster": {"chief": ["host:port"], ...},
+    Kubernetes    TF_CONFIG has the same: {"cluster": {"chief": ["host:port"], ...},
                   "task": {"type": "worker", "index": 1}}
     neither       a single process
 

@@ -33,8 +33,8 @@ def flag(default: Any, group: str, text: str, **rules: Any) -> Any:
 
 
 FILES, STORAGE, TRAINING, DISTORTIONS, FINE_TUNING, OURS = (
-    "where things are",
-    "how HDFS is reached",
+    "files and folders",
+    "access to HDFS",
     "training",
     "distortions",
     "fine-tuning",

@@ -11,7 +11,7 @@ def add_parser(verbs: Verbs) -> None:
         "clean",
         help=VERBS["clean"],
         description="Moves the pictures of a CSV beside a report, such as "
-        "doubtful_labels.csv, whose column `move` says yes. Look at the list first, "
+        "doubtful_labels.csv, with yes in the column `move`. Look at the list first, "
         "and correct that column.",
         allow_abbrev=False,
     )

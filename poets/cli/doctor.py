@@ -47,7 +47,7 @@ def add_parser(verbs: Verbs) -> None:
         help=VERBS["doctor"],
         description="Checks step by step that a storage can be used: libraries, "
         "configuration, Kerberos, network, rights. It stops at the first step that "
-        "fails and says what to do. Without a URL it checks the folders of --options, "
+        "fails and shows what to do. Without a URL it checks the folders of --options, "
         "or the default HDFS of the Hadoop configuration. It leaves no files behind.",
         allow_abbrev=False,
     )

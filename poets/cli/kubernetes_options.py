@@ -1,4 +1,4 @@
-"""What the verbs of `poets kubernetes` share: checks of an options file."""
+"""Checks an options file for the verbs of `poets kubernetes`."""
 
 import logging
 

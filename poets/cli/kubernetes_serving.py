@@ -178,7 +178,7 @@ def _problems(args: argparse.Namespace, name: str, image: str) -> list[str]:
 
 
 def _name_of(results: str) -> str:
-    """Returns a name for a model, from the last part of its path that says something.
+    """Returns a name for a model, from the last meaningful part of its path.
 
     `models/flowers/saved_model/1` is `flowers`.
     """

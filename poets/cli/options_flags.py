@@ -40,7 +40,7 @@ def add_secrets(parser: "argparse._ActionsContainer") -> None:
 
 
 def add_spark(parser: "argparse._ActionsContainer") -> None:
-    """Adds the flags that say how Spark runs a job."""
+    """Adds the flags of a Spark application."""
     parser.add_argument("--master", default="yarn", help="(default: yarn)")
     parser.add_argument(
         "--environment",

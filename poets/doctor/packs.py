@@ -32,7 +32,7 @@ PIECE_BYTES = 8 * 2**20
 
 
 def are_packs(url: str) -> bool:
-    """Returns whether a URL is that of a pack, or of a folder with a pack in it.
+    """Returns whether there is a pack at a URL, or a folder with a pack in it.
 
     Raises:
       StorageError: if the storage does not answer.

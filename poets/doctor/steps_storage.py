@@ -149,7 +149,7 @@ def _list(url: str) -> list[str]:
         )
     folders = sum(info.type == FileType.Directory for info in infos)
     lines = [f"{url} holds {folders} folders and {len(infos) - folders} files"]
-    if path.strip("/") and has_folders:  # "/" is that of a cluster or a machine
+    if path.strip("/") and has_folders:  # "/" of a cluster or a machine is too large
         lines += _list_below(url)
     return lines
 

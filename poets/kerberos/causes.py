@@ -1,7 +1,7 @@
 """Explains MIT's errors, and what to do about each.
 
-The library's own text says exactly what it found. Each known error has a cure, the one
-thing to do, in terms of the job's flags and files.
+The library's own text names exactly what it found. Each known error has a cure: what to
+do, in terms of the job's flags and files.
 """
 
 from poets.kerberos.krb5_conf import Krb5Conf

@@ -70,7 +70,7 @@ def surroundings_of(
     Args:
       options: of the job.
       output: the volume with the results, if they are in one.
-      places: URLs; other objects among them do not matter.
+      places: URLs; other objects among them are ignored.
       aws_secret: the Secret with the keys of S3, used if one of the places is there.
     """
     environment = {

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from poets.errors import StorageError, UnknownSchemeError
 
-if TYPE_CHECKING:  # takes 0.1 s to import: only who opens a storage needs it
+if TYPE_CHECKING:  # takes 0.1 s to import, and only opening a storage needs it
     import pyarrow.fs
 
 ADAPTERS = {  # scheme -> (module, what installs it)

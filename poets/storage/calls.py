@@ -55,7 +55,7 @@ def call(
       repeat: whether it may be carried out twice.
 
     Raises:
-      TimeoutError: if there is no answer until the deadline.
+      TimeoutError: without an answer by the deadline.
       ConnectionError: the last one, if every try until the deadline fails.
       ConfigError: if POETS_STORAGE_TIMEOUT_S is not a positive number.
       OSError: any other error of `function`, without a retry.

@@ -1,10 +1,10 @@
-"""Decides which hosts a program may ask for the URLs of strangers: `Hosts`.
+"""Decides which hosts may be asked for URLs from outside: `Hosts`.
 
 A URL from outside must not reach what only this machine can reach: its own services,
 the private network, a cloud's metadata at 169.254.169.254.
 
     *.example.org     the hosts below a domain
-    minio:9000        one host, on this port alone
+    minio:9000        one host, on this port only
     *                 any host
     10.0.0.0/8        also these addresses, which are not public
 

@@ -4,7 +4,7 @@
      └─ each connection: its host and address are checked, it ends at the deadline
 
 Proxies, certificates and passwords are those of the environment and `.netrc`, except
-for URLs of strangers (`allowed`). Neither errors nor the log contain the login or the
+for URLs from outside (`allowed`). Neither errors nor the log contain the login or the
 query of a URL: a presigned URL has its key there.
 """
 
@@ -38,7 +38,7 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server may take.
+    """The limits of a download.
 
     Attributes:
       connect_s: time to find the host, and again to connect.
@@ -144,7 +144,7 @@ def download(
 
 
 class DigestError(FetchError):
-    """The content is another one than was published."""
+    """The content differs from the published file."""
 
 
 def check_digest(data: bytes, digest: str | None, headers: Mapping[str, str]) -> str:
@@ -197,7 +197,7 @@ def _save(
     if answer.status_code == 200:
         start = 0
     elif f" {start}-" not in answer.headers.get("Content-Range", ""):
-        raise FetchError("the server sent another part than the one asked for")
+        raise FetchError("the server sent the wrong part of the file")
     with (
         open(path, "ab" if start else "wb") as file,
         progress(_length(answer)) as advance,

@@ -35,8 +35,8 @@ def unconfigured_logging() -> Iterator[None]:
     """Keeps libraries from setting up logging where the program has not.
 
     TensorFlow logs by functions of absl, which call `logging.basicConfig` if the root
-    logger has no handler: all our lines would be printed from then on. Meanwhile it has
-    the one that Python uses for a lack of handlers, for warnings and errors.
+    logger has no handler: all our lines would be printed from then on. In the block it
+    has Python's handler of last resort, for warnings and errors.
     """
     root, handler = logging.getLogger(), logging.lastResort
     if root.handlers or handler is None:
@@ -50,7 +50,7 @@ def unconfigured_logging() -> Iterator[None]:
 
 
 def _scratch() -> BinaryIO:
-    """Returns a file; in memory where possible, as no folder may be writable."""
+    """Returns a file; in memory where possible, since all folders may be read-only."""
     if hasattr(os, "memfd_create"):  # Linux
         return open(os.memfd_create("stderr"), "w+b")
     return tempfile.TemporaryFile()

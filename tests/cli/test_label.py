@@ -91,7 +91,7 @@ def test_what_cannot_be_rejected_is_an_error(label, flower, finished, tmp_path):
     assert (code, err) == (2, "poets label: --reject_below=1.5: must be 0 to 1\n")
 
 
-def test_several_images_are_told_apart(label, flower, finished):
+def test_several_images_are_distinguished(label, flower, finished):
     other = finished.image_dir / finished.png
     _, out, _ = label(flower, other, "--top", 1)
     first, second, *rest = out.split("\n\n")
@@ -204,7 +204,7 @@ def test_urls_are_fetched(label, flower, web_server):
     assert rows[2]["error"] == "cannot be fetched: the server answered 404 Not Found"
 
 
-def test_a_server_that_breaks_off_or_is_not_there_is_told(
+def test_a_server_that_breaks_off_or_is_not_there_is_reported(
     label, flower, web_server, closed_port
 ):
     web_server.files = {"/a.jpg": flower.read_bytes()}
@@ -341,7 +341,7 @@ def test_a_storage_that_fails_is_one_clear_line(label, flower, far, count):
     assert err.count("\n") == 1
 
 
-def test_what_is_not_on_a_storage_is_told_with_the_rest(label, far, tmp_path):
+def test_what_is_not_on_a_storage_is_reported_with_the_rest(label, far, tmp_path):
     (tmp_path / "empty").mkdir()
     absent, empty = far.url(tmp_path / "absent.jpg"), far.url(tmp_path / "empty")
     code, out, err = label(absent, empty)

@@ -113,7 +113,7 @@ def test_a_log_without_steps_says_so(tmp_path, capsys, text, said):
     assert capsys.readouterr().out == f"{tmp_path}/log{said}"
 
 
-def test_a_run_that_was_killed_is_told(tmp_path, capsys):
+def test_a_run_that_was_killed_is_reported(tmp_path, capsys):
     (tmp_path / "log").write_text(STEPS)
     assert run(tmp_path / "log") == 0
     out = capsys.readouterr().out

@@ -158,7 +158,7 @@ MISSPELT = [
 
 
 @pytest.mark.parametrize(("words", "known"), MISSPELT, ids=lambda words: words[0])
-def test_all_misspelt_options_are_told_with_the_nearest_name(words, known, capsys):
+def test_all_misspelt_options_are_reported_with_the_nearest_name(words, known, capsys):
     assert exit_code(*words) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -169,7 +169,7 @@ def test_all_misspelt_options_are_told_with_the_nearest_name(words, known, capsy
         assert f" (did you mean {name!r}?)\n" in err
 
 
-def test_misspelt_options_before_the_verb_are_told(capsys):
+def test_misspelt_options_before_the_verb_are_reported(capsys):
     assert exit_code("--verson") == 2
     assert (
         "unknown flag '--verson' (did you mean 'version'?)" in capsys.readouterr().err
@@ -189,7 +189,7 @@ def test_misspelt_options_before_the_verb_are_told(capsys):
         (("logs", "--pl=x", "y"), "unknown flag '--pl'"),
     ],
 )
-def test_other_mistakes_are_told_in_the_same_way(words, text, capsys):
+def test_other_mistakes_are_reported_in_the_same_way(words, text, capsys):
     assert exit_code(*words) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -26,7 +26,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_is_listed_then_told(folder, capsys):
+def test_a_folder_is_listed_then_summarized(folder, capsys):
     accuracy = {
         "test": {"n": 4, "correct": 3, "accuracy": 0.75, "interval_95": [0.3, 1]}
     }
@@ -76,7 +76,7 @@ def test_broken_figures_still_get_the_listing(folder, capsys):
     assert capsys.readouterr().out.startswith("Found 3 items\n")
 
 
-def test_a_folder_on_another_storage_is_told(folder, far, capsys):
+def test_a_folder_on_another_storage_is_summarized(folder, far, capsys):
     (folder / "metrics.json").write_text('{"seed": 7}')
     assert run(far.url(folder)) == 0
     out = capsys.readouterr().out

@@ -65,7 +65,7 @@ def test_logging_verbosity_silences(tmp_path, capsys, caplog):
         run(["retrain", "--image_dir=absent", "--logging_verbosity=INFO"])
 
 
-def test_all_wrong_flags_are_told_at_once(capsys):
+def test_all_wrong_flags_are_reported_at_once(capsys):
     words = ["--learning_rate=x", "--architecture=inception_v4", "--seed=-3"]
     assert run(["retrain", *words]) == 2
     err = capsys.readouterr().err

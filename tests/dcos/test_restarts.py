@@ -88,7 +88,7 @@ def test_failures_are_counted_in_a_row():
     assert [restarts.again(1, ran_s=1) for _ in range(3)] == [True, True, False]
 
 
-def test_a_task_that_ran_for_long_starts_to_count_anew():
+def test_a_task_that_ran_for_long_starts_counting_again():
     restarts = Restarts(limit=1, steady_s=60)
     assert restarts.again(1, ran_s=59)
     assert restarts.again(-9, ran_s=60)

@@ -183,7 +183,7 @@ def test_a_flood_of_entries_is_refused(tmp_path):
         ("j.tar", b"neither", "the archive is broken"),
     ],
 )
-def test_what_is_no_archive_is_told_apart(tmp_path, name, content, message):
+def test_what_is_not_an_archive_is_reported(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         unpack(tmp_path / name, tmp_path / "out")

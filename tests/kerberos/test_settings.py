@@ -87,7 +87,7 @@ def test_a_principal_without_a_realm_is_reported(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["DIR:/keys", "MEMORY:x", "SRVTAB:/x"])
-def test_a_keytab_that_is_no_file_is_reported(name):
+def test_a_keytab_that_is_not_a_file_is_reported(name):
     with pytest.raises(ConfigError) as caught:
         read_settings({"KRB5_CLIENT_KTNAME": name})
     assert str(caught.value) == (

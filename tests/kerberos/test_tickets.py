@@ -51,7 +51,7 @@ def test_a_keytab_gets_a_ticket(tensorflow):
     assert ticket.renew_till == 0
 
 
-def test_a_service_ticket_tells_the_version_of_the_services_key(kdc, tensorflow):
+def test_a_service_ticket_has_the_version_of_the_services_key(kdc, tensorflow):
     kdc.kadmin("cpw", "-randkey", "hdfs/localhost@LOCAL")
     (kvno,) = {
         entry.kvno

@@ -24,7 +24,9 @@ def poets(*words):
     return args.func(args)
 
 
-def test_stdout_is_one_list_and_the_secret_to_make_is_told_in_the_log(capsys, caplog):
+def test_stdout_is_one_list_and_the_secret_to_make_is_reported_in_the_log(
+    capsys, caplog
+):
     caplog.set_level("INFO")
     secret = "service.security.kerberos.keytab_secret=__dcos_base64__hdfs_keytab"
     assert poets("manifests", DEMO, "--set", secret) == 0
@@ -74,7 +76,7 @@ def test_where_the_job_comes_from_on_dcos_does_not_matter(capsys):
     assert "Kerberos" not in capsys.readouterr().out
 
 
-def test_what_is_left_out_is_told(capsys, caplog):
+def test_what_is_left_out_is_reported(capsys, caplog):
     assert poets("manifests", DEMO, "--set", "parameter_server.count=2") == 0
     assert "parameter_server.count: left out" in caplog.text
     assert json.loads(capsys.readouterr().out)["kind"] == "List"

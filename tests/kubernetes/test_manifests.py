@@ -144,7 +144,7 @@ def test_workers_that_are_not_alike_are_refused(counts):
         items_of(options_of(settings))
 
 
-def test_hdfs_and_kerberos_are_told_as_to_a_dcos_task():
+def test_hdfs_and_kerberos_are_set_as_for_a_dcos_task():
     secret = "service.security.kerberos.keytab_secret=tf/__dcos_base64__hdfs_keytab"
     (job,) = items_of(options_of([secret]))
     variables = variables_of(job)
@@ -251,7 +251,7 @@ def test_a_storage_that_is_none_is_refused(storage):
         output_volume(storage)
 
 
-def test_wrong_flags_are_told_before_anything_is_printed():
+def test_wrong_flags_are_reported_before_anything_is_printed():
     with pytest.raises(ConfigError, match="unknown flag '--learning_rat'"):
         items_of(options_of(args=["learning_rat=1"]))
 
@@ -310,7 +310,7 @@ def test_a_sweeps_jobs_share_no_output(kind):
         assert len({flags_of(job)[name] for job in jobs}) == 9
 
 
-def test_all_wrong_values_of_a_sweep_are_told_together():
+def test_all_wrong_values_of_a_sweep_are_reported_together():
     grid = (parse_axis("learning_rate=0.1,fast,-1"),)
     with pytest.raises(ConfigError, match="2 problems") as caught:
         items_of(read_options(SWEEP), storage="pvc:d", grid=grid)

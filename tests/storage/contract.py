@@ -77,7 +77,7 @@ class StorageContract(AtOnceContract):
             assert read_url(url) == data
         assert names_below(folder_url) == ["labels.txt"]
 
-    def test_what_is_there_is_told_apart(self, folder_url):
+    def test_files_folders_and_nothing_are_distinguished(self, folder_url):
         write_atomically(join(folder_url, "folder", "file"), b"")
         kinds = {
             name: kind_of(join(folder_url, *name.split("/")))

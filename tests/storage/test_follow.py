@@ -47,7 +47,7 @@ def test_what_was_added_is_appended_to_the_file_that_is_open(follower, source):
         assert tensorboards.read() == b", second"
 
 
-def test_a_file_that_began_anew_is_copied_anew(follower, source):
+def test_a_file_that_started_again_is_copied_again(follower, source):
     follower.update()
     (source / "train" / "events.1").write_bytes(b"new")
     assert follower.update() == 3

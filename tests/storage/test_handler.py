@@ -174,7 +174,7 @@ def test_a_deletion_whose_answer_was_lost_is_done_once(memory, files, late):
 # Whole files.
 
 
-def test_a_file_is_written_anew_after_a_fault(memory, files):
+def test_a_file_is_written_again_after_a_fault(memory, files):
     memory.faults, memory.late = [lost()], True
     files.handler.write_bytes("/folder/a", b"x")
     assert memory.content["/folder/a"] == b"x"

@@ -214,14 +214,17 @@ def test_who_may_only_read_is_reported_when_writing(guarded):
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
-        ({"secret_key": SECRET}, "the secret key is not that of the access key; see "),
+        (
+            {"secret_key": SECRET},
+            "the secret key does not belong to the access key; see ",
+        ),
         (
             {"access_key": "AKIAOTHER"},
             "the store does not know this access key; see AWS_",
         ),
     ],
 )
-def test_wrong_keys_are_told_apart_from_missing_rights(guarded, keys, text):
+def test_wrong_keys_are_distinguished_from_missing_rights(guarded, keys, text):
     url = guarded(**keys)
     for act in (kind_of, check_writable):
         with pytest.raises(StorageError, match=text) as caught:

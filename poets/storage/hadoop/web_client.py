@@ -78,7 +78,7 @@ class _Negotiate(requests.auth.AuthBase):
 
 
 class _Delegation(requests.auth.AuthBase):
-    """Adds a delegation token, unless the URL, that of a DataNode, has one already.
+    """Adds a delegation token, except to a DataNode's URL, which has one already.
 
     Args:
       token: returns it, as the file may have a new one.

@@ -39,7 +39,7 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """Returns the file system of a store, and the path "bucket/key" in it.
 
     Raises:
-      ConfigError: if the environment does not say how to reach the store.
+      ConfigError: if the variables for the store are wrong or missing.
       StorageError: if the URL names no bucket, or its key is invalid.
     """
     scheme, _, path = url.partition("://")

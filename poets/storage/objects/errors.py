@@ -50,7 +50,7 @@ def _keys(found: str) -> _Answer:
 
 
 _NO_KEY = _keys("the store does not know this access key")
-_OTHER_SECRET = _keys("the secret key is not that of the access key")
+_OTHER_SECRET = _keys("the secret key does not belong to the access key")
 _EXPIRED = _keys("the session token has expired")
 _WRONG_TOKEN = _keys("the session token is wrong")
 _CLOCKS = _keys("the clocks of this machine and of the store differ")
