@@ -45,7 +45,7 @@ def _add_register(verbs: Verbs) -> None:
         action="store_true",
         help="run one message at a time; without it many workers may share them",
     )
-    _add_timeout(parser, 600.0, "until the actor is ready")
+    _add_timeout(parser, "until the actor is ready")
 
 
 def _add_submit(verbs: Verbs) -> None:
@@ -79,16 +79,16 @@ def _add_submit(verbs: Verbs) -> None:
         default=8,
         help="messages that wait or run at once (default: %(default)s)",
     )
-    _add_timeout(parser, 600.0, "for one message")
+    _add_timeout(parser, "for one message")
 
 
-def _add_timeout(parser: argparse.ArgumentParser, default: float, what: str) -> None:
+def _add_timeout(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--timeout_s",
         metavar="SECONDS",
         type=float,
-        default=default,
-        help=f"how long to wait {what} (default: {default:g})",
+        default=600.0,
+        help=f"how long to wait {what} (default: %(default)g)",
     )
 
 

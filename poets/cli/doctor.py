@@ -183,18 +183,18 @@ def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="poets-doctor-"))
             )
             options = _read_options(args)
+            config = _config(options, sandbox)
             if not reads and not writes:
-                reads, writes = _folders(options, sandbox)
+                reads, writes = _folders(config, sandbox)
             keytab = None
             if not args.kerberos_keytab:
                 keytab = keytab_of(options, args.secrets)
             stack.enter_context(placed(keytab, [sandbox]))
             task = next(task for task in tasks_of(options) if not task.serves)
-            job_says = _config(options, sandbox).environment
             of_task = task_environment(options, task, {}, str(sandbox))
             if args.spark:  # a site's own krb5.conf and HADOOP_CONF_DIR
                 of_task = _login(options, sandbox) if keytab else {}
-            given = of_task | job_says | given
+            given = of_task | config.environment | given
         elif args.settings or args.args or args.secrets:
             raise ConfigError(
                 "--set, --arg and --secrets need --options, which they change; add it"
@@ -233,11 +233,9 @@ def _config(options: Options, sandbox: Path) -> RetrainConfig:
     return job.config_from_context(context, shared)
 
 
-def _folders(options: Options, sandbox: Path) -> tuple[list[str], list[str]]:
+def _folders(config: RetrainConfig, sandbox: Path) -> tuple[list[str], list[str]]:
     """Returns the URLs that the job reads and writes outside its sandboxes."""
     from poets.preflight import output_folders
-
-    config = _config(options, sandbox)
 
     def outside(urls: list[str]) -> list[str]:
         return [

@@ -12,8 +12,8 @@ from poets.storage.calls import allowed_s
 from poets.storage.hadoop.client_conf import kerberos_is_on
 from poets.storage.hadoop.conf import load_conf
 from poets.storage.hadoop.tokens import rpc_token, web_token, why_none
+from poets.storage.hadoop.url import web_addresses
 from poets.storage.hadoop.user import PROXY_USER, User
-from poets.storage.hadoop.web_url import web_addresses
 
 HDFS = ("hdfs", "viewfs")
 WEBHDFS = ("webhdfs", "swebhdfs")

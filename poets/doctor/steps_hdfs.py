@@ -24,14 +24,12 @@ from poets.storage import ADAPTERS, open_storage
 from poets.storage.calls import allowed_s
 from poets.storage.hadoop.client_conf import AUTHENTICATION as AUTHENTICATION_KEY
 from poets.storage.hadoop.conf import load_conf
-from poets.storage.hadoop.url import DEFAULT_RPC_PORT, HA_PREFIX, locate
+from poets.storage.hadoop.url import DEFAULT_RPC_PORT, HA_PREFIX, WEB, locate
 from poets.storage.hadoop.user import current_user
 
 GSSAPI = "libgssapi_krb5.so.2"
 CLIENTS = {"webhdfs": "hdfs", "swebhdfs": "hdfs"}
 """Scheme -> distribution; hdfs-native for the others."""
-
-WEB_PORTS = {"webhdfs": 9870, "swebhdfs": 9871}
 
 PRINCIPAL_KEY = "dfs.namenode.kerberos.principal"
 KEYS = (
@@ -204,8 +202,8 @@ def _name_nodes(checkup: Checkup) -> tuple[tuple[str, int], ...]:
         nodes = tuple([authority] if not named else [])
     else:
         nodes = locate(checkup.url, conf, user="").name_nodes
-    usual = WEB_PORTS.get(checkup.scheme, DEFAULT_RPC_PORT)
-    return tuple(host_and_port(node, usual) for node in nodes)
+    *_, usual_port = WEB.get(checkup.scheme, (DEFAULT_RPC_PORT,))
+    return tuple(host_and_port(node, usual_port) for node in nodes)
 
 
 def _service(checkup: Checkup, host: str) -> tuple[str, bool]:

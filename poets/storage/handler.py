@@ -3,8 +3,7 @@
     pyarrow.fs.PyFileSystem ──> Handler ──> calls.call ──> Backend ──> the client
                                    │          deadline, retries         errors made
                                    │                                    built-ins
-      beyond pyarrow's methods: read_bytes, write_bytes, rename, attributes, walk,
-      list_files
+      beyond pyarrow's methods: read_bytes, write_bytes, rename, attributes, walk
 
 A backend makes the requests of one client. This module adds what all of them need:
 pyarrow's interface, retries of what may be repeated, and parallel listings.
@@ -107,10 +106,6 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
             )
             for status in self._listing(folder)
         }
-
-    def list_files(self, folder: str) -> list[Status]:
-        """Returns all files below a folder, listing folders in parallel."""
-        return [status for status in self.walk(folder) if not status.is_folder]
 
     def walk(
         self,

@@ -9,8 +9,7 @@ from poets.kerberos import login
 from poets.kerberos.tokens import RPC_KIND, TOKEN_FILE, WEB_KINDS
 from poets.storage.hadoop.conf import HadoopConf
 from poets.storage.hadoop.tokens import addressed, rpc_token, web_token, why_none
-from poets.storage.hadoop.url import locate
-from poets.storage.hadoop.web_url import web_addresses
+from poets.storage.hadoop.url import locate, web_addresses
 from tests.tokens import made_up, write_tokens
 
 HA = {

@@ -21,6 +21,7 @@ from urllib.parse import urljoin
 from xml.etree import ElementTree
 
 from poets.errors import StorageError
+from poets.storage import reason
 from poets.storage.calls import allowed_s, call
 from poets.storage.hadoop.user import system_user
 from poets.system import http
@@ -270,10 +271,9 @@ def _content(url: str, variable: str) -> bytes:
         with open(url, "rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        found = error.strerror or str(error)
-        if found == os.strerror(error.errno or 0):
-            found = found.lower()
-        raise StorageError(f"cannot read {shown!r}: {found}; {advice}") from error
+        raise StorageError(
+            f"cannot read {shown!r}: {reason(error)}; {advice}"
+        ) from error
 
 
 def _get(url: str) -> bytes:

@@ -250,9 +250,9 @@ def unknown_advice(situation: Situation, said: str) -> str:
     )
 
 
-def _shortened(text: str, length: int = 300) -> str:
+def _shortened(text: str) -> str:
     text = text.partition("\\n")[0]
-    return text if len(text) <= length else text[: length - 3] + "..."
+    return text if len(text) <= 300 else text[:297] + "..."
 
 
 class _Answer(NamedTuple):

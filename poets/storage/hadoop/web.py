@@ -1,10 +1,8 @@
 """HDFS through its web interface: `webhdfs://`, with TLS `swebhdfs://`, and HttpFS.
 
-    webhdfs://host/p           http://host:9870
+    webhdfs://host/p           http://host:9870, see `poets.storage.hadoop.url`
     swebhdfs://host/p          https://host:9871
     webhdfs://host:14000/p     HttpFS, which has the same interface
-    webhdfs://nameservice/p    dfs.namenode.http-address.<nameservice>.<each>
-    webhdfs://default/p        the NameNode of fs.defaultFS; also webhdfs:///p
 
 Kerberos is used if the configuration or the login has it, otherwise the user's name.
 Both may act for another user (`doas`). HttpFS ignores the options of a rename, so a
@@ -31,10 +29,9 @@ from poets.storage.hadoop.conf import HadoopConf, load_conf
 from poets.storage.hadoop.errors import Situation
 from poets.storage.hadoop.old_rename import bring_back, refuse_target
 from poets.storage.hadoop.tokens import token_file, web_token
-from poets.storage.hadoop.url import locate
+from poets.storage.hadoop.url import locate, web_addresses, web_root
 from poets.storage.hadoop.user import current_user
 from poets.storage.hadoop.web_client import Client
-from poets.storage.hadoop.web_url import web_addresses, web_root
 from poets.storage.handler import file_system
 from poets.storage.streams import Reader, Writer
 
