@@ -19,9 +19,10 @@ from poets.doctor import Checkup, Finding, Step, StepError
 from poets.doctor.network import reach
 from poets.doctor.security import is_secure, token_of, why_no_token
 from poets.errors import KerberosError
-from poets.kerberos.keytab import mode_open_to_others, read_keytab
+from poets.kerberos.causes import realm_of
+from poets.kerberos.keytab import keys_of, mode_open_to_others
 from poets.kerberos.krb5_conf import DEFAULT_PATH, Krb5Conf, realms
-from poets.kerberos.libkrb5 import Login, check_conf, get_tgt
+from poets.kerberos.libkrb5 import check_conf, get_tgt
 from poets.kerberos.login import current_login
 from poets.kerberos.session import Ticket
 from poets.kerberos.tokens import TOKEN_FILE, read_tokens
@@ -69,8 +70,7 @@ def find_token(checkup: Checkup) -> Finding:
     others = [held.service for held in read_tokens(path) if held != token]
     if others:
         details.append(f"other tokens there: for {', '.join(others)}")
-    if mode := mode_open_to_others(path):
-        details.append(f"others may read it (mode {mode:04o}): chmod 600 {path}")
+    details += _open_to_others(path)
     return Finding(
         f"of {token.owner} for {token.service}, until {_clock(token.ends_s)} at most",
         tuple(details),
@@ -85,7 +85,7 @@ def find_krb5_conf(checkup: Checkup) -> Finding:
       StepError: if there is no krb5.conf, or no realm in it.
       KerberosError: if the Kerberos library cannot read it.
     """
-    login = current_login()
+    current_login()  # it sets KRB5_CONFIG
     conf = realms()
     check_conf()
     if not conf.files:
@@ -95,7 +95,7 @@ def find_krb5_conf(checkup: Checkup) -> Finding:
             "set KRB5_CONFIG to the site's file, or give realm and KDC "
             "(SECURITY_KERBEROS_REALM, _KDC_HOSTNAME and _KDC_PORT)",
         )
-    realm = _realm(login, conf)
+    realm = _realm(conf)
     if not realm:
         raise StepError(
             f"no default_realm in {' and '.join(conf.files)!r}",
@@ -116,7 +116,7 @@ def reach_kdc(checkup: Checkup) -> Finding:
       StepError: if none does.
     """
     conf = realms()
-    realm = _realm(current_login(), conf)
+    realm = _realm(conf)
     kdcs = conf.kdcs.get(realm or "", [])
     if not kdcs:
         return Finding(f"no KDC of {realm} is named: DNS is asked", applies=False)
@@ -139,14 +139,11 @@ def check_keytab(checkup: Checkup) -> Finding:
     login = current_login()
     if login is None or not login.keytab:
         return Finding("none is given: the ticket cache is used", applies=False)
-    entries = read_keytab(login.keytab)
-    kvnos = {entry.kvno for entry in entries if entry.principal == login.principal}
-    mode = mode_open_to_others(login.keytab)
-    others = f"others may read it (mode {mode:04o}): chmod 600 {login.keytab}"
+    kvnos = {key.kvno for key in keys_of(login.keytab, login.principal)}
     return Finding(
         f"{login.keytab} has the key of {login.principal}, "
         f"version {', '.join(map(str, sorted(kvnos)))}",
-        (others,) if mode else (),
+        _open_to_others(login.keytab),
     )
 
 
@@ -210,11 +207,15 @@ def _ticket(checkup: Checkup) -> Ticket:
         raise
 
 
-def _realm(login: Login | None, conf: Krb5Conf) -> str | None:
-    principal = login.principal if login else None
-    if principal and "@" in principal:
-        return principal.rpartition("@")[2]
-    return conf.default_realm
+def _realm(conf: Krb5Conf) -> str | None:
+    login = current_login()
+    return realm_of(login.principal if login else None) or conf.default_realm
+
+
+def _open_to_others(path: str) -> tuple[str, ...]:
+    """Returns a line on a file with secrets that others may read; () for a safe one."""
+    mode = mode_open_to_others(path)
+    return (f"others may read it (mode {mode:04o}): chmod 600 {path}",) if mode else ()
 
 
 def _clock(time_s: float) -> str:

@@ -97,17 +97,17 @@ def s3_settings() -> S3Settings:
 
 def _keys(problems: list[str]) -> list[str]:
     """Returns the three keys; problems never show one."""
-    found = [os.environ.get(name, "") for name in KEYS]
-    for name, value in zip(KEYS, found, strict=True):
-        if re.search(r"\s", value):
+    found = {name: os.environ.get(name, "") for name in KEYS}
+    for name in KEYS:
+        if re.search(r"\s", found[name]):
             problems.append(f"{name} has a blank or a line break in it; take it out")
-    present = [name for name, value in zip(KEYS, found, strict=True) if value]
+    present = [name for name in KEYS if found[name]]
     missing = [name for name in KEYS[:2] if name not in present]
     if present and missing:
         problems.append(
             f"{' and '.join(present)} without {' and '.join(missing)}; set all of them"
         )
-    return found
+    return list(found.values())
 
 
 def _endpoint(problems: list[str]) -> tuple[str, bool]:
