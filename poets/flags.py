@@ -258,15 +258,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         text = field.metadata["help"].replace("%", "%%")
-        common: dict[str, Any] = {"default": argparse.SUPPRESS}
         default = "on" if field.default is True else repr(field.default)
         shown = f"{text} (default: {default})" if field.default else text
+        form: dict[str, Any] = {"metavar": "X"}
         if field.type is bool:
-            groups[title].add_argument(
-                f"--{name}", nargs="?", const=True, metavar="BOOL", help=shown, **common
-            )
-        else:
-            groups[title].add_argument(f"--{name}", metavar="X", help=shown, **common)
+            form = {"metavar": "BOOL", "nargs": "?", "const": True}
+        groups[title].add_argument(
+            f"--{name}", default=argparse.SUPPRESS, help=shown, **form
+        )
 
 
 def flags_markdown() -> str:

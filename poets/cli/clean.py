@@ -13,7 +13,6 @@ def add_parser(verbs: Verbs) -> None:
         description="Moves the pictures of a CSV beside a report, such as "
         "doubtful_labels.csv, with yes in the column `move`. Look at the list first, "
         "and correct that column.",
-        allow_abbrev=False,
     )
     parser.add_argument("list", metavar="CSV", help="on any storage")
     what = parser.add_mutually_exclusive_group(required=True)

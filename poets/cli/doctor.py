@@ -49,7 +49,6 @@ def add_parser(verbs: Verbs) -> None:
         "configuration, Kerberos, network, rights. It stops at the first step that "
         "fails and shows what to do. Without a URL it checks the folders of --options, "
         "or the default HDFS of the Hadoop configuration. It leaves no files behind.",
-        allow_abbrev=False,
     )
     parser.add_argument("url", metavar="URL", nargs="?", help="folder or file to read")
     parser.add_argument(

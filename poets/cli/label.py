@@ -27,7 +27,6 @@ def add_parser(verbs: Verbs) -> None:
         "label",
         help=VERBS["label"],
         description="Classifies images and prints the best labels with their scores.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "images",

@@ -20,7 +20,6 @@ def add_parser(verbs: Verbs) -> None:
         description="Writes the pictures of a labelled folder, or of other packs, into "
         "few large files, from any storage to any. Training on them gives the same "
         "model, and reads them at full speed. Run it again after an interruption.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "image_dir", metavar="IMAGE_DIR", help="labelled folder or packs"

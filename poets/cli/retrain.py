@@ -17,7 +17,6 @@ def add_parser(verbs: Verbs) -> None:
         help=VERBS["retrain"],
         description="Retrains an image classifier on a folder of labelled images. "
         "The flags are those of TensorFlow's retrain.py and a few more.",
-        allow_abbrev=False,
     )
     add_flags(parser)
     parser.set_defaults(func=_run)

@@ -19,7 +19,6 @@ def add_parser(verbs: Verbs) -> None:
         help=VERBS["serve"],
         description="Serves models as TensorFlow Serving does, by the Open Inference "
         "Protocol, and with a page for people.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "models",

@@ -41,7 +41,6 @@ def add_parser(verbs: Verbs) -> None:
         help="be the driver: run by spark-submit",
         description="Runs a job in the Spark application that spark-submit has "
         "started. The flags are those of poets retrain.",
-        allow_abbrev=False,
     )
     add_flags(running)
     running.set_defaults(func=run)
@@ -54,7 +53,6 @@ def _add_submit(verbs: Verbs) -> None:
         description="Runs an options file by spark-submit: worker.count executors "
         "compute the bottlenecks, the driver does the rest. Spark and YARN are found "
         "by SPARK_HOME or PATH, and HADOOP_CONF_DIR.",
-        allow_abbrev=False,
     )
     parser.set_defaults(func=submit)
     parser.add_argument("options", metavar="OPTIONS", help="the options file")

@@ -31,7 +31,6 @@ def add_parser(verbs: Verbs) -> None:
         "store, and publishes the one with the best validation accuracy. Run it again "
         "to continue a sweep that was stopped. --output_dir is required; the best "
         "run's results are in its folder best/.",
-        allow_abbrev=False,
     )
     group = parser.add_argument_group("combinations")
     group.add_argument(

@@ -13,7 +13,6 @@ def add_parser(verbs: Verbs) -> None:
         description="Writes the pictures in packs (Parquet, tar, zip, TFRecord) as "
         "files of a labelled folder, from any storage to any. Run it again after an "
         "interruption.",
-        allow_abbrev=False,
     )
     parser.add_argument("packs", metavar="PACKS", help="pack, or folder of packs")
     parser.add_argument("image_dir", metavar="IMAGE_DIR", help="folder for pictures")
