@@ -28,20 +28,15 @@ OnLine = Callable[[str, str], None]
 
 
 class TaskProcess:
-    """A running task, created by `start`; `stop` ends it, `wait` waits for its end."""
+    """A running task; `stop` ends it, `wait` waits for its end."""
 
-    def __init__(self, process: subprocess.Popen[bytes], pumps: list[threading.Thread]):
-        self._process = process
-        self._pumps = pumps
-
-    @classmethod
-    def start(
-        cls,
+    def __init__(
+        self,
         command: Sequence[str],
         environment: Mapping[str, str],
         sandbox: Path,
         on_line: OnLine,
-    ) -> "TaskProcess":
+    ) -> None:
         """Starts a command.
 
         Args:
@@ -50,7 +45,7 @@ class TaskProcess:
           sandbox: its working directory, which gets the files `stdout` and `stderr`.
           on_line: called with the stream's name and each line, from other threads.
         """
-        process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             command,
             env=dict(environment),
             cwd=sandbox,
@@ -60,14 +55,16 @@ class TaskProcess:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        pumps = []
-        for name, stream in zip(STREAMS, (process.stdout, process.stderr), strict=True):
-            pump = threading.Thread(
+        self._pumps = [
+            threading.Thread(
                 target=_pump, args=(stream, sandbox / name, name, on_line), daemon=True
             )
+            for name, stream in zip(
+                STREAMS, (process.stdout, process.stderr), strict=True
+            )
+        ]
+        for pump in self._pumps:
             pump.start()
-            pumps.append(pump)
-        return cls(process, pumps)
 
     def wait(self) -> int:
         """Waits until the task ends, and kills the rest of its process group.

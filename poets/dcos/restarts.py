@@ -35,12 +35,10 @@ class Restarts:
 
     Attributes:
       limit: restarts, 0 or more.
-      steady_s: if the task ran this long, the count starts again.
       failures: failures in a row, so far.
     """
 
     limit: int = MAX_RESTARTS
-    steady_s: float = STEADY_S
     failures: int = 0
 
     def again(self, code: int, ran_s: float) -> bool:
@@ -50,7 +48,7 @@ class Restarts:
           code: the exit code, or the negative number of the signal that killed it.
           ran_s: how long it ran.
         """
-        if ran_s >= self.steady_s:
+        if ran_s >= STEADY_S:
             self.failures = 0
         self.failures += 1
         return code != USERS_MISTAKE and self.failures <= self.limit

@@ -38,9 +38,6 @@ from poets.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 5.0
-"""The time between SIGTERM and SIGKILL."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -55,7 +52,6 @@ def run(
     work_dir: Path,
     emit: Emit,
     secrets_dir: str | None = None,
-    grace_s: float = GRACE_S,
     max_restarts: int = MAX_RESTARTS,
     kills: Sequence[Kill] = (),
 ) -> Outcome:
@@ -66,7 +62,6 @@ def run(
       work_dir: an existing, empty folder, as returned by `open_work_dir`.
       emit: called with each line of each task.
       secrets_dir: the folder with the secrets that the options name.
-      grace_s: how long a stopped task has before it is killed.
       max_restarts: how often a failing task is restarted, in a row.
       kills: tasks to kill, sorted by time.
 
@@ -89,7 +84,7 @@ def run(
             if launch.task.pod is not TENSORBOARD:
                 place(job_file, launch.sandbox)
             (launch.sandbox / VOLUME).mkdir(parents=True, exist_ok=True)
-        supervisor = Supervisor(launches, emit, max_restarts, grace_s, kills)
+        supervisor = Supervisor(launches, emit, max_restarts, kills)
         with placed(keytab, [launch.sandbox for launch in launches]):
             supervisor.run()
     errors = [

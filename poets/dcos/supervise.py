@@ -27,6 +27,9 @@ from poets.errors import PoetsError
 
 log = logging.getLogger(__name__)
 
+GRACE_S = 5.0
+"""The time between SIGTERM and SIGKILL."""
+
 Emit = Callable[[str, str, str], None]
 """Called with a task's name, `stdout` or `stderr`, and a line, from other threads."""
 
@@ -89,7 +92,6 @@ class Supervisor:
         launches: Sequence[Launch],
         emit: Emit,
         max_restarts: int,
-        grace_s: float,
         kills: Sequence[Kill] = (),
     ):
         """Sets up the steps; `run` starts the tasks.
@@ -98,14 +100,12 @@ class Supervisor:
           launches: one per task.
           emit: called with each line of each task.
           max_restarts: how often a failing task is restarted, in a row.
-          grace_s: how long a stopped task has before it is killed.
           kills: tasks to kill, sorted by time.
         """
         self.steps = {
             launch.task: PlanStep(launch, Restarts(max_restarts)) for launch in launches
         }
         self._emit = emit
-        self._grace_s = grace_s
         self._kills = list(kills)
         self._ended: queue.SimpleQueue[tuple[PlanStep, int]] = queue.SimpleQueue()
         self._waiters: list[threading.Thread] = []
@@ -145,7 +145,7 @@ class Supervisor:
         try:
             if mark_with:
                 mark(launch.sandbox, mark_with)
-            step.process = process = TaskProcess.start(
+            step.process = process = TaskProcess(
                 launch.command, launch.environment, launch.sandbox, on_line
             )
         except OSError as error:
@@ -209,7 +209,7 @@ class Supervisor:
     def _stop(self) -> None:
         left = [step for step in self.steps.values() if step.process]
         stoppers = [
-            threading.Thread(target=step.process.stop, args=(self._grace_s,))
+            threading.Thread(target=step.process.stop, args=(GRACE_S,))
             for step in left
             if step.process
         ]

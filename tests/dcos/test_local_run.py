@@ -227,7 +227,7 @@ def test_a_child_that_left_its_group_does_not_hold_up_the_end(tmp_path, monkeypa
         "'import time; time.sleep(600)'], start_new_session=True);"
         "print(child.pid, flush=True)"
     )
-    process = TaskProcess.start(
+    process = TaskProcess(
         [sys.executable, "-c", leaving],
         os.environ,
         tmp_path,
@@ -281,7 +281,7 @@ def test_a_task_that_ignores_sigterm_is_killed(tmp_path):
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "print('ready', flush=True); time.sleep(600)"
     )
-    process = TaskProcess.start(
+    process = TaskProcess(
         [sys.executable, "-c", stubborn],
         os.environ,
         tmp_path,
@@ -297,7 +297,7 @@ def test_output_is_kept_as_it_is_and_shown_as_text(tmp_path):
     program = (
         "import sys; sys.stdout.buffer.write(b'one\\r\\n\\xff two\\n' + b'x' * 70000)"
     )
-    process = TaskProcess.start(
+    process = TaskProcess(
         [sys.executable, "-c", program],
         os.environ,
         tmp_path,

@@ -84,12 +84,12 @@ def starts_of(tmp_path, task="worker-0"):
 
 
 def test_failures_are_counted_in_a_row():
-    restarts = Restarts(limit=2, steady_s=60)
+    restarts = Restarts(limit=2)
     assert [restarts.again(1, ran_s=1) for _ in range(3)] == [True, True, False]
 
 
 def test_a_task_that_ran_for_long_starts_counting_again():
-    restarts = Restarts(limit=1, steady_s=60)
+    restarts = Restarts(limit=1)
     assert restarts.again(1, ran_s=59)
     assert restarts.again(-9, ran_s=60)
     assert restarts.failures == 1
@@ -288,7 +288,7 @@ def test_a_kill_of_a_task_that_has_ended_changes_nothing(
         python(Task(WORKER, 1), waiting_for(tmp_path / "missed"), tmp_path / "b"),
     ]
     kills = [Kill(Task(WORKER, 0), float(after_s)) for after_s in range(1, 60)]
-    supervisor = Supervisor(launches, lines, 0, grace_s=5, kills=kills)
+    supervisor = Supervisor(launches, lines, 0, kills=kills)
     supervisor.run()
     assert {step.status for step in supervisor.steps.values()} == {COMPLETE}
 
@@ -303,7 +303,7 @@ def test_tensorboard_may_fail_and_the_others_go_on(tmp_path, lines, scheduler_lo
         python(Task(WORKER, 0), waiting_for(tmp_path / "failed"), tmp_path / "a"),
         python(Task(TENSORBOARD, 0), "import sys; sys.exit(1)", tmp_path / "b"),
     ]
-    supervisor = Supervisor(launches, lines, 1, grace_s=5)
+    supervisor = Supervisor(launches, lines, 1)
     supervisor.run()
     worker, tensorboard = supervisor.steps.values()
     assert (worker.status, worker.error) == (COMPLETE, "")
@@ -316,7 +316,7 @@ def test_a_task_that_cannot_be_started_stops_those_that_were(
 ):
     waiting = python(Task(WORKER, 0), "import time; time.sleep(600)", tmp_path / "a")
     missing = Launch(Task(WORKER, 1), ["/no/such/program"], {}, tmp_path / "a")
-    supervisor = Supervisor([waiting, missing], lines, 3, grace_s=5)
+    supervisor = Supervisor([waiting, missing], lines, 3)
     with pytest.raises(PoetsError, match="cannot start worker-1: No such file or d"):
         supervisor.run()
     assert scheduler_log.texts[-1] == "worker-0:[node] (PENDING): stopped"
