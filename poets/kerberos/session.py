@@ -164,10 +164,7 @@ class Session:
     def service_ticket(self, cache: c_void_p, service: str) -> Ticket:
         """Gets a ticket for a service with the ticket in a cache."""
         wanted = _Creds()
-        client = c_void_p()
-        self._call("krb5_cc_get_principal", cache, byref(client))
-        self._free_after("krb5_free_principal", client)
-        wanted.client = client
+        wanted.client = self._owner(cache)
         wanted.server = self._principal(service)
         got = POINTER(_Creds)()
         self._call("krb5_get_credentials", c_int32(0), cache, byref(wanted), byref(got))
@@ -176,10 +173,7 @@ class Session:
 
     def cached_tgt(self, cache: c_void_p, principal: str | None) -> Ticket:
         """Returns the ticket-granting ticket of a cache that expires last."""
-        owner = c_void_p()
-        self._call("krb5_cc_get_principal", cache, byref(owner))
-        self._free_after("krb5_free_principal", owner)
-        whose = self._name(owner)
+        whose = self._name(self._owner(cache))
         if principal and whose != principal:
             raise Krb5Error(NO_TICKET, f"the ticket cache belongs to {whose}")
         tickets = [
@@ -206,20 +200,15 @@ class Session:
 
     def cache(self, name: str | None) -> c_void_p:
         """Returns a cache by name; None for the default one."""
-        cache = c_void_p()
         if name is None:
-            self._call("krb5_cc_default", byref(cache))
-        else:
-            self._call("krb5_cc_resolve", os.fsencode(name), byref(cache))
-        self._free_after("krb5_cc_close", cache)
-        return cache
+            return self._made("krb5_cc_default", free="krb5_cc_close")
+        name_bytes = os.fsencode(name)
+        return self._made("krb5_cc_resolve", name_bytes, free="krb5_cc_close")
 
     def new_cache(self) -> c_void_p:
         """Returns a new cache in memory, destroyed with this session."""
-        cache = c_void_p()
-        self._call("krb5_cc_new_unique", b"MEMORY", None, byref(cache))
-        self._free_after("krb5_cc_destroy", cache)
-        return cache
+        kind = b"MEMORY"
+        return self._made("krb5_cc_new_unique", kind, None, free="krb5_cc_destroy")
 
     def _tickets(self, cache: c_void_p) -> list[Ticket]:
         cursor = c_void_p()
@@ -259,10 +248,10 @@ class Session:
         )
 
     def _principal(self, name: str) -> c_void_p:
-        principal = c_void_p()
-        self._call("krb5_parse_name", name.encode(), byref(principal))
-        self._free_after("krb5_free_principal", principal)
-        return principal
+        return self._made("krb5_parse_name", name.encode(), free="krb5_free_principal")
+
+    def _owner(self, cache: c_void_p) -> c_void_p:
+        return self._made("krb5_cc_get_principal", cache, free="krb5_free_principal")
 
     def _name(self, principal: c_void_p) -> str:
         name = c_char_p()
@@ -272,10 +261,15 @@ class Session:
         return text
 
     def _keytab(self, path: str) -> c_void_p:
-        keytab = c_void_p()
-        self._call("krb5_kt_resolve", os.fsencode(f"FILE:{path}"), byref(keytab))
-        self._free_after("krb5_kt_close", keytab)
-        return keytab
+        name = os.fsencode(f"FILE:{path}")
+        return self._made("krb5_kt_resolve", name, free="krb5_kt_close")
+
+    def _made(self, function: str, *arguments: Any, free: str) -> c_void_p:
+        """Returns the handle that a function makes; `free` is called at the end."""
+        handle = c_void_p()
+        self._call(function, *arguments, byref(handle))
+        self._free_after(free, handle)
+        return handle
 
     def _call(self, function: str, *arguments: Any) -> None:
         """Calls a function that returns a krb5_error_code."""

@@ -66,12 +66,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
             self._call(self.backend.write, path, data, what="writing the file")
             return
         file = self._open_to_write(path)
-        try:
-            for start in range(0, len(data), WHOLE_BYTES):
-                file.write(data[start : start + WHOLE_BYTES])
-        except BaseException:
-            file.abort()
-            raise
+        file.write(data)
         file.close()
 
     def rename(self, source: str, target: str, overwrite: bool = False) -> None:
@@ -218,13 +213,11 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
             raise
         target.close()
 
-    def open_input_stream(self, path: str) -> pyarrow.PythonFile:
-        """Opens a file for reading."""
-        return pyarrow.PythonFile(self._open_to_read(path), mode="r")
-
     def open_input_file(self, path: str) -> pyarrow.PythonFile:
         """Opens a file for random access."""
         return pyarrow.PythonFile(self._open_to_read(path), mode="r")
+
+    open_input_stream = open_input_file
 
     def open_output_stream(self, path: str, metadata: object) -> pyarrow.PythonFile:
         """Creates a file, which is removed if the block that writes it fails."""
