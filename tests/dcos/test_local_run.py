@@ -30,15 +30,6 @@ from tests.dcos.local import (
 
 ROOT = Path(__file__).parents[2]
 
-CLI = """
-import argparse, sys
-from poets.cli import dcos
-parser = argparse.ArgumentParser()
-dcos.add_parser(parser.add_subparsers())
-args = parser.parse_args()
-sys.exit(args.func(args))
-"""
-
 # Starts a child, prints both process ids, then waits for ever.
 WAITING = """
 import os, subprocess, sys
@@ -252,7 +243,7 @@ def test_no_task_outlives_a_scheduler_that_is_stopped(tmp_path, number):
         "parameter_server": {"count": 0},
     }
     (tmp_path / "options.json").write_text(json.dumps(options))
-    command = [sys.executable, "-c", CLI, "dcos", "run", "options.json"]
+    command = [sys.executable, "-m", "poets", "dcos", "run", "options.json"]
     with subprocess.Popen(
         [*command, "--sandbox", "run"],
         cwd=tmp_path,
