@@ -66,7 +66,8 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
             self._call(self.backend.write, path, data, what="writing the file")
             return
         file = self._open_to_write(path)
-        file.write(data)
+        for start in range(0, len(data), WHOLE_BYTES):
+            file.write(data[start : start + WHOLE_BYTES])
         file.close()
 
     def rename(self, source: str, target: str, overwrite: bool = False) -> None:
