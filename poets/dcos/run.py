@@ -30,7 +30,7 @@ from poets.dcos.options import Options
 from poets.dcos.plan import render_plan
 from poets.dcos.restarts import MAX_RESTARTS, Kill
 from poets.dcos.secrets import keytab_of, placed
-from poets.dcos.supervise import Emit, Launch, Supervisor
+from poets.dcos.supervise import GRACE_S, Emit, Launch, Supervisor
 from poets.dcos.tasks import TENSORBOARD, Task, cluster_of, tasks_of
 from poets.dcos.tensorboard import HOST, command_of
 from poets.dcos.validate import VOLUME
@@ -52,6 +52,7 @@ def run(
     work_dir: Path,
     emit: Emit,
     secrets_dir: str | None = None,
+    grace_s: float = GRACE_S,
     max_restarts: int = MAX_RESTARTS,
     kills: Sequence[Kill] = (),
 ) -> Outcome:
@@ -62,6 +63,7 @@ def run(
       work_dir: an existing, empty folder, as returned by `open_work_dir`.
       emit: called with each line of each task.
       secrets_dir: the folder with the secrets that the options name.
+      grace_s: how long a stopped task has before it is killed.
       max_restarts: how often a failing task is restarted, in a row.
       kills: tasks to kill, sorted by time.
 
@@ -84,7 +86,7 @@ def run(
             if launch.task.pod is not TENSORBOARD:
                 place(job_file, launch.sandbox)
             (launch.sandbox / VOLUME).mkdir(parents=True, exist_ok=True)
-        supervisor = Supervisor(launches, emit, max_restarts, kills)
+        supervisor = Supervisor(launches, emit, max_restarts, kills, grace_s)
         with placed(keytab, [launch.sandbox for launch in launches]):
             supervisor.run()
     errors = [

@@ -93,6 +93,7 @@ class Supervisor:
         emit: Emit,
         max_restarts: int,
         kills: Sequence[Kill] = (),
+        grace_s: float = GRACE_S,
     ):
         """Sets up the steps; `run` starts the tasks.
 
@@ -101,11 +102,13 @@ class Supervisor:
           emit: called with each line of each task.
           max_restarts: how often a failing task is restarted, in a row.
           kills: tasks to kill, sorted by time.
+          grace_s: how long a stopped task has before it is killed.
         """
         self.steps = {
             launch.task: PlanStep(launch, Restarts(max_restarts)) for launch in launches
         }
         self._emit = emit
+        self._grace_s = grace_s
         self._kills = list(kills)
         self._ended: queue.SimpleQueue[tuple[PlanStep, int]] = queue.SimpleQueue()
         self._waiters: list[threading.Thread] = []
@@ -209,7 +212,7 @@ class Supervisor:
     def _stop(self) -> None:
         left = [step for step in self.steps.values() if step.process]
         stoppers = [
-            threading.Thread(target=step.process.stop, args=(GRACE_S,))
+            threading.Thread(target=step.process.stop, args=(self._grace_s,))
             for step in left
             if step.process
         ]
