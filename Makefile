@@ -7,10 +7,11 @@ CACHE := .cache
 VENV := $(CACHE)/venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --retries 10
-# One process more than cores: tests wait a third of their time.
-PROCESSES := $(shell expr $$(nproc) + 1)
+# Two processes more than cores: tests wait a third of their time. The order is that of
+# tests/conftest.py; by itself, xdist leaves groups of few tests, the long ones, to the end.
+PROCESSES := $(shell expr $$(nproc) + 2)
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --maxprocesses=5 \
-	--dist=loadgroup
+	--dist=loadgroup --no-loadscope-reorder
 
 # Compiled once, and not by each of a thousand processes.
 unexport PYTHONDONTWRITEBYTECODE

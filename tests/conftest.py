@@ -65,16 +65,25 @@ LONGEST_ID = 200
 SHARED = {  # a fixture that costs seconds -> the group of tests that share it
     "kubernetes": "kubernetes",  # first: one process holds its lock
     "pretended": "kubernetes",
-    "spark_session": "hdfs",
+    "spark_session": "own hdfs",
     "own_hdfs": "own hdfs",
     "private_hdfs": "own hdfs",
-    "kdc": "hdfs",
+    "start_hdfs": "own hdfs",
     "hadoop": "hdfs",
     "s3_server": "stores",
     "gs_server": "stores",
     "finished": "finished",
     "one_process": "workers",
+    "two_tuned": "workers",
+    "built_as": "exports",
 }
+SLOW = (  # files of more than 10 s, which begin after these groups
+    *("test_page", "test_build_zip", "test_chief_and_workers", "test_sweep_workers"),
+    *("test_every_format", "test_any_storage", "test_keras_networks", "test_installed"),
+    *("test_every_backbone", "test_sweep", "test_tuned_run", "test_comparison"),
+    *("test_imagenet", "test_sweep_resume", "test_heads_together", "test_docs"),
+    *("test_scale", "test_abaco", "test_serving", "test_bad_input", "test_compute"),
+)
 
 pytest.register_assert_rewrite(
     "tests.serve.action", "tests.storage.at_once", "tests.storage.contract"
@@ -87,16 +96,21 @@ def pytest_collection_modifyitems(
 ) -> Generator[None, None, None]:
     """Groups the tests that share a costly fixture, else those of a file.
 
-    The largest group comes first, so that no process waits for another at the end.
+    Long groups come first, so that no process works alone at the end.
     """
-    for item in items:
+    order = [*dict.fromkeys(SHARED.values()), *SLOW]
+    places = {name: place for place, name in enumerate(order)}
+
+    def place_of(item: pytest.Item) -> int:
         used = getattr(item, "fixturenames", ())
-        groups = [group for name, group in SHARED.items() if name in used]
-        group = [*groups, str(item.path)][0]
+        shared = [group for name, group in SHARED.items() if name in used]
+        group = [*shared, str(item.path)][0]
         item.add_marker(pytest.mark.xdist_group(group))
-        if not {"kdc", "hadoop", "private_hdfs"}.isdisjoint(used):
+        if not {"kdc", "hadoop"}.isdisjoint(used):
             item.add_marker(pytest.mark.hdfs)
-    items.sort(key=lambda item: item.get_closest_marker("hdfs") is None)
+        return places.get([*shared, item.path.stem][0], len(places))
+
+    items.sort(key=place_of)
     return (yield)
 
 

@@ -2,7 +2,7 @@
 
     kdc            a KDC, once a session
     secure_hdfs    an HDFS with everything: 2 DataNodes, TLS, HttpFS; once a session
-    private_hdfs   another one, small, with protection "privacy"; once a session
+    private_hdfs   another one, 2 DataNodes and protection "privacy"; once a session
     start_hdfs     one of a test's own: start_hdfs(protection="integrity")
 
 Nothing starts before a test asks. All folders are temporary; Hadoop's jars are those of
@@ -230,8 +230,8 @@ def secure_hdfs(
 def private_hdfs(
     hadoop: str, kdc: Kdc, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Hdfs]:
-    """An HDFS with one DataNode, that encrypts all data."""
-    wanted = {"protection": "privacy"}
+    """An HDFS with 2 DataNodes, that encrypts all data; other tests run beside it."""
+    wanted = {"datanodes": 2, "protection": "privacy"}
     running = _started(tmp_path_factory.mktemp("hdfs"), wanted, hadoop, kdc)
     try:
         yield running

@@ -135,7 +135,7 @@ def plain_gaps(two_processes):
 
 
 @pytest.fixture(scope="module")
-def tuned(nursery, drawn_images, model_dir, tmp_path_factory):
+def two_tuned(nursery, drawn_images, model_dir, tmp_path_factory):
     """What two undisturbed workers leave that fine-tune, and how long it took."""
     made = Cluster(
         nursery,
@@ -235,9 +235,9 @@ def test_whoever_is_killed_whenever_the_result_is_the_same(
 
 
 def test_a_kill_in_each_phase_of_fine_tuning_ends_in_the_same_bits(
-    cluster, tuned, model_dir, wait_until
+    cluster, two_tuned, model_dir, wait_until
 ):
-    folder, seconds = tuned
+    folder, seconds = two_tuned
     made = cluster(
         2, server=False, before=TUNING_BEFORE, model_dir=str(model_dir), **TUNING
     )
@@ -249,9 +249,9 @@ def test_a_kill_in_each_phase_of_fine_tuning_ends_in_the_same_bits(
 
 @pytest.mark.parametrize("seed", points(4, TUNING_MOMENTS, always=()))
 def test_whoever_is_killed_fine_tuning_ends_in_the_same_bits(
-    cluster, tuned, model_dir, wait_until, seed
+    cluster, two_tuned, model_dir, wait_until, seed
 ):
-    folder, seconds = tuned
+    folder, seconds = two_tuned
     made = cluster(
         2, server=False, before=TUNING_BEFORE, model_dir=str(model_dir), **TUNING
     )
@@ -261,7 +261,7 @@ def test_whoever_is_killed_fine_tuning_ends_in_the_same_bits(
 
 
 def test_a_chief_killed_while_the_children_find_each_other_is_waited_for(
-    cluster, tuned, model_dir, wait_until
+    cluster, two_tuned, model_dir, wait_until
 ):
     """The other worker's child waits for a cluster that never comes."""
     made = cluster(
@@ -273,7 +273,7 @@ def test_a_chief_killed_while_the_children_find_each_other_is_waited_for(
     chief.kill()
     chief.wait(300)
     made.end([made.start("worker", 0), worker])
-    check_same(made.folder, tuned[0])
+    check_same(made.folder, two_tuned[0])
 
 
 def test_a_chief_killed_before_its_last_word_says_it_when_it_is_back(
@@ -324,7 +324,15 @@ def test_a_worker_killed_before_it_hears_that_all_is_done_ends_well(
     ],
 )
 def test_a_storage_that_takes_no_more_ends_all_and_a_rerun_goes_on(
-    cluster, small_disk, one_process, tuned, model_dir, wait_until, moment, flags, how
+    cluster,
+    small_disk,
+    one_process,
+    two_tuned,
+    model_dir,
+    wait_until,
+    moment,
+    flags,
+    how,
 ):
     remount(small_disk, "size=128m")
     before = TUNING_BEFORE if flags else BEFORE
@@ -350,7 +358,7 @@ def test_a_storage_that_takes_no_more_ends_all_and_a_rerun_goes_on(
     (small_disk / "filler").unlink(missing_ok=True)
     made.flags["chief_timeout_s"] = 300
     made.end(made.start_workers())
-    check_same(small_disk, tuned[0] if flags else one_process)
+    check_same(small_disk, two_tuned[0] if flags else one_process)
 
 
 def remount(disk, option):

@@ -26,17 +26,17 @@ PROCESS = "poets.features.process"
 
 
 @pytest.fixture(scope="module")
-def images(secure_hdfs, large_images):
+def images(private_hdfs, large_images):
     """The URL of the large pictures, in HDFS."""
-    secure_hdfs.cluster.make_folder(FOLDER, "alice:alice")
-    secure_hdfs.cluster.put(large_images, f"{FOLDER}/images")
+    private_hdfs.cluster.make_folder(FOLDER, "alice:alice")
+    private_hdfs.cluster.put(large_images, f"{FOLDER}/images")
     return f"hdfs://default{FOLDER}/images"
 
 
 @pytest.fixture
-def as_alice(secure_hdfs, monkeypatch):
+def as_alice(private_hdfs, monkeypatch):
     """Logs this process in as alice."""
-    for name, value in secure_hdfs.environment("alice").items():
+    for name, value in private_hdfs.environment("alice").items():
         monkeypatch.setenv(name, value)
     yield
     login.close()
@@ -49,17 +49,17 @@ def hadoop_of(spark_session):
 
 
 @pytest.fixture
-def jvm_as_alice(spark_session, secure_hdfs, hadoop_of):
+def jvm_as_alice(spark_session, private_hdfs, hadoop_of):
     """Logs the driver's JVM in, as spark-submit does before it starts a driver."""
     jvm, context = spark_session._jvm, spark_session.sparkContext
     key = "java.security.krb5.conf"
-    jvm.System.setProperty(key, str(secure_hdfs.krb5_conf))
+    jvm.System.setProperty(key, str(private_hdfs.krb5_conf))
     conf = context._jsc.hadoopConfiguration()
     for name in ("core-site.xml", "hdfs-site.xml"):
-        conf.addResource(hadoop_of.fs.Path(f"file://{secure_hdfs.conf_dir}/{name}"))
+        conf.addResource(hadoop_of.fs.Path(f"file://{private_hdfs.conf_dir}/{name}"))
     user = hadoop_of.security.UserGroupInformation
     user.setConfiguration(conf)
-    user.loginUserFromKeytab("alice@LOCAL", str(secure_hdfs.keytab("alice")))
+    user.loginUserFromKeytab("alice@LOCAL", str(private_hdfs.keytab("alice")))
     yield conf
     user.setConfiguration(hadoop_of.conf.Configuration(False))
     jvm.System.clearProperty(key)
@@ -102,7 +102,7 @@ def is_below(pid, ancestors):
 
 
 def test_executors_read_and_write_with_tokens_alone(
-    as_alice, jvm_as_alice, on_spark, executors, secure_hdfs, large_images, network
+    as_alice, jvm_as_alice, on_spark, executors, private_hdfs, large_images, network
 ):
     store = f"hdfs://default{FOLDER}/store"
     found = on_spark(store)
@@ -116,7 +116,7 @@ def test_executors_read_and_write_with_tokens_alone(
         path = variables[TOKEN_FILE]
         (token,) = read_tokens(path)
         assert (token.owner, os.stat(path).st_mode & 0o777) == ("alice@LOCAL", 0o600)
-    left = secure_hdfs.dfs("-stat", "%u %n", f"{FOLDER}/store/*", user="alice").stdout
+    left = private_hdfs.dfs("-stat", "%u %n", f"{FOLDER}/store/*", user="alice").stdout
     lines = left.splitlines()
     assert len(lines) > 1
     assert all(line.startswith("alice part-") for line in lines)

@@ -81,6 +81,14 @@ def test_a_label_too_few_is_refused(built, tmp_path):
         load_classifier(str(built), str(tmp_path / "labels.txt"))
 
 
+@pytest.mark.parametrize(
+    "row",
+    [  # the comparison is that of all, and this conversion takes 5 s
+        pytest.param(name, marks=pytest.mark.soak if name == "onnx" else [])
+        for name in FORMATS
+    ],
+    indirect=True,
+)
 def test_a_model_without_a_decided_label_is_no_disagreement(
     exporter, small_model, samples_of, tmp_path
 ):

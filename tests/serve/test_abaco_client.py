@@ -142,7 +142,7 @@ def test_logs_are_printed(abaco, platform):
     )
 
 
-def test_a_thousand_messages(abaco, platform, tmp_path):
+def test_many_messages_run_eight_at_a_time(abaco, platform, tmp_path):
     eight = threading.Barrier(8)
     counting = threading.Lock()
     running_now, most = 0, 0
@@ -158,7 +158,7 @@ def test_a_thousand_messages(abaco, platform, tmp_path):
         return FAST
 
     platform.run = answer
-    messages = [f"http://example.org/{number}.jpg" for number in range(1000)]
+    messages = [f"http://example.org/{number}.jpg" for number in range(200)]
     (tmp_path / "urls").write_text("\n".join(messages))
     output = tmp_path / "results.jsonl"
     code, out, _ = abaco(
@@ -168,7 +168,7 @@ def test_a_thousand_messages(abaco, platform, tmp_path):
     assert (code, out) == (0, "")
     assert sorted(result["message"] for result in results) == sorted(messages)
     assert all(result["labels"] == FAST_LABELS for result in results)
-    assert len({result["execution"] for result in results}) == 1000
+    assert len({result["execution"] for result in results}) == len(messages)
     assert most == 8
 
 

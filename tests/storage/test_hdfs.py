@@ -110,10 +110,6 @@ class TestHdfs(StorageContract):
     """`hdfs://default`, by NameNode and DataNodes; the real client reads it too."""
 
     @pytest.fixture
-    def folder_url(self, folder_url):
-        return folder_url
-
-    @pytest.fixture
     def refused_url(self, as_user):
         as_user("tensorflow")
         return "hdfs://default/of_the_superuser/model"
