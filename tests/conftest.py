@@ -79,7 +79,7 @@ SHARED = {  # a fixture that costs seconds -> the group of tests that share it
 }
 SLOW = (  # files of more than 10 s, which begin after these groups
     *("test_page", "test_build_zip", "test_chief_and_workers", "test_sweep_workers"),
-    *("test_every_format", "test_any_storage", "test_keras_networks", "test_installed"),
+    *("test_any_storage", "test_keras_networks", "test_installed"),
     *("test_every_backbone", "test_sweep", "test_tuned_run", "test_comparison"),
     *("test_imagenet", "test_sweep_resume", "test_heads_together", "test_docs"),
     *("test_scale", "test_abaco", "test_serving", "test_bad_input", "test_compute"),

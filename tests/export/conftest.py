@@ -1,5 +1,8 @@
 """A trained model to export, and test images with its scores."""
 
+import functools
+import importlib
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from poets.export import TrainedModel
 from poets.export.verify import Samples
 from poets.features.engines import load_engine
 from poets.flags import config_from_args
+from poets.formats import FORMATS
 from poets.head import Head
 from tests import retraining
 
@@ -25,6 +29,21 @@ def small_model():
     weights = rng.standard_normal((backbone.bottleneck_size, 3)).astype(np.float32)
     head = Head(weights, np.zeros(3, np.float32))
     return TrainedModel(backbone, head, "final_result", LABELS)
+
+
+@pytest.fixture(scope="session")
+def built_as(small_model, tmp_path_factory):
+    """Returns the path of the small model's export in a format, built once."""
+
+    @functools.cache
+    def build(name):
+        row = FORMATS[name]
+        folder = tmp_path_factory.mktemp(name)
+        path = folder / f"model{''.join(row.suffixes[:1])}"
+        importlib.import_module(row.exporter).build(small_model, str(path))
+        return path
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,13 @@ from tests import retraining
 
 
 @pytest.fixture(scope="module", params=FORMATS)
-def row(request):
-    return FORMATS[request.param]
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def row(name):
+    return FORMATS[name]
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +30,9 @@ def exporter(row):
 
 
 @pytest.fixture(scope="module")
-def built(row, exporter, small_model, tmp_path_factory):
+def built(name, built_as):
     """Path of the export of the small model."""
-    path = tmp_path_factory.mktemp("export") / f"model{''.join(row.suffixes[:1])}"
-    exporter.build(small_model, str(path))
-    return path
+    return built_as(name)
 
 
 def test_it_is_written_as_its_row_says(row, built):
@@ -82,10 +85,10 @@ def test_a_label_too_few_is_refused(built, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "row",
+    "name",
     [  # the comparison is that of all, and this conversion takes 5 s
-        pytest.param(name, marks=pytest.mark.soak if name == "onnx" else [])
-        for name in FORMATS
+        pytest.param(each, marks=pytest.mark.soak if each == "onnx" else [])
+        for each in FORMATS
     ],
     indirect=True,
 )

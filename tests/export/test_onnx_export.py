@@ -19,11 +19,9 @@ pytest_plugins = ["tests.finished"]
 
 
 @pytest.fixture(scope="module")
-def built(small_model, tmp_path_factory):
+def built(built_as):
     """Path of the export of the small model."""
-    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    build(small_model, str(path))
-    return path
+    return built_as("onnx")
 
 
 @pytest.fixture(scope="module")
