@@ -93,7 +93,7 @@ class Task:
                 self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
-    def wait(self, timeout: float = 300) -> int:
+    def wait(self, timeout: float = 600) -> int:
         """Returns the exit code once it has ended."""
         deadline = time.monotonic() + timeout
         while (code := self.poll()) is None:

@@ -181,14 +181,14 @@ def test_a_child_that_hangs_is_ended_and_another_goes_on(
 ):
     folder, key = shared(tmp_path)
     hold = hold_after(tmp_path, 3)
-    worker = start(folder, key, every_s=0, silent_s=2.0)
+    worker = start(folder, key, every_s=0, silent_s=5.0)
     wait_until(lambda: folder.newest_step(key) == 3, TIMEOUT_S)
     for child in tuners_of(worker.pid):
         os.kill(child, signal.SIGSTOP)
     hold.unlink()
     finish(worker)
     assert_same(folder.read_checkpoint(key, STEPS), alone)
-    assert "step 3: a process reported nothing for 2 s" in worker.log.read_text()
+    assert "step 3: a process reported nothing for 5 s" in worker.log.read_text()
 
 
 def test_a_finished_one_is_not_made_again(start, tmp_path, monkeypatch):

@@ -152,7 +152,7 @@ def check_same(made, alone):
 def test_workers_leave_what_one_leaves_and_each_image_is_computed_once(
     job, alone, num_workers
 ):
-    made = job(num_workers, late_s=300.0)  # undisturbed, on a busy machine, too
+    made = job(num_workers, late_s=1e6)  # never late, on a busy machine, too
     made.end(made.start_all())
     check_same(made, alone)
     written, different = made.rows()

@@ -43,7 +43,7 @@ def write_keystore(folder: Path, host: str) -> None:
             env=os.environ | {"STORE_PASSWORD": password},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         if done.returncode:
