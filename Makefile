@@ -7,9 +7,11 @@ CACHE := .cache
 VENV := $(CACHE)/venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --retries 10
-# Two processes more than cores: tests wait a third of their time. The order is that of
-# tests/conftest.py; by itself, xdist leaves groups of few tests, the long ones, to the end.
-PROCESSES := $(shell expr $$(nproc) + 2)
+# Two processes more than cores, as tests wait a third of their time; one for 2 GB. The
+# order is that of tests/conftest.py: xdist's own leaves groups of few tests to the end,
+# which are the long ones.
+PROCESSES := $(shell awk -v most=$$(expr $$(nproc) + 2) '/^MemTotal/ \
+	{n = int($$2 / 2e6); print n < 1 ? 1 : n < most ? n : most}' /proc/meminfo)
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --maxprocesses=5 \
 	--dist=loadgroup --no-loadscope-reorder
 
