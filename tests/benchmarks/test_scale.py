@@ -11,13 +11,14 @@ from PIL import Image
 
 from benchmarks.inputs import link_many
 from poets.features.compute import MAX_CHUNK
+from tests.models import write_mobilenet_archive
 
 COUNT = 1_500
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Links to a few photographs."""
+    """Links to a few photographs, and a network."""
     place = tmp_path_factory.mktemp("scale")
     random = np.random.default_rng(0)
     for label, mean in (("dark", 60), ("light", 190)):
@@ -27,6 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture = Image.fromarray(pixels.astype(np.uint8))
             picture.save(place / "photographs" / label / f"{number}.jpg")
     link_many(place / "photographs", COUNT, place / "images")
+    write_mobilenet_archive(place / "models", 0.25, 128)
     return place
 
 
@@ -36,7 +38,8 @@ def run(nursery, place: Path, name: str) -> tuple[dict, dict, str]:
     flags = {
         "sources": place / "images_of",
         "image_dir": place / "images",
-        "architecture": "scattering_96",
+        "architecture": "mobilenet_0.25_128",
+        "model_dir": place / "models",
         "bottleneck_dir": place / "bottlenecks",
         "output_graph": out / "graph.pb",
         "output_labels": out / "labels.txt",
