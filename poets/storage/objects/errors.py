@@ -114,7 +114,8 @@ _ANSWERS = {  # code of S3 or Google -> what it means; others are _OTHER
     "ABORTED": _BUSY,
     "PERMANENT_REDIRECT": _ELSEWHERE,
     "INVALID_OBJECT_STATE": _ARCHIVED,
-    "[code 136]": _ARCHIVED,  # the same, in the SDK of pyarrow 26
+    "[code 133]": _ARCHIVED,  # the same, in the SDK of pyarrow 25, for Python 3.10
+    "[code 136]": _ARCHIVED,  # and of pyarrow 26
     "DEADLINE_EXCEEDED": _Answer(
         TimeoutError, errno.ETIMEDOUT, "the store did not answer: {said}"
     ),
