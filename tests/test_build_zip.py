@@ -93,7 +93,7 @@ def test_the_same_files_make_the_same_bytes_with_and_without_git(checkout, tmp_p
         assert said == ""
 
 
-def test_what_git_ignores_stays_out_and_what_is_not_committed_is_told(checkout):
+def test_what_git_ignores_stays_out_and_what_is_not_committed_is_reported(checkout):
     (checkout / ".gitignore").write_text("*.tmp\n")
     git(checkout, "init", "--quiet")
     git(checkout, "add", ".")

@@ -150,7 +150,7 @@ def test_server_and_tf_config_may_not_contradict():
         (tf_config("cook", 0, cook=1)["TF_CONFIG"], "this task's job is 'cook'"),
     ],
 )
-def test_a_wrong_tf_config_is_told(text, found):
+def test_a_wrong_tf_config_is_reported(text, found):
     with pytest.raises(ConfigError, match=found):
         cluster_of(None, {"TF_CONFIG": text})
 
@@ -175,7 +175,7 @@ def test_a_wrong_tf_config_is_told(text, found):
         ),
     ],
 )
-def test_a_task_outside_its_cluster_is_told(server, text):
+def test_a_task_outside_its_cluster_is_reported(server, text):
     with pytest.raises(ConfigError) as caught:
         cluster_of(server)
     assert str(caught.value) == text

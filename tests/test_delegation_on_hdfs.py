@@ -183,7 +183,7 @@ def test_the_doctor_shows_whose_token_it_is(files, environment):
     ],
 )
 @pytest.mark.parametrize("verb", ["doctor", "retrain"])
-def test_what_is_wrong_with_the_file_is_told(
+def test_what_is_wrong_with_the_file_is_reported(
     environment, tmp_path, make, step, found, verb
 ):
     make(tmp_path / "tokens")

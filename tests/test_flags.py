@@ -267,7 +267,7 @@ def test_all_that_is_wrong_is_reported_together():
     ],
     ids=str,
 )
-def test_a_wrong_value_is_told_by_name(flags, text):
+def test_a_wrong_value_is_named(flags, text):
     assert refusal({"image_dir": "x", **flags}) == f"wrong flags: {text}"
 
 
@@ -279,7 +279,7 @@ def test_a_number_too_large_for_a_computer_is_refused(flag, value):
     assert len(text) < 200
 
 
-def test_a_mistake_is_told_by_exit_code_2():
+def test_a_mistake_is_exit_code_2():
     with pytest.raises(ValueError, match="unknown flag") as caught:
         config_from_args({"x": 1})
     assert caught.value.exit_code == 2

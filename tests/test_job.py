@@ -111,7 +111,7 @@ def test_a_context_of_another_shape_is_refused(context, message):
         config_from_context(context, "/shared")
 
 
-def test_all_wrong_flags_are_told_at_once_with_the_nearest_names():
+def test_all_wrong_flags_are_named_at_once_with_the_nearest_names():
     args = {"--learning_rat": 1, "how_many_training_steps": "many", "--seed": -1}
     with pytest.raises(ConfigError) as caught:
         config_from_context({"args": args}, None)
@@ -164,7 +164,7 @@ def test_a_worker_without_a_chief_says_for_whom_it_waited(tmp_path):
         main(cluster_server("worker", 1), str(tmp_path), {"args": args})
 
 
-def test_several_workers_without_a_shared_file_system_are_told_so(
+def test_several_workers_without_a_shared_file_system_are_refused(
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MESOS_SANDBOX", str(tmp_path))

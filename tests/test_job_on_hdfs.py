@@ -426,7 +426,7 @@ def test_a_killed_datanode_costs_nothing(
 
 
 @pytest.mark.soak  # tests/storage has it without a whole job
-def test_of_two_jobs_at_once_one_wins_and_the_other_says_so(start, fetch):
+def test_of_two_jobs_at_once_one_wins_and_the_other_reports_it(start, fetch):
     ends = [
         task.end()
         for task in [start(how_many_training_steps=5000, seed=seed) for seed in (1, 2)]

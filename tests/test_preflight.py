@@ -135,7 +135,7 @@ def test_a_summaries_folder_that_is_a_file_is_refused(check, tmp_path, name):
     assert path.read_text() == "mine"
 
 
-def test_all_problems_are_told_together(check, tmp_path):
+def test_all_problems_are_reported_together(check, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ConfigError) as caught:
         check(
@@ -152,7 +152,7 @@ def test_all_problems_are_told_together(check, tmp_path):
     assert "Image directory '" in message
 
 
-def test_a_label_too_small_for_a_split_is_told_before_the_work(
+def test_a_label_too_small_for_a_split_is_reported_before_the_work(
     check, image_dir, caplog
 ):
     (image_dir / "lilies").mkdir()

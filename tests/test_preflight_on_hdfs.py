@@ -100,7 +100,7 @@ def test_a_folder_of_krb5_conf_that_is_absent(retrain, hdfs, tmp_path):
     )
 
 
-def test_no_right_to_write_is_told_of_all_folders(retrain, hdfs):
+def test_no_right_to_write_is_reported_for_all_folders(retrain, hdfs):
     ended = retrain(hdfs.environment("alice"))
     assert_refused(
         ended,
@@ -115,7 +115,7 @@ def test_no_right_to_write_is_told_of_all_folders(retrain, hdfs):
     assert hdfs.dfs("-ls", OUTPUT).stdout == "", "it left something behind"
 
 
-def test_mistakes_of_images_and_outputs_are_told_together(retrain, hdfs, tmp_path):
+def test_mistakes_of_images_and_outputs_are_reported_together(retrain, hdfs, tmp_path):
     (tmp_path / "file").write_text("mine")
     ended = retrain(
         hdfs.environment("tensorflow"),
@@ -325,7 +325,7 @@ def test_a_job_that_can_start_leaves_no_probe(hdfs):
     assert not re.search(r"^-", listing, re.MULTILINE), "it left a file behind"
 
 
-def test_a_user_whom_it_may_not_act_for_is_told_with_the_other(retrain, hdfs):
+def test_a_user_whom_it_may_not_act_for_is_named_with_the_other(retrain, hdfs):
     ended = retrain(hdfs.environment("tensorflow") | {"HADOOP_PROXY_USER": "bob"})
     assert_refused(
         ended,

@@ -119,7 +119,7 @@ def test_the_interval_holds_the_accuracy(finished, split):
     )
 
 
-def test_split_csv_tells_every_image_and_agrees_with_metrics(finished):
+def test_split_csv_lists_every_image_and_agrees_with_metrics(finished):
     rows = table(finished.folder / "split.csv")
     assert list(rows[0]) == ["path", "label", "split", "predicted_label", "score"]
     assert len(rows) == finished.metrics["images"]["used"]

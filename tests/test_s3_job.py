@@ -189,7 +189,7 @@ def test_of_two_jobs_at_once_one_wins(s3_server, job_url, bucket, tmp_path):
     assert not [name for name in objects if ".part" in name or "poets-" in name]
 
 
-def test_a_bucket_that_is_missing_is_told_before_the_work(s3_server, bucket):
+def test_a_bucket_that_is_missing_is_reported_before_the_work(s3_server, bucket):
     for images, out in ((bucket, "no-such-bucket"), ("no-such-bucket", bucket)):
         flags = {
             "image_dir": f"s3://{images}/flowers",

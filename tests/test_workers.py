@@ -98,7 +98,7 @@ progress.Progress.report = report
 """
 
 
-def test_results_and_the_chiefs_log_tell_the_progress_of_all_workers(
+def test_results_and_the_chiefs_log_show_the_progress_of_all_workers(
     cluster, wait_until, capsys
 ):
     made = cluster(2, server=False, before=HELD, augmentations=20)

@@ -187,7 +187,7 @@ def test_the_published_archives_are_known(models, caplog, size_px):
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.25, 0.5])
-def test_a_truncated_archive_is_told_and_left_alone(model_dir, tmp_path, share):
+def test_a_truncated_archive_is_reported_and_left_alone(model_dir, tmp_path, share):
     whole = (model_dir / ARCHIVE).read_bytes()
     data = whole[: int(len(whole) * share)]
     (tmp_path / ARCHIVE).write_bytes(data)
@@ -198,7 +198,7 @@ def test_a_truncated_archive_is_told_and_left_alone(model_dir, tmp_path, share):
     assert [path.name for path in tmp_path.iterdir()] == [ARCHIVE]
 
 
-def test_flipped_bytes_in_an_archive_are_told(model_dir, tmp_path):
+def test_flipped_bytes_in_an_archive_are_reported(model_dir, tmp_path):
     data = bytearray((model_dir / ARCHIVE).read_bytes())
     for place in range(10_000, 20_000):
         data[place] ^= 0x55
@@ -206,7 +206,7 @@ def test_flipped_bytes_in_an_archive_are_told(model_dir, tmp_path):
     assert "is damaged" in refusal(tmp_path)
 
 
-def test_an_archive_without_the_graph_is_told(tmp_path):
+def test_an_archive_without_the_graph_is_reported(tmp_path):
     pack(tmp_path / ARCHIVE, {"mobilenet_v1_0.25_128.ckpt.meta": b"x"})
     assert refusal(tmp_path) == (
         f"the archive {tmp_path}/{ARCHIVE} does not hold {MEMBER!r}; fetch it again"
@@ -214,7 +214,7 @@ def test_an_archive_without_the_graph_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("name", [MEMBER, f"./{MEMBER}"])
-def test_bytes_that_are_no_graph_are_told(tmp_path, name):
+def test_bytes_that_are_no_graph_are_reported(tmp_path, name):
     pack(tmp_path / ARCHIVE, {name: b"no graph at all"})
     assert refusal(tmp_path) == (
         f"cannot read {tmp_path}/{ARCHIVE}:{MEMBER}: its 15 bytes are not a TensorFlow "
@@ -222,7 +222,7 @@ def test_bytes_that_are_no_graph_are_told(tmp_path, name):
     )
 
 
-def test_another_network_under_the_name_is_told(inception_dir, tmp_path):
+def test_another_network_under_the_name_is_reported(inception_dir, tmp_path):
     with tarfile.open(inception_dir / "inception-2015-12-05.tgz") as tgz:
         graph = tgz.extractfile("classify_image_graph_def.pb").read()
     pack(tmp_path / ARCHIVE, {MEMBER: graph})

@@ -139,7 +139,7 @@ def test_litert_gives_what_tensorflow_gives():
     )
 
 
-def test_what_litert_does_not_know_is_told():
+def test_what_litert_does_not_know_is_reported():
     with tf.Graph().as_default() as graph:
         images = v1.placeholder(tf.float32, [None, 8, 8, 3], name=PIXELS_NAME)
         tf.identity(tf.linalg.det(images[..., :1, 0:1]), name=OUTPUT_NAME)
@@ -149,7 +149,7 @@ def test_what_litert_does_not_know_is_told():
 
 
 @pytest.mark.parametrize("data", [b"\xff" * 20, b"no graph at all"])
-def test_bytes_that_are_no_graph_are_told(data):
+def test_bytes_that_are_no_graph_are_reported(data):
     with pytest.raises(ModelError) as caught:
         parse_graph(data, "a.pb")
     assert str(caught.value) == (
@@ -162,7 +162,7 @@ def test_bytes_that_are_no_graph_are_told(data):
     ("names", "missing"),
     [(("input", "bottleneck"), "input"), (("in", "pool_3"), "pool_3")],
 )
-def test_a_missing_node_is_told(names, missing):
+def test_a_missing_node_is_reported(names, missing):
     with pytest.raises(ModelError, match=rf"a\.pb has no node '{missing}' among its "):
         cut(published(), *names, SIZE_PX, "a.pb")
 

@@ -121,7 +121,7 @@ def test_a_url_names_a_folder_too(tmp_path):
     check(load(f"file://{tmp_path}/a%20b"), network)
 
 
-def test_a_size_that_contradicts_the_network_is_told(tmp_path):
+def test_a_size_that_contradicts_the_network_is_reported(tmp_path):
     save(tmp_path, lambda x: {"x": x})
     assert refusal(tmp_path, ConfigError, input_size_px=99) == (
         f"--tfhub_module={str(tmp_path)!r} takes images of 16 x 16 pixels, not 99 x "
@@ -129,7 +129,7 @@ def test_a_size_that_contradicts_the_network_is_told(tmp_path):
     )
 
 
-def test_several_outputs_without_a_known_name_are_told(tmp_path):
+def test_several_outputs_without_a_known_name_are_reported(tmp_path):
     save(tmp_path, lambda x: {"b": x, "a": x * 2})
     assert refusal(tmp_path) == (
         f"--tfhub_module={str(tmp_path)!r} gives a, b; a backbone has one output, or "
@@ -148,14 +148,14 @@ def test_several_outputs_without_a_known_name_are_told(tmp_path):
     ],
     ids=["bytes", "two inputs"],
 )
-def test_a_signature_that_is_not_for_images_is_told(tmp_path, spec):
+def test_a_signature_that_is_not_for_images_is_reported(tmp_path, spec):
     save(tmp_path, lambda x: {"x": x}, spec)
     text = refusal(tmp_path)
     assert text.startswith(f"--tfhub_module={str(tmp_path)!r} takes [TensorSpec(")
     assert text.endswith("a backbone takes one float32 tensor of images [N, S, S, 3]")
 
 
-def test_images_of_another_number_of_channels_are_told(tmp_path):
+def test_images_of_another_number_of_channels_are_reported(tmp_path):
     spec = tf.TensorSpec([None, SIZE_PX, SIZE_PX, 1], tf.float32)
     save(tmp_path, lambda x: {"x": x}, spec, channels=1)
     assert refusal(tmp_path) == (
@@ -175,14 +175,14 @@ def test_images_of_another_number_of_channels_are_told(tmp_path):
     ],
     ids=["unknown length", "a map of features", "a number", "indices", "doubles"],
 )
-def test_an_output_that_is_no_bottleneck_is_told(tmp_path, outputs):
+def test_an_output_that_is_no_bottleneck_is_reported(tmp_path, outputs):
     save(tmp_path, lambda x: {"x": outputs(x)})
     text = refusal(tmp_path)
     assert text.startswith(f"--tfhub_module={str(tmp_path)!r} gives TensorSpec(")
     assert text.endswith("; a bottleneck is float32 [N, D] with a known D")
 
 
-def test_a_saved_model_without_signatures_is_told(tmp_path):
+def test_a_saved_model_without_signatures_is_reported(tmp_path):
     save(tmp_path, lambda x: {"x": x}, signature="train")
     assert refusal(tmp_path) == (
         f"--tfhub_module={str(tmp_path)!r} has no signature for images: found 'train'; "
@@ -190,14 +190,14 @@ def test_a_saved_model_without_signatures_is_told(tmp_path):
     )
 
 
-def test_a_folder_that_is_no_saved_model_is_told(tmp_path):
+def test_a_folder_that_is_no_saved_model_is_reported(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     text = refusal(tmp_path)
     assert text.startswith(f"--tfhub_module={str(tmp_path)!r} is not a SavedModel: ")
     assert "\n" not in text
 
 
-def test_a_damaged_saved_model_is_told(tmp_path):
+def test_a_damaged_saved_model_is_reported(tmp_path):
     save(tmp_path, lambda x: {"x": x})
     path = tmp_path / "saved_model.pb"
     path.write_bytes(path.read_bytes()[:500])
@@ -205,7 +205,7 @@ def test_a_damaged_saved_model_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(("make", "found"), [(False, "nothing"), (True, "a file")])
-def test_a_handle_that_is_no_folder_is_told(tmp_path, make, found):
+def test_a_handle_that_is_no_folder_is_reported(tmp_path, make, found):
     handle = tmp_path / "m"
     if make:
         handle.write_bytes(b"")
@@ -266,7 +266,7 @@ def test_a_folder_on_another_storage_is_copied_to_be_loaded(tmp_path, far, monke
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.usefixtures("hub")
-def test_a_handle_that_cannot_be_had_is_told(tmp_path, closed_port):
+def test_a_handle_that_cannot_be_had_is_reported(tmp_path, closed_port):
     handle = f"http://127.0.0.1:{closed_port}/module/1"
     text = refusal(handle, model_dir=str(tmp_path))
     assert text.startswith(f"cannot download --tfhub_module={handle!r}: ")

@@ -107,7 +107,7 @@ def test_json_has_the_data(log, capsys, tmp_path):
         ("Done\n", ": 1 lines\nno training steps in it\n\nno warnings or errors\n"),
     ],
 )
-def test_a_log_without_steps_says_so(tmp_path, capsys, text, said):
+def test_a_log_without_steps_is_reported(tmp_path, capsys, text, said):
     (tmp_path / "log").write_text(text)
     assert run(tmp_path / "log") == 0
     assert capsys.readouterr().out == f"{tmp_path}/log{said}"

@@ -138,7 +138,7 @@ def test_what_is_no_file_is_passed_over(image_dir):
     assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
 
 
-def test_a_name_that_is_not_utf8_is_passed_over_and_told(image_dir, caplog):
+def test_a_name_that_is_not_utf8_is_passed_over_and_named(image_dir, caplog):
     fill(image_dir, "a/1.jpg", "b/1.jpg")
     (image_dir / os.fsdecode(b"a/caf\xe9.jpg")).write_bytes(b"x")
     assert paths_of(image_dir) == ["a/1.jpg", "b/1.jpg"]
@@ -207,7 +207,7 @@ def test_a_folder_without_images_collides_with_none(image_dir):
     assert find_images(str(image_dir)).labels == ("b", "roses")
 
 
-def test_a_missing_folder_is_told(image_dir):
+def test_a_missing_folder_is_reported(image_dir):
     assert refusal(image_dir) == (
         f"Image directory {str(image_dir)!r} not found; give --image_dir a folder with "
         "one folder of images per label"
@@ -302,7 +302,7 @@ def test_one_label_is_too_few(image_dir):
     )
 
 
-def test_a_label_folder_that_cannot_be_read_is_told(unprivileged):
+def test_a_label_folder_that_cannot_be_read_is_reported(unprivileged):
     fill(unprivileged, "a/1.jpg", "b/1.jpg")
     (unprivileged / "b").chmod(0o000)
     text = refusal(unprivileged)

@@ -42,7 +42,7 @@ def test_duplicates_are_counted_by_labels_and_by_splits():
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_a_test_image_that_trains_too_is_told_of_the_users_own_split(own, caplog):
+def test_a_test_image_that_trains_too_is_reported_in_the_users_own_split(own, caplog):
     found, splits = found_in(
         *[("a", TRAIN, b"1"), ("a", TEST, b"1"), ("a", TEST, b"2")]
     )

@@ -309,7 +309,7 @@ def test_a_large_photograph_is_no_bomb():
         (b"%PDF-1.4 \xff\xd8", "not a JPEG, PNG, WEBP, BMP, GIF image"),
     ],
 )
-def test_what_is_no_image_is_told(data, reason):
+def test_what_is_no_image_is_reported(data, reason):
     with pytest.raises(ImageError) as caught:
         decode(data)
     assert str(caught.value).startswith(reason)
@@ -328,7 +328,7 @@ WHOLE = {
 
 @pytest.mark.parametrize("kind", WHOLE)
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
-def test_a_truncated_image_is_told(kind, share):
+def test_a_truncated_image_is_reported(kind, share):
     data = WHOLE[kind][: int(len(WHOLE[kind]) * share)]
     with pytest.raises(ImageError) as caught:
         decode(data)

@@ -95,7 +95,7 @@ def test_other_folders_are_labels_without_a_word(paths):
     ],
     ids=str,
 )
-def test_names_of_splits_that_are_taken_as_labels_are_told(paths):
+def test_names_of_splits_that_are_taken_as_labels_are_logged(paths):
     found = layout(*paths)
     assert not found.splits
     names = ", ".join(repr(n) for n in ("test", "train") if f"'{n}/" in str(paths))

@@ -70,7 +70,7 @@ def test_labels_are_those_inside_and_each_image_keeps_its_folders_split(own):
     assert 0 < carved["validation"] < carved["train"]
 
 
-def test_metrics_and_log_tell_the_split_and_what_it_shares(own):
+def test_metrics_and_log_name_the_split_and_what_it_shares(own):
     metrics = own.metrics
     in_train = metrics["split"]["also_in_train"]
     assert metrics["split"]["by"] == "folders"

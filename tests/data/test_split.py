@@ -174,7 +174,7 @@ def test_a_long_chain_of_ties_is_one_group():
     assert len(set(split(images))) == 3
 
 
-def test_a_label_without_a_share_is_told():
+def test_a_label_without_a_share_is_named():
     images = many(3, "daisy") + many(2, "roses")
     splits = [TRAIN, VALIDATION, TEST, TRAIN, TRAIN]
     assert check_split(labelled(images), splits) == [
@@ -260,7 +260,7 @@ def test_contents_stay_together_in_what_is_carved():
     assert found[400:] == [TEST] * 400
 
 
-def test_a_label_that_its_own_folder_lacks_is_told():
+def test_a_label_that_its_own_folder_lacks_is_named():
     images = [Image(f"{f}/a/1.jpg", "a", 1, 0) for f in OWN]
     images += [Image(f"{f}/b/1.jpg", "b", 1, 0) for f in ("train", "valid")]
     dataset = dataclasses.replace(labelled(images), splits=OWN)

@@ -102,7 +102,7 @@ def test_it_needs_no_operation_that_tensorflow_1_5_lacks(finished):
         assert not {name for name in node.attr if name in NEWER_ATTRIBUTES}, node.name
 
 
-def test_a_temporary_folder_without_room_is_told(small_disk, small_model):
+def test_a_temporary_folder_without_room_is_reported(small_disk, small_model):
     (small_disk / "filler").write_bytes(bytes(200_000))
     with pytest.raises(
         StorageError,

@@ -63,7 +63,7 @@ def test_a_matrix_may_be_small(shape):
     assert empty_matrix(*shape).shape == shape
 
 
-def test_a_full_disk_is_told_before_there_is_work(monkeypatch):
+def test_a_full_disk_is_reported_before_there_is_work(monkeypatch):
     def full(descriptor, start, size):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

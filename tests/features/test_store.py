@@ -119,7 +119,7 @@ def test_of_two_parts_only_the_newer_one_tells_whether_an_image_is_fresh(store):
     assert fresh(index, ("daisy/2.jpg", 102, 1), ("daisy/4.jpg", 1, 1))[0] == 3
 
 
-def test_contents_with_one_beginning_are_told_apart(store):
+def test_contents_with_one_beginning_are_distinguished(store):
     alike = [bytes(8) + bytes([number]) * 24 for number in range(3)]
     last = b"\xff" * 32
     rows = [row(n)._replace(digest=each) for n, each in enumerate([*alike, last])]

@@ -222,7 +222,7 @@ def test_no_progress_ends_with_what_ended_the_child(tmp_path, monkeypatch):
         Supervisor(folder, Cluster()).lead(key, STEPS)
 
 
-def test_a_loss_that_is_not_finite_is_told_at_once(start, tmp_path):
+def test_a_loss_that_is_not_finite_is_reported_at_once(start, tmp_path):
     folder, key = shared(tmp_path, learning_rate=1e38)
     worker = start(folder, key)
     assert worker.wait(TIMEOUT_S) == 1
@@ -232,7 +232,7 @@ def test_a_loss_that_is_not_finite_is_told_at_once(start, tmp_path):
     )
 
 
-def test_a_disk_that_is_full_is_told_at_once(start, small_disk):
+def test_a_disk_that_is_full_is_reported_at_once(start, small_disk):
     folder, key = shared(small_disk / "shared")
     left = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     with (small_disk / "filler").open("wb") as filler:

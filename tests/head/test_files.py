@@ -68,7 +68,7 @@ def test_a_file_in_the_way_is_named_and_kept(tmp_path):
     assert (tmp_path / "train").read_text() == "mine"
 
 
-def test_a_disk_that_fills_up_is_told_with_its_reason(small_disk):
+def test_a_disk_that_fills_up_is_reported_with_its_reason(small_disk):
     def fill():
         left = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
         (small_disk / "filler").write_bytes(bytes(left))

@@ -108,7 +108,7 @@ def test_equal_runs_have_no_difference(tmp_path):
     assert pair.interval_95[0] < 0 < pair.interval_95[1]
 
 
-def test_only_the_common_test_images_count_and_a_note_says_so(tmp_path):
+def test_only_the_common_test_images_count_as_a_note_says(tmp_path):
     paths = [f"daisy/{k}.jpg" for k in range(9)]
     urls = [
         write_run(tmp_path / "a", [True] * 6, paths[:6], image_dir="here"),

@@ -131,7 +131,7 @@ def test_a_missing_folder_and_a_file_say_what_to_give(tmp_path):
         list_folder(f"{tmp_path}/x")
 
 
-def test_a_storage_tells_its_own_owners_by_one_request(far, tmp_path):
+def test_a_storage_lists_its_own_owners_by_one_request(far, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "graph.pb").write_bytes(b"12345")
     (tmp_path / "run" / "summaries").mkdir()

@@ -219,7 +219,7 @@ def test_a_step_that_goes_back_starts_a_new_run(form):
     assert [run.steps for run in log.runs] == [first, second]
 
 
-def test_runs_of_a_single_step_are_told_apart():
+def test_runs_of_a_single_step_are_distinguished():
     steps = random_steps(1, seed=1)
     messages = [
         *render(steps),

@@ -178,7 +178,7 @@ def test_one_that_diverges_is_listed_and_the_others_go_on(sweep, tmp_path):
     assert (tmp_path / "out" / "best" / "retrained_graph.pb").exists()
 
 
-def test_when_all_diverge_it_says_so_and_leaves_the_table(sweep, tmp_path):
+def test_when_all_diverge_it_is_reported_and_the_table_stays(sweep, tmp_path):
     with pytest.raises(ModelError, match="no combination could be trained: 2 problems"):
         sweep("learning_rate=1e6,1e7")
     assert sweep_json_of(tmp_path / "out")["best"] is None

@@ -46,7 +46,7 @@ def test_heads_of_another_schedule_are_in_another_chunk(tmp_path):
     assert [len(chunk) for chunk in chunks_of(runs, features())] == [3, 3]
 
 
-def test_sweeps_of_the_same_flags_are_told_apart(tmp_path):
+def test_sweeps_of_the_same_flags_are_distinguished(tmp_path):
     one = swept(tmp_path, seeds(3))
     assert one.details == swept(tmp_path, seeds(3)).details
     assert one.details != swept(tmp_path, seeds(4)).details

@@ -87,7 +87,7 @@ def test_names_are_safe_short_and_differ_as_values_do():
         )
 
 
-def test_results_lie_below_the_output_folder_unless_told_otherwise():
+def test_results_lie_below_the_output_folder_unless_another_is_named():
     sweep = plan("seed=1,2", out="s3://b/out", saved_model_dir="/models/1")
     config = sweep.runs[1].config
     assert config.output_graph == "s3://b/out/best/retrained_graph.pb"
@@ -192,7 +192,7 @@ def test_networks_may_not_vary_if_the_split_depends_on_them():
     assert plan("seed=1,2", group_near_duplicates=True).base.group_near_duplicates
 
 
-def test_all_mistakes_are_told_together(listed):
+def test_all_mistakes_are_reported_together(listed):
     runs = listed('{"seed": "x"}', '{"patience": -2}')
     found = refusal(
         "learning_rat=1",
@@ -226,7 +226,7 @@ def test_what_is_given_for_all_may_not_have_a_grid_too(listed):
     assert "line 1: seed=3: has a --grid, too; leave one out" in both
 
 
-def test_combinations_that_contradict_themselves_are_told_once():
+def test_combinations_that_contradict_themselves_are_reported_once():
     found = refusal("tfhub_module=a,b", "architecture=inception_v3", "seed=1,2")
     assert "--tfhub_module='a' and --architecture='inception_v3' are both" in found
     assert found.count("--tfhub_module='a'") == 1

@@ -144,7 +144,7 @@ def test_the_rules_are_those_of_the_walk_through() -> None:
     assert "DEFAULT" not in rules
 
 
-def test_only_errors_of_the_last_start_are_told(
+def test_only_errors_of_the_last_start_are_shown(
     tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
     script = "import sys; print('x ERROR of run', sys.argv[2]); print('rest')"
@@ -201,7 +201,7 @@ def test_the_class_path_is_resolved_once_while_its_jars_are_there(
     assert calls.read_text() == "x\nx\n"
 
 
-def test_a_download_is_tried_again_and_then_told(
+def test_a_download_is_tried_again_and_then_reported(
     tmp_path: Path, maven_program: Callable[[str], Path]
 ) -> None:
     calls = maven_program("echo '[ERROR] Could not transfer artifact x'; exit 1")
@@ -215,7 +215,7 @@ def test_a_download_is_tried_again_and_then_told(
     assert calls.read_text() == "x\n" * 4
 
 
-def test_a_daemon_that_ends_at_once_is_told_at_once(
+def test_a_daemon_that_ends_at_once_is_reported_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "bin" / "java"

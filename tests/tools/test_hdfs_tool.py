@@ -216,7 +216,7 @@ def test_shell_ends_with_the_exit_code_of_hdfs_dfs(folder: Path) -> None:
     assert done.stderr.strip() == "ls: `/absent': No such file or directory"
 
 
-def test_shell_tells_of_a_keytab_that_does_not_fit(folder: Path) -> None:
+def test_shell_reports_a_keytab_that_does_not_fit(folder: Path) -> None:
     keytab = cluster(folder).settings.keytab
     login = ("--principal", "nobody@LOCAL", "--keytab", keytab)
     done = run("shell", folder, *login, "--", "-ls", "/")
@@ -252,7 +252,7 @@ def test_up_refuses_to_change_what_is_there_all_at_once(folder: Path) -> None:
         assert line in done.stderr
 
 
-def test_status_tells_of_each_daemon(folder: Path) -> None:
+def test_status_shows_each_daemon(folder: Path) -> None:
     done = run("status", folder)
     assert done.returncode == 0, done.stdout
     lines = done.stdout.splitlines()
@@ -285,7 +285,9 @@ def test_a_killed_datanode_is_seen_and_up_brings_it_back(
 
 
 @pytest.mark.parametrize("verb", ["down", "status", "shell"])
-def test_a_folder_without_an_hdfs_is_told_what_to_do(verb: str, tmp_path: Path) -> None:
+def test_a_folder_without_an_hdfs_is_reported_with_what_to_do(
+    verb: str, tmp_path: Path
+) -> None:
     done = run(verb, tmp_path, "--", "-ls", "/")
     assert (done.returncode, done.stderr) == (
         2,
@@ -294,7 +296,7 @@ def test_a_folder_without_an_hdfs_is_told_what_to_do(verb: str, tmp_path: Path) 
     )
 
 
-def test_settings_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+def test_settings_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
     (tmp_path / folders.FILE).write_text('{"nonsense": 1}')
     done = run("down", tmp_path)
     assert done.returncode == 2

@@ -211,7 +211,7 @@ def test_teardown_can_be_repeated(deploy, cluster, run):
     )
 
 
-def test_what_it_waits_for_is_told(cluster, run, principals_file, caplog):
+def test_what_it_waits_for_is_shown(cluster, run, principals_file, caplog):
     cluster["staged"] = 4
     caplog.set_level("INFO")
     assert run("deploy", principals_file)[0] == 0
@@ -220,7 +220,7 @@ def test_what_it_waits_for_is_told(cluster, run, principals_file, caplog):
     ]
 
 
-def test_an_app_that_never_runs_is_told(cluster, run, principals_file, monkeypatch):
+def test_an_app_that_never_runs_is_reported(cluster, run, principals_file, monkeypatch):
     cluster["staged"] = 1_000_000
     monkeypatch.setattr(dcos, "DEPLOY_S", 0.0)
     code, _, err = run("deploy", principals_file)
@@ -262,7 +262,9 @@ def test_an_app_that_never_runs_is_told(cluster, run, principals_file, monkeypat
         ),
     ],
 )
-def test_each_step_that_fails_is_told(words, said, cure, cluster, run, principals_file):
+def test_each_step_that_fails_is_reported(
+    words, said, cure, cluster, run, principals_file
+):
     cluster["fail"] = {words: said}
     code, _, err = run("deploy", principals_file)
     assert code == 1
@@ -306,7 +308,7 @@ def test_what_is_no_keytab_is_not_stored(garbage, says, cluster, run, principals
     assert cluster["secrets"] == {}
 
 
-def test_an_answer_that_is_no_json_is_told(cluster, run, principals_file, tmp_path):
+def test_an_answer_that_is_no_json_is_reported(cluster, run, principals_file, tmp_path):
     (tmp_path / "bin" / "dcos").write_text("#!/bin/sh\necho Welcome\n")
     code, _, err = run("deploy", principals_file)
     assert code == 1
@@ -316,7 +318,7 @@ def test_an_answer_that_is_no_json_is_told(cluster, run, principals_file, tmp_pa
     ) in err
 
 
-def test_a_command_that_hangs_is_told(cluster, run, tmp_path, monkeypatch):
+def test_a_command_that_hangs_is_reported(cluster, run, tmp_path, monkeypatch):
     (tmp_path / "bin" / "dcos").write_text("#!/bin/sh\nexec tail -f /dev/null\n")
     monkeypatch.setattr(dcos, "COMMAND_S", 0.3)
     code, _, err = run("status")
@@ -324,7 +326,7 @@ def test_a_command_that_hangs_is_told(cluster, run, tmp_path, monkeypatch):
     assert "dcos marathon app list gave no answer within 0.3 s; is the cluster" in err
 
 
-def test_without_dcos_the_other_way_is_told(run, principals_file, monkeypatch):
+def test_without_dcos_the_other_way_is_shown(run, principals_file, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert shutil.which("dcos") is None
     code, _, err = run("deploy", principals_file)
@@ -336,7 +338,7 @@ def test_without_dcos_the_other_way_is_told(run, principals_file, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["--port=2500", "--realm=LOCAL"])
-def test_options_of_the_other_way_are_told(option, cluster, run):
+def test_options_of_the_other_way_are_named(option, cluster, run):
     code, _, err = run(option, "status")
     assert code == 2
     assert err == (
@@ -345,7 +347,7 @@ def test_options_of_the_other_way_are_told(option, cluster, run):
     )
 
 
-def test_the_app_has_the_port_and_the_realm_that_are_told():
+def test_the_app_has_the_port_and_the_realm_that_are_shown():
     app = json.loads(dcos.APP.read_text())
     assert app["id"] == dcos.APP_ID
     assert [port["port"] for port in app["portDefinitions"]] == [2500]

@@ -130,7 +130,7 @@ def test_the_life_of_tickets_changes_and_the_key_stays(deploy, directory, run, t
 
 
 @pytest.mark.parametrize("life", ["", "soon", "20", "-1s", "1h x", "20s -pw x"])
-def test_what_is_no_duration_is_told(life, run, directory):
+def test_what_is_no_duration_is_reported(life, run, directory):
     code, _, err = run("--local", directory, "add", f"--max-life={life}", "alice")
     assert code == 2
     assert err.endswith(
@@ -138,7 +138,7 @@ def test_what_is_no_duration_is_told(life, run, directory):
     )
 
 
-def test_status_tells_what_there_is(deploy, directory, run):
+def test_status_shows_what_there_is(deploy, directory, run):
     assert run("--local", directory, "status") == (
         1,
         "KDC of realm LOCAL: not running\n",
@@ -173,7 +173,7 @@ def test_teardown_removes_what_was_made_and_no_more(deploy, directory, run):
     assert (code, out.splitlines()[0]) == (0, "secret __dcos_base64__a: did not exist")
 
 
-def test_a_port_that_is_taken_is_told_and_the_free_one_kept(
+def test_a_port_that_is_taken_is_reported_and_the_free_one_kept(
     run, directory, principals_file, caplog
 ):
     caplog.set_level("INFO")
@@ -311,19 +311,19 @@ def test_another_realm(directory, tmp_path, run, monkeypatch):
     )
 
 
-def test_a_realm_that_cannot_be_is_told(directory, run):
+def test_a_realm_that_cannot_be_is_reported(directory, run):
     code, _, err = run("--local", directory, "--realm", "A B", "add", "alice")
     assert code == 2
     assert "invalid Kerberos realm 'A B'; give one like" in err
 
 
-def test_a_folder_that_kerberos_could_not_name_is_told(tmp_path, run):
+def test_a_folder_that_kerberos_could_not_name_is_reported(tmp_path, run):
     code, _, err = run("--local", tmp_path / "a:b", "status")
     assert code == 2
     assert "KRB5_CONFIG separates files by colons; give a folder without one" in err
 
 
-def test_mistakes_are_told_before_anything_is_made(directory, tmp_path, run):
+def test_mistakes_are_reported_before_anything_is_made(directory, tmp_path, run):
     (tmp_path / "p.txt").write_text("alice\nalice\n")
     code, out, err = run("--local", directory, "deploy", tmp_path / "p.txt")
     assert (code, out) == (2, "")
@@ -348,7 +348,7 @@ def test_missing_programs_are_named_with_their_packages(directory, run, monkeypa
     assert not directory.exists()
 
 
-def test_a_kdc_that_cannot_start_is_told(directory, run):
+def test_a_kdc_that_cannot_start_is_reported(directory, run):
     kdc = LocalKdc(directory, port=0)
     kdc.start()
     kdc.stop()
@@ -387,13 +387,13 @@ def test_the_name_of_a_secret(name, binary, secret):
 
 
 @pytest.mark.parametrize("name", ["", "/a", "a/", "..", "a/../b", "a b", ".a", "a\n"])
-def test_what_cannot_name_a_secret_is_told(name, run, directory):
+def test_what_cannot_name_a_secret_is_reported(name, run, directory):
     code, _, err = run("--local", directory, "--secret-name", name, "add", "alice")
     assert code == 2
     assert f"{name!r} is not a valid name of a secret; use letters, digits" in err
 
 
-def test_a_prefix_that_is_there_already_is_told(run, directory):
+def test_a_prefix_that_is_there_already_is_reported(run, directory):
     code, _, err = run(
         "--local", directory, "--secret-name", "a/__dcos_base64__b", "teardown"
     )
@@ -402,7 +402,7 @@ def test_a_prefix_that_is_there_already_is_told(run, directory):
 
 
 @pytest.mark.parametrize("port", ["x", "-1", "65536"])
-def test_what_is_no_port_is_told(port, run, directory):
+def test_what_is_no_port_is_reported(port, run, directory):
     code, _, err = run("--local", directory, f"--port={port}", "status")
     assert code == 2
     assert f"{port!r} is not a port: 0 to 65535" in err

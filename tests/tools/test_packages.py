@@ -59,7 +59,7 @@ def test_root_has_apt_get_install_what_is_missing(
     assert capfd.readouterr().err.startswith("$ apt-get -qq -o Acquire::Retries=5 upda")
 
 
-def test_an_installation_that_fails_is_told(
+def test_an_installation_that_fails_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("apt-get", "apt-cache"):

@@ -46,7 +46,7 @@ def test_line_ends_and_marks_of_windows_are_taken(tmp_path):
     ]
 
 
-def test_all_mistakes_are_told_with_their_lines(tmp_path):
+def test_all_mistakes_are_named_with_their_lines(tmp_path):
     text = (
         "alice\n"
         "# fine\n"
@@ -85,13 +85,13 @@ def test_nothing_that_a_shell_would_read_is_a_principal(name, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only\n  # comments\n"])
-def test_a_file_without_principals_is_told(text, tmp_path):
+def test_a_file_without_principals_is_reported(text, tmp_path):
     assert told(tmp_path, text) == (
         "no principal in 'DIR/principals.txt'; write one per line, like 'alice@LOCAL'"
     )
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(ConfigError) as caught:
         read_principals(tmp_path / "absent", "LOCAL")
     assert str(caught.value) == (
@@ -100,7 +100,7 @@ def test_a_missing_file_is_told(tmp_path):
     )
 
 
-def test_a_keytab_in_its_place_is_told(tmp_path):
+def test_a_keytab_in_its_place_is_reported(tmp_path):
     assert "it is not UTF-8 text" in told(tmp_path, b"\x05\x02\0\0\0\x41\xff")
 
 

@@ -116,7 +116,7 @@ def test_nobody_else_can_read_the_secrets(secure_hdfs: Hdfs) -> None:
         assert password not in command_line(daemon.pid or 0)
 
 
-def test_a_namenode_that_dies_is_told_with_the_end_of_its_log(
+def test_a_namenode_that_dies_is_reported_with_the_end_of_its_log(
     hadoop: str, kdc: Kdc, tmp_path: Path
 ) -> None:
     cluster = SecureHdfs(tmp_path, folders.make(tmp_path, {}, kdc.directory), hadoop)

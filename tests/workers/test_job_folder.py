@@ -42,7 +42,7 @@ def test_what_is_not_there_says_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("state", ["done", "working", "failed"])
-def test_a_chief_that_cannot_start_says_so_whatever_an_earlier_one_left(
+def test_a_chief_that_cannot_start_reports_it_whatever_an_earlier_one_left(
     tmp_path, state
 ):
     mine = config(bottleneck_dir=str(tmp_path / "b"), output_graph=str(tmp_path / "o"))

@@ -18,7 +18,7 @@ def found():
     return compute(evidence_of(every, split(2500)))
 
 
-def test_from_half_of_the_images_the_accuracy_at_all_of_them_is_foretold():
+def test_from_half_of_the_images_the_accuracy_at_all_of_them_is_predicted():
     errors = []
     for seed in range(5):
         half, test = (
