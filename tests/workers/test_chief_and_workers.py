@@ -330,7 +330,7 @@ def test_two_jobs_on_one_store_do_not_disturb_each_other(job, alone):
     assert one.job_folder().url != other.job_folder().url
 
 
-def test_a_worker_whose_image_dir_is_not_mounted_reports_it_and_the_chief_does_its_share(
+def test_a_worker_without_the_image_dir_reports_it_and_the_chief_does_its_share(
     job, alone, many_images, tmp_path
 ):
     made = job(2)
