@@ -86,6 +86,11 @@ def json_kind(value: object) -> str:
     return kinds.get(type(value), "a number")
 
 
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's text, or its kind if it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def listed(names: Sequence[str]) -> str:
     """Returns names for a sentence, as "'daisy', 'roses' and 17 more"."""
     shown = ", ".join(map(repr, names[:A_FEW]))

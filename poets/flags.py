@@ -121,6 +121,11 @@ def parse_value(field: dataclasses.Field[Any], value: object) -> Any:
     return _parse_number(field, value)
 
 
+def format_value(value: object) -> str:
+    """Returns a flag's value as text that `parse_value` reads."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _parse_bool(value: object) -> bool:
     if isinstance(value, bool):
         return value

@@ -87,25 +87,41 @@ _MOBILENETS = tuple(
     for size_px in (224, 192, 160, 128)
 )
 
-_KERAS = (
-    "mobilenet",
-    "mobilenet_v2",
-    "mobilenetv3-{small,large}",
-    "efficientnetb{0,1,2,3,4,5,6,7}",
-    "efficientnetv2-{b0,b1,b2,b3,s,m,l}",
-    "convnext_{tiny,small,base,large,xlarge}",
-    "densenet{121,169,201}",
-    "resnet{50,101,152}",
-    "resnet{50,101,152}v2",
-    "vgg{16,19}",
-    "nasnet{mobile,large}",
-    "inception_resnet_v2",
-    "inception_v3_keras",
-    "xception",
+KERAS = (
+    # names, functions of keras.applications, picture sizes in px, scaling of pixels
+    ("mobilenet", "MobileNet", (224,), "tf"),
+    ("mobilenet_v2", "MobileNetV2", (224,), "tf"),
+    ("mobilenetv3-{small,large}", "MobileNetV3{Small,Large}", (224,), "inside"),
+    (
+        "efficientnetb{0,1,2,3,4,5,6,7}",
+        "EfficientNetB{0,1,2,3,4,5,6,7}",
+        (224, 240, 260, 300, 380, 456, 528, 600),
+        "inside",
+    ),
+    (
+        "efficientnetv2-{b0,b1,b2,b3,s,m,l}",
+        "EfficientNetV2{B0,B1,B2,B3,S,M,L}",
+        (224, 240, 260, 300, 384, 480, 480),
+        "inside",
+    ),
+    (
+        "convnext_{tiny,small,base,large,xlarge}",
+        "ConvNeXt{Tiny,Small,Base,Large,XLarge}",
+        (224,),
+        "inside",
+    ),
+    ("densenet{121,169,201}", "DenseNet{121,169,201}", (224,), "torch"),
+    ("resnet{50,101,152}", "ResNet{50,101,152}", (224,), "caffe"),
+    ("resnet{50,101,152}v2", "ResNet{50,101,152}V2", (224,), "tf"),
+    ("vgg{16,19}", "VGG{16,19}", (224,), "caffe"),
+    ("nasnet{mobile,large}", "NASNet{Mobile,Large}", (224, 331), "tf"),
+    ("inception_resnet_v2", "InceptionResNetV2", (299,), "tf"),
+    ("inception_v3_keras", "InceptionV3", (299,), "tf"),  # not that of 2015
+    ("xception", "Xception", (299,), "tf"),
 )
 
 
-def _expanded(pattern: str) -> tuple[str, ...]:
+def expanded(pattern: str) -> tuple[str, ...]:
     """Returns the names of a pattern with one {a,b} or none, as a shell does."""
     before, _, rest = pattern.partition("{")
     choices, _, after = rest.partition("}")
@@ -131,8 +147,8 @@ FAMILIES = {
     ),
     "keras": Family(
         "poets.backbones.keras_networks",
-        tuple(name for pattern in _KERAS for name in _expanded(pattern)),
-        ", ".join(_KERAS),
+        tuple(name for names, *_ in KERAS for name in expanded(names)),
+        ", ".join(names for names, *_ in KERAS),
     ),
     "scattering": Family(
         "poets.backbones.scattering",

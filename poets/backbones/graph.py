@@ -13,7 +13,7 @@ import numpy as np
 
 from poets.backbones import Backbone
 from poets.backbones.old_ops import modernise
-from poets.errors import ModelError
+from poets.errors import ModelError, first_line
 from poets.system.quiet import quiet_stderr
 from poets.system.runtime import tf, v1
 
@@ -169,7 +169,6 @@ def convert_to_litert(graph: bytes) -> bytes:
             with quiet_stderr():
                 return converter.convert()
         except Exception as error:
-            text = str(error).strip().splitlines()
             raise ModelError(
-                f"cannot convert to LiteRT: {text[0] if text else type(error).__name__}"
+                f"cannot convert to LiteRT: {first_line(error)}"
             ) from error

@@ -25,7 +25,7 @@ from poets.backbones.freezing import BOTTLENECK_NAME, INPUT_NAME, freeze
 from poets.backbones.graph import bottleneck_size, parse_graph
 from poets.backbones.keras_table import NETWORKS, SCALINGS
 from poets.config import RetrainConfig
-from poets.errors import ConfigError, ModelError, StorageError
+from poets.errors import ConfigError, ModelError, StorageError, first_line
 from poets.storage import exists, is_local, join, open_storage, read_url
 from poets.storage.publish import write_atomically
 from poets.system import http
@@ -109,8 +109,7 @@ def _kept_or_built(kept: str, name: str, build: Any) -> bytes:
     except (ConfigError, ModelError, StorageError):
         raise
     except Exception as error:  # Keras raises anything
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"Keras cannot build {name!r}: {why}") from error
+        raise ModelError(f"Keras cannot build {name!r}: {first_line(error)}") from error
     try:
         write_atomically(kept, graph)
     except StorageError as error:

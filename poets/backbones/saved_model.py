@@ -22,7 +22,7 @@ from poets.backbones import Backbone
 from poets.backbones.freezing import BOTTLENECK_NAME, INPUT_NAME, freeze
 from poets.backbones.graph import bottleneck_size
 from poets.config import RetrainConfig
-from poets.errors import ConfigError, ModelError
+from poets.errors import ConfigError, ModelError, first_line
 from poets.storage import exists, is_local, join, kind_of, open_storage, scheme_of
 from poets.storage.publish import Publication
 from poets.storage.reading import stage_folder
@@ -123,9 +123,8 @@ def _image_function(folder: str, handle: str) -> Any:
     try:
         module = tf.saved_model.load(folder, tags=tags)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"--tfhub_module={handle!r} is not a SavedModel: {reason}"
+            f"--tfhub_module={handle!r} is not a SavedModel: {first_line(error)}"
         ) from error
     signatures = module.signatures
     for name in SIGNATURES:

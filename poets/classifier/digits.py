@@ -16,6 +16,7 @@ from poets.data.image_files import ImageError
 from poets.data.images import decode
 from poets.features.engine_onnx import Onnx, connect
 from poets.features.engines import Normalization
+from poets.head import softmax
 
 INPUT = "input_0"
 
@@ -65,5 +66,4 @@ class DigitClassifier:
         size = (self._network.image_size_px,) * 2
         gray = picture.resize(size, PIL.Image.Resampling.LANCZOS).convert("L")
         (logits,) = self._network.run([np.asarray(gray)[..., None]])
-        powers = np.exp(logits - logits.max())
-        return powers / powers.sum()
+        return softmax(logits)

@@ -12,7 +12,7 @@ from poets.classifier import check_labels, refuse_normalization, staged
 from poets.classifier.scaling import INPUTS
 from poets.data.image_files import ImageError
 from poets.data.images import decode, is_plain, resize
-from poets.errors import ModelError
+from poets.errors import ModelError, first_line
 from poets.features.engines import Normalization
 from poets.system.runtime import tf, v1
 
@@ -126,8 +126,7 @@ class SavedModelClassifier:
             with graph.as_default():
                 loaded = v1.saved_model.load(self._session, ["serve"], folder)
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"cannot load {source!r}: {reason}") from error
+            raise ModelError(f"cannot load {source!r}: {first_line(error)}") from error
         # A dict, because protobuf maps create missing keys.
         self._signatures = dict(loaded.signature_def)
         try:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from poets.errors import ConfigError, ModelError
+from poets.errors import ConfigError, ModelError, first_line
 from poets.features.engines import RAW, Normalization
 
 TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
@@ -133,8 +133,9 @@ def connect(model_path: str, source: str = "") -> Onnx:
     except ModelError:
         raise
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{source!r} is not an ONNX model: {reason}") from error
+        raise ModelError(
+            f"{source!r} is not an ONNX model: {first_line(error)}"
+        ) from error
 
 
 def _image_input(given: Sequence[Any], source: str) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from poets.head.examples import Examples
-from poets.head.unit_rows import UnitRows, to_length_1
+from poets.head.standardizer import Standardizer, to_length_1
 
 FEW = 20_000
 """Images that are all compared with each other."""
@@ -35,7 +35,7 @@ SLACK = 0.1
 """By which a sketch may be below the exact cosine."""
 
 
-def sketches(examples: Examples, unit: UnitRows, seed: int) -> np.ndarray:
+def sketches(examples: Examples, standard: Standardizer, seed: int) -> np.ndarray:
     """Returns float [N, d]: rows of length 1, whose products are about the cosines."""
     few = len(examples) <= FEW
     size = examples.bottlenecks.shape[1]
@@ -45,7 +45,7 @@ def sketches(examples: Examples, unit: UnitRows, seed: int) -> np.ndarray:
     found = np.empty((len(examples), width), np.float32 if few else np.float16)
     done = 0
     for part in examples.parts():
-        rows = unit.of(part.matrix())
+        rows = standard.unit_rows(part.matrix())
         found[done : done + len(part)] = to_length_1(
             rows if width == size else rows @ projection
         )
@@ -69,8 +69,8 @@ def closest_pairs(
       first; and how many more candidates there were.
     """
     random = np.random.default_rng([seed, 6])
-    unit = UnitRows(examples.sample(FEW, random))
-    found = sketches(examples, unit, seed)
+    standard = Standardizer.of(examples.sample(FEW, random))
+    found = sketches(examples, standard, seed)
     pairs, cosines = [np.empty((0, 2), np.int32)], [np.empty(0, np.float32)]
     for cell in _cells(found, random):
         for near, cosine in _nearest(found, cell, least - SLACK):
@@ -84,7 +84,7 @@ def closest_pairs(
             np.einsum(
                 "nd,nd->n",
                 *(
-                    unit.of(examples.choose(every[some, side]).matrix())
+                    standard.unit_rows(examples.choose(every[some, side]).matrix())
                     for side in (0, 1)
                 ),
             )

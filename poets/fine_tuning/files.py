@@ -12,6 +12,7 @@ digest of the inputs, so a checkpoint never belongs to other pictures or another
 Files are written under a temporary name and renamed: an existing checkpoint is whole.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -25,10 +26,16 @@ import numpy as np
 import pyarrow.fs
 
 from poets.config import RetrainConfig
-from poets.errors import StorageError
 from poets.fine_tuning.layers import Tail
-from poets.fine_tuning.steps import Standardizer
-from poets.storage import is_local, join, open_storage, read_bytes, reason
+from poets.head.standardizer import Standardizer
+from poets.storage import (
+    is_local,
+    join,
+    open_storage,
+    read_bytes,
+    read_url,
+    storage_errors,
+)
 from poets.storage.publish import write_atomically
 
 GENERATION = "generation.json"
@@ -159,12 +166,9 @@ class Folder:
 
     def read_json(self, name: str) -> Any:
         """Returns the content of a JSON file, or None if it does not exist."""
-        try:
-            return json.loads(self._get(name))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._failed("read", name, error) from error
+        with self._errors("read", name), contextlib.suppress(FileNotFoundError):
+            return json.loads(read_bytes(self._filesystem, self._place(name)))
+        return None
 
     def write_json(self, name: str, value: object) -> None:
         """Writes a JSON file."""
@@ -172,12 +176,8 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Removes a file if it exists."""
-        try:
-            self._filesystem.delete_file(posixpath.join(self._path, name))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise self._failed("remove", name, error) from error
+        with self._errors("remove", name), contextlib.suppress(FileNotFoundError):
+            self._filesystem.delete_file(self._place(name))
 
     def _steps(self, key: str) -> list[int]:
         pattern = re.compile(rf"checkpoint-{key}-(\d+)\.npz")
@@ -186,28 +186,23 @@ class Folder:
 
     def _names(self) -> set[str]:
         selector = pyarrow.fs.FileSelector(self._path, allow_not_found=True)
-        try:
+        with storage_errors(f"list {self.url!r}"):
             return {i.base_name for i in self._filesystem.get_file_info(selector)}
-        except OSError as error:
-            raise self._failed("list", "", error) from error
 
     def _features(self, key: str) -> np.ndarray:
         name = f"features-{key}.npy"
         if is_local(self._filesystem):
-            return np.load(posixpath.join(self._path, name), mmap_mode="r")
+            return np.load(self._place(name), mmap_mode="r")
         return np.load(io.BytesIO(self._read(name)))
 
     def _read(self, name: str) -> bytes:
-        try:
-            return self._get(name)
-        except OSError as error:
-            raise self._failed("read", name, error) from error
+        return read_url(join(self.url, name))
 
-    def _get(self, name: str) -> bytes:
-        return read_bytes(self._filesystem, posixpath.join(self._path, name))
+    def _place(self, name: str) -> str:
+        return posixpath.join(self._path, name)
 
-    def _failed(self, verb: str, name: str, error: OSError) -> StorageError:
-        return StorageError(f"cannot {verb} {join(self.url, name)!r}: {reason(error)}")
+    def _errors(self, verb: str, name: str) -> contextlib.AbstractContextManager[None]:
+        return storage_errors(f"{verb} {join(self.url, name)!r}")
 
 
 def folder_for(config: RetrainConfig) -> Folder:

@@ -131,7 +131,7 @@ def cut_before_last(backbone: Backbone, layers: int) -> Cut:
     constants = [found[name] for name in chosen] + network.biases_of(chosen)
     behind = network.behind(chosen)
     crossing = network.crossing(behind)
-    shapes = _shapes(backbone, crossing)
+    graph, shapes = _trunk(backbone, crossing)
     tail = Tail(
         graph=network.tail(behind, crossing),
         bottleneck_name=backbone.bottleneck_name,
@@ -141,7 +141,7 @@ def cut_before_last(backbone: Backbone, layers: int) -> Cut:
     trunk = replace(
         backbone,
         name=f"{backbone.name}-before-last-{layers}",
-        graph=_trunk(backbone, crossing, shapes),
+        graph=graph,
         bottleneck_name=FEATURES_NAME,
         bottleneck_size=tail.feature_size,
     )
@@ -287,30 +287,33 @@ def _tensor(given: str) -> str:
     return given if ":" in given else f"{given}:0"
 
 
-def _shapes(backbone: Backbone, tensors: list[str]) -> tuple[tuple[int, ...], ...]:
-    graph_def = parse_graph(backbone.graph, backbone.name)
-    with tf.Graph().as_default():
-        found = v1.import_graph_def(graph_def, return_elements=tensors, name="")
-    for name, tensor in zip(tensors, found, strict=True):
-        if tensor.shape.rank is None or None in tensor.shape[1:]:
-            raise ModelError(
-                f"{backbone.name} cannot be cut there: its tensor {name!r} has "
-                f"shape {tensor.shape}, which is not fixed; change --fine_tune_layers"
-            )
-        if tensor.dtype != tf.float32:
-            raise ModelError(
-                f"{backbone.name} cannot be cut there: its tensor {name!r} is "
-                f"{tensor.dtype.name}, not float32; change --fine_tune_layers"
-            )
-    return tuple(tuple(tensor.shape[1:].as_list()) for tensor in found)
-
-
 def _trunk(
-    backbone: Backbone, tensors: list[str], shapes: tuple[tuple[int, ...], ...]
-) -> bytes:
+    backbone: Backbone, crossing: list[str]
+) -> tuple[bytes, tuple[tuple[int, ...], ...]]:
+    """Returns the graph before the cut, which joins the crossing tensors to one row.
+
+    Returns:
+      The serialised GraphDef, and the shape of each tensor without the batch.
+
+    Raises:
+      ModelError: if a tensor has no fixed shape, or is not float32.
+    """
     graph_def = parse_graph(backbone.graph, backbone.name)
     with tf.Graph().as_default() as graph:
-        found = v1.import_graph_def(graph_def, return_elements=tensors, name="")
+        found = v1.import_graph_def(graph_def, return_elements=crossing, name="")
+        for name, tensor in zip(crossing, found, strict=True):
+            if tensor.shape.rank is None or None in tensor.shape[1:]:
+                raise ModelError(
+                    f"{backbone.name} cannot be cut there: its tensor {name!r} has "
+                    f"shape {tensor.shape}, which is not fixed; change "
+                    "--fine_tune_layers"
+                )
+            if tensor.dtype != tf.float32:
+                raise ModelError(
+                    f"{backbone.name} cannot be cut there: its tensor {name!r} is "
+                    f"{tensor.dtype.name}, not float32; change --fine_tune_layers"
+                )
+        shapes = tuple(tuple(tensor.shape[1:].as_list()) for tensor in found)
         rows = [
             tf.reshape(tensor, [-1, int(np.prod(shape))])
             for tensor, shape in zip(found, shapes, strict=True)
@@ -318,4 +321,4 @@ def _trunk(
         joined = tf.concat(rows, axis=1) if len(rows) > 1 else rows[0]
         tf.identity(joined, name=FEATURES_NAME)
     part = v1.graph_util.extract_sub_graph(graph.as_graph_def(), [FEATURES_NAME])
-    return part.SerializeToString(deterministic=True)
+    return part.SerializeToString(deterministic=True), shapes

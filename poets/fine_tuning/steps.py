@@ -14,14 +14,13 @@ Gradients are symbolic: a tape does not record imported operations.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from poets.fine_tuning.layers import Tail
-from poets.head import Head
+from poets.head.standardizer import Standardizer
 from poets.head.steps import WEIGHT_DECAY
 from poets.system.runtime import tf
 
@@ -33,32 +32,6 @@ EPSILON = 1e-4
 
 WEIGHTS, BIASES = "head/weights", "head/biases"
 STEP = "step"
-
-
-@dataclass(frozen=True)
-class Standardizer:
-    """Standardises bottlenecks for the head.
-
-    Attributes:
-      mean: float32 [D].
-      scale: float32 [D], one over the spread.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-
-    def values_of(self, head: Head) -> dict[str, np.ndarray]:
-        """Returns the values on standardised bottlenecks of a head on raw ones."""
-        weights = head.weights / self.scale[:, None]
-        return {
-            WEIGHTS: weights.astype(np.float32),
-            BIASES: (head.biases + self.mean @ head.weights).astype(np.float32),
-        }
-
-    def head_of(self, values: Mapping[str, np.ndarray]) -> Head:
-        """Returns the head on raw bottlenecks, the reverse of `values_of`."""
-        weights = values[WEIGHTS] * self.scale[:, None]
-        return Head(weights, values[BIASES] - self.mean @ weights)
 
 
 def rows_of_step(step: int, batch_size: int, examples: int, seed: int) -> np.ndarray:
@@ -190,7 +163,7 @@ class TuningSteps:
     def _logits_of(self, features: Any, values: Mapping[str, Any]) -> Any:
         constants = {name: values[name] for name in self._tail.constants}
         bottlenecks = self._tail.apply(features, constants)
-        standard = (bottlenecks - self._standard.mean) * self._standard.scale
+        standard = self._standard.apply(bottlenecks)
         return tf.matmul(standard, values[WEIGHTS]) + values[BIASES]
 
 

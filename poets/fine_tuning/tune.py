@@ -26,12 +26,13 @@ from poets.features.pool import Workers
 from poets.fine_tuning import ACTIVITY
 from poets.fine_tuning.files import Inputs, folder_for
 from poets.fine_tuning.layers import Cut, cut_before_last, with_constants
-from poets.fine_tuning.steps import Standardizer, averaged
+from poets.fine_tuning.steps import BIASES, WEIGHTS, averaged
 from poets.fine_tuning.supervise import Supervisor
 from poets.head import Head
 from poets.head.evaluate import Accuracy, accuracy_of
 from poets.head.examples import Examples
-from poets.head.steps import SMALLEST_SPREAD, weights_of_labels
+from poets.head.standardizer import Standardizer
+from poets.head.steps import weights_of_labels
 from poets.system.machine import CHIEF_BYTES, memory_bytes
 
 logger = logging.getLogger(__name__)
@@ -92,12 +93,13 @@ def fine_tune(
     features, head = trained.features, trained.head
     at_cut = _at_cut(config, cut, features, workers, work_dir)
     examples = training_examples(config, at_cut, workers)
-    standard = _standard(train)
+    standard = Standardizer.of(train)
+    start = standard.unfold(head)
     validation = at_cut.of_split(VALIDATION)
     inputs = Inputs(
         tail=cut.tail,
         standard=standard,
-        values={**cut.tail.initial(), **standard.values_of(head)},
+        values={**cut.tail.initial(), WEIGHTS: start.weights, BIASES: start.biases},
         features=np.concatenate([examples.matrix(), validation.matrix()]),
         labels=np.concatenate([examples.labels(), validation.labels()]),
         trained=len(examples),
@@ -115,7 +117,7 @@ def fine_tune(
         backbone=with_constants(features.backbone, constants),
         every=replace(features.every, bottlenecks=bottlenecks),
     )
-    tuned_head = standard.head_of(values)
+    tuned_head = standard.fold(Head(values[WEIGHTS], values[BIASES]))
     before, after = _validated(features, head), _validated(tuned, tuned_head)
     note = (
         f"the last {config.fine_tune_layers} layers of {features.backbone.name} were "
@@ -159,11 +161,8 @@ def _at_cut(
     """Returns the features of the same images before the last layers."""
     folder = os.path.join(work_dir, "fine_tuning")
     os.makedirs(folder, exist_ok=True)
-    networks = networks_of(config, cut.trunk, folder)
-    trunk = cut.trunk
-    spec = replace(features.spec, networks=networks)
-    images = features.dataset.images
-    extraction = compute_bottlenecks(images, spec, workers)
+    spec = replace(features.spec, networks=networks_of(config, cut.trunk, folder))
+    extraction = compute_bottlenecks(features.dataset.images, spec, workers)
     logger.info("%d pictures computed up to the last layers", extraction.computed)
     if extraction.skipped:
         path, why = extraction.skipped[0]
@@ -173,7 +172,7 @@ def _at_cut(
         )
     every = replace(features.every, bottlenecks=extraction.matrix)
     return replace(
-        features, backbone=trunk, spec=spec, extraction=extraction, every=every
+        features, backbone=cut.trunk, spec=spec, extraction=extraction, every=every
     )
 
 
@@ -192,12 +191,6 @@ def _train(
     state = folder.read_checkpoint(key, inputs.steps)
     folder.keep_result(key)
     return averaged(state, inputs.steps)
-
-
-def _standard(train: Examples) -> Standardizer:
-    mean, spread = train.mean_and_spread()
-    scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1)
-    return Standardizer(mean, scale.astype(np.float32))
 
 
 def _validated(features: Features, head: Head) -> Accuracy:

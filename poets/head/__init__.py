@@ -24,11 +24,8 @@ class Head:
     biases: np.ndarray
 
     def probabilities(self, bottlenecks: np.ndarray) -> np.ndarray:
-        """Returns float32 [N, L] for float32 [N, D]; rows add up to 1."""
-        logits = self.logits(bottlenecks)
-        logits -= logits.max(axis=1, keepdims=True)
-        exponentials = np.exp(logits)
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        """Returns float32 [N, L] for float32 [N, D]."""
+        return softmax(self.logits(bottlenecks))
 
     def with_temperature(self, temperature: float) -> "Head":
         """Returns the head whose logits are divided by a temperature, above 0."""
@@ -55,3 +52,9 @@ class Head:
             found = self.probabilities(bottlenecks[rows])
             labels[rows], scores[rows] = found.argmax(axis=1), found.max(axis=1)
         return labels, scores
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns probabilities for logits [..., L]; the L of a row add up to 1."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)

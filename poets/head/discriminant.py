@@ -15,14 +15,15 @@ Bottlenecks are standardised as for the training steps, so their scale does not 
 
 import logging
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from poets.config import RetrainConfig
 from poets.head import Head
 from poets.head.examples import Examples
-from poets.head.steps import SMALLEST_SPREAD, weights_of_labels
+from poets.head.standardizer import Standardizer
+from poets.head.steps import weights_of_labels
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +46,11 @@ def discriminant(train: Examples, num_labels: int, config: RetrainConfig) -> Hea
       num_labels: L.
       config: `class_weights`, and `seed`, which draws the folds.
     """
-    mean, spread = train.mean_and_spread()
-    scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1)
+    standard = Standardizer.of(train)
     weights = weights_of_labels(train, num_labels, config)
     folds = _folds(train, config.seed)
     moments = [
-        _Moments.of(train.choose(np.flatnonzero(folds == fold)), mean, scale, weights)
+        _Moments.of(train.choose(np.flatnonzero(folds == fold)), standard, weights)
         for fold in range(-1, FOLDS)
     ]
     every = sum(moments[1:], start=moments[0])
@@ -63,8 +63,8 @@ def discriminant(train: Examples, num_labels: int, config: RetrainConfig) -> Hea
         found = [rest.head(shrinkage, np.float32) for shrinkage in SHRINKAGES]
         examples = train.choose(np.flatnonzero(folds == fold))
         held_out += len(examples)
-        for part, images in _standardised(examples, mean, scale):
-            labels = part.labels()
+        for part in examples.parts():
+            images, labels = standard.apply(part.matrix()), part.labels()
             correct += [
                 (head.logits(images).argmax(axis=1) == labels).sum() for head in found
             ]
@@ -77,11 +77,8 @@ def discriminant(train: Examples, num_labels: int, config: RetrainConfig) -> Hea
         held_out,
         FOLDS,
     )
-    head = every.head(SHRINKAGES[best], np.float64)
-    folded = head.weights * scale[:, None]
-    return Head(
-        folded.astype(np.float32), (head.biases - mean @ folded).astype(np.float32)
-    )
+    head = standard.fold(every.head(SHRINKAGES[best], np.float64))
+    return Head(head.weights.astype(np.float32), head.biases.astype(np.float32))
 
 
 def clearly_better(head: Head, other: Head, validation: Examples) -> bool:
@@ -107,6 +104,7 @@ def clearly_better(head: Head, other: Head, validation: Examples) -> bool:
     return better
 
 
+@dataclass(frozen=True)
 class _Moments:
     """The sums of some examples, from which a head is computed.
 
@@ -116,23 +114,20 @@ class _Moments:
       gram: float32 [D, D], the sum of their outer products.
     """
 
-    def __init__(self, sizes: np.ndarray, sums: np.ndarray, gram: np.ndarray) -> None:
-        self.sizes, self.sums, self.gram = sizes, sums, gram
+    sizes: np.ndarray
+    sums: np.ndarray
+    gram: np.ndarray
 
     @classmethod
     def of(
-        cls,
-        examples: Examples,
-        mean: np.ndarray,
-        scale: np.ndarray,
-        weights: np.ndarray,
+        cls, examples: Examples, standard: Standardizer, weights: np.ndarray
     ) -> "_Moments":
         """Returns the moments of examples, weighted by their label."""
         size = examples.bottlenecks.shape[1]
         sizes, sums = np.zeros(len(weights)), np.zeros((len(weights), size))
         gram = np.zeros((size, size), np.float32)
-        for part, images in _standardised(examples, mean, scale):
-            labels = part.labels()
+        for part in examples.parts():
+            images, labels = standard.apply(part.matrix()), part.labels()
             images *= np.sqrt(weights[labels])[:, None]
             gram += images.T @ images
             one_hot = np.eye(len(weights))[labels]
@@ -178,11 +173,3 @@ def _folds(train: Examples, seed: int) -> np.ndarray:
     chosen = order[: max(FOLDS, round(share * count))]
     fold[chosen] = np.arange(len(chosen)) % FOLDS
     return fold[images]
-
-
-def _standardised(
-    examples: Examples, mean: np.ndarray, scale: np.ndarray
-) -> Iterator[tuple[Examples, np.ndarray]]:
-    """Yields the examples in parts, each with float32 [n, D] that may be changed."""
-    for part in examples.parts():
-        yield part, (part.matrix() - mean) * scale

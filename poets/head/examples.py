@@ -62,19 +62,3 @@ class Examples:
         """Yields the examples in parts of PART rows, to avoid a copy of the matrix."""
         for start in range(0, len(self), PART):
             yield self.choose(np.arange(start, min(start + PART, len(self))))
-
-    def mean_and_spread(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the mean and the standard deviation of each dimension.
-
-        Returns:
-          float32 [D] and float32 [D].
-        """
-        size = self.bottlenecks.shape[1]
-        total, squares = np.zeros(size), np.zeros(size)
-        for part in self.parts():
-            total += part.matrix().sum(axis=0, dtype=np.float64)
-        mean = total / len(self)
-        for part in self.parts():
-            squares += ((part.matrix() - mean) ** 2).sum(axis=0)
-        spread = np.sqrt(squares / len(self))
-        return mean.astype(np.float32), spread.astype(np.float32)

@@ -15,11 +15,10 @@ import numpy as np
 
 from poets.head import Head
 from poets.head.examples import Examples
+from poets.head.standardizer import Standardizer
 
 RIDGE = 0.3
-"""Penalty per image, on standardised features."""
-
-SMALLEST_SPREAD = 1e-6
+"""Penalty per image, on standardised bottlenecks."""
 
 
 def growing_heads(
@@ -37,23 +36,21 @@ def growing_heads(
       random: draws the order.
     """
     order = random.permutation(len(train))
-    mean, spread = train.mean_and_spread()
-    scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1)
+    standard = Standardizer.of(train)
+    dimensions = len(standard.mean)
     targets = np.eye(num_labels, dtype=np.float32)
-    dimensions = np.diag_indices(len(mean))
-    squares = np.zeros((len(mean), len(mean)), np.float32)
-    products = np.zeros((len(mean), num_labels), np.float32)
+    squares = np.zeros((dimensions, dimensions), np.float32)
+    products = np.zeros((dimensions, num_labels), np.float32)
     counts = np.zeros(num_labels, np.float32)
     done = 0
     for size in sizes:
         for part in train.choose(order[done:size]).parts():
-            rows = (part.matrix() - mean) * scale
+            rows = standard.apply(part.matrix())
             wanted = targets[part.labels()]
             squares += rows.T @ rows
             products += rows.T @ (wanted - 1 / num_labels)
             counts += wanted.sum(axis=0)
         done = size
         system = squares.copy()
-        system[dimensions] += RIDGE * size
-        weights = np.linalg.solve(system, products) * scale[:, None]
-        yield Head(weights, counts / size - mean @ weights)
+        system[np.diag_indices_from(system)] += RIDGE * size
+        yield standard.fold(Head(np.linalg.solve(system, products), counts / size))

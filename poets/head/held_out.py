@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from poets.head import softmax
 from poets.head.examples import Examples
-from poets.head.unit_rows import UnitRows
+from poets.head.standardizer import Standardizer
 
 SAMPLE = 20_000
 """Images that heads are trained on: 80 MB with 1,001 features."""
@@ -42,12 +43,9 @@ def held_out_probabilities(
     """
     sample = _sample(examples.labels(), num_labels, seed)
     chosen = examples.choose(sample)
-    unit = UnitRows(chosen)
-    rows, targets = (
-        unit_rows_with_bias(unit, chosen),
-        np.eye(num_labels, dtype=np.float32),
-    )
-    wanted = targets[chosen.labels()]
+    standard = Standardizer.of(chosen)
+    rows = unit_rows_with_bias(standard, chosen)
+    wanted = np.eye(num_labels, dtype=np.float32)[chosen.labels()]
     squares = rows.T @ rows
     squares[np.diag_indices_from(squares)] += RIDGE * len(rows)
     inverse = np.linalg.inv(squares)
@@ -56,23 +54,23 @@ def held_out_probabilities(
     scores = (rows @ weights - leverages * wanted) / (1 - leverages)
     del rows
     temperature = _temperature(scores, chosen.labels())
-    yield sample, _softmax(temperature * scores)
+    yield sample, softmax(temperature * scores)
     others = np.ones(len(examples), bool)
     others[sample] = False
     positions = np.flatnonzero(others)
     done = 0
     for part in examples.choose(positions).parts():
-        found = _softmax(temperature * (unit_rows_with_bias(unit, part) @ weights))
+        found = softmax(temperature * (unit_rows_with_bias(standard, part) @ weights))
         yield positions[done : done + len(part)], found
         done += len(part)
 
 
-def unit_rows_with_bias(unit: UnitRows, examples: Examples) -> np.ndarray:
+def unit_rows_with_bias(standard: Standardizer, examples: Examples) -> np.ndarray:
     """Returns float32 [N, D + 1]; the last column, for the bias, is 1."""
     rows = np.ones((len(examples), examples.bottlenecks.shape[1] + 1), np.float32)
     done = 0
     for part in examples.parts():
-        rows[done : done + len(part), :-1] = unit.of(part.matrix())
+        rows[done : done + len(part), :-1] = standard.unit_rows(part.matrix())
         done += len(part)
     return rows
 
@@ -88,17 +86,12 @@ def _sample(label_indices: np.ndarray, num_labels: int, seed: int) -> np.ndarray
     return np.sort(order[place < max(SAMPLE // num_labels, 1)])
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
 def _temperature(scores: np.ndarray, label_indices: np.ndarray) -> float:
     """Returns the factor with the largest likelihood of the true labels."""
     rows = np.arange(len(scores))
 
     def likelihood(factor: float) -> float:
-        found = _softmax(factor * scores)[rows, label_indices]
+        found = softmax(factor * scores)[rows, label_indices]
         return float(np.log(np.maximum(found, 1e-12)).sum())
 
     return max(TEMPERATURES.tolist(), key=likelihood)

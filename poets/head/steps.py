@@ -28,10 +28,10 @@ import numpy as np
 from poets.config import RetrainConfig
 from poets.head import Head
 from poets.head.examples import Examples
+from poets.head.standardizer import Standardizer
 from poets.system.runtime import tf
 
 WEIGHT_DECAY = 0.1
-SMALLEST_SPREAD = 1e-6
 INITIAL_STDDEV = 0.001
 """Standard deviation of the initial weights, as in the original."""
 
@@ -69,8 +69,7 @@ class HeadSteps:
         configs: Sequence[RetrainConfig],
         streams: Sequence[int],
     ) -> None:
-        self._mean, spread = train.mean_and_spread()
-        self._scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1)
+        self._standard = Standardizer.of(train)
         self._average_from = configs[0].how_many_training_steps // 2
         self._averaged = 0
         self._rows = train.rows
@@ -79,7 +78,7 @@ class HeadSteps:
         biases = np.zeros((len(configs), num_labels), np.float32)
         first = (weights, biases, np.zeros_like(weights), biases)
         self._state = _State(*map(tf.convert_to_tensor, first))
-        step = _Step(train, num_labels, configs, streams, self._mean, self._scale)
+        step = _Step(train, num_labels, configs, streams, self._standard)
         self._steps = step.loop(self._state)
 
     def run(self, batches: Sequence[np.ndarray], first_step: int) -> None:
@@ -105,10 +104,9 @@ class HeadSteps:
             biases = self._state.biases_sum.numpy() / averaged
         else:
             weights, biases = self._state.weights.numpy(), self._state.biases.numpy()
-        folded = weights * self._scale[:, None]
         return [
-            Head(weights, biases - self._mean @ weights)
-            for weights, biases in zip(folded, biases, strict=True)
+            self._standard.fold(Head(*each))
+            for each in zip(weights, biases, strict=True)
         ]
 
 
@@ -117,8 +115,7 @@ class _Step:
 
     Args:
       train, num_labels, configs, streams: see `HeadSteps`.
-      mean: float32 [D], of the training bottlenecks.
-      scale: float32 [D], 1 / spread of the training bottlenecks.
+      standard: standardises the training bottlenecks.
     """
 
     def __init__(
@@ -127,8 +124,7 @@ class _Step:
         num_labels: int,
         configs: Sequence[RetrainConfig],
         streams: Sequence[int],
-        mean: np.ndarray,
-        scale: np.ndarray,
+        standard: Standardizer,
     ) -> None:
         self._bottlenecks = _as_tensor(train.bottlenecks)
         self._label_indices = tf.convert_to_tensor(train.label_indices)
@@ -138,7 +134,7 @@ class _Step:
         )
         self._rates = tf.constant([each.learning_rate for each in configs], tf.float32)
         self._average_from = configs[0].how_many_training_steps // 2
-        self._mean, self._scale = mean, scale
+        self._standard = standard
         self._heads_of = [
             [head for head, of in enumerate(streams) if of == stream]
             for stream in range(streams[-1] + 1)
@@ -200,7 +196,7 @@ class _Step:
         self, batch: tf.Tensor, heads: list[int], weights: tf.Tensor, biases: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the gradients of the heads that share a batch."""
-        images = (tf.gather(self._bottlenecks, batch) - self._mean) * self._scale
+        images = self._standard.apply(tf.gather(self._bottlenecks, batch))
         labels = tf.gather(self._label_indices, batch)
         logits = tf.stack([images @ each for each in tf.unstack(weights)])
         logits += biases[:, None]

@@ -149,9 +149,14 @@ def _joined(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return dots
 
 
+def can_plot() -> bool:
+    """Returns whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def require_matplotlib() -> None:
     """Raises ConfigError unless a PNG can be drawn."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not can_plot():
         raise ConfigError(
             "cannot draw a plot: matplotlib is not installed; pip install 'poets[plot]'"
         )
@@ -193,8 +198,13 @@ def plot_png(runs: Sequence[tuple[str, LoggedRun]]) -> bytes:
         legend = above.legend(loc="best", fontsize="small", frameon=False)
         for text in legend.get_texts():
             text.set_parse_math(False)  # a file name may contain dollar signs
+    return png_of(figure)
+
+
+def png_of(figure: Any) -> bytes:
+    """Returns a figure of matplotlib as PNG."""
     png = io.BytesIO()
-    with warnings.catch_warnings():  # the font may lack characters of a file name
+    with warnings.catch_warnings():  # the font may lack characters of a name
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(png, format="png")
     return png.getvalue()

@@ -17,7 +17,13 @@ from typing import Any
 
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, format_problems, nearest
-from poets.flags import FIELDS, config_from_args, flags_below, parse_value
+from poets.flags import (
+    FIELDS,
+    config_from_args,
+    flags_below,
+    format_value,
+    parse_value,
+)
 from poets.storage import join
 from poets.sweeps.grid import SUMMARIES, parse_axis, read_runs, run_name
 from poets.system.command_line import bare
@@ -160,8 +166,8 @@ def plan_sweep(
             "compared; run a sweep for each network"
         )
     varied = {flag for run in runs for flag in run.chosen}
-    in_order = tuple(flag for flag in FIELDS if flag in varied)
-    return Sweep(output_dir, base, in_order, tuple(runs))
+    ordered = tuple(flag for flag in FIELDS if flag in varied)
+    return Sweep(output_dir, base, ordered, tuple(runs))
 
 
 def _outputs(output_dir: str) -> dict[str, str]:
@@ -272,7 +278,9 @@ def _runs(
             except ConfigError as error:
                 problems[f"{place}: {error}" if place else str(error)] = None
                 continue
-            name = run_name({flag: _text(value) for flag, value in chosen.items()})
+            name = run_name(
+                {flag: format_value(value) for flag, value in chosen.items()}
+            )
             if config in seen:
                 problems[f"{place or name} is the same as {seen[config]}"] = None
             seen[config] = place or name
@@ -293,7 +301,3 @@ def _instead(args: Mapping[str, object], chosen: Container[str]) -> dict[str, ob
     pair = ("architecture", "tfhub_module")
     drop = pair if any(flag in chosen for flag in pair) else ()
     return {flag: value for flag, value in args.items() if flag not in drop}
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

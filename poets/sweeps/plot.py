@@ -9,13 +9,11 @@
 matplotlib is an optional dependency, imported only for drawing.
 """
 
-import importlib.util
-import io
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from poets.report.curve import png_of
 from poets.sweeps.plan import Combination, Sweep
 from poets.sweeps.report import cell, ordered
 from poets.sweeps.results import Result
@@ -23,11 +21,6 @@ from poets.sweeps.results import Result
 MAX_NAMED = 25
 MAX_FLAGS = 6
 MAX_VALUES = 12  # of a flag; if it has more, every n-th is labelled
-
-
-def can_plot() -> bool:
-    """Returns whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def sweep_png(sweep: Sweep, results: Mapping[str, Result]) -> bytes:
@@ -55,11 +48,7 @@ def sweep_png(sweep: Sweep, results: Mapping[str, Result]) -> bytes:
         for axes, flag in zip(panels, flags, strict=True):
             _draw_flag(axes, flag, runs, results)
     _draw_best(left.subplots(), sweep, runs, results)
-    png = io.BytesIO()
-    with warnings.catch_warnings():  # the font may lack characters of a value
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(png, format="png")
-    return png.getvalue()
+    return png_of(figure)
 
 
 def _draw_best(
@@ -72,19 +61,12 @@ def _draw_best(
     places = list(range(len(drawn)))
     shares = [result.validation.share for result in found]
     ends = [result.validation.interval_95 for result in found]
+    below = [share - low for share, (low, _) in zip(shares, ends, strict=True)]
+    above = [high - share for share, (_, high) in zip(shares, ends, strict=True)]
     axes.errorbar(
         shares,
         places,
-        xerr=[
-            [
-                max(0.0, share - low)
-                for share, (low, _) in zip(shares, ends, strict=True)
-            ],
-            [
-                max(0.0, high - share)
-                for share, (_, high) in zip(shares, ends, strict=True)
-            ],
-        ],
+        xerr=[[max(0.0, side) for side in sides] for sides in (below, above)],
         fmt="o",
         ms=5,
         capsize=3,

@@ -9,16 +9,16 @@ Combinations are ordered by validation accuracy alone. Test images are scored fo
 best one only: the best test accuracy of many combinations would be too high.
 """
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from poets import __version__
+from poets.flags import format_value
 from poets.head.evaluate import Accuracy
+from poets.report.run_files import csv_file
 from poets.sweeps.plan import Combination, Sweep
-from poets.sweeps.results import Result, in_order
+from poets.sweeps.results import Result
 
 MAX_ROWS = 40
 MAX_FAILED = 10
@@ -35,31 +35,18 @@ def best_of(sweep: Sweep, results: Results) -> Combination | None:
 
 def ordered(sweep: Sweep, results: Results) -> list[Combination]:
     """Returns all runs, the best first and those that failed last."""
-    run_of = {run.name: run for run in sweep.runs}
-    return [
-        run_of[result.name] for result in in_order([results[name] for name in run_of])
-    ]
+    return sorted(sweep.runs, key=lambda run: results[run.name].rank)
 
 
 def sweep_csv(sweep: Sweep, results: Results) -> bytes:
     """Returns the content of `sweep.csv`."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        (
-            "name",
-            *sweep.varied,
-            "validation_accuracy",
-            "validation_low_95",
-            "validation_high_95",
-            "validation_images",
-            "train_accuracy",
-            "cross_entropy",
-            "steps",
-            "seconds",
-            "failure",
-        )
+    header = (
+        *("name", *sweep.varied),
+        *("validation_accuracy", "validation_low_95", "validation_high_95"),
+        *("validation_images", "train_accuracy", "cross_entropy"),
+        *("steps", "seconds", "failure"),
     )
+    rows = []
     for run in ordered(sweep, results):
         result = results[run.name]
         figures: tuple[object, ...] = ("",) * 6
@@ -74,15 +61,10 @@ def sweep_csv(sweep: Sweep, results: Results) -> bytes:
                 f"{result.train.share:.6f}",
                 f"{result.cross_entropy:.6f}",
             )
-        writer.writerow(
-            (
-                *(run.name, *(run.value(flag) for flag in sweep.varied), *figures),
-                result.steps,
-                f"{result.seconds:.3f}",
-                result.failure,
-            )
-        )
-    return buffer.getvalue().encode("utf-8", "surrogateescape")
+        values = (run.value(flag) for flag in sweep.varied)
+        ended = (result.steps, f"{result.seconds:.3f}", result.failure)
+        rows.append((run.name, *values, *figures, *ended))
+    return csv_file(header, rows)
 
 
 def sweep_json(
@@ -169,5 +151,5 @@ def _percent(accuracy: Accuracy) -> str:
 
 def cell(value: Any) -> str:
     """Returns a flag's value as text for a table."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = format_value(value)
     return text if len(text) <= 40 else f"...{text[-37:]}"

@@ -12,7 +12,7 @@ other flags, images or another backbone, and its combination is trained again.
 import json
 import logging
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,11 @@ class Result:
     seconds: float = 0.0
     failure: str = ""
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Sorts results by validation accuracy, the best first and failed ones last."""
+        return bool(self.failure), 0.0 if self.failure else -self.validation.share
+
     def to_json(self) -> dict[str, Any]:
         """Returns the content of its file."""
         accuracy = {"validation": self.validation, "train": self.train}
@@ -67,20 +72,6 @@ class Result:
             "failure": self.failure,
             "key": self.key,
         }
-
-
-def in_order(results: Sequence[Result]) -> list[Result]:
-    """Returns the results, the best first and failed ones last.
-
-    The order is by validation accuracy alone; of equals, the earlier comes first.
-    """
-    return sorted(
-        results,
-        key=lambda result: (
-            bool(result.failure),
-            0.0 if result.failure else -result.validation.share,
-        ),
-    )
 
 
 def save_result(output_dir: str, result: Result) -> None:

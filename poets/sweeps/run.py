@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from poets.data.dataset import Dataset
 from poets.errors import ModelError, format_problems
 from poets.features.pool import Workers
+from poets.report.curve import can_plot
 from poets.retraining import temporary_folder
 from poets.storage import folder_of, join
 from poets.storage.publish import Publication, check_writable, write_atomically
 from poets.storage.publish_lock import PublishLock
 from poets.sweeps.plan import Sweep
-from poets.sweeps.plot import can_plot, sweep_png
+from poets.sweeps.plot import sweep_png
 from poets.sweeps.report import best_of, sweep_csv, sweep_json
 from poets.sweeps.results import Result
 from poets.sweeps.runner import SweepRunner

@@ -8,6 +8,7 @@ runs/NAME.json <──────────────── trained <──
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from poets.backbones import load_backbone
@@ -31,6 +32,7 @@ from poets.sweeps.training import (
     TrainedRun,
     chunks_of,
     data_digest,
+    grouped,
     key_of,
     of_same_images,
     train_chunk,
@@ -66,11 +68,8 @@ class SweepRunner:
         """
         earlier = load_results(self._sweep.output_dir, (run.name for run in runs))
         results: dict[str, Result] = {}
-        groups: dict[object, list[Combination]] = {}
-        for run in runs:
-            groups.setdefault(run.backbone_key, []).append(run)
         with track(len(runs), "sweep", "combinations") as advance:
-            for alike in groups.values():
+            for alike in grouped(runs, attrgetter("backbone_key")):
                 for found in self._finish_alike(alike, earlier):
                     results |= {result.name: result for result in found}
                     advance(len(found))
@@ -173,8 +172,8 @@ class SweepRunner:
         ):
             self._best = trained
 
-    def _rank(self, trained: TrainedRun) -> tuple[float, int]:
-        return -trained.result.validation.share, self._places[trained.run.name]
+    def _rank(self, trained: TrainedRun) -> tuple[tuple[bool, float], int]:
+        return trained.result.rank, self._places[trained.run.name]
 
 
 class _BackboneError(PoetsError):

@@ -91,7 +91,7 @@ def data_digest(features: Features) -> str:
 
 def of_same_images(runs: Sequence[Combination]) -> list[list[Combination]]:
     """Returns the runs of one backbone, grouped by their training images."""
-    return _grouped(runs, _copies_key)
+    return grouped(runs, _copies_key)
 
 
 def chunks_of(
@@ -100,7 +100,7 @@ def chunks_of(
     """Returns runs of the same training images, in chunks that are trained together."""
     size = _chunk_size(features)
     chunks = []
-    for scheduled in _grouped(runs, lambda run: schedule_of(run.config)):
+    for scheduled in grouped(runs, lambda run: schedule_of(run.config)):
         together = sorted(scheduled, key=lambda run: stream_of(run.config))
         chunks += [together[i : i + size] for i in range(0, len(together), size)]
     return chunks
@@ -112,7 +112,7 @@ def _copies_key(run: Combination) -> Hashable:
     return (Distortions.of(config), config.augmentations) if config.distorts else ()
 
 
-def _grouped(
+def grouped(
     runs: Sequence[Combination], key: Callable[[Combination], Hashable]
 ) -> list[list[Combination]]:
     """Returns the runs grouped by key, in the order of the first run of each group."""
@@ -148,22 +148,17 @@ def train_chunk(
             )
             for run in runs
         ]
-        outcomes = train_many(
-            train,
-            features.of_split(VALIDATION),
-            len(features.dataset.labels),
-            plans,
+        validation, labels = features.of_split(VALIDATION), features.dataset.labels
+        outcomes = train_many(train, validation, len(labels), plans)
+    trained = [
+        TrainedRun(
+            run, outcome.head, _result(run, outcome, features), outcome.evaluations
         )
-    results = [
-        _result(run, outcome, features)
         for run, outcome in zip(runs, outcomes, strict=True)
     ]
     seconds = round((time.monotonic() - started) / len(runs), 3)
     return [
-        TrainedRun(
-            run, outcome.head, replace(result, seconds=seconds), outcome.evaluations
-        )
-        for run, outcome, result in zip(runs, outcomes, results, strict=True)
+        replace(each, result=replace(each.result, seconds=seconds)) for each in trained
     ]
 
 

@@ -5,8 +5,9 @@ import numpy as np
 from poets.backbones import Backbone
 from poets.fine_tuning.files import Inputs
 from poets.fine_tuning.layers import cut_before_last
-from poets.fine_tuning.steps import Standardizer
+from poets.fine_tuning.steps import BIASES, WEIGHTS
 from poets.head import Head
+from poets.head.standardizer import Standardizer
 from poets.system.runtime import tf, v1
 
 SIZE_PX, LABELS, DIMENSIONS = 8, 3, 6
@@ -90,10 +91,11 @@ def inputs(layers: int = 3, steps: int = 12, batch_size: int = 8, **more) -> Inp
     bottlenecks = run(network, pictures(50))
     spread = bottlenecks.std(axis=0)
     standard = Standardizer(bottlenecks.mean(axis=0), 1 / spread)
+    start = standard.unfold(head())
     values = {
         "tail": cut.tail,
         "standard": standard,
-        "values": {**cut.tail.initial(), **standard.values_of(head())},
+        "values": {**cut.tail.initial(), WEIGHTS: start.weights, BIASES: start.biases},
         "features": features,
         "labels": np.random.default_rng(3).integers(0, LABELS, 50).astype(np.int32),
         "trained": 40,

@@ -84,7 +84,7 @@ def test_the_loss_weighs_labels_and_begins_where_the_head_ended():
 def test_a_head_survives_being_standardised():
     inputs = network.inputs()
     head = network.head()
-    again = inputs.standard.head_of(inputs.standard.values_of(head))
+    again = inputs.standard.fold(inputs.standard.unfold(head))
     assert np.allclose(again.weights, head.weights, atol=1e-6)
     assert np.allclose(again.biases, head.biases, atol=1e-6)
 

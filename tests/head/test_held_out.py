@@ -6,6 +6,7 @@ import pytest
 from poets.head import held_out
 from poets.head.examples import Examples
 from poets.head.held_out import held_out_probabilities
+from poets.head.standardizer import Standardizer
 from tests.report.evidence import clusters
 
 
@@ -17,7 +18,7 @@ def examples_of(counts, **options):
 def test_scores_are_those_of_heads_trained_without_the_image():
     examples = examples_of([7, 8, 9], spread=1.0)
     [(_, found)] = held_out_probabilities(examples, 3, seed=0)
-    rows = held_out.unit_rows_with_bias(held_out.UnitRows(examples), examples)
+    rows = held_out.unit_rows_with_bias(Standardizer.of(examples), examples)
     wanted = np.eye(3)[examples.label_indices]
     penalty = held_out.RIDGE * len(rows) * np.eye(rows.shape[1])
     for row in range(len(rows)):

@@ -18,7 +18,7 @@ from poets.sweeps import run as sweep_run
 from poets.sweeps import training
 from poets.sweeps.plan import plan_sweep
 from poets.sweeps.report import best_of, sweep_csv, sweep_text, ties
-from poets.sweeps.results import Result, in_order
+from poets.sweeps.results import Result
 from tests.retraining import logged, snapshot
 from tests.sweeps.swept import sweep_json_of, values_of
 
@@ -284,7 +284,12 @@ def test_the_order_is_that_of_validation_alone_and_equals_stay_as_given(tmp_path
         result("c", 0, failure="diverged"),
         result("d", 70, train=90),
     ]
-    assert [each.name for each in in_order(given)] == ["b", "d", "a", "c"]
+    assert [each.name for each in sorted(given, key=lambda each: each.rank)] == [
+        "b",
+        "d",
+        "a",
+        "c",
+    ]
     planned = plan_sweep({"image_dir": "x", "output_dir": "out"}, ["seed=1,2,3"])
     names = [run.name for run in planned.runs]
     results = {

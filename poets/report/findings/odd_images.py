@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from poets.head.examples import Examples
+from poets.head.standardizer import Standardizer
 from poets.report.findings import Evidence
 
 NEIGHBOURS = 5
@@ -120,13 +121,12 @@ def _points(
     every: Examples, many: bool, random: np.random.Generator
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Returns what gives the standardised bottlenecks of some rows, float32 [n, d]."""
-    mean, spread = every.sample(SAMPLE, random).mean_and_spread()
-    scale = (1 / np.where(spread > 1e-6, spread, 1)).astype(np.float32)
-    if not many or len(mean) <= WIDTH:
-        return lambda rows: (every.bottlenecks[rows] - mean) * scale
-    projection = random.standard_normal((len(mean), WIDTH), np.float32)
-    projection *= scale[:, None]
-    return lambda rows: (every.bottlenecks[rows] - mean) @ projection
+    standard = Standardizer.of(every.sample(SAMPLE, random))
+    if not many or len(standard.mean) <= WIDTH:
+        return lambda rows: standard.apply(every.bottlenecks[rows])
+    projection = random.standard_normal((len(standard.mean), WIDTH), np.float32)
+    projection *= standard.scale[:, None]
+    return lambda rows: (every.bottlenecks[rows] - standard.mean) @ projection
 
 
 def _distances(

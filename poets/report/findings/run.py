@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from poets.config import RetrainConfig
-from poets.flags import flags_below
+from poets.flags import flags_below, format_value
 from poets.report.findings import Evidence
 from poets.storage import without_keys
 
@@ -72,7 +72,7 @@ def compute(evidence: Evidence) -> Run:
         command=(
             "poets retrain",
             *(
-                shlex.quote(f"--{name}={_text(value)}")
+                shlex.quote(f"--{name}={format_value(value)}")
                 for name, value in changed.items()
             ),
         ),
@@ -98,7 +98,3 @@ def _place(name: str, flags: Mapping[str, Any]) -> str:
     """Returns the name of an export, with the folder above that of a SavedModel."""
     url = str(flags.get("saved_model_dir") or "").rstrip("/")
     return "/".join(url.split("/")[-2:]) if url.endswith(f"/{name}") else name
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
