@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from poets.classifier import Classifier
 from poets.data.images import decode, resize
 from poets.export.graph import scoring_graph
 from poets.export.verify import compare
@@ -28,7 +29,7 @@ def load(url, labels, normalization):
     return Reader(read_url(url))
 
 
-class Reader:
+class Reader(Classifier):
     def __init__(self, data):
         line, _, graph_def = data.partition(b"\n")
         self.labels = tuple(json.loads(line))
@@ -37,6 +38,6 @@ class Reader:
         self.session = v1.Session(graph=graph)
         self.size_px = int(graph.get_tensor_by_name("pixels:0").shape[1])
 
-    def predict(self, images):
-        pixels = [resize(decode(data), self.size_px) for data in images]
-        return [*self.session.run("output:0", {"pixels:0": np.asarray(pixels)})]
+    def score(self, data):
+        pixels = [resize(decode(data), self.size_px)]
+        return self.session.run("output:0", {"pixels:0": np.asarray(pixels)})[0]

@@ -15,10 +15,11 @@ import posixpath
 import shutil
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow.fs
@@ -38,7 +39,7 @@ NONE = "(none)"
 """The answer for a picture that is rejected: no label has a high enough score."""
 
 
-class Classifier(Protocol):
+class Classifier(ABC):
     """A loaded model.
 
     Attributes:
@@ -47,12 +48,27 @@ class Classifier(Protocol):
 
     labels: tuple[str, ...]
 
+    @abstractmethod
+    def score(self, data: bytes) -> np.ndarray:
+        """Returns float32 [L] for the content of an image file.
+
+        Raises:
+          ImageError: if it cannot be classified.
+        """
+
     def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
         """Returns float32 [L] for each image, or why it cannot be classified."""
+        answers: list[np.ndarray | ImageError] = []
+        for data in images:
+            try:
+                answers.append(self.score(data))
+            except ImageError as error:
+                answers.append(error)
+        return answers
 
 
 @dataclass(eq=False)
-class EngineClassifier:
+class EngineClassifier(Classifier):
     """A model that an engine of `poets.features.engines` runs, without TensorFlow.
 
     Attributes:
@@ -70,15 +86,9 @@ class EngineClassifier:
     network: ImageEngine
     normalization: Normalization | None
 
-    def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
-        """Returns float32 [L] for each image, or why it cannot be classified."""
-        return [self._predict(data) for data in images]
-
-    def _predict(self, data: bytes) -> np.ndarray | ImageError:
-        try:
-            picture = resize(decode(data), self.network.image_size_px)
-        except ImageError as error:
-            return error
+    def score(self, data: bytes) -> np.ndarray:
+        """Returns float32 [L]; see `Classifier`."""
+        picture = resize(decode(data), self.network.image_size_px)
         return self.network.run([picture])[0]
 
 

@@ -6,13 +6,10 @@
 Colours are scaled before they become gray, as the original does it.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import PIL.Image
 
 from poets.classifier import Classifier, check_labels, load_classifier, staged
-from poets.data.image_files import ImageError
 from poets.data.images import decode
 from poets.features.engine_onnx import Onnx, connect
 from poets.features.engines import Normalization
@@ -41,7 +38,7 @@ def load_digits(model: str) -> Classifier:
     return staged(model, load)
 
 
-class DigitClassifier:
+class DigitClassifier(Classifier):
     """The network.
 
     Attributes:
@@ -54,15 +51,9 @@ class DigitClassifier:
         network.normalize(Normalization([0], [255]))
         self._network = network
 
-    def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
-        """Returns float32 [10] for each image, or why it cannot be classified."""
-        return [self._predict(data) for data in images]
-
-    def _predict(self, data: bytes) -> np.ndarray | ImageError:
-        try:
-            picture = PIL.Image.fromarray(decode(data))
-        except ImageError as error:
-            return error
+    def score(self, data: bytes) -> np.ndarray:
+        """Returns float32 [10]; see `Classifier`."""
+        picture = PIL.Image.fromarray(decode(data))
         size = (self._network.image_size_px,) * 2
         gray = picture.resize(size, PIL.Image.Resampling.LANCZOS).convert("L")
         (logits,) = self._network.run([np.asarray(gray)[..., None]])

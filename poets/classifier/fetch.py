@@ -39,17 +39,8 @@ def fetch_images(urls: Sequence[str], folder: str) -> list[str | ImageError]:
         return list(threads.map(fetch, range(len(urls)), urls))
 
 
-def fetch_image(
-    url: str, path: str, allowed: Hosts | None = None, limits: Limits = LIMITS
-) -> None:
-    """Downloads an image into a local file.
-
-    Args:
-      url: http or https.
-      path: the file; an earlier one is replaced.
-      allowed: the hosts that may be asked, for URLs of strangers. Proxies and `.netrc`
-        are not used then. None allows all.
-      limits: what the server may take.
+def fetch_image(url: str, path: str) -> None:
+    """Downloads an image from any host into a local file; replaces an earlier file.
 
     Raises:
       ImageError: if the download fails; the message is the reason without the URL.
@@ -59,7 +50,7 @@ def fetch_image(
         with contextlib.suppress(FileNotFoundError):
             os.truncate(path, 0)  # else it would be continued
         with _image_errors():
-            headers = download(url, path, limits, allowed=allowed)
+            headers = download(url, path, LIMITS)
         with open(path, "rb") as file:
             _refuse_page(file.read(512), headers)
 
@@ -67,7 +58,13 @@ def fetch_image(
 def fetch_content(
     url: str, allowed: Hosts | None = None, limits: Limits = LIMITS
 ) -> bytes:
-    """Returns the content of an image, without a folder to write in; see `fetch_image`.
+    """Returns the content of an image, without a folder to write in.
+
+    Args:
+      url: http or https.
+      allowed: the hosts that may be asked, for URLs of strangers. Proxies and `.netrc`
+        are not used then. None allows all.
+      limits: what the server may take.
 
     Raises:
       ImageError: if the download fails; the message is the reason without the URL.

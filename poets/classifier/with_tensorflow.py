@@ -1,16 +1,14 @@
 """Runs retrained graphs and SavedModels in TensorFlow, also the original scripts'."""
 
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import PIL.Image
 
 from poets.backbones.graph import parse_graph
-from poets.classifier import check_labels, refuse_normalization, staged
+from poets.classifier import Classifier, check_labels, refuse_normalization, staged
 from poets.classifier.scaling import INPUTS
-from poets.data.image_files import ImageError
 from poets.data.images import decode, is_plain, resize
 from poets.errors import ModelError, first_line
 from poets.features.engines import Normalization
@@ -44,7 +42,7 @@ def as_plain(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-class FrozenGraphClassifier:
+class FrozenGraphClassifier(Classifier):
     """A frozen GraphDef with one softmax at its end."""
 
     def __init__(
@@ -78,9 +76,14 @@ class FrozenGraphClassifier:
         self._session = v1.Session(graph=graph)
         check_labels(labels, int(self._output.shape[-1]), source)
 
-    def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
-        """Returns float32 [L] for each image, or why it cannot be classified."""
-        return [self._predict(data) for data in images]
+    def score(self, data: bytes) -> np.ndarray:
+        """Returns float32 [L]; see `Classifier`."""
+        if self.takes_bytes:
+            return self.predict_bytes(as_plain(data))
+        placeholder = self._session.graph.get_tensor_by_name(f"{self.input_name}:0")
+        pixels = resize(decode(data), int(placeholder.shape[1]))
+        mean, std = INPUTS[self.input_name]
+        return self.predict_scaled(((pixels.astype(np.float32) - mean) / std)[None])[0]
 
     def predict_bytes(self, data: bytes) -> np.ndarray:
         """Returns float32 [L] for JPEG or PNG bytes as TensorFlow decodes them."""
@@ -90,19 +93,8 @@ class FrozenGraphClassifier:
         """Returns float32 [N, L] for float32 [N, S, S, 3] scaled for the backbone."""
         return self._session.run(self._output, {f"{self.input_name}:0": images})
 
-    def _predict(self, data: bytes) -> np.ndarray | ImageError:
-        try:
-            if self.takes_bytes:
-                return self.predict_bytes(as_plain(data))
-            placeholder = self._session.graph.get_tensor_by_name(f"{self.input_name}:0")
-            pixels = resize(decode(data), int(placeholder.shape[1]))
-        except ImageError as error:
-            return error
-        mean, std = INPUTS[self.input_name]
-        return self.predict_scaled(((pixels.astype(np.float32) - mean) / std)[None])[0]
 
-
-class SavedModelClassifier:
+class SavedModelClassifier(Classifier):
     """A SavedModel whose `serving_default` takes one image's bytes."""
 
     def __init__(
@@ -151,15 +143,9 @@ class SavedModelClassifier:
         self.labels = own if labels is None else labels
         check_labels(self.labels, len(own), source)
 
-    def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
-        """Returns float32 [L] for each image, or why it cannot be classified."""
-        results: list[np.ndarray | ImageError] = []
-        for data in images:
-            try:
-                results.append(self.predict_bytes(as_plain(data)))
-            except ImageError as error:
-                results.append(error)
-        return results
+    def score(self, data: bytes) -> np.ndarray:
+        """Returns float32 [L]; see `Classifier`."""
+        return self.predict_bytes(as_plain(data))
 
     def predict_bytes(self, data: bytes) -> np.ndarray:
         """Returns float32 [L] for JPEG or PNG bytes as TensorFlow decodes them."""

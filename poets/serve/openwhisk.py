@@ -165,9 +165,11 @@ class Action:
         picture = read_picture(
             value, model.hosts, _time_left_s(message.get("deadline"))
         )
-        (scores,) = model.classifier.predict([picture])
-        if isinstance(scores, ImageError):
-            raise RunError(BAD_PICTURE, f"cannot read the picture: {scores}")
+        try:
+            scores = model.classifier.score(picture)
+        except ImageError as error:
+            reason = f"cannot read the picture: {error}"
+            raise RunError(BAD_PICTURE, reason) from error
         best_first = np.argsort(-scores, kind="stable").tolist()
         labels, best = model.classifier.labels, best_first[0]
         is_none = float(scores[best]) < least

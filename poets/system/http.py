@@ -85,7 +85,12 @@ def shown(url: str) -> str:
 def read(
     url: str, limits: Limits, allowed: Hosts | None = None
 ) -> tuple[bytes, Mapping[str, str]]:
-    """Returns the content of a URL and the headers of the answer; see `download`.
+    """Returns the content of a URL and the headers of the answer.
+
+    Args:
+      url: http or https.
+      limits: what the server may take.
+      allowed: the hosts that may be asked, also by a redirect; None allows all.
 
     Raises:
       FetchError: if the content does not arrive whole and within the limits.
@@ -100,7 +105,6 @@ def download(
     path: str,
     limits: Limits,
     *,
-    allowed: Hosts | None = None,
     attempts: int = 1,
     pause_s: float = 0.5,
     progress: Progress = _no_progress,
@@ -112,7 +116,6 @@ def download(
       path: the file. What it contains already is continued: the beginning that an
         earlier download left.
       limits: what the server may take.
-      allowed: the hosts that may be asked, also by a redirect; None allows all.
       attempts: how often to ask after failures that may pass.
       pause_s: the pauses between them are 0, 2, 4, 8, ... times this.
       progress: `track` with all arguments but the first, to show how far it is.
@@ -130,7 +133,7 @@ def download(
         if start and etag.startswith('"'):  # a weak one, W/"...", does not identify it
             ask["If-Range"] = etag
         try:
-            with _answer(url, limits, deadline, allowed, ask) as answer:
+            with _answer(url, limits, deadline, ask=ask) as answer:
                 if answer.status_code == 416:  # it is whole already, or too long
                     os.truncate(path, 0)
                     continue

@@ -10,7 +10,7 @@ from fields, never from links: links may have another form of them.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -89,7 +89,7 @@ class Abaco:
         """
         created = self._call("POST", json={"image": image, **fields})
         actor = _field(created, "id")
-        self._wait(lambda: self._call("GET", actor), "actor", actor, "READY", timeout_s)
+        self._wait("actor", "READY", timeout_s, actor)
         return actor
 
     def send(self, actor: str, message: str | bytes) -> str:
@@ -117,13 +117,7 @@ class Abaco:
           AbacoError: if it does not end in time, or ends with an error.
         """
         path = (actor, "executions", execution)
-        found = self._wait(
-            lambda: self._call("GET", *path),
-            "execution",
-            execution,
-            "COMPLETE",
-            timeout_s,
-        )
+        found = self._wait("execution", "COMPLETE", timeout_s, *path)
         state = found.get("finalState")
         code = found.get("exitCode")
         if code is None and isinstance(state, dict):
@@ -143,19 +137,15 @@ class Abaco:
         return str(found.get("logs") or "")
 
     def _wait(
-        self,
-        ask: Callable[[], dict[str, Any]],
-        kind: str,
-        name: str,
-        wanted: str,
-        timeout_s: float,
+        self, kind: str, wanted: str, timeout_s: float, *path: str
     ) -> dict[str, Any]:
-        """Asks until a status is the wanted one; returns the answer."""
+        """Asks until the status of what is at a path is the wanted one."""
+        name = path[-1]
         deadline = time.monotonic() + timeout_s
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                found = ask()
+                found = self._call("GET", *path)
                 status = str(found.get("status"))
             except AbacoError as error:
                 if not error.is_passing or time.monotonic() > deadline:

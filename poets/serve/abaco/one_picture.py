@@ -74,10 +74,7 @@ def classify(model: str, data: bytes, count: int, reject: bool = False) -> Best:
     """
     least = reject_threshold(run_metrics(model), model) if reject else 0.0
     classifier = load_classifier(model)
-    (answer,) = classifier.predict([data])
-    if isinstance(answer, ImageError):
-        raise answer
-    return best_labels(classifier.labels, answer, count, least)
+    return best_labels(classifier.labels, classifier.score(data), count, least)
 
 
 def run_program(name: str, answer: Callable[[], Best]) -> NoReturn:
