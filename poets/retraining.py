@@ -43,7 +43,7 @@ from poets.head.checkpoint import add_checkpoint
 from poets.head.evaluate import accuracy_of
 from poets.head.summaries import Summaries
 from poets.head.training import train_head
-from poets.report import REPORT
+from poets.report import METRICS, REPORT, SKIPPED, SPLIT
 from poets.report.build import build_report, report_names
 from poets.report.findings import Evidence
 from poets.report.labels import names_in
@@ -191,7 +191,7 @@ def publish(
         model = TrainedModel(features.backbone, head, config.final_tensor_name, labels)
         exports = build_exports(config, model, samples, work_dir)
     shown = {_name(export.url): export.to_json() for export in exports}
-    metrics = metrics_of(config, trained, answers, shown, durations, notes)
+    metrics = metrics_of(config, trained, answers, shown, durations.rounded(), notes)
     report: Mapping[str, bytes] = {}
     if config.report:
         with durations.phase("report"):
@@ -299,13 +299,11 @@ def _publish(
             add_checkpoint(
                 publication, config.checkpoint_path, trained.head, trained.steps
             )
-        publication.add_file(join(beside, "split.csv"), split_csv(rows))
-        publication.add_file(
-            join(beside, "skipped_images.csv"), skipped_images_csv(trained.skipped)
-        )
+        publication.add_file(join(beside, SPLIT), split_csv(rows))
+        publication.add_file(join(beside, SKIPPED), skipped_images_csv(trained.skipped))
         for name, content in report.items():
             publication.add_file(join(beside, name), content)
-        publication.add_file(join(beside, "metrics.json"), metrics_json(metrics))
+        publication.add_file(join(beside, METRICS), metrics_json(metrics))
         publication.commit()
     if REPORT in report:
         logger.info("Report of the run : %s", join(beside, REPORT))

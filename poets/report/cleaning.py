@@ -8,10 +8,8 @@ undone. A picture is renamed within a storage; to another one it is copied, then
 deleted. No file is ever replaced.
 """
 
-import csv
 import datetime
 import errno
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -20,7 +18,8 @@ import pyarrow.fs
 
 from poets.data.image_files import passed_over
 from poets.errors import ConfigError, StorageError, format_problems
-from poets.report.run_files import csv_file
+from poets.report import METRICS
+from poets.report.run_files import csv_file, csv_rows
 from poets.storage import (
     exists,
     folder_of,
@@ -146,8 +145,7 @@ def _move(move: Move) -> None:
 
 def _read(url: str, columns: Sequence[str]) -> list[dict[str, str]]:
     """Returns the rows of a CSV that has certain columns."""
-    text = read_url(url).decode("utf-8", "surrogateescape")
-    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+    reader = csv_rows(read_url(url), restval="")
     missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
         raise ConfigError(
@@ -159,7 +157,7 @@ def _read(url: str, columns: Sequence[str]) -> list[dict[str, str]]:
 
 def _image_dir_beside(list_url: str) -> str:
     """Returns the image_dir of the run in the folder of a list."""
-    url = join(folder_of(list_url), "metrics.json")
+    url = join(folder_of(list_url), METRICS)
     try:
         found = json.loads(read_url(url))["flags"]["image_dir"]
     except (StorageError, ValueError, LookupError, TypeError) as error:

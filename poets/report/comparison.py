@@ -5,7 +5,6 @@ RUN/metrics.json, split.csv ─┴─> common test images ─> each pair: McNema
 """
 
 import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ import numpy as np
 
 from poets.errors import ConfigError, ModelError
 from poets.head.evaluate import Z_95, Accuracy
+from poets.report import METRICS, SPLIT
 from poets.report.listing import list_folder
-from poets.report.summary import METRICS, read_results
+from poets.report.run_files import csv_rows
+from poets.report.summary import read_results
 from poets.storage import join, read_url
 
-SPLIT = "split.csv"
 LEVEL = 0.05
 """Chance of calling a difference real that is none, over all pairs together."""
 
@@ -134,10 +134,16 @@ def compare_runs(urls: Sequence[str]) -> Comparison:
         for url, each, row, chosen in zip(urls, tested, right, flags, strict=True)
     ]
     places = list(combinations(range(len(urls)), 2))
-    tests = [_mcnemar(right[one], right[other]) for one, other in places]
+    only = [
+        (
+            int((right[one] & ~right[other]).sum()),
+            int((right[other] & ~right[one]).sum()),
+        )
+        for one, other in places
+    ]
     pairs = [
-        _pair(place, right[place[0]], right[place[1]], p)
-        for place, p in zip(places, _holm(tests), strict=True)
+        _pair(place, counts, len(common), p)
+        for place, counts, p in zip(places, only, _holm(only), strict=True)
     ]
     notes = _notes(tested, len(common))
     return Comparison(len(common), tuple(runs), tuple(pairs), tuple(notes))
@@ -156,14 +162,11 @@ def _read(url: str) -> _Tested:
         row.get("folder", row.get("label")): row.get("label")
         for row in metrics.get("labels") or ()
     }
-    table = csv.DictReader(
-        io.StringIO(read_url(join(url, SPLIT)).decode("utf-8", "replace"), newline="")
-    )
     try:
         right = {
             (row["path"], row["label"]): label_of.get(row["label"])
             == row["predicted_label"]
-            for row in table
+            for row in csv_rows(read_url(join(url, SPLIT)))
             if row["split"] == "test"
         }
     except (KeyError, csv.Error) as error:
@@ -194,11 +197,8 @@ def _differing(flags: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{name: each.get(name) for name in names} for each in flags]
 
 
-def _pair(
-    places: tuple[int, int], one: np.ndarray, other: np.ndarray, p: float
-) -> Pair:
-    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
-    n = len(one)
+def _pair(places: tuple[int, int], only: tuple[int, int], n: int, p: float) -> Pair:
+    only_one, only_other = only
     loss, gain = (only_one + 1) / (n + 2), (only_other + 1) / (n + 2)
     spread = Z_95 * math.sqrt((loss + gain - (gain - loss) ** 2) / (n + 2))
     return Pair(
@@ -212,9 +212,8 @@ def _pair(
     )
 
 
-def _mcnemar(one: np.ndarray, other: np.ndarray) -> float:
+def _mcnemar(only_one: int, only_other: int) -> float:
     """Returns the p of McNemar's exact test: two-sided, binomial with p = 1/2."""
-    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
     n = only_one + only_other
     tail = sum(
         math.exp(
@@ -228,8 +227,9 @@ def _mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     return min(1.0, 2 * tail)
 
 
-def _holm(values: Sequence[float]) -> list[float]:
-    """Returns p corrected for the number of tests (Holm, 1979)."""
+def _holm(only: Sequence[tuple[int, int]]) -> list[float]:
+    """Returns McNemar's p of each pair, corrected for their number (Holm, 1979)."""
+    values = [_mcnemar(*counts) for counts in only]
     corrected = [0.0] * len(values)
     largest = 0.0
     for place, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):

@@ -13,12 +13,14 @@ import json
 import logging
 import posixpath
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow.fs
 
 from poets.errors import ModelError
+from poets.report import METRICS
 from poets.storage import (
     exists,
     folder_of,
@@ -30,19 +32,19 @@ from poets.storage import (
 
 logger = logging.getLogger(__name__)
 
-METRICS = "metrics.json"
-
 
 @dataclass(frozen=True)
 class ModelRun:
     """A run, as recorded in metrics.json.
 
     Attributes:
+      metrics: the content of the file.
       digests: SHA-256 of the exported files, in hexadecimal.
       labels: L labels, in the order of the outputs.
       made_model: whether the model in question is one of its exports.
     """
 
+    metrics: Mapping[str, Any] = field(default_factory=dict)
     digests: frozenset[str] = frozenset()
     labels: tuple[str, ...] = ()
     made_model: bool = False
@@ -59,17 +61,30 @@ def run_beside(model: str) -> ModelRun:
     Raises:
       StorageError: if a file cannot be read.
     """
-    url = join(folder_of(model), METRICS)
-    if not exists(url):
-        return ModelRun()
+    metrics = read_metrics(folder_of(model))
     try:
-        metrics = json.loads(read_url(url))
         exports = metrics["exports"].values()
         digests = frozenset(str(export["sha256"]) for export in exports)
         labels = tuple(str(row["label"]) for row in metrics["labels"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ModelRun()  # metrics of another program
-    return ModelRun(digests, labels, made_model=digest_of(model) in digests)
+    except (KeyError, TypeError, AttributeError):
+        return ModelRun()  # none, or metrics of another program
+    return ModelRun(metrics, digests, labels, digest_of(model) in digests)
+
+
+def read_metrics(folder: str) -> dict[str, Any]:
+    """Returns the metrics.json in a folder; {} if it has none, or no JSON object.
+
+    Raises:
+      StorageError: if it cannot be read.
+    """
+    url = join(folder, METRICS)
+    if not exists(url):
+        return {}
+    try:
+        metrics = json.loads(read_url(url))
+    except ValueError:
+        return {}
+    return metrics if isinstance(metrics, dict) else {}
 
 
 def labels_of(model: str, run: ModelRun) -> tuple[str, ...]:

@@ -6,8 +6,8 @@
 
 The columns are those of Hadoop's FsShell, so programs that read its listing can read
 this one. Owner, group, permissions and replication are not part of a
-`pyarrow.fs.FileInfo`: `ATTRIBUTES` holds a function that supplies them for each type of
-file system, or the handlers of our own storages do. "?" marks an unknown value.
+`pyarrow.fs.FileInfo`: the handlers of our storages supply them. "?" marks an unknown
+value.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow.fs
 
 from poets.errors import StorageError
-from poets.storage import join, open_storage, storage_errors
+from poets.storage import is_local, join, open_storage, storage_errors
 
 MODIFIED_FORMAT = "%Y-%m-%d %H:%M"  # local time, as FsShell does
 MIN_REPLICATION_WIDTH = 3
@@ -60,35 +60,6 @@ class Entry:
         return self.path.rpartition("/")[2]
 
 
-def local_attributes(
-    filesystem: pyarrow.fs.FileSystem, folder: str
-) -> dict[str, Attributes]:
-    """Returns the attributes of the files in a local folder, by name."""
-    found = {}
-    for entry in os.scandir(folder):
-        with contextlib.suppress(OSError):  # just deleted, or a broken link
-            found[entry.name] = _attributes_of(entry.stat())
-    return found
-
-
-def handler_attributes(
-    filesystem: pyarrow.fs.PyFileSystem, folder: str
-) -> dict[str, Attributes]:
-    """Returns the attributes of the files in a folder, by name, from its handler.
-
-    Raises:
-      OSError: if the storage reports an error.
-    """
-    found = filesystem.handler.attributes(folder)
-    return {name: Attributes(*known) for name, known in found.items()}
-
-
-# Type name of the pyarrow file system -> the attributes in a folder, by name.
-ATTRIBUTES: Mapping[
-    str, Callable[[pyarrow.fs.FileSystem, str], Mapping[str, Attributes]]
-] = {"local": local_attributes}
-
-
 def list_folder(url: str) -> list[Entry]:
     """Returns the files and folders directly in a folder, sorted by path.
 
@@ -98,7 +69,6 @@ def list_folder(url: str) -> list[Entry]:
       StorageError: if there is no such folder or it cannot be listed.
     """
     filesystem, path = open_storage(url)
-    attributes_of = ATTRIBUTES.get(filesystem.type_name, handler_attributes)
     with storage_errors(f"list {url!r}"):
         folder = filesystem.get_file_info(path)
         if folder.type == pyarrow.fs.FileType.NotFound:
@@ -111,7 +81,7 @@ def list_folder(url: str) -> list[Entry]:
                 f"cannot list {url!r}: it is a file; give the folder that holds it"
             )
         infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path))
-        attributes = attributes_of(filesystem, path)
+        attributes = _attributes_in(filesystem, path)
     return [
         _entry(url, info, attributes[info.base_name])
         for info in sorted(infos, key=lambda info: info.base_name)
@@ -165,6 +135,20 @@ def _entry(url: str, info: pyarrow.fs.FileInfo, attributes: Attributes) -> Entry
         modified=info.mtime.astimezone() if info.mtime else None,
         attributes=attributes,
     )
+
+
+def _attributes_in(
+    filesystem: pyarrow.fs.FileSystem, folder: str
+) -> dict[str, Attributes]:
+    """Returns the attributes of what is in a folder, by name."""
+    if not is_local(filesystem):
+        known = filesystem.handler.attributes(folder)
+        return {name: Attributes(*each) for name, each in known.items()}
+    found = {}
+    for entry in os.scandir(folder):
+        with contextlib.suppress(OSError):  # just deleted, or a broken link
+            found[entry.name] = _attributes_of(entry.stat())
+    return found
 
 
 def _attributes_of(status: os.stat_result) -> Attributes:

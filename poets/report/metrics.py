@@ -61,7 +61,7 @@ def metrics_of(
       trained: the head.
       answers: its predictions for the images that were used.
       exports: file name -> entry of each export.
-      duration_s: seconds by phase.
+      duration_s: phase -> seconds.
       notes: sentences for the user, added to those on the data and the head.
     """
     dataset, features = answers.dataset, trained.features
@@ -124,7 +124,7 @@ def metrics_of(
             **{name: _version(name) for name in PACKAGES},
         },
         "workers": dict(zip(("tasks", "processes"), features.shared_by, strict=True)),
-        "duration_s": {name: round(value, 3) for name, value in duration_s.items()},
+        "duration_s": dict(duration_s),
         "notes": [*dataset.notes, *trained.notes, *notes],
     }
 

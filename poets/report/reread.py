@@ -9,7 +9,6 @@ give the answers of split.csv: after fine-tuning, or with other pictures, they d
 """
 
 import csv
-import io
 import json
 import logging
 from collections.abc import Mapping
@@ -33,8 +32,10 @@ from poets.features.store import Store, store_url
 from poets.flags import FIELDS, parse_value
 from poets.head import Head
 from poets.head.examples import Examples
+from poets.report import METRICS, SKIPPED, SPLIT
 from poets.report.findings import Evidence
 from poets.report.metrics import Predictions
+from poets.report.run_files import csv_rows
 from poets.storage import join, read_url
 
 logger = logging.getLogger(__name__)
@@ -55,13 +56,10 @@ def read_evidence(results: str, image_dir: str = "") -> Evidence:
       StorageError: if a file cannot be read.
     """
     try:
-        metrics = json.loads(read_url(join(results, "metrics.json")))
+        metrics = json.loads(read_url(join(results, METRICS)))
         config = _config(metrics["flags"], image_dir)
-        answers = _answers(config, metrics, _table(results, "split.csv"))
-        skipped = [
-            (row["path"], row["reason"])
-            for row in _table(results, "skipped_images.csv")
-        ]
+        answers = _answers(config, metrics, _table(results, SPLIT))
+        skipped = [(row["path"], row["reason"]) for row in _table(results, SKIPPED)]
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise ModelError(
             f"cannot report on {results!r}: its files are not the results of a run of "
@@ -85,8 +83,7 @@ def _config(flags: Mapping[str, Any], image_dir: str) -> RetrainConfig:
 
 
 def _table(results: str, name: str) -> list[dict[str, str]]:
-    text = read_url(join(results, name)).decode("utf-8", "surrogateescape")
-    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    return list(csv_rows(read_url(join(results, name)), strict=True))
 
 
 def _answers(

@@ -35,6 +35,17 @@ def skipped_images_csv(rows: Sequence[tuple[str, str]]) -> bytes:
     return csv_file(("path", "reason"), rows)
 
 
+def csv_rows(data: bytes, **options: Any) -> "csv.DictReader[str]":
+    """Returns the rows of a CSV that `csv_file` made.
+
+    Args:
+      data: its content.
+      **options: those of `csv.DictReader`.
+    """
+    text = data.decode("utf-8", "surrogateescape")
+    return csv.DictReader(io.StringIO(text, newline=""), **options)
+
+
 def csv_file(header: Sequence[object], rows: Iterable[Sequence[object]]) -> bytes:
     """Returns the bytes of a CSV; a path that is not UTF-8 keeps its bytes."""
     buffer = io.StringIO(newline="")

@@ -18,13 +18,11 @@ from typing import Any
 
 from poets.errors import ModelError
 from poets.formats import FORMATS
-from poets.report import REPORT
+from poets.report import METRICS, REPORT, SKIPPED, SPLIT
 from poets.report.labels import labels_files
 from poets.report.listing import Entry, printable
 from poets.storage import read_url
 
-METRICS = "metrics.json"
-SKIPPED = "skipped_images.csv"
 MAX_METRICS_BYTES = 256 << 20  # a confusion matrix of 1,000 labels takes about 4 MB
 MAX_TEXT_BYTES = 64 << 20  # labels, list of skipped images
 MAX_ROWS = 30  # labels in the table; if there are more, those with the least recall
@@ -236,7 +234,7 @@ def _files(
     known = {
         METRICS: "figures of the run",
         REPORT: "the run as a page, with pictures",
-        "split.csv": "use and prediction of each image",
+        SPLIT: "use and prediction of each image",
         SKIPPED: "images left out, with the reason",
         labels_name: "labels, in the order of the outputs",
         **{suffix: row.title for row in rows for suffix in row.suffixes},

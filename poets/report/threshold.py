@@ -1,17 +1,17 @@
 """Finds the reject threshold of a model in the metrics.json of its run."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow.fs
 
 from poets.errors import ModelError
-from poets.report.labels import METRICS, run_beside
-from poets.storage import exists, folder_of, join, kind_of, read_url
+from poets.report import METRICS
+from poets.report.labels import read_metrics, run_beside
+from poets.storage import kind_of
 
 
-def run_metrics(model: str) -> dict[str, Any]:
+def run_metrics(model: str) -> Mapping[str, Any]:
     """Returns metrics.json of the run that exported a model; {} if there is none.
 
     Args:
@@ -20,18 +20,10 @@ def run_metrics(model: str) -> dict[str, Any]:
     Raises:
       StorageError: if a file cannot be read.
     """
-    folder = model
-    if kind_of(model) == pyarrow.fs.FileType.File:
-        folder = folder_of(model)
-        if not run_beside(model).made_model:
-            return {}
-    if not exists(join(folder, METRICS)):
-        return {}
-    try:
-        metrics = json.loads(read_url(join(folder, METRICS)))
-    except ValueError:
-        return {}  # of another program
-    return metrics if isinstance(metrics, dict) else {}
+    if kind_of(model) != pyarrow.fs.FileType.File:
+        return read_metrics(model)
+    run = run_beside(model)
+    return run.metrics if run.made_model else {}
 
 
 def reject_threshold(metrics: Mapping[str, Any], model: str) -> float:

@@ -202,7 +202,9 @@ class TestOfAFolder:
 
 class TestFaults:
     def test_a_section_that_fails_harms_no_other(self, finished, monkeypatch):
-        monkeypatch.setitem(SECTIONS, "labels", Section("tests.report.nowhere"))
+        monkeypatch.setitem(
+            SECTIONS, "labels", Section("Labels", "tests.report.nowhere")
+        )
         with logged() as lines:
             files, notes = build.build_report(read_evidence(str(finished.folder)))
         assert any("lacks its section labels: Module" in line for line in lines)

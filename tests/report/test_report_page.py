@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from poets.report.findings import SECTIONS, find
-from poets.report.page.run_page import TITLES, run_page
+from poets.report.page.run_page import run_page
 from poets.report.reread import read_evidence
 from tests.report.pages import made_up_run, with_every_section, write_picture
 
@@ -44,8 +44,8 @@ def hostile(tmp_path_factory):
     return path
 
 
-def test_every_section_has_a_title_in_the_same_order():
-    assert [name for name in TITLES if name in SECTIONS] == list(SECTIONS)
+def test_every_section_has_a_title_of_its_own():
+    assert len({row.title for row in SECTIONS.values()}) == len(SECTIONS)
 
 
 def test_the_contents_lead_to_every_section(watched, finished):

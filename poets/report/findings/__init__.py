@@ -68,35 +68,62 @@ class Section(NamedTuple):
     """A row of `SECTIONS`.
 
     Attributes:
+      title: on the page.
       module: has `compute(evidence)`.
       needs_features: whether it needs `evidence.trained`.
       csv: name of the CSV beside the report, whose rows the dataclass returns by
         `csv_rows()`, the header first; "" for none.
     """
 
+    title: str
     module: str
     needs_features: bool = True
     csv: str = ""
 
 
-SECTIONS: dict[str, Section] = {  # name -> row, in the order of the page
-    "summary": Section("poets.report.findings.summary", needs_features=False),
-    "curves": Section("poets.report.findings.curves"),
-    "labels": Section("poets.report.findings.labels", False, "labels.csv"),
-    "confusion": Section("poets.report.findings.confusion", needs_features=False),
-    "mistakes": Section("poets.report.findings.mistakes", False, "mistakes.csv"),
+SECTIONS = {  # name -> row, in the order of the page
+    "summary": Section(
+        "Summary", "poets.report.findings.summary", needs_features=False
+    ),
+    "curves": Section("Training", "poets.report.findings.curves"),
+    "labels": Section(
+        "Labels", "poets.report.findings.labels", needs_features=False, csv="labels.csv"
+    ),
+    "confusion": Section(
+        "Confusion matrix", "poets.report.findings.confusion", needs_features=False
+    ),
+    "mistakes": Section(
+        "Worst mistakes",
+        "poets.report.findings.mistakes",
+        needs_features=False,
+        csv="mistakes.csv",
+    ),
     "doubtful_labels": Section(
-        "poets.report.findings.doubtful_labels", csv="doubtful_labels.csv"
+        "Doubtful labels",
+        "poets.report.findings.doubtful_labels",
+        csv="doubtful_labels.csv",
     ),
     "near_duplicates": Section(
-        "poets.report.findings.near_duplicates", csv="near_duplicates.csv"
+        "Near-duplicates",
+        "poets.report.findings.near_duplicates",
+        csv="near_duplicates.csv",
     ),
-    "odd_images": Section("poets.report.findings.odd_images", csv="odd_images.csv"),
-    "calibration": Section("poets.report.findings.calibration"),
-    "reject_threshold": Section("poets.report.findings.reject_threshold", False),
-    "more_images": Section("poets.report.findings.more_images"),
-    "skipped": Section("poets.report.findings.skipped", needs_features=False),
-    "run": Section("poets.report.findings.run", needs_features=False),
+    "odd_images": Section(
+        "Odd pictures out", "poets.report.findings.odd_images", csv="odd_images.csv"
+    ),
+    "calibration": Section("Calibration", "poets.report.findings.calibration"),
+    "reject_threshold": Section(
+        "Reject threshold",
+        "poets.report.findings.reject_threshold",
+        needs_features=False,
+    ),
+    "more_images": Section(
+        "Would more pictures help?", "poets.report.findings.more_images"
+    ),
+    "skipped": Section(
+        "Skipped files", "poets.report.findings.skipped", needs_features=False
+    ),
+    "run": Section("This run", "poets.report.findings.run", needs_features=False),
 }
 
 

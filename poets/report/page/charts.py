@@ -38,42 +38,40 @@ _LONG_NUMBER = re.compile(r"(\d+\.\d)\d+")
 
 def accuracy_curve(curves: Curves) -> Markup:
     """Draws the accuracy over the steps: of the batches, and of validation images."""
-    points = curves.points
-    lowest = min(min(each.train_accuracy, each.accuracy) for each in points)
+    train = [(each.step, each.train_accuracy) for each in curves.points]
+    validation = [(each.step, each.accuracy) for each in curves.points]
     return _chart(
         f"Accuracy over {curves.steps:,} steps; the last validation accuracy is "
-        f"{percent(points[-1].accuracy)}",
-        [
-            [(each.step, each.train_accuracy) for each in points],
-            [(each.step, each.accuracy) for each in points],
-        ],
-        x=_ticks(0, points[-1].step),
-        y=_shares(lowest),
+        f"{percent(validation[-1][1])}",
+        [train, validation],
+        x=_ticks(0, validation[-1][0]),
+        y=_shares(min(y for _, y in [*train, *validation])),
     )
 
 
 def entropy_curve(curves: Curves) -> Markup:
     """Draws the cross entropy over the steps."""
-    points = curves.points
-    highest = max(max(each.train_entropy, each.entropy) for each in points)
+    train = [(each.step, each.train_entropy) for each in curves.points]
+    validation = [(each.step, each.entropy) for each in curves.points]
     return _chart(
         f"Cross entropy over {curves.steps:,} steps; the last of validation is "
-        f"{points[-1].entropy:.3f}",
-        [
-            [(each.step, each.train_entropy) for each in points],
-            [(each.step, each.entropy) for each in points],
-        ],
-        x=_ticks(0, points[-1].step),
-        y=_ticks(0, highest),
+        f"{validation[-1][1]:.3f}",
+        [train, validation],
+        x=_ticks(0, validation[-1][0]),
+        y=_ticks(0, max(y for _, y in [*train, *validation])),
     )
 
 
 def calibration(bins: Sequence[ScoreBin], title: str) -> Markup:
     """Draws the accuracy over the score, beside the line where both are equal."""
-    known = [(b.score, b.accuracy) for b in bins if b.accuracy is not None]
+    known = [
+        (each.score, each.accuracy)
+        for each in bins
+        if each.score is not None and each.accuracy is not None
+    ]
     return _chart(
         title,
-        [[(0, 0), (1, 1)], [(x, y) for x, y in known if x is not None]],
+        [[(0, 0), (1, 1)], known],
         x=_shares(0),
         y=_shares(0),
         dots=(1,),
@@ -82,8 +80,7 @@ def calibration(bins: Sequence[ScoreBin], title: str) -> Markup:
 
 def coverage(curve: Sequence[Answered], chosen: Answered | None) -> Markup:
     """Draws the accuracy over the share of images that is answered."""
-    known = [(c.coverage, c.accuracy) for c in curve if c.accuracy is not None]
-    points = [(x, y) for x, y in known if y is not None]
+    points = [(c.coverage, c.accuracy) for c in curve if c.accuracy is not None]
     marked = [(chosen.coverage, chosen.accuracy or 0.0)] if chosen else []
     return _chart(
         "Accuracy over the share of pictures that get an answer",

@@ -2,34 +2,13 @@
 
 from poets import __version__
 from poets.data.dataset import Dataset
-from poets.report.findings import Findings
+from poets.report.findings import SECTIONS, Findings
 from poets.report.page import charts, render
 from poets.report.page.pictures import Pictures
 
-TITLES = {  # name of a section -> its title; the order is that of the findings
-    "summary": "Summary",
-    "curves": "Training",
-    "labels": "Labels",
-    "confusion": "Confusion matrix",
-    "mistakes": "Worst mistakes",
-    "doubtful_labels": "Doubtful labels",
-    "near_duplicates": "Near-duplicates",
-    "odd_images": "Odd pictures out",
-    "calibration": "Calibration",
-    "reject_threshold": "Reject threshold",
-    "more_images": "Would more pictures help?",
-    "skipped": "Skipped files",
-    "run": "This run",
-}
-
 
 def run_page(findings: Findings, dataset: Dataset) -> bytes:
-    """Returns report.html.
-
-    Args:
-      findings: the sections.
-      dataset: has their pictures.
-    """
+    """Returns report.html: the sections, with pictures of the data set."""
     pictures = Pictures(dataset)
     page = render(
         "report.html",
@@ -38,7 +17,7 @@ def run_page(findings: Findings, dataset: Dataset) -> bytes:
         picture=pictures.picture,
         picture_problem=pictures.problem,
         poets=__version__,
-        sections={name: findings.sections.get(name) for name in TITLES},
-        titles=TITLES,
+        sections={name: findings.sections.get(name) for name in SECTIONS},
+        titles={name: row.title for name, row in SECTIONS.items()},
     )
     return pictures.fill(page).encode("utf-8", "replace")
