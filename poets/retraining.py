@@ -90,7 +90,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
     Args:
       config: the flags.
       dataset: the labelled images, as returned by `preflight`.
-      workers: the processes that compute bottlenecks, local or of all workers.
+      workers: compute the bottlenecks.
 
     Raises:
       PoetsError: if the job fails; earlier results stay unchanged.
@@ -240,10 +240,10 @@ def _samples(
     paths, contents, kept, turned = [], [], [], 0
     for row, (path, *_), data in zip(rows, wanted, found, strict=True):
         if isinstance(data, ImageError):
-            continue  # damaged since
+            continue  # damaged since then
         if isinstance(data, OSError):
             raise_outage(data, features.dataset.source.url(path))
-            continue  # gone since its bottleneck was computed; check without it
+            continue  # deleted since its bottleneck was computed; check without it
         turned += orientation(data) != 1
         paths.append(path)
         contents.append(data)

@@ -122,7 +122,7 @@ KERAS = (
 
 
 def expanded(pattern: str) -> tuple[str, ...]:
-    """Returns the names of a pattern with one {a,b} or none, as a shell does."""
+    """Returns the names of a pattern with at most one {a,b}, as a shell does."""
     before, _, rest = pattern.partition("{")
     choices, _, after = rest.partition("}")
     return tuple(before + choice + after for choice in choices.split(","))

@@ -3,7 +3,7 @@
     model_dir/mobilenet_v2_weights_..._no_top.h5   Keras's own file, or downloaded once
     model_dir/mobilenet_v2-keras.pb                the network, frozen once, kept
 
-    --tfhub_module=flowers.keras                     a file of one's own
+    --tfhub_module=flowers.keras                     your own file
     model_dir/flowers-0f4c2a91d3b7.pb                frozen once, named by its digest
 
 Keras is only imported to convert a network. It builds the network and asks for the file
@@ -118,7 +118,7 @@ def _kept_or_built(kept: str, name: str, build: Any) -> bytes:
 
 
 def _keras() -> Any:
-    """Imports Keras on TensorFlow, whatever the user's own backend is."""
+    """Imports Keras with TensorFlow as its backend, regardless of the user's own."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
 

@@ -38,7 +38,7 @@ def load(config: RetrainConfig) -> Backbone:
     """Returns the backbone that `--tfhub_module` names.
 
     Raises:
-      ConfigError: if it does not fix the image size, and none is given.
+      ConfigError: if neither it nor the flags fix the image size.
       ModelError: if it cannot be loaded, or has no signature from images to features.
     """
     handle = config.tfhub_module

@@ -47,7 +47,9 @@ class _Unpickler(pickle.Unpickler):
             return lambda *fields: _Tensor(*fields[:4])
         if module == "torch" and name in TYPES:
             return TYPES[name]
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no tensor")
+        raise pickle.UnpicklingError(
+            f"it names {module}.{name}, which is not part of a tensor"
+        )
 
     def persistent_load(self, pid: Any) -> _Storage:
         """Returns the record of ("storage", type, key, device, size, view)."""
@@ -56,11 +58,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_tensors(data: bytes, source: str) -> dict[str, np.ndarray]:
-    """Returns the tensors of a weights file by name.
-
-    Args:
-      data: the file's content.
-      source: its name in messages.
+    """Returns the tensors of a weights file by name; messages name its `source`.
 
     Raises:
       ModelError: if it is not a whole file of tensors in this format.

@@ -58,10 +58,11 @@ def set_scaling(
         found = described() or by_name
         if found is None:
             raise ModelError(
-                f"{source!r} does not say how it wants pixels: it has no normalization "
-                f"in its metadata, and its input is named {network.input_name!r}, not "
-                f"{', '.join(map(repr, BY_NAME))}; give --input_mean and --input_std, "
-                "127.5 and 127.5 for a network that wants -1 to 1, 0 and 255 for 0 to 1"
+                f"{source!r} does not define how to scale pixels: it has no "
+                "normalization in its metadata, and its input is named "
+                f"{network.input_name!r}, not {', '.join(map(repr, BY_NAME))}; give "
+                "--input_mean and --input_std, 127.5 and 127.5 for a network that "
+                "takes -1 to 1, 0 and 255 for 0 to 1"
             )
     network.normalize(found)
     _check_scores(network, source)

@@ -94,11 +94,7 @@ def add_metadata(
 
 
 def read_normalization(model: bytes, source: str) -> Normalization | None:
-    """Returns the normalization in a `.tflite`'s metadata, None if there is none.
-
-    Args:
-      model: content of the file.
-      source: its name in messages.
+    """Returns the normalization in a `.tflite`'s metadata, or None.
 
     Raises:
       ModelError: if the metadata is damaged.
@@ -113,11 +109,7 @@ def read_normalization(model: bytes, source: str) -> Normalization | None:
 
 
 def read_labels_file(model: bytes, source: str) -> bytes | None:
-    """Returns the labels file inside a `.tflite`, None if there is none.
-
-    Args:
-      model: content of the file.
-      source: its name in messages.
+    """Returns the labels file inside a `.tflite`, or None.
 
     Raises:
       ModelError: if the metadata or the labels file is damaged.

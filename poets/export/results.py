@@ -59,7 +59,7 @@ def build_exports(
 
     Args:
       config: the flags.
-      model: what is exported.
+      model: the classifier.
       samples: the test images, and the head's scores for them.
       work_dir: local folder for the exports.
 

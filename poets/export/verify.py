@@ -78,7 +78,7 @@ def compare(
     """Compares an export's scores with the head's.
 
     Args:
-      name: the export's, for messages.
+      name: of the export, for messages.
       samples: N images and the head's scores.
       score: returns the export's scores of these images, [N, L].
 

@@ -158,7 +158,7 @@ def main() -> None:
             first = error.message.partition("\n")[0]
             print(f"{type(error).__name__}: {first}", file=sys.stderr)
             code = LOST_CLUSTER
-    # A normal exit of TensorFlow waits for workers that may be gone.
+    # A normal exit of TensorFlow waits for workers that may have ended.
     sys.stderr.flush()
     os._exit(code)
 

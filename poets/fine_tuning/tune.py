@@ -142,7 +142,7 @@ def take_part(
 
     Args:
       config: the same flags as the chief's.
-      cluster: which worker this is.
+      cluster: the place of this worker.
       ended: returns whether the job has ended; may raise if it failed.
 
     Raises:

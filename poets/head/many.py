@@ -4,8 +4,8 @@
                                           ^                  │
                                           └──────────────────┘ until all have ended
 
-Every head has its own rates, seed, batches, label weights and patience. A head whose
-weights are no longer finite has failed, and the others go on.
+Every head has its own rates, seed, batches, label weights and patience. If the weights
+of a head become infinite or NaN, it has failed, and the others continue.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +84,7 @@ class Outcome:
       head: the trained head; None if it failed.
       steps: the number of steps run.
       stopped: whether `patience` ended it early.
-      failure: why there is no head, else "".
+      failure: why training failed, else "".
       evaluations: all of them, in order.
     """
 

@@ -1,4 +1,4 @@
-"""Chooses the score below which a classifier had better not answer."""
+"""Chooses the score below which a classifier withholds its answer."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Rejection:
 
     Attributes:
       wanted_accuracy: of the answers, 0 to 1.
-      threshold: answers with a lower score are withheld; None if none will do.
+      threshold: answers with a lower score are withheld; None if none reaches it.
       validation, test: what it does on these splits; None without a threshold.
     """
 
@@ -62,13 +62,7 @@ def rejection_for(
 
 
 def answered(scores: np.ndarray, right: np.ndarray, threshold: float) -> Answered:
-    """Returns how many images are answered at a threshold, and how well.
-
-    Args:
-      scores: float [N], of the best labels.
-      right: bool [N], whether these are the true labels.
-      threshold: 0 to 1.
-    """
+    """Returns how many images are answered at a threshold, and how well."""
     reached = scores >= threshold
     found = Accuracy(int(reached.sum()), int(right[reached].sum()))
     low, high = found.interval_95

@@ -41,7 +41,7 @@ def train_head(
       The head, the number of steps run, and the evaluations.
 
     Raises:
-      ModelError: if its weights are no longer finite.
+      ModelError: if its weights become infinite or NaN.
     """
 
     def report(evaluation: Evaluation) -> None:

@@ -96,14 +96,14 @@ def undone_moves(list_url: str) -> list[Move]:
 
 
 def move_all(moves: Sequence[Move], undo_folder: str = "") -> tuple[int, str]:
-    """Moves files; those that are no longer there are left out.
+    """Moves files, and passes over those that are missing.
 
     Args:
       moves: from where to where.
-      undo_folder: gets the list that undoes them; "" writes none.
+      undo_folder: for the list that undoes them; "" writes no list.
 
     Returns:
-      How many were moved, and the URL of the list, "" for none.
+      The number of files moved, and the URL of the list, "" without one.
 
     Raises:
       StorageError: if a target exists, before any move; if a move fails, and then the

@@ -22,7 +22,7 @@ from poets.report.summary import read_results
 from poets.storage import join, read_url
 
 LEVEL = 0.05
-"""Chance of calling a difference real that is none, over all pairs together."""
+"""The chance of calling any difference real by mistake, over all pairs together."""
 
 PLACES = ("_dir", "_graph", "_labels", "_path", "_conf", "_keytab", "_principal")
 ELSEWHERE = {"processes", "chief_timeout_s", "logging_verbosity", "report"}
@@ -35,9 +35,8 @@ class ComparedRun:
 
     Attributes:
       url: its results folder.
-      tested: number of its test images.
-      correct: of the common ones.
-      accuracy: on these, 0 to 1.
+      tested: number of all its test images.
+      correct, accuracy: on the common ones.
       interval_95: Wilson's interval.
       flags: value of each flag that differs between the runs.
     """
@@ -76,14 +75,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs on their common test images.
-
-    Attributes:
-      images: number of common test images.
-      runs: in the order given.
-      pairs: each two of them.
-      notes: sentences for the user.
-    """
+    """Runs, and each pair of them, on their common test images."""
 
     images: int
     runs: tuple[ComparedRun, ...]
@@ -118,7 +110,7 @@ def compare_runs(urls: Sequence[str]) -> Comparison:
       StorageError: if a file cannot be read.
     """
     if len(urls) < 2:
-        raise ConfigError(f"one run, {urls[0]!r}, is compared with nothing; give two")
+        raise ConfigError(f"cannot compare one run, {urls[0]!r}; give two or more")
     tested = [_read(url) for url in urls]
     common = sorted(set.intersection(*(set(each.right) for each in tested)))
     if not common:

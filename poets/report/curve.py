@@ -59,12 +59,7 @@ def glyphs_for(encoding: str | None) -> Glyphs:
 
 
 def finite_points(steps: Sequence[LoggedStep], name: str) -> list[tuple[int, float]]:
-    """Returns the points of one field of the steps, without None, NaN and infinity.
-
-    Args:
-      steps: in the order of the log.
-      name: "train_accuracy", "validation_accuracy" or "cross_entropy".
-    """
+    """Returns the points of a field of `LoggedStep`, without None, NaN and infinity."""
     points = ((step.step, getattr(step, name)) for step in steps)
     return [(x, y) for x, y in points if y is not None and math.isfinite(y)]
 

@@ -56,7 +56,7 @@ def digest_of(url: str) -> str:
 
 
 def run_beside(model: str) -> ModelRun:
-    """Returns the run whose metrics.json is beside a model; an empty one if none is.
+    """Returns the run whose metrics.json is beside a model; an empty one without it.
 
     Raises:
       StorageError: if a file cannot be read.
@@ -67,7 +67,7 @@ def run_beside(model: str) -> ModelRun:
         digests = frozenset(str(export["sha256"]) for export in exports)
         labels = tuple(str(row["label"]) for row in metrics["labels"])
     except (KeyError, TypeError, AttributeError):
-        return ModelRun()  # none, or metrics of another program
+        return ModelRun()  # no metrics, or those of another program
     return ModelRun(metrics, digests, labels, digest_of(model) in digests)
 
 
@@ -129,11 +129,7 @@ def read_labels(url: str) -> tuple[str, ...]:
 
 
 def parse_labels(data: bytes, source: str) -> tuple[str, ...]:
-    """Returns the lines in the content of a labels file.
-
-    Args:
-      data: the content.
-      source: its name in messages.
+    """Returns the lines in the content of a labels file; messages name its `source`.
 
     Raises:
       ModelError: if it is not text.

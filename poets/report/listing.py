@@ -90,7 +90,7 @@ def list_folder(url: str) -> list[Entry]:
 
 
 def format_listing(entries: Sequence[Entry]) -> str:
-    """Returns the lines of `hdfs dfs -ls` for these entries; "" if there are none."""
+    """Returns the lines of `hdfs dfs -ls` for these entries; "" without entries."""
     if not entries:
         return ""
     rows = [

@@ -59,7 +59,7 @@ def metrics_of(
     Args:
       config: the flags.
       trained: the head.
-      answers: its predictions for the images that were used.
+      answers: the head's predictions.
       exports: file name -> entry of each export.
       duration_s: phase -> seconds.
       notes: sentences for the user, added to those on the data and the head.

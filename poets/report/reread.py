@@ -1,11 +1,11 @@
-"""The evidence for a report, read from the folder of a finished run.
+"""Reads the evidence for a report from the folder of a finished run.
 
     metrics.json, split.csv, skipped_images.csv ──> flags, answers, skipped files
     image_dir, bottleneck_dir, the graph ─────────> bottlenecks and head, if all of them
                                                     are still there
 
-Nothing is computed by a network. Bottlenecks and head are taken only if together they
-give the answers of split.csv: after fine-tuning, or with other pictures, they do not.
+No network runs. Bottlenecks and head are used only if together they give the answers of
+split.csv: after fine-tuning, or with other pictures, they do not.
 """
 
 import csv
@@ -114,7 +114,7 @@ def _with_features(
 ) -> tuple[Predictions, Trained | None]:
     """Returns the answers with the images as listed now, and the head if it is there.
 
-    What is missing is logged, not raised: a report can do without.
+    What is missing is logged, not raised: the report then has fewer sections.
     """
     try:
         listed = find_images(
@@ -122,7 +122,7 @@ def _with_features(
         )
         rows = listed.images.rows_of(answers.dataset.images.paths.to_pylist())
         if len(rows) < len(answers.dataset.images):
-            raise ModelError(f"pictures of {config.image_dir!r} are gone")
+            raise ModelError(f"pictures of {config.image_dir!r} are missing")
         dataset = replace(
             answers.dataset,
             images=listed.images.take(rows),
@@ -142,7 +142,7 @@ def _trained(
     """Returns head and bottlenecks.
 
     Raises:
-      PoetsError, OSError: if one of them is gone, or they do not give the answers.
+      PoetsError, OSError: if one of them is missing, or they give other answers.
     """
     model = metrics["model"]
     backbone = Backbone(
@@ -168,7 +168,7 @@ def _trained(
     index = store.read_index()
     rows = index.fresh(answers.dataset.images, "")
     if (rows == NONE).any():
-        raise ModelError(f"bottlenecks in {spec.store_url!r} are gone or older")
+        raise ModelError(f"bottlenecks in {spec.store_url!r} are missing or outdated")
     matrix = store.read_bottlenecks(index, rows)
     digests = index.digests[rows]
     head = _head(config.output_graph)

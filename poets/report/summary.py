@@ -84,10 +84,7 @@ class Results:
 
 
 def read_results(entries: Sequence[Entry]) -> Results:
-    """Reads the results of a run from its folder.
-
-    Args:
-      entries: the listing of the folder.
+    """Reads the results of a run from the listing of its folder.
 
     Raises:
       StorageError: if a file cannot be read.

@@ -34,7 +34,7 @@ def reject_threshold(metrics: Mapping[str, Any], model: str) -> float:
       model: its name in messages.
 
     Raises:
-      ModelError: if the run has none.
+      ModelError: if the run has no threshold.
     """
     found = f"there is no {METRICS} of its run with one; put it beside the model"
     if isinstance(reject := metrics.get("reject"), dict):

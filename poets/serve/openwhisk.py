@@ -271,7 +271,7 @@ def _reject_below(value: Any, model: Model) -> float:
     """Returns the score below which a run with `"reject": true` answers (none).
 
     Raises:
-      RunError: if the model has none.
+      RunError: if the model has no threshold.
     """
     reject = value.get("reject", False) if isinstance(value, dict) else False
     if str(reject).lower() != "true":

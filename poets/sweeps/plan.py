@@ -123,8 +123,8 @@ def plan_sweep(
       args: flag -> value, as for `poets retrain`; `output_dir` is required, and
         outputs that are not given go to `best` below it.
       grid: FLAG=V1,V2,... each.
-      runs_url: a list of combinations, "" for none; each line is combined with the
-        whole grid.
+      runs_url: a list of combinations, "" for no list; each line is combined with
+        the whole grid.
       before: problems found before, for the message.
 
     Raises:

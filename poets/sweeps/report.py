@@ -70,13 +70,7 @@ def sweep_csv(sweep: Sweep, results: Results) -> bytes:
 def sweep_json(
     sweep: Sweep, results: Results, test: Mapping[str, Any] | None = None
 ) -> bytes:
-    """Returns the content of `sweep.json`.
-
-    Args:
-      sweep: the plan.
-      results: of all runs.
-      test: the accuracy of the best run on test images, once it is published.
-    """
+    """Returns the content of `sweep.json`; `test` is the best run's test accuracy."""
     best = best_of(sweep, results)
     content = {
         "poets": __version__,

@@ -35,13 +35,13 @@ class Result:
     Attributes:
       name: the run's name.
       key: digest of all that determines the result; "" matches no run.
-      flags: the flags that the run sets, and their values.
+      flags: those that the run sets.
       validation: accuracy of the trained head on all validation images.
       train: accuracy on all training images, without distorted copies.
       cross_entropy: mean over the validation images, in nats.
       steps: the number of steps run.
       seconds: training and evaluation; a head's share of those trained together.
-      failure: why there is no head, else "".
+      failure: why training failed, else "".
     """
 
     name: str

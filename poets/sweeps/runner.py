@@ -31,9 +31,8 @@ from poets.sweeps.results import Result, load_results, save_result
 from poets.sweeps.training import (
     TrainedRun,
     chunks_of,
-    data_digest,
     grouped,
-    key_of,
+    keys_of,
     of_same_images,
     train_chunk,
 )
@@ -87,8 +86,12 @@ class SweepRunner:
                 Result(run.name, flags=run.chosen, failure=str(error)) for run in runs
             ]
             return
-        data = data_digest(features)
-        known = _valid(earlier, runs, features, data)
+        keys = keys_of(runs, features)
+        known = [
+            earlier[name]
+            for name, key in keys.items()
+            if name in earlier and earlier[name].key == key
+        ]
         if known:
             logger.info("%d combinations are finished already", len(known))
             yield known
@@ -98,19 +101,19 @@ class SweepRunner:
             for same in of_same_images(missing):  # frees the copies of the last
                 examples = training_examples(same[0].config, features, self._workers)
                 for chunk in chunks_of(same, features):
-                    yield self._train(chunk, examples, features, data)
+                    yield self._train(chunk, examples, features, keys)
 
     def _train(
         self,
         runs: Sequence[Combination],
         examples: Examples,
         features: Features,
-        data: str,
+        keys: Mapping[str, str],
     ) -> list[Result]:
         """Trains runs with the same training images together; writes their files."""
         results = []
         for trained in train_chunk(runs, examples, features):
-            result = replace(trained.result, key=key_of(trained.run, features, data))
+            result = replace(trained.result, key=keys[trained.run.name])
             save_result(self._sweep.output_dir, result)
             _log(result)
             results.append(result)
@@ -178,20 +181,6 @@ class SweepRunner:
 
 class _BackboneError(PoetsError):
     """A backbone cannot be loaded."""
-
-
-def _valid(
-    found: Mapping[str, Result],
-    runs: Sequence[Combination],
-    features: Features,
-    data: str,
-) -> list[Result]:
-    """Returns the stored results that belong to these flags and images."""
-    return [
-        found[run.name]
-        for run in runs
-        if run.name in found and found[run.name].key == key_of(run, features, data)
-    ]
 
 
 def _log(result: Result) -> None:

@@ -56,27 +56,25 @@ class TrainedRun:
     evaluations: tuple[Evaluation, ...]
 
 
-def key_of(run: Combination, features: Features, data: str) -> str:
-    """Returns the digest of all that determines a run's result.
-
-    Args:
-      run: the combination.
-      features: of its backbone.
-      data: `data_digest` of the features.
-    """
+def keys_of(runs: Sequence[Combination], features: Features) -> dict[str, str]:
+    """Returns, for runs of one backbone, name -> digest of all inputs of the result."""
     in_digest = ("architecture", "tfhub_module")  # of the backbone
-    decides = {
-        "flags": {
-            flag: getattr(run.config, flag) for flag in VARY if flag not in in_digest
-        },
+    common = {
         "backbone": features.backbone.digest,
-        "data": data,
+        "data": _data_digest(features),
         "poets": __version__,
     }
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    keys = {}
+    for run in runs:
+        chosen = {
+            flag: getattr(run.config, flag) for flag in VARY if flag not in in_digest
+        }
+        text = json.dumps({"flags": chosen, **common}, sort_keys=True)
+        keys[run.name] = hashlib.sha256(text.encode()).hexdigest()
+    return keys
 
 
-def data_digest(features: Features) -> str:
+def _data_digest(features: Features) -> str:
     """Returns the digest of the images, their contents and their splits."""
     digest = hashlib.sha256()
     for image, content, split in zip(

@@ -148,7 +148,9 @@ def test_a_pickle_that_calls_something_else_is_refused(place, capsys):
     if place == "tensors":
         first = (MAGIC, VERSION, {}, OrderedDict(weight=Evil()))
         data = b"".join(pickle.dumps(each, protocol=2) for each in first)
-    with pytest.raises(ModelError, match="it names .*print, which is no tensor"):
+    with pytest.raises(
+        ModelError, match="it names .*print, which is not part of a tensor"
+    ):
         read_tensors(data, "'evil.pth'")
     assert "called" not in capsys.readouterr().out
 

@@ -112,7 +112,7 @@ def test_floats_that_nothing_describes_are_refused_with_what_to_give(write, name
     path = write(convert(picture_input(name)))
     with pytest.raises(
         ModelError,
-        match=rf"model.tflite' does not say how it wants pixels: .* named '{name}', "
+        match=rf"model.tflite' does not define how to scale pixels: .* named '{name}', "
         r"not 'pixels', .*; give --input_mean and --input_std, 127.5 and 127.5 for",
     ):
         load_classifier(path)

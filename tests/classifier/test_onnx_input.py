@@ -144,7 +144,7 @@ def test_the_user_beats_the_metadata(write, tmp_path):
 def test_floats_that_nothing_describes_are_refused_with_what_to_give(write):
     with pytest.raises(
         ModelError,
-        match=r"model.onnx' does not say how it wants pixels: .* named 'x', not "
+        match=r"model.onnx' does not define how to scale pixels: .* named 'x', not "
         r"'pixels', .*; give --input_mean and --input_std, 127.5 and 127.5 for",
     ):
         load_classifier(write(onnx_model(INPUT)))

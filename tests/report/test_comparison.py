@@ -133,7 +133,7 @@ def test_runs_without_common_test_images_are_an_error(tmp_path, split):
     ):
         compare_runs([one, other])
     with pytest.raises(
-        ConfigError, match=f"one run, '{one}', is compared with nothing"
+        ConfigError, match=f"cannot compare one run, '{one}'; give two or more"
     ):
         compare_runs([one])
 
@@ -211,4 +211,4 @@ def test_runs_and_the_page_may_be_on_any_storage(better, s3, capsys):
 
 def test_runs_cannot_be_compared_exits_with_2(better, capsys):
     assert run(["compare", better[0]]) == 2
-    assert "is compared with nothing; give two" in capsys.readouterr().err
+    assert "give two or more" in capsys.readouterr().err

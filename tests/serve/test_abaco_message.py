@@ -84,10 +84,10 @@ def test_only_the_last_part_of_a_name_counts(name, kept):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("classify", "found 8 characters that are none; send {'data_url': "),
+        ("classify", "found 8 characters of another kind; send {'data_url': "),
         (None, "MSG not set or interepretable as a dict object: found nothing; send"),
         ("   ", "found nothing"),
-        (repr({"data_url": URL})[:-1], "characters that are none"),
+        (repr({"data_url": URL})[:-1], "characters of another kind"),
         (repr({"data_url": URL, "n": "x"}).replace("'x'", "nan"), "that are none"),
         ("[" * 100_000, "found 100000 characters"),
         ("-" * 100_000, "found 100000 characters"),

@@ -33,7 +33,7 @@ class Evidence:
       config: the flags of the run.
       metrics: the content of its `metrics.json`.
       trained: the head and its features; None for a results folder whose bottlenecks
-        are gone, which leaves out the sections that need them.
+        are missing, which leaves out the sections that need them.
       answers: the head's predictions for all images.
       skipped: (path, reason) of the images that were left out.
     """
@@ -151,7 +151,7 @@ def find(evidence: Evidence) -> Findings:
             continue
         try:
             sections[name] = importlib.import_module(row.module).compute(evidence)
-        except Exception as error:  # noqa: BLE001 - a report may not cost the model
+        except Exception as error:  # noqa: BLE001 - the model matters more
             failed[name] = _described(error)
             logger.error("the report lacks its section %s: %s", name, failed[name])
             logger.debug("where it failed", exc_info=True)

@@ -1,4 +1,4 @@
-"""How far scores are probabilities, before and after calibration."""
+"""How close scores are to probabilities, before and after calibration."""
 
 from dataclasses import dataclass
 

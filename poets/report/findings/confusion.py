@@ -20,10 +20,8 @@ class Pair:
     """Test images of one label that were given another, or their own.
 
     Attributes:
-      label: their label.
-      predicted: the answer.
-      count: how many.
-      of: number of test images of `label`.
+      count: the number of these images.
+      of: the number of all test images of `label`.
       paths: some of them: of mistakes the surest first, of right answers the least
         sure.
       scores: their scores, 0 to 1.

@@ -16,10 +16,8 @@ class CurvePoint:
 
     Attributes:
       step: from 0.
-      train_accuracy: of the step's batch, 0 to 1.
-      train_entropy: mean cross entropy of the batch, in nats.
-      accuracy: of validation images, 0 to 1.
-      entropy: their mean cross entropy, in nats.
+      train_accuracy, train_entropy: of the step's batch, see `poets.head.many`.
+      accuracy, entropy: of validation images.
     """
 
     step: int
@@ -35,8 +33,8 @@ class Curves:
 
     Attributes:
       steps: the number of steps run.
-      images: validation images in each evaluation.
-      evaluations: how many there were.
+      images: the number of validation images in each evaluation.
+      evaluations: the number of all evaluations.
       points: all or, of many, an even selection with the first and the last.
     """
 

@@ -3,8 +3,8 @@
 A label's threshold is the mean probability that held-out heads give the label for its
 own images. A label is probably wrong if another one passes its threshold and is the
 likeliest that does (Northcutt, Jiang and Chuang, 2021). Images are ranked by the
-probability of their own label. Of flipped labels of photographs, 67 % were among the
-first as many, and 59 % in a ranking by margin to the likeliest other label.
+probability of their own label. With K labels of photographs flipped, 67 % of them were
+among the first K, and 59 % in a ranking by margin to the likeliest other label.
 """
 
 from collections.abc import Iterator
@@ -29,12 +29,8 @@ class DoubtfulLabel:
     """An image that heads trained without it take for another label.
 
     Attributes:
-      path: relative to `image_dir`.
-      label: the label of its folder.
       suggested: the likeliest other label.
-      split: the split of the image.
-      label_score: out-of-sample probability of its label, 0 to 1.
-      suggested_score: out-of-sample probability of the suggested one, 0 to 1.
+      label_score, suggested_score: out-of-sample probabilities, 0 to 1.
       probably_wrong: whether confident learning takes the label for wrong.
     """
 

@@ -11,7 +11,6 @@ class Label:
     """A label.
 
     Attributes:
-      label: as in the labels file.
       train, validation, test: its images in each split.
       precision: the share of answers with this label that are right, 0 to 1; None if
         it is never answered.

@@ -14,11 +14,8 @@ class Mistake:
     """A test image that got a wrong label.
 
     Attributes:
-      path: relative to `image_dir`.
-      label: its label.
-      predicted: the answer.
-      score: of the answer, 0 to 1.
-      label_score: of its label; None if that is not known.
+      score: of the predicted label, 0 to 1.
+      label_score: of the true label; None if that is not known.
     """
 
     path: str
@@ -30,12 +27,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """All mistakes on the test images.
-
-    Attributes:
-      images: number of test images.
-      found: the mistakes, the surest first.
-    """
+    """All mistakes on a number of test `images`, the surest first."""
 
     images: int
     found: tuple[Mistake, ...]

@@ -15,10 +15,10 @@ SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 
 DRAWS = 3
 LEAST = 100
-"""Training images without which a law says nothing."""
+"""Fewer training images give no law."""
 
 MAX_TRAIN, MAX_HELD_OUT = 40_000, 10_000
-"""Images that are used; of more, a sample. The heads converge before."""
+"""The most images used; of more, a sample. The heads converge before."""
 
 EXPONENTS = np.arange(0.05, 1.01, 0.05)
 """Hestness et al. (2017) measured 0.07 to 0.35; theory has 0.5 to 1."""

@@ -20,9 +20,6 @@ class Copy:
     """An image of a group.
 
     Attributes:
-      path: relative to `image_dir`.
-      label: the label of its folder.
-      split: the split of the image.
       largest: whether its file is the one with the most bytes, the one to keep.
     """
 

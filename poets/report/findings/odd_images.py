@@ -1,4 +1,4 @@
-"""Finds images that look like no other of their label.
+"""Finds images that differ from all others of their label.
 
 The distance of an image to its label is the mean Euclidean distance of its standardised
 bottleneck to the nearest NEIGHBOURS of the label's other images, as a multiple of the
@@ -44,9 +44,6 @@ class OddImage:
     """An image far from all others of its label.
 
     Attributes:
-      path: relative to `image_dir`.
-      label: the label of its folder.
-      split: the split of the image.
       distance: to its nearest neighbours of the label, as a multiple of what is usual.
     """
 
@@ -120,7 +117,7 @@ def compute(evidence: Evidence) -> OddImages | None:
 def _points(
     every: Examples, many: bool, random: np.random.Generator
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns what gives the standardised bottlenecks of some rows, float32 [n, d]."""
+    """Returns a function: rows -> their standardised bottlenecks, float32 [n, d]."""
     standard = Standardizer.of(every.sample(SAMPLE, random))
     if not many or len(standard.mean) <= WIDTH:
         return lambda rows: standard.apply(every.bottlenecks[rows])

@@ -1,4 +1,4 @@
-"""The score below which an answer is better withheld."""
+"""The score below which an answer is withheld."""
 
 from dataclasses import dataclass
 

@@ -36,13 +36,12 @@ class Run:
     Attributes:
       poets: its version.
       command: words for a shell that repeat the run.
-      changed: flag -> value, of those that differ from the default or `output_dir`'s.
-      flags: flag -> value of all; keys in URLs are masked.
+      changed: the flags that differ from the default or `output_dir`'s.
+      flags: all flags; keys in URLs are masked.
       model: facts on the network.
       versions: package -> version; None for those that are not installed.
-      duration_s: phase -> seconds.
+      duration_s: by phase.
       workers: number of "tasks" and of their "processes"; empty if unknown.
-      exports: the files of the model.
     """
 
     poets: str

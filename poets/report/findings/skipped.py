@@ -23,9 +23,9 @@ class Skipped:
     """The files that were left out.
 
     Attributes:
-      count: of all of them; `skipped_images.csv` lists them.
+      count: of all files; `skipped_images.csv` lists them.
       reasons: the most frequent first.
-      other_reasons: number of reasons that are left out here.
+      other_reasons: the number of reasons beyond MAX_REASONS.
     """
 
     count: int

@@ -17,15 +17,12 @@ OVERFIT = 0.15
 
 @dataclass(frozen=True)
 class Summary:
-    """What a reader wants to know first.
+    """The figures to read first.
 
     Attributes:
-      backbone: the network.
-      image_dir: where the images are.
       finished: when the run ended, ISO 8601.
       labels: number of labels.
       images: split -> number of images.
-      accuracy: split -> accuracy.
       largest: the label with most training images.
       guessing: the accuracy on the test images of always answering `largest`.
       verdict: one of "useless", "weak", "fair", "good", "excellent".

@@ -122,7 +122,7 @@ def _chart(
     """Returns an SVG element.
 
     Args:
-      title: for those who do not see it.
+      title: for screen readers.
       lines: points of each line, in the order of the colours.
       x: place and text of each tick; `y` those of the other axis.
       dots: the lines whose points are shown.

@@ -3,7 +3,7 @@
     while it is rendered: picture(path) ──> a mark in the text, the path is noted
     then: read, IN_FLIGHT at once ──> thumbnails ──> each mark becomes an <img>
 
-So pictures are read together, and a template alone decides which ones it shows. They
+Pictures are thus read together, and only the template decides which ones it shows. They
 are read in the order of the page until one of the limits is reached.
 """
 

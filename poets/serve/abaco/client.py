@@ -1,4 +1,4 @@
-"""Asks an Abaco platform over HTTP: registers actors, sends messages, reads logs.
+"""Calls an Abaco platform over HTTP: registers actors, sends messages, reads logs.
 
     POST /actors/v2                            {image: ...}     SUBMITTED, READY, ERROR
     POST /actors/v2/ACTOR/messages             message=...      ─> an execution
@@ -52,7 +52,7 @@ class Ended:
     """An execution that has ended.
 
     Attributes:
-      exit_code: of the container, None if the platform gives none.
+      exit_code: of the container, None if the platform does not give it.
       logs: what the container printed, stdout and stderr together.
     """
 

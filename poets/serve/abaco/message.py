@@ -62,7 +62,7 @@ def read_message(environment: Mapping[str, str], fifo: str) -> Message:
       fifo: path of the FIFO, which exists only with a binary message.
 
     Raises:
-      ConfigError: if there is no message, or it does not say what to classify.
+      ConfigError: if there is no message, or it names no picture.
       ImageError: if the bytes of a binary message do not come, or are too many.
     """
     text = environment.get("MSG", "").strip()
@@ -80,7 +80,7 @@ def read_message(environment: Mapping[str, str], fifo: str) -> Message:
     elif not text and os.path.exists(fifo):
         sent["data_url"] = read_fifo(fifo)
     if "data_url" not in sent:
-        what = f"{len(text)} characters that are none" if text else "nothing"
+        what = f"{len(text)} characters of another kind" if text else "nothing"
         raise ConfigError(  # as the original spells it
             f"MSG not set or interepretable as a dict object: found {what}; {HINT}"
         )

@@ -27,7 +27,7 @@ Best = list[tuple[str, float]]
 
 
 def add_network_flags(parser: Parser) -> None:
-    """Adds the flags that say where ImageNet's network is."""
+    """Adds the flags for the place of ImageNet's network."""
     parser.add_argument(
         "--model_dir",
         default=imagenet.MODEL_DIR,
