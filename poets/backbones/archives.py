@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import io
 import logging
+import posixpath
 import tarfile
 import zlib
 
@@ -31,6 +32,7 @@ SHA256 = {  # of the archives that were available when this was written
         "1cddeede49eb35af36061aaa66bf643b81f7ea89abc85f6ffef8f0bf00891756"
     ),
 }
+INCEPTION = "image/imagenet/inception-2015-12-05.tgz"
 MAX_GRAPH_BYTES = 2**30
 
 
@@ -40,78 +42,61 @@ def load(config: RetrainConfig) -> Backbone:
     Raises:
       ModelError: if its archive is damaged, or missing and cannot be downloaded.
     """
-    name = config.architecture
+    name = config.architecture.removesuffix("_quantized")
     graph_file = "frozen_graph.pb"
-    if name.endswith("_quantized"):
-        name = name.removesuffix("_quantized")
+    if name != config.architecture:
         graph_file = "quantized_graph.pb"
         logger.info(
-            "%s: its 8-bit weights are converted to float32",
-            config.architecture,
+            "%s: its 8-bit weights are converted to float32", config.architecture
         )
     if name == "inception_v3":
-        return _load(
-            config,
-            archive="inception-2015-12-05.tgz",
-            remote_folder="image/imagenet/",
-            member="classify_image_graph_def.pb",
-            input_name="Mul",
-            bottleneck_name="pool_3/_reshape",
-            size_px=299,
-            middle=128.0,
-            bottleneck_input_name="input/BottleneckInputPlaceholder",
-        )
-    _, width, size = name.split("_")
-    stem = f"mobilenet_v1_{width}_{size}"
-    return _load(
-        config,
-        archive=f"{stem}_frozen.tgz",
-        remote_folder="",
-        member=f"{stem}/{graph_file}",
-        input_name="input",
-        bottleneck_name="MobilenetV1/Predictions/Reshape",
-        size_px=int(size),
-        middle=127.5,
-        bottleneck_input_name="input_1/BottleneckInputPlaceholder",
-    )
-
-
-def _load(
-    config: RetrainConfig,
-    archive: str,
-    remote_folder: str,
-    member: str,
-    input_name: str,
-    bottleneck_name: str,
-    size_px: int,
-    middle: float,
-    bottleneck_input_name: str,
-) -> Backbone:
-    unpacked, packed = join(config.model_dir, member), join(config.model_dir, archive)
-    if exists(unpacked):
-        data, source = read_url(unpacked), unpacked
+        archive, member = INCEPTION, "classify_image_graph_def.pb"
+        ends = "Mul", "pool_3/_reshape"
+        size_px, middle = 299, 128.0
+        bottleneck_input_name = "input/BottleneckInputPlaceholder"
     else:
-        source = f"{packed}:{member}"
-        if exists(packed):
-            content = read_url(packed)
-            _check_digest(content, archive, packed)
-        else:
-            remote = f"{config.model_url.rstrip('/')}/{remote_folder}{archive}"
-            download = importlib.import_module("poets.backbones.download").download
-            content = download(remote, packed, SHA256.get(archive))
-        data = read_member(content, member, packed)
-    graph = cut(data, input_name, bottleneck_name, size_px, source)
+        _, width, size = name.split("_")
+        stem = f"mobilenet_v1_{width}_{size}"
+        archive, member = f"{stem}_frozen.tgz", f"{stem}/{graph_file}"
+        ends = "input", "MobilenetV1/Predictions/Reshape"
+        size_px, middle = int(size), 127.5
+        bottleneck_input_name = "input_1/BottleneckInputPlaceholder"
+    data, source = _graph_file(config, archive, member)
+    graph = cut(data, *ends, size_px, source)
     return Backbone(
         name=config.architecture,
         graph=graph,
-        input_name=input_name,
-        bottleneck_name=bottleneck_name,
+        input_name=ends[0],
+        bottleneck_name=ends[1],
         image_size_px=size_px,
-        bottleneck_size=bottleneck_size(graph, input_name, bottleneck_name, source),
+        bottleneck_size=bottleneck_size(graph, ends[1], source),
         mean=middle,
         std=middle,
         bottleneck_input_name=bottleneck_input_name,
     )
+
+
+def _graph_file(config: RetrainConfig, archive: str, member: str) -> tuple[bytes, str]:
+    """Returns the content of a graph's file, and where it was found.
+
+    Args:
+      config: the flags.
+      archive: path of the archive below `model_url`.
+      member: path of the file in the archive, or already unpacked.
+    """
+    unpacked = join(config.model_dir, member)
+    if exists(unpacked):
+        return read_url(unpacked), unpacked
+    name = posixpath.basename(archive)
+    packed = join(config.model_dir, name)
+    if exists(packed):
+        content = read_url(packed)
+        _check_digest(content, name, packed)
+    else:
+        remote = f"{config.model_url.rstrip('/')}/{archive}"
+        download = importlib.import_module("poets.backbones.download").download
+        content = download(remote, packed, SHA256.get(name))
+    return read_member(content, member, packed), f"{packed}:{member}"
 
 
 def _check_digest(content: bytes, archive: str, packed: str) -> None:

@@ -3,6 +3,7 @@
 Variables become constants, so that the result is a frozen graph like any other.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from poets.backbones.old_ops import modernise
@@ -13,15 +14,20 @@ HUB_INPUT_NAME = "Placeholder"
 """The original script's name for the input of graphs with a module."""
 
 
-def freeze(function: Any) -> bytes:
+def freeze(features: Callable[[Any], Any], size_px: int) -> bytes:
     """Returns a function as a serialised GraphDef, the same bytes each time.
 
     Args:
-      function: a concrete function from float32 [N, S, S, 3] to float32 [N, D].
+      features: from float32 [N, S, S, 3] to float32 [N, D].
+      size_px: S.
     """
     from tensorflow.python.framework import convert_to_constants
 
-    frozen = convert_to_constants.convert_variables_to_constants_v2(function)
+    spec = tf.TensorSpec([None, size_px, size_px, 3], tf.float32)
+    function = tf.function(features, input_signature=[spec], autograph=False)
+    frozen = convert_to_constants.convert_variables_to_constants_v2(
+        function.get_concrete_function()
+    )
     with tf.Graph().as_default() as graph:
         images = v1.placeholder(tf.float32, frozen.inputs[0].shape, name=INPUT_NAME)
         (found,) = v1.import_graph_def(

@@ -18,6 +18,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from poets.backbones import Backbone, PerChannel
@@ -72,8 +73,7 @@ def _of_file(config: RetrainConfig) -> Backbone:
 
     def build(folder: str) -> bytes:
         path = os.path.join(folder, f"model{suffix}")
-        with open(path, "wb") as file:
-            file.write(data)
+        Path(path).write_bytes(data)
         model = _without_classes(_keras().saving.load_model(path, compile=False))
         return _frozen(model, _size_px(model, config), reversed_channels=False)
 
@@ -92,7 +92,7 @@ def _backbone(
         input_name=INPUT_NAME,
         bottleneck_name=BOTTLENECK_NAME,
         image_size_px=size_px,
-        bottleneck_size=bottleneck_size(graph, INPUT_NAME, BOTTLENECK_NAME, name),
+        bottleneck_size=bottleneck_size(graph, BOTTLENECK_NAME, name),
         mean=mean,
         std=std,
     )
@@ -148,8 +148,7 @@ def _weights_from(config: RetrainConfig, folder: str) -> Iterator[None]:
         if is_local(filesystem):
             return path
         path = os.path.join(folder, name)
-        with open(path, "wb") as file:
-            file.write(data)
+        Path(path).write_bytes(data)
         return path
 
     own = files.get_file
@@ -191,13 +190,10 @@ def _size_px(model: Any, config: RetrainConfig) -> int:
 
 
 def _frozen(model: Any, size_px: int, reversed_channels: bool) -> bytes:
-    spec = tf.TensorSpec([None, size_px, size_px, 3], tf.float32)
-
-    @tf.function(input_signature=[spec], autograph=False)
     def features(images: Any) -> Any:
         if reversed_channels:
             images = tf.reverse(images, [-1])
         found = model(images, training=False)
         return tf.reshape(found, [-1, found.shape[-1]])
 
-    return freeze(features.get_concrete_function())
+    return freeze(features, size_px)

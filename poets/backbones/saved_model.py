@@ -53,7 +53,7 @@ def load(config: RetrainConfig) -> Backbone:
         input_name=INPUT_NAME,
         bottleneck_name=BOTTLENECK_NAME,
         image_size_px=size_px,
-        bottleneck_size=bottleneck_size(graph, INPUT_NAME, BOTTLENECK_NAME, handle),
+        bottleneck_size=bottleneck_size(graph, BOTTLENECK_NAME, handle),
         mean=0.0,
         std=255.0,
         bottleneck_input_name="input/BottleneckInputPlaceholder",
@@ -189,11 +189,9 @@ def _freeze(function: Any, size_px: int, handle: str) -> bytes:
             "[N, D] with a known D"
         )
     input_key = next(iter(function.structured_input_signature[1]))
-    spec = tf.TensorSpec([None, size_px, size_px, 3], tf.float32)
 
-    @tf.function(input_signature=[spec], autograph=False)
     def features(images: Any) -> Any:
         found = function(**{input_key: images})[name]
         return tf.reshape(found, [-1, lengths[-1]])
 
-    return freeze(features.get_concrete_function())
+    return freeze(features, size_px)

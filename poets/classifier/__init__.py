@@ -18,6 +18,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -179,8 +180,7 @@ def staged(url: str, load: Callable[[str], T], is_folder: bool = False) -> T:
         if is_folder:
             stage_folder(url, copy)
         else:
-            with open(copy, "wb") as file:
-                file.write(read_url(url))
+            Path(copy).write_bytes(read_url(url))
         classifier = load(copy)
     except BaseException:
         shutil.rmtree(staging)

@@ -1,5 +1,7 @@
 """Loads `.tflite` files, exported by a run or made by another program."""
 
+from pathlib import Path
+
 from poets.classifier import EngineClassifier, check_labels, staged
 from poets.classifier.scaling import set_scaling
 from poets.classifier.tflite_metadata import read_labels_file, read_normalization
@@ -14,8 +16,7 @@ def load(
     """Returns the classifier in a `.tflite` file; see `poets.classifier`."""
 
     def load_local(path: str) -> EngineClassifier:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = Path(path).read_bytes()
         names = labels
         if names is None:
             inside = parse_labels(read_labels_file(data, model) or b"", model)

@@ -39,10 +39,11 @@ def run(args: argparse.Namespace) -> int:
 
     found = compare_runs(args.runs)
     if args.output:
-        from poets.report.page.compare_page import compare_page
+        from poets.report.page import render
         from poets.storage.publish import write_atomically
 
-        write_atomically(args.output, compare_page(found))
+        page = render("compare.html", found=found)
+        write_atomically(args.output, page.encode("utf-8", "replace"))
     if args.json:
         print(json.dumps(asdict(found), indent=1))
     else:

@@ -11,6 +11,7 @@ attributes that TensorFlow 1.5 knows are written, newer ones are left out.
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,7 @@ OLD_ATTRIBUTES = {
 
 def build(model: TrainedModel, path: str) -> None:
     """Writes the graph into a local file."""
-    with open(path, "wb") as file:
-        file.write(frozen_graph(model))
+    Path(path).write_bytes(frozen_graph(model))
 
 
 def check(path: str, model: TrainedModel, samples: Samples) -> Check:
@@ -55,8 +55,7 @@ def check(path: str, model: TrainedModel, samples: Samples) -> Check:
     Raises:
       ModelError: if a label differs.
     """
-    with open(path, "rb") as file:
-        data = file.read()
+    data = Path(path).read_bytes()
     input_name = model.backbone.input_name
     classifier = FrozenGraphClassifier(
         data, "the retrained graph", model.labels, input_name

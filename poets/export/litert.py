@@ -5,6 +5,8 @@ from the input's shape. The TFLite Metadata holds the labels and, for clients th
 scale by it, a normalization that leaves the pixels unchanged.
 """
 
+from pathlib import Path
+
 from poets.backbones.graph import convert_to_litert
 from poets.classifier.tflite_metadata import add_metadata
 from poets.export import TrainedModel
@@ -21,8 +23,7 @@ def build(model: TrainedModel, path: str) -> None:
       ModelError: if the backbone has operations that LiteRT does not support.
     """
     data = convert_to_litert(scoring_graph(model).SerializeToString())
-    with open(path, "wb") as file:
-        file.write(add_metadata(data, model.labels, RAW))
+    Path(path).write_bytes(add_metadata(data, model.labels, RAW))
 
 
 def check(path: str, model: TrainedModel, samples: Samples) -> Check:

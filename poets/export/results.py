@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from poets.config import RetrainConfig
 from poets.errors import ModelError
@@ -35,13 +36,13 @@ class Export:
         if os.path.isdir(self.path):
             publication.add_folder(self.url, self.path)
         else:
-            publication.add_file(self.url, _read(self.path))
+            publication.add_file(self.url, Path(self.path).read_bytes())
 
     def to_json(self) -> dict[str, object]:
         """Returns the export's entry in `metrics.json`."""
         digest, size_bytes = hashlib.sha256(), 0
         for path in _files(self.path):
-            data = _read(path)
+            data = Path(path).read_bytes()
             digest.update(data)
             size_bytes += len(data)
         return {
@@ -93,8 +94,3 @@ def _files(path: str) -> list[str]:
         folders.sort()
         found += [os.path.join(folder, name) for name in sorted(names)]
     return found
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()

@@ -6,6 +6,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 from poets.head import Head
 from poets.storage.publish import Publication
@@ -27,8 +28,6 @@ def add_checkpoint(
     )
     with tempfile.TemporaryDirectory(prefix="poets-checkpoint-") as folder:
         checkpoint.write(os.path.join(folder, "head"))
-        for name in sorted(os.listdir(folder)):
-            with open(os.path.join(folder, name), "rb") as file:
-                publication.add_file(
-                    checkpoint_path + name.removeprefix("head"), file.read()
-                )
+        for path in sorted(Path(folder).iterdir()):
+            suffix = path.name.removeprefix("head")
+            publication.add_file(checkpoint_path + suffix, path.read_bytes())

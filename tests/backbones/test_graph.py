@@ -169,10 +169,10 @@ def test_a_missing_node_is_reported(names, missing):
 
 def test_a_bottleneck_is_one_row_an_image():
     graph = cut(published(), "in", "bottleneck", SIZE_PX, "a.pb")
-    assert bottleneck_size(graph, "in", "bottleneck", "a.pb") == 5
+    assert bottleneck_size(graph, "bottleneck", "a.pb") == 5
     graph = cut(published(), "in", "Conv2D", SIZE_PX, "a.pb")
     with pytest.raises(ModelError) as caught:
-        bottleneck_size(graph, "in", "Conv2D", "a.pb")
+        bottleneck_size(graph, "Conv2D", "a.pb")
     assert str(caught.value) == (
         "a.pb: 'Conv2D' has shape (None, 8, 8, 5); a bottleneck is [N, D]"
     )

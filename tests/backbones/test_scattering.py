@@ -84,9 +84,7 @@ def test_no_node_is_written_for_nothing(backbone):
 
 
 def test_backbone_says_what_the_graph_takes_and_gives(backbone):
-    size = surgery.bottleneck_size(
-        backbone.graph, net.INPUT_NAME, net.BOTTLENECK_NAME, backbone.name
-    )
+    size = surgery.bottleneck_size(backbone.graph, net.BOTTLENECK_NAME, backbone.name)
     assert size == backbone.bottleneck_size == net.BOTTLENECK_SIZE
     assert (backbone.mean, backbone.std) == (127.5, 127.5)
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import jinja2
 
+from poets import __version__
+
 HERE = Path(__file__).parent
 
 
@@ -32,7 +34,7 @@ def render(template: str, **context: Any) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     page = _environment().get_template(template)
-    return page.render(css=css, policy=policy, **context)
+    return page.render(css=css, policy=policy, poets=__version__, **context)
 
 
 @cache

@@ -1,6 +1,5 @@
 """Renders report.html from the findings of a run."""
 
-from poets import __version__
 from poets.data.dataset import Dataset
 from poets.report.findings import SECTIONS, Findings
 from poets.report.page import charts, render
@@ -16,7 +15,6 @@ def run_page(findings: Findings, dataset: Dataset) -> bytes:
         failed=findings.failed,
         picture=pictures.picture,
         picture_problem=pictures.problem,
-        poets=__version__,
         sections={name: findings.sections.get(name) for name in SECTIONS},
         titles={name: row.title for name, row in SECTIONS.items()},
     )

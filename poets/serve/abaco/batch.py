@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
 from poets.serve.abaco.client import Abaco, AbacoError
@@ -73,8 +74,7 @@ def _content(message: str) -> str | bytes:
     """Returns what to send: the content of a file, else the message itself."""
     if "://" in message or not os.path.isfile(message):
         return message
-    with open(message, "rb") as file:
-        return file.read()
+    return Path(message).read_bytes()
 
 
 def labelled_in(path: str) -> set[str]:
