@@ -19,10 +19,7 @@ INPUT = "input_0"
 
 
 def load_digits(model: str) -> Classifier:
-    """Loads this network, or any other classifier in an `.onnx` file.
-
-    Args:
-      model: URL of the file, on any storage.
+    """Loads this network, or any other classifier in an `.onnx` file on any storage.
 
     Raises:
       ModelError: if it is not a classifier.

@@ -27,12 +27,10 @@ def train_head(
     summaries: Summaries,
     store_intermediate: Callable[[int, Head], None],
 ) -> tuple[Head, int, tuple[Evaluation, ...]]:
-    """Trains a head and logs its progress in the original's format.
+    """Trains a head and logs its progress.
 
     Args:
-      train: the training examples, distorted copies among them.
-      validation: the validation examples; never trained on.
-      num_labels: L.
+      train, validation, num_labels: see `train_many`.
       config: steps, rates, sizes, seed.
       summaries: event files for accuracy and cross entropy.
       store_intermediate: called with the step and the head so far.

@@ -99,7 +99,7 @@ def move_all(moves: Sequence[Move], undo_folder: str = "") -> tuple[int, str]:
     """Moves files, and passes over those that are missing.
 
     Args:
-      moves: from where to where.
+      moves: as `listed_moves` or `undone_moves` returned them, with targets.
       undo_folder: for the list that undoes them; "" writes no list.
 
     Returns:

@@ -99,10 +99,7 @@ class _Tested:
 
 
 def compare_runs(urls: Sequence[str]) -> Comparison:
-    """Compares runs on the test images that all of them have.
-
-    Args:
-      urls: results folders on any storage, two or more.
+    """Compares two or more results folders on the test images that all of them have.
 
     Raises:
       ConfigError: if there is only one, or they have no test image in common.

@@ -58,8 +58,7 @@ def metrics_of(
 
     Args:
       config: the flags.
-      trained: the head.
-      answers: the head's predictions.
+      trained, answers: the head and its predictions.
       exports: file name -> entry of each export.
       duration_s: phase -> seconds.
       notes: sentences for the user, added to those on the data and the head.

@@ -31,8 +31,8 @@ def run_sweep(sweep: Sweep, dataset: Dataset, workers: Workers) -> dict[str, Res
 
     Args:
       sweep: the plan.
-      dataset: the labelled images, as `preflight` found them.
-      workers: the processes that compute bottlenecks: this machine's or all workers'.
+      dataset: as `preflight` found it.
+      workers: compute the bottlenecks.
 
     Returns:
       Name -> result of every run.

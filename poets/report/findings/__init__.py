@@ -31,7 +31,7 @@ class Evidence:
 
     Attributes:
       config: the flags of the run.
-      metrics: the content of its `metrics.json`.
+      metrics: its `metrics.json`.
       trained: the head and its features; None for a results folder whose bottlenecks
         are missing, which leaves out the sections that need them.
       answers: the head's predictions for all images.

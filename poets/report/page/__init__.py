@@ -21,12 +21,7 @@ HERE = Path(__file__).parent
 
 
 def render(template: str, **context: Any) -> str:
-    """Returns a page.
-
-    Args:
-      template: name of a file in templates/, which extends base.html.
-      **context: its variables.
-    """
+    """Returns a page: a file of templates/, filled with the variables of `context`."""
     css = (HERE / "page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = (

@@ -25,8 +25,7 @@ def label_messages(
     """Yields the result of each message, as they are done.
 
     Args:
-      abaco: the platform.
-      actor: the actor's id.
+      abaco, actor: the platform, and the actor's id.
       messages: URLs, dicts as text, or paths of image files, which are sent as bytes.
       parallel: the most messages that wait or run at once.
       timeout_s: how long one may wait and run.
