@@ -33,6 +33,7 @@ BOTTLENECK_NAME = "Scattering/features"
 BOTTLENECK_SIZE = 1194
 
 OCTAVES = 4
+FREQUENCY = 0.6 * np.pi  # of the waves, in radians a pixel
 ONE = np.ones((1, 1))  # the only channel, unchanged
 LIGHT = np.array([[0.299, 0.587, 0.114]])  # luma of R, G, B (ITU-R BT.601)
 CHROMA = np.array([[0.5, -0.419, -0.081], [-0.169, -0.331, 0.5]])  # Cr, Cb of BT.601
@@ -153,9 +154,7 @@ def _colours(graph: "_Graph", image: "Maps") -> list[str]:
     return averages
 
 
-def _wavelets(
-    width: int, angles: int, colours: np.ndarray, frequency: float = 0.6 * np.pi
-) -> np.ndarray:
+def _wavelets(width: int, angles: int, colours: np.ndarray) -> np.ndarray:
     """Returns the real parts, then the imaginary ones, of a bank of Morlet wavelets.
 
     A wavelet is a plane wave under a Gaussian that is longer along its crests, shifted
@@ -165,7 +164,6 @@ def _wavelets(
       width: pixels W of a filter, odd.
       angles: A directions, evenly spaced over half a turn.
       colours: [K, C], the mixtures of the C channels that are filtered.
-      frequency: of the wave, in radians a pixel.
 
     Returns:
       float64 [W, W, C, 2 K A].
@@ -178,7 +176,7 @@ def _wavelets(
         across = columns * np.cos(angle) + rows * np.sin(angle)
         along = rows * np.cos(angle) - columns * np.sin(angle)
         window = np.exp(-((across / spread) ** 2 + (along / crest_spread) ** 2) / 2)
-        wave = np.exp(1j * frequency * across)
+        wave = np.exp(1j * FREQUENCY * across)
         wavelet = window * (wave - (window * wave).sum() / window.sum())
         bank.append(2 * wavelet / abs(wavelet).sum())
     mixed = np.einsum("ahw,kc->hwcka", np.array(bank), colours)

@@ -39,7 +39,7 @@ class Standardizer:
         return cls(mean.astype(np.float32), scale)
 
     def apply(self, bottlenecks: Any) -> Any:
-        """Returns standardised bottlenecks [N, D]: an array, or a tensor for a tensor."""
+        """Returns bottlenecks [N, D], array or tensor, standardised."""
         return (bottlenecks - self.mean) * self.scale
 
     def unit_rows(self, bottlenecks: np.ndarray) -> np.ndarray:

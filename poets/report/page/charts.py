@@ -44,7 +44,7 @@ def accuracy_curve(curves: Curves) -> Markup:
         f"Accuracy over {curves.steps:,} steps; the last validation accuracy is "
         f"{percent(validation[-1][1])}",
         [train, validation],
-        x=_ticks(0, validation[-1][0]),
+        x=_ticks(validation[-1][0]),
         y=_shares(min(y for _, y in [*train, *validation])),
     )
 
@@ -57,8 +57,8 @@ def entropy_curve(curves: Curves) -> Markup:
         f"Cross entropy over {curves.steps:,} steps; the last of validation is "
         f"{validation[-1][1]:.3f}",
         [train, validation],
-        x=_ticks(0, validation[-1][0]),
-        y=_ticks(0, max(y for _, y in [*train, *validation])),
+        x=_ticks(validation[-1][0]),
+        y=_ticks(max(y for _, y in [*train, *validation])),
     )
 
 
@@ -106,7 +106,7 @@ def learning(curve: LearningCurve) -> Markup:
         f"Accuracy over the number of training pictures; {percent(curve.with_twice)} "
         f"expected for {2 * last:,}",
         [law, points],
-        x=_ticks(0, 2 * last),
+        x=_ticks(2 * last),
         y=_shares(max(0.0, lowest)),
         dots=(1,),
     )
@@ -163,9 +163,9 @@ def _shares(lowest: float) -> list[tuple[float, str]]:
     return [(place, f"{100 * place:.0f}%") for place in places]
 
 
-def _ticks(first: float, last: float) -> list[tuple[float, str]]:
-    """Returns three to six round ticks, which hold both ends."""
-    span = max(last - first, 1e-9)
+def _ticks(last: float) -> list[tuple[float, str]]:
+    """Returns three to six round ticks from 0 to `last` or beyond."""
+    span = max(last, 1e-9)
     unit = 10.0 ** (len(f"{span:.0f}") - 1) if span >= 1 else 0.1
     while span / unit < 1:
         unit /= 10
@@ -174,7 +174,7 @@ def _ticks(first: float, last: float) -> list[tuple[float, str]]:
         for each in (0.2, 0.25, 0.5, 1, 2, 2.5, 5)
         if span <= 5 * unit * each
     )
-    ticks = [first]
+    ticks = [0.0]
     while ticks[-1] < last - 1e-9:
         ticks.append(ticks[-1] + step)
     return [(tick, f"{tick:,.10g}") for tick in ticks]

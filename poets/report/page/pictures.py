@@ -42,8 +42,8 @@ class Pictures:
 
     problem = Markup(_PROBLEM)
 
-    def __init__(self, dataset: Dataset, max_bytes: int = MAX_BYTES) -> None:
-        self._dataset, self._max_bytes = dataset, max_bytes
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
         self._paths: list[str] = []
 
     def picture(self, path: str) -> Markup:
@@ -69,7 +69,7 @@ class Pictures:
             nonlocal used
             path = self._paths[int(match[1])]
             picture = found.get(path, "")
-            if used + len(picture) > self._max_bytes:
+            if used + len(picture) > MAX_BYTES:
                 picture = ""
             used += len(picture)
             return picture or '<span class="absent">no picture</span>'
@@ -104,5 +104,5 @@ class Pictures:
             )
             size += len(element)
             yield path, element
-            if size > self._max_bytes or time.monotonic() > end:
+            if size > MAX_BYTES or time.monotonic() > end:
                 return
