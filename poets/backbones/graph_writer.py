@@ -21,7 +21,7 @@ class Maps(NamedTuple):
 
 
 class GraphWriter:
-    """Writes a GraphDef. A method adds the nodes below `name` and returns the last."""
+    """Writes a GraphDef; each method adds the nodes below `name`, returns the last."""
 
     def __init__(self) -> None:
         # TensorFlow 1.5's version, so that later ones read the nodes as it did.
@@ -65,7 +65,7 @@ class GraphWriter:
         return name
 
     def bias(self, name: str, node: str, bias: np.ndarray) -> str:
-        """Adds the addition of a value for each channel."""
+        """Adds a value to each channel."""
         return self.add("BiasAdd", name, node, self.constant(f"{name}/bias", bias))
 
     def reshape(self, name: str, node: str, *sizes: int) -> str:
@@ -74,7 +74,7 @@ class GraphWriter:
         return self.add("Reshape", name, node, shape)
 
     def concat(self, name: str, nodes: Sequence[str]) -> str:
-        """Adds the concatenation of [N, D] along D."""
+        """Joins nodes [N, D] along D."""
         axis = self.constant(f"{name}/axis", 1)
         return self.add("ConcatV2", name, *nodes, axis, N=len(nodes))
 

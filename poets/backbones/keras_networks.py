@@ -127,7 +127,7 @@ def _keras() -> Any:
 
 @contextlib.contextmanager
 def _weights_from(config: RetrainConfig, folder: str) -> Iterator[None]:
-    """Has Keras take its files from `model_dir`, where missing ones are downloaded.
+    """Makes Keras read its files from `model_dir`, and downloads missing ones there.
 
     Keras's own download has no retries, is not resumed, and knows only local folders.
     """

@@ -204,7 +204,7 @@ class _Graph(GraphWriter):
         return self.add("Mul", name, node, self.constant(f"{name}/factor", factor))
 
     def pick(self, name: str, node: str, columns: np.ndarray) -> str:
-        """Adds the choice of some columns of [N, D]."""
+        """Picks some columns of [N, D]."""
         indices = self.constant(f"{name}/columns", columns)
         axis = self.constant(f"{name}/axis", 1)
         picked = self.node("GatherV2", name, node, indices, axis)

@@ -72,7 +72,7 @@ NO_ARGUMENT = "The action did not receive a dictionary or array as an argument."
 
 
 class RunError(Exception):
-    """A run fails: `res` of its reply, and the reason."""
+    """A run failed: `res` of its reply, and the reason."""
 
     def __init__(self, res: int, reason: str) -> None:
         super().__init__(reason)
@@ -80,7 +80,7 @@ class RunError(Exception):
 
 
 class RefusedError(Exception):
-    """A request is not one of the platform: the HTTP status, and the text."""
+    """A request is not the platform's: the HTTP status, and the text."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -283,7 +283,7 @@ def _reject_below(value: Any, model: Model) -> float:
 
 
 def _time_left_s(deadline: Any) -> float:
-    """Returns how long a download may take, so that its reason comes in time.
+    """Returns a time limit for a download that leaves time to report its failure.
 
     Args:
       deadline: of the run, in ms since 1970.

@@ -117,7 +117,7 @@ def plan_sweep(
     runs_url: str = "",
     before: Sequence[str] = (),
 ) -> Sweep:
-    """Returns the sweep that flags, grid and list ask for.
+    """Returns the sweep of some flags, a grid and a list of combinations.
 
     Args:
       args: flag -> value, as for `poets retrain`; `output_dir` is required, and

@@ -139,7 +139,7 @@ class Abaco:
     def _wait(
         self, kind: str, wanted: str, timeout_s: float, *path: str
     ) -> dict[str, Any]:
-        """Asks until the status of what is at a path is the wanted one."""
+        """Asks for what is at a path until its status is the wanted one."""
         name = path[-1]
         deadline = time.monotonic() + timeout_s
         pause_s = FIRST_PAUSE_S
