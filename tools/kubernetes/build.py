@@ -63,7 +63,7 @@ def go(arguments: Sequence[str], folder: Path, cache: Path) -> str:
     """Runs Go in a folder and returns its output.
 
     Raises:
-      BuildError: if it fails, with the last lines of its errors.
+      BuildError: if it fails, with the last lines of its errors, or takes too long.
     """
     environment = os.environ | {
         "GOPATH": str(cache / "go"),
@@ -73,15 +73,21 @@ def go(arguments: Sequence[str], folder: Path, cache: Path) -> str:
         "CGO_ENABLED": "0",  # for images without libraries
         "GODEBUG": "goindex=0",  # an index of modules' files would hide the stand-ins
     }
-    done = subprocess.run(
-        ["go", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            ["go", *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(
+            f"`go {shlex.join(arguments)}` did not end within {TIMEOUT_S} s in "
+            f"{folder}; run it again, it continues where it was"
+        ) from error
     if done.returncode:
         lines = [text for text in done.stderr.splitlines() if "downloading" not in text]
         said = "\n".join(lines[-8:]) or "no output"

@@ -300,14 +300,20 @@ def _run(
 ) -> str:
     if not shutil.which(command[0]):
         raise BuildError(f"{command[0]} is not installed; run `make kubernetes`")
-    done = subprocess.run(
-        command,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(
+            f"`{' '.join(command[:8])} ...` did not end within {timeout_s:g} s; "
+            "run it again when the machine has less to do"
+        ) from error
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-12:])
         raise BuildError(f"`{' '.join(command[:8])} ...` failed:\n{said}")
