@@ -16,7 +16,8 @@ matching versions, and they would add about 2 GB.
 
 `--environment` packs a whole environment instead, for executors of Spark: Python's
 packages with poets, by venv-pack or conda-pack, whichever fits the Python that runs
-this. The environment needs poets installed as a copy: `pip install '.[spark]'`.
+this. The environment needs poets installed as a copy: `pip install .`. Executors do
+without TensorFlow: `--without-tensorflow` leaves its 2 GB out.
 """
 
 import argparse
@@ -43,6 +44,9 @@ IMAGE_PLATFORMS = (
     "manylinux_2_28_x86_64",
 )
 OLDEST = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can hold, for every entry
+TENSORFLOW = "*/site-packages/tensorflow/*"
+"""Its files in an environment; the packages that it needs may serve others."""
+
 NOT_FOR_THE_ZIP = ("__pycache__", "bin")
 
 
@@ -55,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         if args.environment:
-            packed = pack_environment(Path(args.output))
+            left_out = TENSORFLOW if args.without_tensorflow else ""
+            packed = pack_environment(Path(args.output), left_out)
             print(f"path      {packed}\nsize      {packed.stat().st_size:,} bytes")
             return 0
         archive = build(
@@ -104,11 +109,12 @@ def build(output: Path, vendored_for: tuple[str, Sequence[str]] | None = None) -
     return archive
 
 
-def pack_environment(output: Path) -> Path:
+def pack_environment(output: Path, left_out: str = "") -> Path:
     """Packs the environment of this Python as an archive, and returns its path.
 
     Args:
       output: the folder, created if absent.
+      left_out: a pattern of files that are not packed.
 
     Raises:
       BuildError: if this is no environment, or its packer is absent or fails.
@@ -127,6 +133,7 @@ def pack_environment(output: Path) -> Path:
     archive, part = output / name, output / f"part-{name}"
     part.unlink(missing_ok=True)
     command = [sys.executable, "-m", packer.replace("-", "_"), "--prefix", sys.prefix]
+    command += ["--exclude", left_out] * bool(left_out)
     done = subprocess.run(
         [*command, "--quiet", "--output", str(part)], capture_output=True, text=True
     )
@@ -328,6 +335,11 @@ def _parser() -> argparse.ArgumentParser:
         "--environment",
         action="store_true",
         help="pack the environment of this Python instead, for executors of Spark",
+    )
+    parser.add_argument(
+        "--without-tensorflow",
+        action="store_true",
+        help="leave TensorFlow out of the environment, which executors do not import",
     )
     serving = parser.add_argument_group("serve the zip over HTTP")
     serving.add_argument("--serve", action="store_true", help="until Ctrl-C")

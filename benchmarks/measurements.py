@@ -34,6 +34,7 @@ class Sizes:
       scale_images: images with made-up features.
       load_s: how long a server is asked for one figure.
       pass_images: small and large photographs for passes from packs.
+      spark_images: the same for passes of 30 s on Spark.
       served_images, served_s: how many, and how long at most, for its memory.
     """
 
@@ -49,9 +50,12 @@ class Sizes:
     served_images: int = 100_000
     served_s: float = 60.0
     pass_images: tuple[int, int] = (32_000, 6_000)
+    spark_images: tuple[int, int] = (100_000, 24_000)
 
 
-QUICK = Sizes(40, 20, 40, 1, (100, 400), 50, 2, 2_000, 1.0, 200, 5.0, (400, 100))
+QUICK = Sizes(
+    *(40, 20, 40, 1, (100, 400), 50, 2, 2_000, 1.0, 200, 5.0, (400, 100), (400, 100))
+)
 
 
 @dataclass(frozen=True)

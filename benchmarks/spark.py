@@ -36,12 +36,12 @@ MASTER = "local-cluster[2,1,1024]"
 
 def spark(bench: Bench) -> Iterator[Row]:
     """Yields images per second of both, and the seconds that Spark takes to start."""
-    for case in (SMALL, FULL):
+    for case, number in zip((SMALL, FULL), bench.sizes.spark_images, strict=True):
         two, executors, starts = [], [], []
         for _ in range(bench.sizes.repeats):
-            seconds, images = workers._pass(bench, case, 2)
+            seconds, images = workers._pass(bench, case, 2, number=number)
             two.append(images / seconds)
-            found = _on_spark(bench, case)
+            found = _on_spark(bench, case, number)
             executors.append(images / found["pass_s"])
             starts.append(found["start_s"])
         limit, rate = statistics.median(two), statistics.median(executors)
@@ -57,10 +57,9 @@ def spark(bench: Bench) -> Iterator[Row]:
         yield Row("  start of Spark", "s", statistics.median(starts))
 
 
-def _on_spark(bench: Bench, case: Case) -> dict[str, float]:
+def _on_spark(bench: Bench, case: Case, number: int) -> dict[str, float]:
     """Returns the seconds of a cold pass, and of Spark's start."""
     found = bench.inputs(case)
-    number = round(bench.sizes.memory_images[-1] * workers.SHARE[case])
     image_dir = write_many(found.image_dir, number, bench.work / f"images_{number}")
     place = bench.work / "spark"
     shutil.rmtree(place, ignore_errors=True)
@@ -68,7 +67,7 @@ def _on_spark(bench: Bench, case: Case) -> dict[str, float]:
     shutil.copy(found.archive, place / "models")
     flags = job_flags(case, image_dir, place, workers.STEPS)
     flags += ["--saved_model_dir=", "--checkpoint_path="]
-    few = write_many(found.image_dir, FEW, bench.work / f"images_{FEW}")
+    few = write_many(found.image_dir, FEW, bench.work / f"few_{case.image_size_px}")
     run = run_python("benchmarks.spark", [few, *flags], place / "log")
     metrics = json.loads((place / "out" / "metrics.json").read_text())
     start_s = json.loads(run.stdout.splitlines()[-1])["start_s"]

@@ -97,10 +97,11 @@ def _pass(
     job: str = "",
     kills: bool = False,
     slows: bool = False,
+    number: int = 0,
 ) -> tuple[float, int]:
     """Returns the seconds of a cold bottleneck pass, and the number of images."""
     found = bench.inputs(case)
-    number = round(bench.sizes.memory_images[-1] * SHARE[case])
+    number = number or round(bench.sizes.memory_images[-1] * SHARE[case])
     many = bench.work / f"images_{number}"
     image_dir = write_many(found.image_dir, number, many)
     place = bench.work / f"workers{job}"

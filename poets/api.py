@@ -242,6 +242,8 @@ def retrain(
 def sweep(
     image_dir: str | os.PathLike[str],
     grid: Mapping[str, Sequence[Any]],
+    *,
+    spark: Any = None,
     **flags: Any,
 ) -> SweepResult:
     """Trains a head for each combination of flags and publishes the best.
@@ -249,6 +251,7 @@ def sweep(
     Args:
       image_dir: the folder, on any storage.
       grid: flag -> its values.
+      spark: as of `retrain`.
       **flags: the flags of `poets sweep`; `output_dir` is required.
 
     Raises:
@@ -258,7 +261,7 @@ def sweep(
     axes = [f"{flag}={','.join(map(str, values))}" for flag, values in grid.items()]
     planned = plan_sweep(_plain({"image_dir": image_dir, **flags}), axes)
     with unconfigured_logging():
-        found = job.run_job(ALONE, job_of(planned)) or {}
+        found = job.run_job(ALONE, job_of(planned), spark) or {}
     table = [found[run.name].to_json() for run in ordered(planned, found)]
     graph = planned.base.output_graph
     best = results(folder_of(graph), model=graph)

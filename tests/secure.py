@@ -260,7 +260,8 @@ def _started(
     folder: Path, wanted: Mapping[str, object], class_path: str, kdc: Kdc
 ) -> Hdfs:
     settings = folders.make(folder, wanted, kdc.directory)
-    cluster = SecureHdfs(folder, settings, class_path)
+    yarn = maven.class_path(pom=maven.YARN) if settings.yarn else ""
+    cluster = SecureHdfs(folder, settings, class_path, yarn)
     try:
         cluster.start()
         cluster.prepare()

@@ -247,7 +247,10 @@ def test_an_environment_runs_where_it_is_unpacked(environment, tmp_path, require
     require("venv_pack", found)
     shutil.copytree(Path(found.origin).parent, environment / "venv_pack")
     shutil.copytree(ROOT / "poets", environment / "poets")
-    done = pack(environment, "--output", str(tmp_path / "dist"))
+    (environment / "tensorflow").mkdir()
+    (environment / "tensorflow" / "large.so").touch()
+    words = ["--without-tensorflow", "--output", str(tmp_path / "dist")]
+    done = pack(environment, *words)
     assert done.returncode == 0, done.stderr
     (archive,) = (tmp_path / "dist").iterdir()
     assert f"path      {archive}\n" in done.stdout
@@ -260,6 +263,7 @@ def test_an_environment_runs_where_it_is_unpacked(environment, tmp_path, require
     version, path = said.stdout.split()
     assert version in archive.name
     assert Path(path).is_relative_to(tmp_path / "node")
+    assert not list((tmp_path / "node").rglob("tensorflow"))
 
 
 def test_a_missing_packer_is_named(environment):

@@ -131,10 +131,12 @@ CLIENTS = {  # third-party package -> the modules that import it
         "system.connections",
         "system.http",
     },
-    "py4j": {"spark.checks", "workers.delegation", "workers.spark"},
+    "py4j": {
+        *("spark.checks", "workers.delegation", "workers.locality", "workers.spark"),
+    },
     "pyspark": {
         *("spark.checks", "spark.driver"),
-        *("workers.executor", "workers.spark"),
+        *("workers.executor", "workers.locality", "workers.spark"),
     },
     "requests_kerberos": {"storage.hadoop.web_client", "storage.hadoop.web_errors"},
     "simplejpeg": {"data.images"},

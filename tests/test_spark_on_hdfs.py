@@ -4,10 +4,13 @@ The driver has alice's keytab, in its JVM and in Python. The executors run in th
 local-cluster as all tests of Spark.
 """
 
+import importlib
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,24 +22,35 @@ from poets.features.store import list_parts
 from poets.kerberos import login
 from poets.kerberos.tokens import TOKEN_FILE, read_tokens
 from poets.storage.hadoop.conf import load_conf
+from tests.packs import ours_parquet, ours_tar
 
 pytest_plugins = ["tests.spark_session"]
 FOLDER = "/user/alice/spark"
+SOAK = pytest.mark.soak
 PROCESS = "poets.features.process"
 
 
-@pytest.fixture(scope="module")
-def images(private_hdfs, large_images):
+@pytest.fixture
+def hdfs(request, private_hdfs):
+    """The HDFS of most tests, or one of the test's own by fields of its settings."""
+    found = private_hdfs
+    if wanted := getattr(request, "param", {}):
+        found = request.getfixturevalue("start_hdfs")(**wanted)
+    found.cluster.make_folder(FOLDER, "alice:alice")
+    return found
+
+
+@pytest.fixture
+def images(hdfs, large_images):
     """The URL of the large pictures, in HDFS."""
-    private_hdfs.cluster.make_folder(FOLDER, "alice:alice")
-    private_hdfs.cluster.put(large_images, f"{FOLDER}/images")
+    hdfs.cluster.put(large_images, f"{FOLDER}/images")
     return f"hdfs://default{FOLDER}/images"
 
 
 @pytest.fixture
-def as_alice(private_hdfs, monkeypatch):
+def as_alice(hdfs, monkeypatch):
     """Logs this process in as alice."""
-    for name, value in private_hdfs.environment("alice").items():
+    for name, value in hdfs.environment("alice").items():
         monkeypatch.setenv(name, value)
     yield
     login.close()
@@ -49,17 +63,17 @@ def hadoop_of(spark_session):
 
 
 @pytest.fixture
-def jvm_as_alice(spark_session, private_hdfs, hadoop_of):
+def jvm_as_alice(spark_session, hdfs, hadoop_of):
     """Logs the driver's JVM in, as spark-submit does before it starts a driver."""
     jvm, context = spark_session._jvm, spark_session.sparkContext
     key = "java.security.krb5.conf"
-    jvm.System.setProperty(key, str(private_hdfs.krb5_conf))
+    jvm.System.setProperty(key, str(hdfs.krb5_conf))
     conf = context._jsc.hadoopConfiguration()
     for name in ("core-site.xml", "hdfs-site.xml"):
-        conf.addResource(hadoop_of.fs.Path(f"file://{private_hdfs.conf_dir}/{name}"))
+        conf.addResource(hadoop_of.fs.Path(f"file://{hdfs.conf_dir}/{name}"))
     user = hadoop_of.security.UserGroupInformation
     user.setConfiguration(conf)
-    user.loginUserFromKeytab("alice@LOCAL", str(private_hdfs.keytab("alice")))
+    user.loginUserFromKeytab("alice@LOCAL", str(hdfs.keytab("alice")))
     yield conf
     user.setConfiguration(hadoop_of.conf.Configuration(False))
     jvm.System.clearProperty(key)
@@ -102,7 +116,7 @@ def is_below(pid, ancestors):
 
 
 def test_executors_read_and_write_with_tokens_alone(
-    as_alice, jvm_as_alice, on_spark, executors, private_hdfs, large_images, network
+    as_alice, jvm_as_alice, on_spark, executors, hdfs, large_images, network
 ):
     store = f"hdfs://default{FOLDER}/store"
     found = on_spark(store)
@@ -116,13 +130,19 @@ def test_executors_read_and_write_with_tokens_alone(
         path = variables[TOKEN_FILE]
         (token,) = read_tokens(path)
         assert (token.owner, os.stat(path).st_mode & 0o777) == ("alice@LOCAL", 0o600)
-    left = private_hdfs.dfs("-stat", "%u %n", f"{FOLDER}/store/*", user="alice").stdout
+    left = hdfs.dfs("-stat", "%u %n", f"{FOLDER}/store/*", user="alice").stdout
     lines = left.splitlines()
     assert len(lines) > 1
     assert all(line.startswith("alice part-") for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("hdfs", "end"),
+    [({}, "cancel"), pytest.param({"token_life_s": 20}, "expire", marks=SOAK)],
+    indirect=["hdfs"],
+)
 def test_a_pass_outlives_its_tokens(
+    end,
     as_alice,
     jvm_as_alice,
     on_spark,
@@ -131,31 +151,58 @@ def test_a_pass_outlives_its_tokens(
     spark,
     spark_session,
     in_the_middle,
+    wait_until,
     monkeypatch,
     tmp_path,
 ):
-    given = []
+    given, path = [], tmp_path / "tokens"
 
     def tokens_for(*arguments, earlier=spark.tokens_for):
         given.append(earlier(*arguments))
         return given[-1]
 
     def cancel():
-        """The NameNode forgets the tokens, and connections that have them are lost."""
-        (tmp_path / "tokens").write_bytes(given[0])
-        file = spark_session._jvm.java.io.File(str(tmp_path / "tokens"))
+        file = spark_session._jvm.java.io.File(str(path))
         read = hadoop_of.security.Credentials.readTokenStorageFile(file, jvm_as_alice)
-        for token in read_tokens(str(tmp_path / "tokens")):
+        for token in read_tokens(str(path)):
             read.getToken(hadoop_of.io.Text(token.service)).cancel(jvm_as_alice)
-        for pid in children(executors()):
+
+    def expire():
+        (token,) = read_tokens(str(path))
+        wait_until(lambda: time.time() > token.issued_s + 21)
+
+    def lose_tokens():
+        """The NameNode refuses the tokens, and connections that have them are lost."""
+        path.write_bytes(given[0])
+        stopped = children(executors())
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        {"cancel": cancel, "expire": expire}[end]()
+        for pid in stopped:
             os.kill(pid, signal.SIGKILL)
 
     monkeypatch.setattr(spark, "tokens_for", tokens_for)
     store = f"hdfs://default{FOLDER}/outlived"
-    in_the_middle(lambda: list_parts(store), cancel)
+    in_the_middle(lambda: list_parts(store), lose_tokens)
     found = on_spark(store)
     assert (found.skipped, len(found.kept)) == ((), found.computed)
     assert len(set(given)) == 2
+
+
+@pytest.mark.parametrize("write", [ours_tar, ours_parquet])
+def test_tasks_prefer_the_hosts_of_their_packs(
+    write, as_alice, jvm_as_alice, hdfs, spark_session, network, pictures, tmp_path
+):
+    names = [f"{('daisy', 'roses')[n % 2]}/{n}.jpg" for n in range(len(pictures))]
+    write(tmp_path, dict(zip(names, pictures, strict=True)))
+    hdfs.cluster.put(tmp_path, f"{FOLDER}/{write.__name__}")
+    url = f"hdfs://default{FOLDER}/{write.__name__}"
+    found = find_images(url)
+    spec = replace(network.spec(url, "unused"), packs=found.packs)
+    locality = importlib.import_module("poets.workers.locality")
+    near = locality.PackHosts(spec, load_conf(), spark_session.sparkContext)
+    chunk = [SimpleNamespace(place=image.place) for image in found.images]
+    assert near.of(chunk) == ("localhost", "localhost")  # of 2 DataNodes
 
 
 def test_spark_must_know_that_the_cluster_has_kerberos(as_alice, spark, spark_session):

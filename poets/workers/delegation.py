@@ -32,7 +32,7 @@ def tokens_for(urls: Iterable[str], conf: HadoopConf, context: Any) -> bytes:
       ConfigError: if Spark's JVM does not know that the cluster has Kerberos.
       KerberosError: if a NameNode gives none.
     """
-    roots = {root for url in urls if (root := _root(url, conf))}
+    roots = {root for url in urls if (root := root_of(url, conf))}
     hadoop = context._jvm.org.apache.hadoop
     if not roots:
         return b""
@@ -63,7 +63,7 @@ def tokens_for(urls: Iterable[str], conf: HadoopConf, context: Any) -> bytes:
     return bytes(buffer.getData())[: buffer.getLength()]
 
 
-def _root(url: str, conf: HadoopConf) -> str:
+def root_of(url: str, conf: HadoopConf) -> str:
     """Returns the file system of a URL for Hadoop; "" for other storages."""
     scheme = scheme_of(url)
     if scheme not in SCHEMES:

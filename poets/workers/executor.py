@@ -12,18 +12,19 @@ kills our process is found and left out, see `pool`. TensorFlow is not imported.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import os
 import platform
 import socket
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pyarrow.fs
-from pyspark import Accumulator, Broadcast, SparkFiles, TaskContext
+from pyspark import Broadcast, SparkFiles, TaskContext
 
 from poets.errors import PoetsError
 from poets.features.pool import Part, Parts, Pool
@@ -57,7 +58,7 @@ class Order:
     hadoop_conf: Mapping[str, str]
     tokens: bytes = dataclasses.field(repr=False)
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Equal if one process can serve both orders."""
         conf = repr(sorted(self.hadoop_conf.items())).encode()
@@ -66,14 +67,11 @@ class Order:
         return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
-def compute(
-    order: "Broadcast[Order]", done: "Accumulator[int]", parts: list[Part]
-) -> list[tuple[str, str]]:
+def compute(order: "Broadcast[Order]", parts: list[Part]) -> list[tuple[str, str]]:
     """Computes the parts of one task; returns (path, reason) of images not read.
 
     Args:
       order: what to compute.
-      done: counts the copies that were computed.
       parts: in order. After the first attempt, those in the store are left out.
 
     Raises:
@@ -83,9 +81,7 @@ def compute(
     left, context = parts, TaskContext.get()
     if context is None or context.attemptNumber() > 0:
         left = not_stored(spec.store_url, parts)
-    unread = pool.work_off(spec, Parts(left, lambda count: None))
-    done.add(copies_of(parts))
-    return unread
+    return pool.work_off(spec, Parts(left, lambda count: None))
 
 
 def look(
@@ -114,19 +110,15 @@ def look(
     return socket.gethostname(), platform.python_version(), missing, why
 
 
-def copies_of(parts: Iterable[Part]) -> int:
-    """Returns the number of copies to compute."""
-    return sum(len(task.copies) for part in parts for task in part.tasks)
-
-
-def not_stored(store_url: str, parts: Iterable[Part]) -> list[Part]:
-    """Returns the parts that the store lacks.
+def not_stored(store_url: str, parts: Sequence[Part]) -> list[Part]:
+    """Returns those of some parts of one pass that the store lacks.
 
     Raises:
       StorageError: if it cannot be listed.
     """
-    names = list_parts(store_url)
-    return [part for part in parts if not any(part.stem in name for name in names)]
+    length = len(parts[0].stem) if parts else 0  # the same of all
+    stored = {name[:length] for name in list_parts(store_url)}
+    return [part for part in parts if part.stem not in stored]
 
 
 def _prepare(order: Order) -> tuple[Spec, Pool]:

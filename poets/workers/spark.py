@@ -1,11 +1,11 @@
 """The executors of a Spark application compute a pass: `Workers` on Spark.
 
     chunks ──> tasks of some chunks ──Spark──> executors ──> parts of the store
-                                                  └──> images not read, progress
+                                                  └──> images not read
 
 Spark schedules the tasks, repeats those that fail or are lost, and may run slow ones
 twice. A repeated task leaves out what the store already has. There are no files of ours
-between the tasks, and no heartbeats.
+between the tasks, and no heartbeats: the listing of the store shows the progress.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,22 @@ from poets.features.process import Spec
 from poets.features.store import part_stem, remove_marks
 from poets.storage.hadoop.conf import load_conf
 from poets.workers.delegation import tokens_for
-from poets.workers.executor import Order, compute, copies_of, not_stored
+from poets.workers.executor import Order, compute, not_stored
+from poets.workers.locality import Hosts, PackHosts, rdd_of
 
 logger = logging.getLogger(__name__)
 
-MAX_TASK = 8
-"""Chunks in a task: reading ahead and writing overlap within one."""
+MAX_TASK = 32
+"""Chunks in a task. Between two tasks an executor's process has nothing to do."""
 
-FOLLOW_S = 0.5
-"""Pause between two looks at the progress, in seconds."""
+LIST_EVERY_S = 1.0
+"""Pause between two listings of the store for the progress, in seconds."""
+
+LIST_SHARE = 20
+"""The pause is at least this many times what a listing takes."""
+
+JOIN_S = 10.0
+"""How long to wait for the end of a listing."""
 
 _RAISED = re.compile(r"^poets\.\S*Error: (.*)", re.MULTILINE)
 """The last line of a traceback of an executor that raised an error of ours."""
@@ -95,21 +102,19 @@ class SparkWorkers:
             Part(part_stem(first + number, name), chunk, number, marks=True)
             for number, chunk in enumerate(chunks)
         ]
-        done = self._context.accumulator(0)
-        with _followed(done, copies_of(parts), advance):
-            unread = self._until_done(spec, parts, done)
+        with _followed(spec.store_url, parts, advance):
+            unread = self._until_done(spec, parts)
         for network in spec.networks:
             remove_marks(network.store_url, name)
         return unread
 
-    def _until_done(
-        self, spec: Spec, parts: list[Part], done: Any
-    ) -> list[tuple[str, str]]:
+    def _until_done(self, spec: Spec, parts: list[Part]) -> list[tuple[str, str]]:
         """Runs the tasks; goes on with new tokens if the old ones have expired.
 
         A failed attempt is repeated only if it stored something.
         """
         conf, urls = load_conf(), (spec.image_dir, spec.store_url)
+        near = PackHosts(spec, conf, self._context)
         paths = [Path(network.model_path) for network in spec.networks]
         models = tuple(path.read_bytes() for path in paths)
         suffixes = tuple(
@@ -120,20 +125,24 @@ class SparkWorkers:
         while True:
             tokens = tokens_for(urls, conf, self._context)
             try:
-                return self._run(Order(spec, models, dict(conf), tokens), parts, done)
+                order = Order(spec, models, dict(conf), tokens)
+                return self._run(order, parts, near)
             except PoetsError as error:
                 tried, parts = parts, not_stored(spec.store_url, parts)
                 if not tokens or not 0 < len(parts) < len(tried):
                     raise
                 logger.warning("%s: going on with new tokens", error)
 
-    def _run(self, order: Order, parts: list[Part], done: Any) -> list[tuple[str, str]]:
+    def _run(
+        self, order: Order, parts: list[Part], near: PackHosts
+    ) -> list[tuple[str, str]]:
         shared = self._context.broadcast(order)
-        tasks = _tasks(parts, self.processes)
+        hosts = [near.of(part.tasks) for part in parts]
+        tasks = _tasks(parts, hosts, self.processes)
         self._context.setJobDescription(f"bottlenecks of {len(parts)} chunks")
         try:
-            work = functools.partial(compute, shared, done)
-            return self._context.parallelize(tasks, len(tasks)).flatMap(work).collect()
+            work = functools.partial(compute, shared)
+            return rdd_of(tasks, self._context).flatMap(work).collect()
         except (Py4JJavaError, PySparkException) as error:
             raise translated(str(error)) from error
         finally:
@@ -167,30 +176,48 @@ def cluster_like(session: Any) -> Cluster:
     return Cluster(num_workers=2, num_hosts=2)
 
 
-def _tasks(parts: list[Part], processes: int) -> list[list[Part]]:
-    """Returns the parts in tasks that get smaller towards the end, as chunks do."""
-    tasks, start = [], 0
-    while start < len(parts):
-        size = max(1, min(MAX_TASK, (len(parts) - start) // (2 * processes)))
-        tasks.append(parts[start : start + size])
-        start += size
+def _tasks(
+    parts: Sequence[Part], hosts: Sequence[Hosts], processes: int
+) -> list[tuple[list[Part], Hosts]]:
+    """Returns the parts in tasks, each with its hosts.
+
+    Tasks get smaller towards the end, as chunks do.
+
+    Args:
+      parts: one or more.
+      hosts: of each part; a task has parts of the same hosts.
+      processes: of all executors.
+    """
+    tasks: list[tuple[list[Part], Hosts]] = []
+    size = 0
+    for number, (part, of_part) in enumerate(zip(parts, hosts, strict=True)):
+        if not tasks or len(tasks[-1][0]) >= size or tasks[-1][1] != of_part:
+            size = min(MAX_TASK, (len(parts) - number) // (2 * processes))
+            tasks.append(([], of_part))
+        tasks[-1][0].append(part)
     return tasks
 
 
 @contextlib.contextmanager
-def _followed(done: Any, total: int, advance: Callable[[int], None]) -> Iterator[None]:
-    """Passes the progress of the tasks on, while the body runs."""
-    ended, seen = threading.Event(), 0
+def _followed(
+    store_url: str, parts: Sequence[Part], advance: Callable[[int], None]
+) -> Iterator[None]:
+    """Reports the parts that appear in the store, while the body runs."""
+    ended, left = threading.Event(), parts
 
-    def look() -> None:
-        nonlocal seen
-        now = min(done.value, total)  # a repeated task may count twice
-        advance(now - seen)
-        seen = now
+    def done(now_left: Sequence[Part]) -> None:
+        nonlocal left
+        before, left = left, now_left
+        advance(_copies_of(before) - _copies_of(left))
 
     def follow() -> None:
-        while not ended.wait(FOLLOW_S):
-            look()
+        pause_s = LIST_EVERY_S
+        while not ended.wait(pause_s):
+            began_s = time.monotonic()
+            with contextlib.suppress(OSError):  # the next one may succeed
+                done(not_stored(store_url, left))
+            took_s = time.monotonic() - began_s
+            pause_s = max(LIST_EVERY_S, LIST_SHARE * took_s)
 
     thread = threading.Thread(target=follow, name="progress", daemon=True)
     thread.start()
@@ -198,8 +225,12 @@ def _followed(done: Any, total: int, advance: Callable[[int], None]) -> Iterator
         yield
     finally:
         ended.set()
-        thread.join()
-        look()
+        thread.join(JOIN_S)
+    done(())
+
+
+def _copies_of(parts: Iterable[Part]) -> int:
+    return sum(len(task.copies) for part in parts for task in part.tasks)
 
 
 def translated(text: str) -> PoetsError:

@@ -5,6 +5,7 @@ interrupted, Spark has the rest computed, and nothing twice that the store has.
 """
 
 import functools
+import importlib
 import os
 import signal
 from dataclasses import replace
@@ -30,6 +31,7 @@ pytest_plugins = ["tests.finished", "tests.spark_session"]
 SAME = (
     *("retrained_graph.pb", "retrained_graph.tflite", "retrained_labels.txt"),
     *("split.csv", "skipped_images.csv", "saved_model/1/saved_model.pb"),
+    *("labels.csv", "mistakes.csv", "doubtful_labels.csv", "odd_images.csv"),
 )
 
 
@@ -63,14 +65,39 @@ def parts(store):
 
 
 def test_a_job_on_spark_leaves_what_it_leaves_alone(finished, spark_session, tmp_path):
-    flags = flags_for(tmp_path, finished.image_dir)
+    flags = flags_for(tmp_path, finished.image_dir, report=True)
     run = poets.retrain(flags.pop("image_dir"), spark=spark_session, **flags)
     assert run.labels
     for name in SAME:
         assert (tmp_path / name).read_bytes() == (finished.folder / name).read_bytes()
+    assert undated_report(tmp_path) == undated_report(finished.folder)
     skipped = (tmp_path / "skipped_images.csv").read_text()
     assert all(path in skipped for path in finished.broken)
     assert not (tmp_path / "bottlenecks" / ".jobs").exists()
+
+
+def undated_report(folder):
+    """Returns the report without its last section: times, flags and processes."""
+    before, section, _ = (
+        (folder / "report.html").read_text().partition('<section id="run"')
+    )
+    assert section
+    return before
+
+
+def test_a_sweep_on_spark_shares_the_pass(finished, spark_session, tmp_path):
+    swept = poets.sweep(
+        finished.image_dir,
+        {"learning_rate": [0.01, 0.1]},
+        spark=spark_session,
+        output_dir=tmp_path / "out",
+        bottleneck_dir=tmp_path / "bottlenecks",
+        architecture="scattering_96",
+        how_many_training_steps=20,
+        report=False,
+    )
+    assert len(swept.table) == 2
+    assert swept.best.metrics["workers"] == {"tasks": 1, "processes": 2}
 
 
 def test_a_killed_executor_costs_nothing_but_time(
@@ -185,12 +212,38 @@ def test_folders_of_one_machine_are_refused_on_a_cluster(spark, master, refused)
 @pytest.mark.parametrize("count", [1, 2, 15, 100])
 def test_tasks_hold_every_part_once_and_the_last_are_small(spark, count, processes):
     given = [Part(f"part-{number}", [], number) for number in range(count)]
-    tasks = spark._tasks(given, processes)
+    tasks = [parts for parts, _ in spark._tasks(given, [()] * count, processes)]
     assert [part for task in tasks for part in task] == given
     sizes = [len(task) for task in tasks]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] <= spark.MAX_TASK
     assert sizes[-1] == 1
+
+
+def test_a_task_has_parts_of_the_same_hosts(spark):
+    given = [Part(f"part-{number}", [], number) for number in range(100)]
+    hosts = [("a", "b")] * 7 + [("c",)] * 50 + [()] * 43
+    tasks = spark._tasks(given, hosts, processes=2)
+    assert [part for parts, _ in tasks for part in parts] == given
+    assert [of_task for parts, of_task in tasks for _ in parts] == hosts
+    assert [len(parts) for parts, _ in tasks][:2] == [7, 23]
+
+
+def test_the_scheduler_gets_the_hosts_of_each_task(spark_session):
+    locality = importlib.import_module("poets.workers.locality")
+    context = spark_session.sparkContext
+    tasks = [([1, 2], ("a", "b")), ([3], ()), ([4], ("c",))]
+    made = locality.rdd_of(tasks, context).flatMap(lambda task: [2 * n for n in task])
+    assert preferred(context, made) == [["a", "b"], [], ["c"]]
+    assert made.collect() == [2, 4, 6, 8]
+
+
+def preferred(context, rdd):
+    """Returns the hosts that Spark's scheduler prefers for each partition."""
+    java_rdd, scheduler = rdd._jrdd.rdd(), context._jsc.sc()
+    every = range(rdd.getNumPartitions())
+    found = [scheduler.getPreferredLocs(java_rdd, number) for number in every]
+    return [[each.apply(n).host() for n in range(each.size())] for each in found]
 
 
 @pytest.mark.parametrize(

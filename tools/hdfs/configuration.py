@@ -80,6 +80,7 @@ class Settings:
       httpfs: whether the gateway HttpFS runs.
       https: whether the web interfaces also speak TLS, for swebhdfs.
       yarn: whether a ResourceManager and a NodeManager run, see yarn.py.
+      token_life_s: for how long delegation tokens are valid; 0 is Hadoop's day.
     """
 
     kdc: str
@@ -92,6 +93,7 @@ class Settings:
     httpfs: bool = False
     https: bool = False
     yarn: bool = False
+    token_life_s: int = 0
 
     def principal(self, service: str) -> str:
         """Returns the principal of a local service, such as `hdfs/localhost@LOCAL`."""
@@ -202,6 +204,9 @@ def daemon_sites(settings: Settings, folder: Path) -> dict[str, dict[str, str]]:
         "dfs.datanode.du.reserved": "0",
         "dfs.permissions.superusergroup": "supergroup",
     }
+    if settings.token_life_s:  # unless they are renewed
+        life_ms = str(1000 * settings.token_life_s)
+        hdfs["dfs.namenode.delegation.token.renew-interval"] = life_ms
     sites = {"core-site.xml": core, "hdfs-site.xml": hdfs}
     if settings.httpfs:
         core |= _proxy_user("httpfs", users="*")

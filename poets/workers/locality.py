@@ -1,0 +1,92 @@
+"""Tells Spark which hosts hold the pictures of a task, so that it runs there.
+
+    packs ──the driver's JVM──> blocks of HDFS and their hosts ──> hosts of a chunk
+    tasks, each with hosts ──> an RDD with preferred locations ──> Spark's scheduler
+
+PySpark's `parallelize` takes no hosts. Scala's `makeRDD` does, and its elements may be
+pickled tasks, as those of `parallelize` are.
+"""
+
+import logging
+import pickle
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark import RDD, CPickleSerializer
+
+from poets.data.packs import suffix_of_pack
+from poets.features.pool import Chunk
+from poets.features.process import Spec
+from poets.storage import open_storage
+from poets.storage.hadoop.conf import HadoopConf
+from poets.workers.delegation import root_of
+
+logger = logging.getLogger(__name__)
+
+Hosts = tuple[str, ...]
+Block = tuple[int, int, Hosts]
+"""The first byte, the length and the hosts of a block of HDFS."""
+
+
+class PackHosts:
+    """The hosts of packs on HDFS. Each pack is asked for once.
+
+    Args:
+      spec: names the packs.
+      conf: the configuration of HDFS.
+      context: the `SparkContext`, whose JVM is a client of HDFS.
+    """
+
+    def __init__(self, spec: Spec, conf: HadoopConf, context: Any) -> None:
+        self._packs, self._context = spec.packs, context
+        root = root_of(spec.image_dir, conf) if spec.packs else ""
+        self._url = root + open_storage(spec.image_dir)[1].lstrip("/") if root else ""
+        self._blocks: dict[int, list[Block]] = {}
+
+    def of(self, chunk: Chunk) -> Hosts:
+        """Returns the hosts that hold a chunk, by the picture in its middle."""
+        place = chunk[len(chunk) // 2].place
+        if place is None or not self._url:
+            return ()
+        if place.pack not in self._blocks:
+            self._blocks[place.pack] = self._ask(place.pack)
+        blocks, pack = self._blocks[place.pack], self._packs[place.pack]
+        if suffix_of_pack(pack.path or self._url) != ".parquet":
+            found = (h for start, size, h in blocks if 0 <= place.start - start < size)
+            return next(found, ())
+        held: Counter[str] = Counter()  # a place in Parquet is a row, not a byte
+        for _, size, hosts in blocks:
+            held.update(dict.fromkeys(hosts, size))
+        return tuple(host for host in held if 2 * held[host] > pack.length)
+
+    def _ask(self, number: int) -> list[Block]:
+        """Returns the blocks of a pack; none if the NameNode does not answer."""
+        pack = self._packs[number]
+        url = f"{self._url}/{pack.path}" if pack.path else self._url
+        path = self._context._jvm.org.apache.hadoop.fs.Path(url)
+        try:
+            filesystem = path.getFileSystem(self._context._jsc.hadoopConfiguration())
+            found = filesystem.getFileBlockLocations(path, 0, pack.length)
+            return [(b.getOffset(), b.getLength(), (*b.getHosts(),)) for b in found]
+        except Py4JJavaError as error:
+            logger.warning("Spark cannot run near %s: %s", url, error.java_exception)
+            self._url = ""
+            return []
+
+
+def rdd_of(tasks: Sequence[tuple[object, Hosts]], context: Any) -> RDD[Any]:
+    """Returns an RDD with a partition for each task, which prefers the task's hosts."""
+    if not any(hosts for _, hosts in tasks):
+        return context.parallelize([task for task, _ in tasks], len(tasks))
+    jvm = context._jvm
+    sequence = jvm.org.apache.spark.api.python.PythonUtils.toSeq
+    pairs = [
+        jvm.scala.Tuple2(pickle.dumps(task), sequence(list(hosts)))
+        for task, hosts in tasks
+    ]
+    kind = jvm.scala.reflect.ClassTag.Any()
+    made = context._jsc.sc().makeRDD(sequence(pairs), kind)
+    java_rdd = jvm.org.apache.spark.api.java.JavaRDD.fromRDD(made, kind)
+    return RDD(java_rdd, context, CPickleSerializer())
