@@ -191,18 +191,32 @@ def test_a_pass_outlives_its_tokens(
 
 @pytest.mark.parametrize("write", [ours_tar, ours_parquet])
 def test_tasks_prefer_the_hosts_of_their_packs(
-    write, as_alice, jvm_as_alice, hdfs, spark_session, network, pictures, tmp_path
+    write,
+    as_alice,
+    jvm_as_alice,
+    hdfs,
+    spark,
+    spark_session,
+    network,
+    pictures,
+    tmp_path,
 ):
     names = [f"{('daisy', 'roses')[n % 2]}/{n}.jpg" for n in range(len(pictures))]
     write(tmp_path, dict(zip(names, pictures, strict=True)))
-    hdfs.cluster.put(tmp_path, f"{FOLDER}/{write.__name__}")
-    url = f"hdfs://default{FOLDER}/{write.__name__}"
-    found = find_images(url)
-    spec = replace(network.spec(url, "unused"), packs=found.packs)
+    folder = f"{FOLDER}/{write.__name__}"
+    hdfs.cluster.put(tmp_path, folder)
+    found = find_images(f"hdfs://default{folder}")
+    store = f"hdfs://default{folder}_store"
+    spec = network.spec(f"hdfs://default{folder}", store)
+    spec = replace(spec, packs=found.packs)
     locality = importlib.import_module("poets.workers.locality")
     near = locality.PackHosts(spec, load_conf(), spark_session.sparkContext)
     chunk = [SimpleNamespace(place=image.place) for image in found.images]
-    assert near.of(chunk) == ("localhost", "localhost")  # of 2 DataNodes
+    assert near.of(chunk) == ("localhost",)
+    with Pool(1) as pool:
+        workers = spark.SparkWorkers(spark_session, pool)
+        extraction = compute_bottlenecks(found.images, spec, workers)
+    assert (extraction.computed, extraction.skipped) == (len(pictures), ())
 
 
 def test_spark_must_know_that_the_cluster_has_kerberos(as_alice, spark, spark_session):

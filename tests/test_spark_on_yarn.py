@@ -4,8 +4,8 @@ The executors are containers. They have no code but the environment's, and no lo
 the tokens that Spark gives them.
 """
 
+import importlib.util
 import json
-import os
 import subprocess
 import sys
 import venv
@@ -20,7 +20,7 @@ pytest_plugins = ["tests.spark_session"]
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo" / "poets.json"
 IMAGES = "/user/tensorflow/images"
-OUT = "hdfs://default/user/tensorflow/run"
+OUT = "/user/tensorflow/run"
 
 
 @pytest.fixture
@@ -42,31 +42,39 @@ def environment(tmp_path, require):
     return archive
 
 
-@pytest.mark.soak
-def test_containers_of_yarn_compute_with_an_environment(
-    spark, start_hdfs, environment, tmp_path
-):
-    import pyspark
-
+@pytest.fixture
+def hdfs(start_hdfs, tmp_path):
+    """A secure HDFS with YARN beside it, and pictures."""
     hdfs = start_hdfs(yarn=True)
     hdfs.cluster.make_folder("/user/tensorflow", "tensorflow:tensorflow")
     hdfs.cluster.put(retraining.write_images(tmp_path / "images"), IMAGES)
-    jars = Path(pyspark.__file__).parent / "jars"
+    return hdfs
+
+
+@pytest.mark.soak
+def test_containers_of_yarn_compute_with_an_environment(spark, hdfs, environment):
+    jars = Path(importlib.util.find_spec("pyspark").origin).parent / "jars"
     words = [
-        *("spark", "submit", DEMO, "--environment", environment),
-        *("--secrets", hdfs.keytab("tensorflow").parent),
+        *("--environment", environment, "--secrets", hdfs.keytab("tensorflow").parent),
         *("--conf", f"spark.yarn.jars=local:{jars}/*"),  # else 400 MB are uploaded
-        *("--set", "service.job_url=", "--set", f"service.shared_filesystem={OUT}"),
+        *(
+            "--set",
+            "service.job_url=",
+            "--set",
+            f"service.shared_filesystem=hdfs://default{OUT}",
+        ),
         *("--set", "worker.count=2", "--set", "worker.cpus=1"),
         *("--set", "worker.mem=1536", "--arg", f"image_dir=hdfs://default{IMAGES}"),
     ]
-    variables = {
+    variables = hdfs.environment("tensorflow") | {
         "HADOOP_CONF_DIR": str(hdfs.conf_dir),
-        "KRB5_CONFIG": str(hdfs.krb5_conf),
-        "PYTHONPATH": "",  # of the driver, whose containers have none
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": "",  # Spark gives the driver's to the containers
     }
-    done = run_poets(words, variables)
+    found = run_poets(["doctor", "--spark", "--options", DEMO, *words], variables)
+    assert found.code == 0, found
+    for shown in ("with all modules", "with a delegation token"):
+        assert shown in found.out
+    done = run_poets(["spark", "submit", DEMO, *words], variables)
     assert done.code == 0, done
     shown = hdfs.dfs("-cat", f"{OUT}/metrics.json", user="tensorflow").stdout
     metrics = json.loads(shown)

@@ -52,14 +52,9 @@ class PackHosts:
             return ()
         if place.pack not in self._blocks:
             self._blocks[place.pack] = self._ask(place.pack)
-        blocks, pack = self._blocks[place.pack], self._packs[place.pack]
-        if suffix_of_pack(pack.path or self._url) != ".parquet":
-            found = (h for start, size, h in blocks if 0 <= place.start - start < size)
-            return next(found, ())
-        held: Counter[str] = Counter()  # a place in Parquet is a row, not a byte
-        for _, size, hosts in blocks:
-            held.update(dict.fromkeys(hosts, size))
-        return tuple(host for host in held if 2 * held[host] > pack.length)
+        pack = self._packs[place.pack]
+        is_row = suffix_of_pack(pack.path or self._url) == ".parquet"
+        return hosts_at(self._blocks[place.pack], None if is_row else place.start)
 
     def _ask(self, number: int) -> list[Block]:
         """Returns the blocks of a pack; none if the NameNode does not answer."""
@@ -69,11 +64,32 @@ class PackHosts:
         try:
             filesystem = path.getFileSystem(self._context._jsc.hadoopConfiguration())
             found = filesystem.getFileBlockLocations(path, 0, pack.length)
-            return [(b.getOffset(), b.getLength(), (*b.getHosts(),)) for b in found]
+            return [
+                (each.getOffset(), each.getLength(), (*dict.fromkeys(each.getHosts()),))
+                for each in found
+            ]
         except Py4JJavaError as error:
             logger.warning("Spark cannot run near %s: %s", url, error.java_exception)
             self._url = ""
             return []
+
+
+def hosts_at(blocks: Sequence[Block], start: int | None) -> Hosts:
+    """Returns the hosts of the block with a byte.
+
+    If the byte is unknown, as in Parquet, where places are rows, it returns the hosts
+    that hold more than half of all blocks.
+    """
+    if start is not None:
+        found = (
+            hosts for first, size, hosts in blocks if first <= start < first + size
+        )
+        return next(found, ())
+    held: Counter[str] = Counter()
+    for _, size, hosts in blocks:
+        held.update(dict.fromkeys(hosts, size))
+    half = sum(size for _, size, _ in blocks) / 2
+    return tuple(host for host in held if held[host] > half)
 
 
 def rdd_of(tasks: Sequence[tuple[object, Hosts]], context: Any) -> RDD[Any]:

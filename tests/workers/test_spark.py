@@ -77,12 +77,9 @@ def test_a_job_on_spark_leaves_what_it_leaves_alone(finished, spark_session, tmp
 
 
 def undated_report(folder):
-    """Returns the report without its last section: times, flags and processes."""
-    before, section, _ = (
-        (folder / "report.html").read_text().partition('<section id="run"')
-    )
-    assert section
-    return before
+    """Returns the report without its title and last section: date, times and flags."""
+    html = (folder / "report.html").read_text()
+    return html[html.index('<section id="summary"') : html.index('<section id="run"')]
 
 
 def test_a_sweep_on_spark_shares_the_pass(finished, spark_session, tmp_path):
@@ -236,6 +233,23 @@ def test_the_scheduler_gets_the_hosts_of_each_task(spark_session):
     made = locality.rdd_of(tasks, context).flatMap(lambda task: [2 * n for n in task])
     assert preferred(context, made) == [["a", "b"], [], ["c"]]
     assert made.collect() == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("start", "hosts"),
+    [
+        (0, ("a", "b")),
+        (127, ("a", "b")),
+        (128, ("b", "c")),
+        (199, ("b", "c")),
+        (200, ()),
+        (None, ("a", "b")),
+    ],
+)
+def test_a_picture_is_on_the_hosts_of_its_block(spark, start, hosts):
+    locality = importlib.import_module("poets.workers.locality")
+    blocks = [(0, 128, ("a", "b")), (128, 72, ("b", "c"))]
+    assert locality.hosts_at(blocks, start) == hosts
 
 
 def preferred(context, rdd):
