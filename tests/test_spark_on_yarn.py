@@ -57,14 +57,10 @@ def test_containers_of_yarn_compute_with_an_environment(spark, hdfs, environment
     words = [
         *("--environment", environment, "--secrets", hdfs.keytab("tensorflow").parent),
         *("--conf", f"spark.yarn.jars=local:{jars}/*"),  # else 400 MB are uploaded
-        *(
-            "--set",
-            "service.job_url=",
-            "--set",
-            f"service.shared_filesystem=hdfs://default{OUT}",
-        ),
-        *("--set", "worker.count=2", "--set", "worker.cpus=1"),
-        *("--set", "worker.mem=1536", "--arg", f"image_dir=hdfs://default{IMAGES}"),
+        *("--set", f"service.shared_filesystem=hdfs://default{OUT}"),
+        *("--set", "service.job_url=", "--set", "worker.count=2"),
+        *("--set", "worker.cpus=1", "--set", "worker.mem=1536"),
+        *("--arg", f"image_dir=hdfs://default{IMAGES}"),
     ]
     variables = hdfs.environment("tensorflow") | {
         "HADOOP_CONF_DIR": str(hdfs.conf_dir),
