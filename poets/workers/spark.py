@@ -214,7 +214,7 @@ def _followed(
         pause_s = LIST_EVERY_S
         while not ended.wait(pause_s):
             began_s = time.monotonic()
-            with contextlib.suppress(OSError):  # the next one may succeed
+            with contextlib.suppress(OSError, PoetsError):  # the next may succeed
                 done(not_stored(store_url, left))
             took_s = time.monotonic() - began_s
             pause_s = max(LIST_EVERY_S, LIST_SHARE * took_s)
