@@ -217,10 +217,12 @@ def _login(options: Options, sandbox: Path) -> dict[str, str]:
 
 def _read_options(args: argparse.Namespace) -> Options:
     from poets import job
-    from poets.dcos.validate import require_valid
+    from poets.dcos.validate import CODE, require_valid
 
     options = read_options(args.options, args.settings, args.args)
-    require_valid(options, f"cannot take {args.options!r}", job.config_from_context)
+    ignored = CODE if args.spark else ()  # it may be in an environment
+    what = f"cannot take {args.options!r}"
+    require_valid(options, what, job.config_from_context, ignored)
     return options
 
 
