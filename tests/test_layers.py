@@ -65,6 +65,8 @@ CLIENTS = {  # third-party package -> the modules that import it
         ),
         *("serve.server.tf_rest", "serve.server.open_inference", "serve.openwhisk"),
     },
+    "async_timeout": {"serve.server.guard", "serve.server.tf_grpc"},  # Python 3.10
+    "pybase64": {"serve.server.tf_rest", "serve.server.open_inference"},
     "uvloop": {"serve.server.run"},
     "uvicorn": {"serve.openwhisk", "serve.server.http"},
     "cv2": {"data.images", "data.same_picture", "features.process"},

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from poets.data.image_files import ImageError
-from poets.data.images import MAX_BYTES
 from poets.errors import ConfigError, listed, nearest
 
 PARAMETERS = ("data_url", "data_name", "predictions", "reject")
@@ -33,6 +32,9 @@ HINT = "send {'data_url': 'https://...'} or the URL alone"
 FIRST_BYTE_S = 60.0
 QUIET_S = 0.5
 """A binary message is complete when no more bytes come for this long."""
+
+MAX_BYTES = 500 * 2**20
+"""Of a binary message: Abaco takes 500 MB."""
 
 PIECE_BYTES = 1 << 16
 

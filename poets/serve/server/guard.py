@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -14,6 +15,11 @@ from starlette.requests import ClientDisconnect
 from poets.serve.server.errors import HTTP_STATUS, RequestError
 from poets.serve.server.inputs import json_response
 from poets.serve.server.telemetry import Telemetry
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +64,20 @@ class Guard:
         """Answers one request."""
         if scope["type"] != "http":
             return  # uvicorn's lifespan is off
-        started, status = time.monotonic(), 0
+        headers, started, status = Headers(scope=scope), time.monotonic(), 0
+        arriving = "content-length" in headers or "transfer-encoding" in headers
+        length, now_s = 0, asyncio.get_running_loop().time()
+
+        async def limited() -> Message:
+            """Receives a part of the body; after the last, the answer is due."""
+            nonlocal arriving, length
+            message = await receive()
+            length += len(message.get("body", b""))
+            self._check_length(length)
+            if arriving and not message.get("more_body", False):
+                arriving = False
+                deadline.reschedule(now_s + self._timeout_s)
+            return message
 
         async def sent(message: Message) -> None:
             nonlocal status
@@ -67,16 +86,15 @@ class Guard:
             await send(message)
 
         try:
-            self._check(scope)
+            self._check(scope["path"], headers)
             scope["app"] = self._app  # has the router raise what it cannot answer
-            limited = self._limited(receive, started)
-            await asyncio.wait_for(self._app(scope, limited, sent), self._timeout_s)
+            limit_s = self._body_timeout_s if arriving else self._timeout_s
+            async with timeout(limit_s) as deadline:
+                await self._app(scope, limited, sent)
         except ClientDisconnect:
             status = 499
         except Exception as error:
-            code, message = _reply(
-                error, scope["method"], scope["path"], self._timeout_s
-            )
+            code, message = self._reply(error, scope, arriving)
             if not status:
                 response = json_response({"error": message}, code)
                 if code in (408, 413):  # what is left of the body is not read
@@ -88,9 +106,8 @@ class Guard:
             "http", scope["method"], scope["path"], str(status), started
         )
 
-    def _check(self, scope: MutableMapping[str, Any]) -> None:
-        headers = Headers(scope=scope)
-        if self._token and scope["path"] not in OPEN:
+    def _check(self, path: str, headers: Headers) -> None:
+        if self._token and path not in OPEN:
             kind, _, given = headers.get("authorization", "").partition(" ")
             right = hmac.compare_digest(given.strip().encode(), self._token)
             if kind.lower() != "bearer" or not right:
@@ -109,42 +126,20 @@ class Guard:
                 413, f"the body is longer than {self._max_body_bytes} bytes"
             )
 
-    def _limited(self, receive: Receive, started: float) -> Receive:
-        """Returns `receive` with limits on the length and time of the body."""
-        length, complete = 0, False
-
-        async def limited() -> Message:
-            nonlocal length, complete
-            if complete:
-                return await receive()
-            left_s = started + self._body_timeout_s - time.monotonic()
-            try:
-                message = await asyncio.wait_for(receive(), max(left_s, 0))
-            except asyncio.TimeoutError:
-                raise HTTPException(
-                    408, f"the body did not arrive within {self._body_timeout_s:g} s"
-                ) from None
-            length += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            self._check_length(length)
-            return message
-
-        return limited
-
-
-def _reply(
-    error: Exception, method: str, path: str, timeout_s: float
-) -> tuple[int, str]:
-    """Returns the status and the message for an error."""
-    if isinstance(error, RequestError):
-        return HTTP_STATUS[error.code], str(error)
-    if isinstance(error, HTTPException):
-        known = error.status_code not in (404, 405)
-        return (
-            error.status_code,
-            error.detail if known else f"Malformed request: {method} {path}",
-        )
-    if isinstance(error, asyncio.TimeoutError):
-        return 504, f"no answer within {timeout_s:g} s"
-    logger.error("a fault of the server on %s", path, exc_info=error)
-    return 500, "a fault of the server; its log has more"
+    def _reply(
+        self, error: Exception, scope: MutableMapping[str, Any], arriving: bool
+    ) -> tuple[int, str]:
+        """Returns the status and the message for an error."""
+        if isinstance(error, RequestError):
+            return HTTP_STATUS[error.code], str(error)
+        if isinstance(error, HTTPException):
+            known = error.status_code not in (404, 405)
+            malformed = f"Malformed request: {scope['method']} {scope['path']}"
+            return error.status_code, error.detail if known else malformed
+        if isinstance(error, asyncio.TimeoutError):
+            if arriving:
+                limit_s = self._body_timeout_s
+                return 408, f"the body did not arrive within {limit_s:g} s"
+            return 504, f"no answer within {self._timeout_s:g} s"
+        logger.error("a fault of the server on %s", scope["path"], exc_info=error)
+        return 500, "a fault of the server; its log has more"

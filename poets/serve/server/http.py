@@ -5,7 +5,7 @@ import contextlib
 import importlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -15,7 +15,7 @@ from starlette.routing import Route, Router
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from poets.errors import ConfigError
-from poets.serve.server.guard import Guard
+from poets.serve.server.guard import App, Guard, Receive, Send
 from poets.serve.server.inputs import Inputs
 from poets.serve.server.models import Models
 from poets.serve.server.telemetry import CONTENT_TYPE, Telemetry
@@ -81,6 +81,8 @@ def _config(
     routes = [Route("/metrics", metrics)]
     for name in INTERFACES:
         routes += importlib.import_module(name).routes(models, inputs)
+    for route in routes:
+        route.app = _plain(route.endpoint)
     guarded = Guard(
         Router(routes),
         telemetry,
@@ -111,6 +113,18 @@ def _config(
             f"{error.strerror or error}; give two PEM files that belong together"
         ) from error
     return config
+
+
+def _plain(answer: Callable[[Request], Awaitable[Response]]) -> App:
+    """Returns an application that raises its errors: `Guard` words them."""
+
+    async def app(
+        scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        response = await answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    return app
 
 
 class _Server(uvicorn.Server):

@@ -9,7 +9,6 @@ extension): there, each element of BYTES has its length before it. In JSON, pict
 are Base64.
 """
 
-import base64
 import binascii
 import json
 import re
@@ -17,6 +16,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pybase64
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -168,7 +168,7 @@ def _flat(data: Sequence[Any]) -> list[Any]:
 
 def _decoded(text: Any) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
         raise RequestError(
             f"an element of {INPUT!r} is not Base64: {error}; send pictures as Base64, "

@@ -60,14 +60,23 @@ def packed_answers(results: Sequence[Any]) -> bytes:
     return NUMBER.pack(sum(map(len, pieces))) + b"".join(pieces)
 
 
-def unpacked_answers(content: bytes) -> list[Sequence[float] | str]:
-    """Returns the scores or reasons that were packed, from the bytes after NUMBER."""
+def taken_answers(received: bytearray) -> list[Sequence[float] | str]:
+    """Takes the answers to a batch from the bytes received; none if some are missing.
+
+    Returns:
+      For each picture the scores, or the reason why there are none.
+    """
     found: list[Sequence[float] | str] = []
-    at = 0
-    while at < len(content):
-        size, kind = _HEAD.unpack_from(content, at)
+    at = NUMBER.size
+    if len(received) < at or len(received) < (
+        end := at + NUMBER.unpack_from(received)[0]
+    ):
+        return found
+    while at < end:
+        size, kind = _HEAD.unpack_from(received, at)
         at += _HEAD.size + size
-        answer = content[at - size : at]
+        answer = received[at - size : at]
         scores = kind == _SCORES
-        found.append(array.array("f", answer) if scores else answer.decode())
+        found.append(array.array("f", bytes(answer)) if scores else answer.decode())
+    del received[:end]
     return found

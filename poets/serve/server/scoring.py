@@ -4,7 +4,8 @@
 
 A process takes its share of the pictures that wait, up to MAX_BATCH, and has the next
 batch while it computes one. One that dies is replaced, and its pictures are tried
-alone: the one that kills a process again is answered with an error.
+alone: the one that kills a process again is answered with an error. Pictures and
+answers are handed over in callbacks: tasks and streams would cost twice as much.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from poets.errors import ModelError
 from poets.serve.server.errors import OverloadedError, PictureError
-from poets.serve.server.protocol import NUMBER, packed_batch, unpacked_answers
+from poets.serve.server.protocol import packed_batch, taken_answers
 from poets.system.child import child_environment
 
 logger = logging.getLogger(__name__)
@@ -39,9 +40,6 @@ AHEAD = 2
 
 LOADS_AGAIN_S = 1.0
 """Between two attempts to replace a process that died."""
-
-LINE_BYTES = 1 << 28
-"""The longest first line of a process, which holds metrics.json."""
 
 
 @dataclass
@@ -96,7 +94,7 @@ class Scorer:
         self._count, self._max_queue = processes, max_queue
         self._observe = observe_batch
         self._waiting: deque[_Job] = deque()
-        self._more = asyncio.Event()
+        self._processes: list[Process] = []
         self._in_flight = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -112,13 +110,13 @@ class Scorer:
         first = first or Process()
         try:
             self.description = await first.load(self._command)
-        except _DiedError as error:
-            raise ModelError(f"the process that loads it ended: {error}") from error
-        except BaseException:
+        except BaseException as error:
             await first.stop()
+            if isinstance(error, _DiedError):
+                raise ModelError(f"the process that loads it ended: {error}") from error
             raise
         self._tasks = [
-            asyncio.create_task(self._work(process))
+            asyncio.create_task(self._keep(process))
             for process in (first, *(Process() for _ in range(self._count - 1)))
         ]
 
@@ -135,9 +133,10 @@ class Scorer:
                 f"{self._max_queue}; ask again later, or for fewer at once"
             )
         loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._hand_out)  # with what other requests ask for now
         jobs = [_Job(picture, loop.create_future()) for picture in pictures]
         self._waiting.extend(jobs)
-        self._more.set()
         self._in_flight += 1
         try:
             return [await job.done for job in jobs]
@@ -154,13 +153,13 @@ class Scorer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _work(self, process: "Process") -> None:
-        """Keeps one process busy, and replaces it when it dies."""
+    async def _keep(self, process: "Process") -> None:
+        """Keeps one process at work, and replaces it when it dies."""
         while True:
             try:
                 if not process.loaded:
                     await process.load(self._command)
-                await self._feed(process)
+                await self._employ(process)
             except (_DiedError, ModelError) as error:
                 logger.warning("a process died: %s; starting another", error)
                 if not process.loaded:
@@ -169,50 +168,24 @@ class Scorer:
                 await process.stop()
             process = Process()
 
-    async def _feed(self, process: "Process") -> None:
-        """Sends batches to a loaded process and delivers its answers, until it dies."""
-        sent: deque[list[_Job]] = deque()
-        room = asyncio.Semaphore(AHEAD)
-        both = [
-            asyncio.create_task(self._send(process, sent, room)),
-            asyncio.create_task(self._receive(process, sent, room)),
-        ]
+    async def _employ(self, process: "Process") -> None:
+        """Gives work to a loaded process until it dies."""
+        process.answered = self._hand_out
+        self._processes.append(process)
+        self._hand_out()
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+            await process.died()
         finally:
-            for task in both:
-                task.cancel()
-            ended = await asyncio.gather(*both, return_exceptions=True)
-            self._put_back(sent)
-        for error in ended:
-            if isinstance(error, _DiedError):
-                raise error
+            self._processes.remove(process)
+            self._put_back(process.batches)
 
-    async def _send(
-        self, process: "Process", sent: deque[list[_Job]], room: asyncio.Semaphore
-    ) -> None:
-        while True:
-            await room.acquire()
-            while not (batch := self._take()):
-                self._more.clear()
-                await self._more.wait()
-                if sent:
-                    await asyncio.sleep(0)  # idle processes take theirs first
-            self._observe(len(batch))
-            sent.append(batch)
-            await process.send([job.picture for job in batch])
-
-    async def _receive(
-        self, process: "Process", sent: deque[list[_Job]], room: asyncio.Semaphore
-    ) -> None:
-        while True:
-            answers = await process.receive()
-            for job, answer in zip(sent.popleft(), answers, strict=True):
-                if not job.done.done():  # else its request was cancelled
-                    job.done.set_result(
-                        PictureError(answer) if isinstance(answer, str) else answer
-                    )
-            room.release()
+    def _hand_out(self) -> None:
+        """Sends what waits to processes that have room, first to those without work."""
+        for held in range(AHEAD):
+            for process in self._processes:
+                if len(process.batches) == held and (batch := self._take()):
+                    self._observe(len(batch))
+                    process.send(batch)
 
     def _take(self) -> list[_Job]:
         """Returns the next batch; requests that ended are left out."""
@@ -222,62 +195,66 @@ class Scorer:
             if self._waiting[0].alone and batch:
                 break
             job = self._waiting.popleft()
-            if not job.done.done():
-                batch.append(job)
+            if job.done.done():
+                continue
+            batch.append(job)
             if job.alone:
                 break
         return batch
 
-    def _put_back(self, sent: Sequence[list[_Job]]) -> None:
+    def _put_back(self, batches: Sequence[list[_Job]]) -> None:
         """Has the pictures of a process that died tried again.
 
         Those of the first batch, which it computed, are tried one by one.
         """
-        for job in sent[0] if sent else ():
+        for job in batches[0] if batches else ():
             if job.alone and not job.done.done():
                 job.done.set_result(
                     PictureError("the process that decoded it died: refused")
                 )
             job.alone = True
-        again = (job for batch in reversed(sent) for job in reversed(batch))
+        again = (job for batch in reversed(batches) for job in reversed(batch))
         self._waiting.extendleft(job for job in again if not job.done.done())
-        self._more.set()
+        self._hand_out()
 
 
 class _DiedError(Exception):
     """A process ended; the message is its signal or exit code."""
 
 
-class Process:
+class Process(asyncio.SubprocessProtocol):
     """One process, see `poets.serve.server.process`.
 
     Attributes:
       loaded: whether it has a model.
+      batches: what it was sent and has not answered, the oldest first.
+      answered: called after its answers to a batch.
     """
 
     def __init__(self) -> None:
         self.loaded = False
-        self._input: Any = None
-        self._output: Any = None
-        self._process: asyncio.subprocess.Process | None = None
+        self.batches: deque[list[_Job]] = deque()
+        self.answered: Callable[[], None] = lambda: None
+        self._transport: Any = None
+        self._received = bytearray()
+        self._spoke, self._silent = asyncio.Event(), asyncio.Event()
+        self._exited = asyncio.Event()
 
     async def start(self) -> None:
         """Starts it; it imports its modules."""
         starting = asyncio.ensure_future(
-            asyncio.create_subprocess_exec(
+            asyncio.get_running_loop().subprocess_exec(
+                lambda: self,
                 *(sys.executable, "-m", PROCESS),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
+                stderr=None,
                 env={**child_environment(), "OMP_NUM_THREADS": "1"},
-                limit=LINE_BYTES,
                 start_new_session=True,  # a terminal's Ctrl-C is the server's to answer
             )
         )
         try:
             await asyncio.shield(starting)
         finally:  # also if this is cancelled: `stop` has to know what was started
-            self._process = await starting
-        self._input, self._output = self._process.stdin, self._process.stdout
+            self._transport, _ = await starting
 
     async def load(self, command: bytes) -> Description:
         """Has it load a model; starts it if that has not been done.
@@ -285,42 +262,63 @@ class Process:
         Raises:
           ModelError: if the model does not load.
         """
-        if self._process is None:
+        if self._transport is None:
             await self.start()
-        self._input.write(command)
-        line = await self._output.readline()
-        if not line.endswith(b"\n"):
-            raise _DiedError(await self._death())
-        answer = json.loads(line)
+        self._transport.get_pipe_transport(0).write(command)
+        await self._spoke.wait()
+        if self._silent.is_set():
+            await self.died()
+        answer = json.loads(self._received)
+        self._received.clear()
         if "failed" in answer:
             raise ModelError(answer["failed"])
         self.loaded = True
         return Description(**answer)
 
-    async def send(self, pictures: Sequence[bytes]) -> None:
+    def send(self, batch: list[_Job]) -> None:
         """Sends it a batch."""
-        self._input.writelines(packed_batch(pictures))
-        try:
-            await self._input.drain()
-        except OSError as error:
-            raise _DiedError(await self._death()) from error
+        self.batches.append(batch)
+        pieces = packed_batch([job.picture for job in batch])
+        self._transport.get_pipe_transport(0).writelines(pieces)
 
-    async def receive(self) -> list[Scores | str]:
-        """Returns its answers to the next batch: scores, or reasons."""
-        try:
-            size = await self._output.readexactly(NUMBER.size)
-            answers = await self._output.readexactly(*NUMBER.unpack(size))
-        except asyncio.IncompleteReadError as error:
-            raise _DiedError(await self._death()) from error
-        return unpacked_answers(answers)
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Delivers its answers; before, the line about its model."""
+        self._received += data
+        if not self.loaded:
+            if data.endswith(b"\n"):
+                self._spoke.set()
+            return
+        while answers := taken_answers(self._received):
+            for job, answer in zip(self.batches.popleft(), answers, strict=True):
+                if not job.done.done():  # else its request was cancelled
+                    job.done.set_result(
+                        PictureError(answer) if isinstance(answer, str) else answer
+                    )
+        self.answered()
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        """Notes the end of its output, after the last answer."""
+        if fd == 1:
+            self._silent.set()
+            self._spoke.set()
+
+    def process_exited(self) -> None:
+        """Notes its end."""
+        self._exited.set()
+
+    async def died(self) -> NoReturn:
+        """Waits until it dies, and raises _DiedError."""
+        await self._silent.wait()
+        await self._exited.wait()
+        status = self._transport.get_returncode()
+        raise _DiedError(
+            signal.Signals(-status).name if status < 0 else f"exit code {status}"
+        )
 
     async def stop(self) -> None:
         """Ends it, if it runs."""
-        if self._process:
+        if self._transport:
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-
-    async def _death(self) -> str:
-        status = await self._process.wait()  # type: ignore[union-attr]
-        return signal.Signals(-status).name if status < 0 else f"exit code {status}"
+                self._transport.kill()
+            await self._exited.wait()
+            self._transport.close()

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import logging
 import math
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,11 @@ from poets.serve.server.signatures import (
 from poets.serve.server.telemetry import Telemetry
 from poets.serve.server.tf_protos import DT_FLOAT, DT_STRING, MESSAGES, STATES
 from poets.serve.server.tf_rest import metadata_of, status_of
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout
 
 if TYPE_CHECKING:
     from poets.serve.server.run import Settings
@@ -126,7 +132,8 @@ class _Calls:
             try:
                 self._check(context)
                 request = message.FromString(data)  # here, so that we word its errors
-                answered = await asyncio.wait_for(method(request), self._timeout_s)
+                async with timeout(self._timeout_s):
+                    answered = await method(request)
                 status = "OK"
                 return answered
             except RequestError as error:
@@ -148,10 +155,12 @@ class _Calls:
         )
 
     def _check(self, context: Any) -> None:
+        if not self._token:
+            return
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
         if isinstance(given, str):
             given = given.encode()
-        if self._token and not hmac.compare_digest(given, b"Bearer " + self._token):
+        if not hmac.compare_digest(given, b"Bearer " + self._token):
             raise RequestError(
                 "no valid token; send the metadata authorization: Bearer TOKEN",
                 "UNAUTHENTICATED",

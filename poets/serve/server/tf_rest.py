@@ -8,12 +8,12 @@
 The texts of errors are TensorFlow Serving's, because its clients compare them.
 """
 
-import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import pybase64
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -244,7 +244,7 @@ def _bytes(value: Any, what: str) -> bytes:
             f'{what} is not of expected type: string; give {{"b64": "..."}}'
         )
     try:
-        return base64.b64decode(value["b64"], validate=True)
+        return pybase64.b64decode(value["b64"], validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(f"Unable to base64 decode {what}: {error}") from error
 
