@@ -60,13 +60,10 @@ def convert(graph: Path) -> bytes:
 
 
 def decoder(jpegs: list[bytes]) -> Callable[[int], None]:
-    """Returns a function that decodes the i-th image.
-
-    With these flags the pixels equal those of TensorFlow's decoder, bit for bit.
-    """
+    """Returns a function that decodes the i-th image."""
 
     def decode(i: int) -> None:
-        simplejpeg.decode_jpeg(jpegs[i % len(jpegs)], "RGB", fastdct=True)
+        simplejpeg.decode_jpeg(jpegs[i % len(jpegs)])
 
     return decode
 

@@ -78,6 +78,14 @@ def ours(model: Model, log: Path) -> "contextlib.AbstractContextManager[Server]"
     return _running([sys.executable, *words], port, grpc, model, log)
 
 
+def constant(model: Model, log: Path) -> "contextlib.AbstractContextManager[Server]":
+    """Runs a server on the libraries of ours that answers a constant."""
+    port, grpc_port = _free_port(), _free_port()
+    words = ["-m", "benchmarks.constant_server", str(port), str(grpc_port)]
+    grpc = f"grpc://127.0.0.1:{grpc_port}/flowers"
+    return _running([sys.executable, *words], port, grpc, model, log)
+
+
 def kserve(model: Model, log: Path) -> "contextlib.AbstractContextManager[Server]":
     """Runs KServe's server in an environment of its own.
 

@@ -18,7 +18,7 @@ from benchmarks.inputs import FULL, SMALL, Case, photographs
 from benchmarks.limits import cores
 from benchmarks.measurements import Bench
 from benchmarks.processes import RunError, run_python
-from benchmarks.servers import OTHERS, Model, Server, ours
+from benchmarks.servers import OTHERS, Model, Server, constant, ours
 from benchmarks.table import Row
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ def _of_case(bench: Bench, case: Case) -> Iterator[Row]:
             reached=statistics.median(reached) >= goal,
         )
         yield from _details(runs[name])
+    yield from _floors(bench, model, load, limit)
     for other, start in OTHERS.items():
         yield from _of_other(bench, other, start, model, load, limit)
     rates = {name: _median(runs[name], "per_s") for name in runs}
@@ -117,6 +118,18 @@ def _details(runs: list[Answers]) -> Iterator[Row]:
     yield Row(
         "    CPU of the load generator, each", "us", _median(runs, "generator_us")
     )
+
+
+def _floors(
+    bench: Bench, model: Model, load: Callable[..., Answers], limit: float
+) -> Iterator[Row]:
+    """Yields the most that the libraries allow: the limit after what they cost."""
+    with constant(model, bench.work / "logs" / "constant.log") as server:
+        for name, way in _ways(server).items():
+            answers = load(server, *way)
+            most = 1 / (1 / limit + 1 / answers.of_cpu_per_s)
+            yield Row(f"  a constant by {name}, each", "us", answers.server_us)
+            yield Row("    the most that this leaves", "images/s", most, limit=limit)
 
 
 def _latencies(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.limits import measure_served
 from benchmarks.processes import RunError, run_python
-from benchmarks.servers import Model, ours
+from benchmarks.servers import Model, constant, ours
 
 pytest_plugins = ["tests.finished"]
 
@@ -106,10 +106,11 @@ def test_the_limit_of_a_server_is_below_each_of_its_parts(network, image_dir):
     assert 0 < found["limit_per_s"] < min(parts)
 
 
-def test_our_server_is_started_and_measured(finished, load, tmp_path):
+@pytest.mark.parametrize("start", [ours, constant])
+def test_a_server_is_started_and_measured(start, finished, load, tmp_path):
     picture = next(finished.image_dir.glob("tulips/*.jpg")).read_bytes()
     model = Model(finished.graph, tmp_path / "unused", 64, picture)
-    with ours(model, tmp_path / "log") as server:
+    with start(model, tmp_path / "log") as server:
         before_s = server.cpu_s
         assert load(server.grpc, "--count=20")["statuses"] == {"OK": 20}
         assert load(server.http, "--count=20")["statuses"] == {"200": 20}
