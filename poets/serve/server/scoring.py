@@ -278,8 +278,9 @@ class Process(asyncio.SubprocessProtocol):
     def send(self, batch: list[_Job]) -> None:
         """Sends it a batch."""
         self.batches.append(batch)
-        pieces = packed_batch([job.picture for job in batch])
-        self._transport.get_pipe_transport(0).writelines(pieces)
+        given = self._transport.get_pipe_transport(0)
+        if not given.is_closing():  # else it died, as its output will show
+            given.writelines(packed_batch([job.picture for job in batch]))
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Delivers its answers; before, the line about its model."""
