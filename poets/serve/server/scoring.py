@@ -4,8 +4,7 @@
 
 A process takes its share of the pictures that wait, up to MAX_BATCH, and has the next
 batch while it computes one. One that dies is replaced, and its pictures are tried
-alone: the one that kills a process again is answered with an error. Pictures and
-answers are handed over in callbacks: tasks and streams would cost twice as much.
+alone: the one that kills a process again is answered with an error.
 """
 
 import asyncio
