@@ -48,7 +48,7 @@ class Sizes:
     scale_images: int = 1_000_000
     load_s: float = 5.0
     served_images: int = 100_000
-    served_s: float = 60.0
+    served_s: float = 120.0
     pass_images: tuple[int, int] = (32_000, 6_000)
     spark_images: tuple[int, int] = (100_000, 24_000)
 

@@ -156,7 +156,7 @@ def _memory(
     before_mb = server.memory_mb
     count = bench.sizes.served_images
     given = [f"--count={count}", f"--seconds={bench.sizes.served_s}"]
-    answers = load(server, *_ways(server)["gRPC"], *given)
+    answers = load(server, *_ways(server)["REST, picture"], *given)
     growth = server.memory_mb / before_mb
     yield Row("  memory of all its processes", "MB", server.memory_mb)
     yield Row(
