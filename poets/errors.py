@@ -82,8 +82,9 @@ def json_kind(value: object) -> str:
     """Describes the type of a JSON value."""
     if value is None:
         return "null"
-    kinds = {bool: "true or false", str: "text", list: "a list", dict: "an object"}
-    return kinds.get(type(value), "a number")
+    kinds = {bool: "true or false", str: "text", dict: "an object"}
+    more = {list: "a list", tuple: "a list"}
+    return (kinds | more).get(type(value), "a number")
 
 
 def first_line(error: Exception) -> str:
