@@ -6,6 +6,7 @@ hold a MobileNet with random weights (`tests/models.py`): speeds are then about 
 same, accuracies are meaningless.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -17,8 +18,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
+from poets.data.packs import parquet
+
 PROJECT = Path(__file__).resolve().parent.parent
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG")
+PACK_IMAGES = 50_000
+"""Images in a pack of `pack_many`: 128 MB of the small photographs."""
+
 DRAWN = {  # flags of demo/flowers.py
     "flower_photos_128": ["--per_label=860", "--size=128..128"],
     "flower_photos_full": ["--per_label=100", "--size=240..500"],
@@ -185,6 +193,33 @@ def link_many(image_dir: Path, count: int, target: Path) -> Path:
         sources.append(shutil.copy(path, copy))
     for number, source in enumerate(_spread(sources, count)):
         os.link(source, target / source.parent.name / f"{number:09d}-{source.name}")
+    return target
+
+
+def pack_many(image_dir: Path, count: int, target: Path) -> Path:
+    """Writes the images of `link_many` into Parquet packs of PACK_IMAGES each.
+
+    Args:
+      image_dir: one folder per label.
+      count: number of images, spread evenly over the labels.
+      target: the new folder.
+    """
+    paths = {
+        f"{source.parent.name}/{number:09d}-{source.name}": source
+        for number, source in enumerate(_spread(photographs(image_dir), count))
+    }
+    content = functools.cache(Path.read_bytes)
+    order = sorted(paths)
+    labels = sorted({path.partition("/")[0] for path in order})
+    target.mkdir()
+    for start in range(0, count, PACK_IMAGES):
+        pictures = (
+            (path, path.partition("/")[0], 1, content(paths[path]))
+            for path in order[start : start + PACK_IMAGES]
+        )
+        number = start // PACK_IMAGES
+        with pa.OSFile(str(target / f"images-{number:05d}.parquet"), "wb") as sink:
+            parquet.write(sink, pictures, labels)
     return target
 
 

@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks.inputs import linked, photographs
 from poets.cluster import ALONE
 from poets.data.images import decode, resize
+from poets.features.chunks import Chunk
 from poets.features.engines import load_engine
-from poets.features.pool import Chunk
 from poets.features.process import ImageTask, Spec
 from poets.features.store import Row, Store, part_stem
 from poets.flags import add_flags, config_from_args, flags_of
@@ -51,7 +51,7 @@ class MadeUp:
     def compute(
         self,
         spec: Spec,
-        chunks: Sequence[Chunk],
+        chunks: Iterable[Chunk],
         advance: Callable[[int], None],
         first_number: int = 0,
     ) -> list[tuple[str, str]]:

@@ -114,17 +114,21 @@ class Images:
         wanted = pa.array(paths, pa.large_string())
         return pc.index_in(wanted, value_set=self.paths).drop_null().to_numpy()
 
-    def ends_of_blocks(self) -> np.ndarray:
-        """Returns where reading may end: int [E], ascending; the last is N.
+    def are_at(self, paths: Iterable[str]) -> np.ndarray:
+        """Returns which images are at one of some paths, bool [N]."""
+        wanted = pa.array(list(paths), pa.large_string())
+        return pc.is_in(self.paths, wanted).to_numpy(zero_copy_only=False)
 
-        Images that are files of their own may end anywhere. Those in packs are in
-        reading order.
+    def first_block(self, rows: np.ndarray) -> int:
+        """Returns how many rows, in reading order, are read with the first; 1 or more.
+
+        Images that are files of their own are read alone.
         """
         if not self._packed:
-            return np.arange(len(self) + 1)
-        pack, block = (column.to_numpy() for column in self._columns[-4:-2])
-        changes = (np.diff(pack) != 0) | (np.diff(block) != 0)
-        return np.append(np.flatnonzero(changes) + 1, len(self))
+            return 1
+        pack, block = (column.to_numpy()[rows] for column in self._columns[-4:-2])
+        others = (pack != pack[0]) | (block != block[0])
+        return int(others.argmax()) if others.any() else len(rows)
 
     def packs(self) -> np.ndarray:
         """Returns the number of each image's pack; all images have one."""

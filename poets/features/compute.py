@@ -4,7 +4,7 @@ extraction = compute_bottlenecks(images, spec, workers)
 extraction.matrix        float32 [N, D], one row for each image that could be read
 """
 
-import itertools
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,20 +13,15 @@ import numpy as np
 
 from poets.data.image_columns import Images
 from poets.errors import StorageError
+from poets.features.chunks import Chunks
 from poets.features.index import NONE, Index
 from poets.features.matrix import empty_matrix
-from poets.features.pool import Chunk, Workers
-from poets.features.process import PLAIN, ImageTask, Spec
+from poets.features.pool import Workers
+from poets.features.process import PLAIN, Spec
 from poets.features.store import CorruptPartError, Store
 from poets.system.progress import track
 
 logger = logging.getLogger(__name__)
-
-MAX_CHUNK = 256
-"""Copies in a part: a quarter of a second on one core. A kill may lose a few parts."""
-
-MIN_CHUNK = 32
-"""Copies in the last parts: one process may have to wait for another's."""
 
 ATTEMPTS = 3
 
@@ -80,22 +75,20 @@ def compute_bottlenecks(
         known = [_Known.of(images, store, variants) for store in stores]
         # This worker computes what another could not read or store.
         for processes in (workers, workers.alone):
-            groups = _groups(images, known, copies, unread, verify)
+            groups = _groups(images, known, copies, unread, verify, processes)
             verify = False
             if not groups:
                 break
-            for members, tasks in groups:
-                total = sum(len(task.copies) for task in tasks)
+            for members, chunks in groups:
                 part = replace(
                     spec,
                     networks=tuple(spec.networks[member] for member in members),
                     known_content=any(known[m].has_content() for m in members),
                 )
-                with track(total, "bottlenecks") as advance:
-                    chunks = _chunks(tasks, processes.processes)
+                with track(chunks.total, "bottlenecks") as advance:
                     first = max(stores[member].next_number() for member in members)
                     unread.update(processes.compute(part, chunks, advance, first))
-                computed += total
+                computed += chunks.total
             known = [_Known.of(images, store, variants) for store in stores]
         try:
             return _gather(images, known, unread, computed)
@@ -150,85 +143,44 @@ def _groups(
     copies: Sequence[int],
     unread: Mapping[str, str],
     verify: bool,
-) -> list[tuple[list[int], list[ImageTask]]]:
+    workers: Workers,
+) -> list[tuple[list[int], Chunks]]:
     """Returns sets of networks, and the images that these and no others compute."""
     undecodable = np.logical_or.reduce([each.undecodable() for each in known])
-    sets = np.zeros(len(images), np.int64)  # a bit for each network
+    left_out = images.are_at(unread) if unread else np.zeros(len(images), bool)
+    bit = np.min_scalar_type((1 << len(known)) - 1).type
+    sets = np.zeros(len(images), bit)  # a bit for each network
     for number, each in enumerate(known):
         missing = each.rows == NONE
         wanted = missing.any(axis=0) & ~undecodable
         if verify:
             wanted |= ~missing[0]
-        sets |= wanted.astype(np.int64) << number
+        sets |= (wanted & ~left_out) * bit(1 << number)
     groups = []
     for bits in np.unique(sets[sets > 0]).tolist():
         members = [number for number in range(len(known)) if bits >> number & 1]
-        numbers = images.in_reading_order(np.flatnonzero(sets == bits))
+        rows = images.in_reading_order(np.flatnonzero(sets == bits))
         of_members = [known[member] for member in members]
-        tasks = _tasks(images, numbers, of_members, copies, unread, verify)
-        if tasks:
-            groups.append((members, tasks))
+        wanted = np.logical_or.reduce([each.rows == NONE for each in of_members])
+        verified = ~wanted[0] & verify
+        wanted |= verified
+        expected = functools.partial(_expected, of_members[0], verified)
+        chunks = Chunks(images, rows, copies, wanted, expected, workers.processes)
+        groups.append((members, chunks))
     return groups
 
 
-def _tasks(
-    images: Images,
-    numbers: np.ndarray,
-    known: Sequence[_Known],
-    copies: Sequence[int],
-    unread: Mapping[str, str],
-    verify: bool,
-) -> list[ImageTask]:
-    """Returns the tasks to compute some images, in their order."""
-    missing = np.logical_or.reduce([each.rows == NONE for each in known])
-    first = known[0]
-    tasks = []
-    for number, image in zip(numbers, images.take(numbers), strict=True):
-        path, _, length, mtime_ns, place = image
-        if path in unread:
-            continue
-        if verify and not missing[0, number]:
-            expected = first.index.digests[first.rows[0, number]].tobytes().hex()
-            every = tuple(copies)
-            tasks.append(ImageTask(path, length, mtime_ns, every, expected, place))
-            continue
-        lacking = tuple(itertools.compress(copies, missing[:, number]))
-        tasks.append(ImageTask(path, length, mtime_ns, lacking, None, place))
-    return tasks
-
-
-def _chunks(tasks: Sequence[ImageTask], processes: int) -> list[Chunk]:
-    """Returns the tasks in chunks that get smaller towards the end.
-
-    This lets all processes finish at about the same time (guided self-scheduling;
-    Polychronopoulos and Kuck, 1987).
-    """
-    copies = max(len(task.copies) for task in tasks)
-    chunks, start = [], 0
-    while start < len(tasks):
-        share = (len(tasks) - start) // (2 * processes)
-        size = max(MIN_CHUNK // copies, min(MAX_CHUNK // copies, share), 1)
-        end = _end_of_block(tasks, start + size, start + 2 * size)
-        chunks.append(tasks[start:end])
-        start = end
-    return chunks
-
-
-def _end_of_block(tasks: Sequence[ImageTask], end: int, at_most: int) -> int:
-    """Returns where a chunk ends, so that another one need not read its last block.
+def _expected(known: _Known, verified: np.ndarray, image: int) -> str | None:
+    """Returns the digest that the content of an image should have, if it is verified.
 
     Args:
-      tasks: all of them.
-      end: where the chunk should end.
-      at_most: where it may end; if the block goes on, it ends where it should.
+      known: what a store has.
+      verified: which images are verified, bool [N].
+      image: its number.
     """
-    for number in range(end, min(at_most, len(tasks)) + 1):
-        if number == len(tasks):
-            return number
-        here, before = tasks[number].place, tasks[number - 1].place
-        if here is None or before is None or here[:2] != before[:2]:
-            return number
-    return end
+    if not verified[image]:
+        return None
+    return known.index.digests[known.rows[0, image]].tobytes().hex()
 
 
 def _gather(
@@ -241,7 +193,7 @@ def _gather(
     undecodable = np.logical_or.reduce([each.undecodable() for each in known])
     usable = (rows != NONE).all(axis=0) & ~undecodable
     if unread:
-        usable &= [path not in unread for path in images.paths.to_pylist()]
+        usable &= ~images.are_at(unread)
     kept = np.flatnonzero(usable)
     skipped = []
     for number in np.flatnonzero(~usable).tolist():

@@ -10,11 +10,11 @@ number: the listing of the store shows which chunks are done, by any worker.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from poets.errors import StorageError
-from poets.features.pool import Chunk, Part
+from poets.features.chunks import Chunk
+from poets.features.pool import Part
 from poets.features.process import Spec, task_of
 from poets.features.store import part_stem
 from poets.storage import exists, is_local, join, open_storage, read_url
@@ -39,13 +40,16 @@ SCHEMA = pa.schema(
         "place": pa.list_(pa.int64()),
     }
 )
+GROUP = 64
+"""Chunks that are read together, a row group: some 16,000 images."""
+
 MODEL = "model-"
 _ABOUT = b"poets"
 _PART = re.compile(r"part-(?P<number>\d+)-(?P<plan>[0-9a-z]+)(-[0-9a-f]{6})?\.\w+")
 
 
 class WorkPlan:
-    """Numbered chunks.
+    """Numbered chunks, as the bytes of a file: some are read when one is taken.
 
     Attributes:
       name: unique; letters and digits.
@@ -53,26 +57,25 @@ class WorkPlan:
       copies: the number of bottlenecks of each chunk.
     """
 
-    def __init__(
-        self, name: str, spec: Spec, first_number: int, table: pa.Table
-    ) -> None:
-        self.name = name
-        self.spec = spec
-        self._first_number = first_number
-        self._table = table
-        chunks = table["chunk"].to_numpy()
-        starts = np.flatnonzero(np.diff(chunks, prepend=-1))
-        copies = pc.list_value_length(table["copies"]).to_numpy()
-        self.copies: list[int] = np.add.reduceat(copies, starts).tolist()
-        self._starts: list[int] = [*starts.tolist(), len(chunks)]
+    def __init__(self, data: bytes) -> None:
+        """Opens a plan; raises what pyarrow and json raise for other files."""
+        self._data = data
+        self._file = pq.ParquetFile(pa.BufferReader(data))
+        about = json.loads(self._file.schema_arrow.metadata[_ABOUT])
+        self.name: str = about["name"]
+        self.spec = Spec.from_json(about["spec"])
+        self._first_number: int = about["first_number"]
+        self.copies: list[int] = []
+        for group in range(self._file.num_row_groups):
+            table = self._file.read_row_group(group, ["chunk", "copies"])
+            copies = pc.list_value_length(table["copies"]).to_numpy()
+            numbers = table["chunk"].to_numpy() - len(self.copies)
+            self.copies += np.bincount(numbers, copies).astype(int).tolist()
+        self._group = -1, pa.table([])
 
     @classmethod
     def of(
-        cls,
-        name: str,
-        spec: Spec,
-        first_number: int,
-        chunks: Sequence[Chunk],
+        cls, name: str, spec: Spec, first_number: int, chunks: Iterable[Chunk]
     ) -> "WorkPlan":
         """Returns the plan of one or more chunks, none empty.
 
@@ -82,15 +85,17 @@ class WorkPlan:
           first_number: the number of the first chunk's part.
           chunks: each is numbered by its position.
         """
-        number, *fields = SCHEMA
-        columns = [
-            pa.array([task[position] for chunk in chunks for task in chunk], field.type)
-            for position, field in enumerate(fields)
-        ]
-        numbers = np.repeat(np.arange(len(chunks)), [len(chunk) for chunk in chunks])
-        columns.insert(0, pa.array(numbers, number.type))
-        table = pa.Table.from_arrays(columns, schema=SCHEMA)
-        return cls(name, spec, first_number, table)
+        about = {"name": name, "spec": spec.to_json(), "first_number": first_number}
+        schema = SCHEMA.with_metadata({_ABOUT: json.dumps(about)})
+        sink = pa.BufferOutputStream()
+        numbered = enumerate(chunks)
+        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            while some := list(itertools.islice(numbered, GROUP)):
+                rows = [(number, *task) for number, chunk in some for task in chunk]
+                columns = zip(zip(*rows, strict=True), schema, strict=True)
+                arrays = [pa.array(column, field.type) for column, field in columns]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+        return cls(sink.getvalue().to_pybytes())
 
     @classmethod
     def read(cls, url: str) -> "WorkPlan":
@@ -100,10 +105,7 @@ class WorkPlan:
           StorageError: if it cannot be read, or is not a plan.
         """
         try:
-            table = pq.read_table(pa.BufferReader(read_url(url)))
-            about = json.loads(table.schema.metadata[_ABOUT])
-            spec = Spec.from_json(about.pop("spec"))
-            return cls(table=table, spec=spec, **about)
+            return cls(read_url(url))
         except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
             raise StorageError(
                 f"{url!r} is not a plan of this version of poets: {error}; give all "
@@ -116,24 +118,20 @@ class WorkPlan:
         Raises:
           StorageError: if it cannot be written.
         """
-        about: dict[str, Any] = {
-            "name": self.name,
-            "spec": self.spec.to_json(),
-            "first_number": self._first_number,
-        }
-        sink = pa.BufferOutputStream()
-        table = self._table.replace_schema_metadata({_ABOUT: json.dumps(about)})
-        pq.write_table(table, sink, compression="zstd")
-        write_atomically(url, sink.getvalue().to_pybytes())
+        write_atomically(url, self._data)
 
     def __len__(self) -> int:
         return len(self.copies)
 
     def chunk(self, number: int) -> Chunk:
         """Returns the tasks of a chunk."""
-        start, end = self._starts[number], self._starts[number + 1]
-        columns = self._table.slice(start, end - start).drop(["chunk"]).columns
-        rows = zip(*(column.to_pylist() for column in columns), strict=True)
+        group, table = self._group
+        if group != number // GROUP:
+            group = number // GROUP
+            table = self._file.read_row_group(group)
+            self._group = group, table
+        mine = table.filter(pc.equal(table["chunk"], number)).drop(["chunk"])
+        rows = zip(*(column.to_pylist() for column in mine.columns), strict=True)
         return list(map(task_of, rows))
 
     def part(self, number: int) -> Part:

@@ -8,7 +8,6 @@ kills it is found. That image is left out.
 
 import contextlib
 import logging
-import queue
 import threading
 import time
 from collections import deque
@@ -17,13 +16,12 @@ from typing import Any, NamedTuple, Protocol
 
 from poets.cluster import ALONE, Cluster
 from poets.errors import PoetsError
-from poets.features.process import ImageTask, Spec
+from poets.features.chunks import Chunk
+from poets.features.process import Spec
 from poets.features.store import part_stem
 from poets.system.child import Child, ChildDiedError
 
 logger = logging.getLogger(__name__)
-
-Chunk = Sequence[ImageTask]
 
 
 class Part(NamedTuple):
@@ -76,7 +74,7 @@ class Workers(Protocol):
     def compute(
         self,
         spec: Spec,
-        chunks: Sequence[Chunk],
+        chunks: Iterable[Chunk],
         advance: Callable[[int], None],
         first_number: int = 0,
     ) -> list[tuple[str, str]]:
@@ -167,7 +165,7 @@ class Pool:
     def compute(
         self,
         spec: Spec,
-        chunks: Sequence[Chunk],
+        chunks: Iterable[Chunk],
         advance: Callable[[int], None],
         first_number: int = 0,
     ) -> list[tuple[str, str]]:
@@ -183,10 +181,10 @@ class Pool:
           PoetsError: if a process does not start, or the store cannot be written.
         """
         first = first_number or time.time_ns()
-        parts = [
+        parts = (
             Part(part_stem(first + number), chunk, number)
             for number, chunk in enumerate(chunks)
-        ]
+        )
         return self.work_off(spec, Parts(parts, advance))
 
     def work_off(self, spec: Spec, work: Work) -> list[tuple[str, str]]:
@@ -303,20 +301,16 @@ class _Pass:
 
 
 class Parts:
-    """Parts in a queue; see `Work`."""
+    """Parts, each made when it is taken; see `Work`."""
 
     def __init__(self, parts: Iterable[Part], advance: Callable[[int], None]) -> None:
-        self._parts: queue.SimpleQueue[Part] = queue.SimpleQueue()
-        for part in parts:
-            self._parts.put(part)
+        self._parts, self._lock = iter(parts), threading.Lock()
         self.advance = advance
 
     def take(self) -> Part | None:
         """Returns the next part, None at the end."""
-        try:
-            return self._parts.get_nowait()
-        except queue.Empty:
-            return None
+        with self._lock:
+            return next(self._parts, None)
 
     def done(self, part: Part) -> None:
         """Does nothing."""

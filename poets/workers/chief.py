@@ -14,13 +14,14 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
 from poets.errors import PoetsError
+from poets.features.chunks import Chunk
 from poets.features.plan import MODEL, WorkPlan, offer_model
-from poets.features.pool import Chunk, Pool
+from poets.features.pool import Pool
 from poets.features.process import Spec
 from poets.features.store import list_parts, remove_marks
 from poets.storage import folder_of
@@ -128,7 +129,7 @@ class Chief:
     def compute(
         self,
         spec: Spec,
-        chunks: Sequence[Chunk],
+        chunks: Iterable[Chunk],
         advance: Callable[[int], None],
         first_number: int = 0,
     ) -> list[tuple[str, str]]:
@@ -166,7 +167,7 @@ class Chief:
         return unread
 
     def _write_plan(
-        self, spec: Spec, chunks: Sequence[Chunk], first_number: int
+        self, spec: Spec, chunks: Iterable[Chunk], first_number: int
     ) -> WorkPlan:
         self._plans += 1
         name = f"{self._attempt}x{self._plans}"

@@ -25,7 +25,8 @@ from pyspark.errors import PySparkException
 
 from poets.cluster import ALONE, Cluster
 from poets.errors import ConfigError, PoetsError
-from poets.features.pool import Chunk, Part, Pool
+from poets.features.chunks import Chunk
+from poets.features.pool import Part, Pool
 from poets.features.process import Spec
 from poets.features.store import part_stem, remove_marks
 from poets.storage.hadoop.conf import load_conf
@@ -80,7 +81,7 @@ class SparkWorkers:
     def compute(
         self,
         spec: Spec,
-        chunks: Sequence[Chunk],
+        chunks: Iterable[Chunk],
         advance: Callable[[int], None],
         first_number: int = 0,
     ) -> list[tuple[str, str]]:
