@@ -282,7 +282,7 @@ def _publish(
         (
             image.path,
             image.folder,
-            str(answers.splits[row]),
+            answers.splits[row],
             dataset.labels[predicted[row]],
             float(answers.scores[row]),
         )

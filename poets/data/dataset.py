@@ -131,7 +131,7 @@ def find_images(
         files.skipped += table.skipped
         files.at_top, folders = 0, set()
     else:
-        images = images.take(np.flatnonzero(pc.match_substring(images.paths, "/")))
+        images = images.where(np.asarray(pc.match_substring(images.paths, "/")))
     files.report("skipped_images.csv")
     counts = _count_places(images)
     layout = layout_of(counts, split, image_dir)
@@ -165,7 +165,7 @@ def _once_each(images: Images, files: ImageFiles) -> Images:
             pack = files.packs[place.pack].path or files.url
             where = f"in {pack}, block {place.block}, at {place.start}"
             files.skipped.append((path, f"{where}: another one has its path"))
-    return images.take(np.flatnonzero(~again))
+    return images.where(~again)
 
 
 def _labelled_by(table: LabelTable, images: Images, with_splits: bool) -> Images:
@@ -210,7 +210,7 @@ def _check_labels(
 ) -> None:
     """Reports labels with few images, and raises DatasetError for fewer than two."""
     image_dir = files.url
-    counts = Counter(images.folders)
+    counts = images.by_folder()
     _report_folders(folders, counts)
     if not counts:
         raise DatasetError(
@@ -237,7 +237,7 @@ def _check_labels(
 
 def _label(files: ImageFiles, images: Images, layout: Layout) -> Dataset:
     by_label: dict[str, list[str]] = {}
-    for folder in sorted(set(images.folders)):
+    for folder in sorted(images.by_folder()):
         by_label.setdefault(clean_label(folder), []).append(folder)
     collisions = [
         f"{' and '.join(map(repr, found))} both become {label!r}"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from poets.data.dataset import Dataset
-from poets.data.split import TEST, TRAIN, VALIDATION, same_content
+from poets.data.split import TEST, TRAIN, VALIDATION, Splits, same_content
 from poets.system.progress import log_some
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Duplicates:
 
 
 def find_duplicates(
-    dataset: Dataset, splits: np.ndarray, digests: np.ndarray
+    dataset: Dataset, splits: Splits, digests: np.ndarray
 ) -> Duplicates:
     """Returns the duplicates among the images of a dataset.
 
@@ -53,11 +53,12 @@ def find_duplicates(
       splits: the split of each.
       digests: the content digest of each, bytes [N].
     """
-    folders = np.array(dataset.images.folders, object)
+    images = dataset.images
     count, across, in_train = 0, Counter[tuple[str, ...]](), Counter[str]()
     for twins in same_content(digests):
         count += len(twins) - 1
-        if len(labels := set(folders[twins])) > 1:
+        labels = {images.names[code] for code in images.codes[twins].tolist()}
+        if len(labels) > 1:
             across[tuple(sorted(labels))] += 1
         uses = splits[twins].tolist()
         if TRAIN in uses:
@@ -70,7 +71,7 @@ def find_duplicates(
 
 
 def report_duplicates(
-    duplicates: Duplicates, splits: np.ndarray, own_split: bool
+    duplicates: Duplicates, splits: Splits, own_split: bool
 ) -> list[str]:
     """Logs warnings on duplicates, and returns sentences for `metrics.json`.
 

@@ -1,14 +1,21 @@
 """A million images as columns: what the listing, the split and the store pass on."""
 
-from array import array
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from poets.storage.tree import Place
+from poets.system.columns import BLOCK, Column, Texts
+
+TYPES = (np.int32, np.int64, np.int64, np.int32, np.int32, np.int64, np.int64)
+"""Of an image's columns after its path: folder, length, time, and those of `Place`."""
+
+_Block = tuple[Any, Iterable[Any]]  # paths, and the other columns
 
 
 class Image(NamedTuple):
@@ -31,10 +38,12 @@ class Image(NamedTuple):
 
 
 class Images:
-    """Many images as columns: 30 bytes and a path each, a tenth of Python's objects.
+    """Many images as columns, on disk if they are very many (`system.columns`).
 
     Attributes:
       paths: large_string [N].
+      names: the folders of labels.
+      codes: int32 [N], which of `names` is the folder of an image.
       lengths: int64 [N].
       mtimes_ns: int64 [N].
     """
@@ -42,72 +51,89 @@ class Images:
     def __init__(
         self,
         paths: pa.Array,
-        folders: pa.Array,
-        lengths: pa.Array,
-        mtimes_ns: pa.Array,
-        *places: pa.Array,
+        names: Sequence[str],
+        codes: np.ndarray,
+        lengths: np.ndarray,
+        mtimes_ns: np.ndarray,
+        *places: np.ndarray,
     ) -> None:
-        self._columns = (paths, folders, lengths, mtimes_ns, *places)
-        self.paths = paths
-        self.lengths: np.ndarray = lengths.to_numpy()
-        self.mtimes_ns: np.ndarray = mtimes_ns.to_numpy()
-        self._packed = bool(places)
+        self.paths, self.names = paths, names
+        self.codes, self.lengths, self.mtimes_ns = codes, lengths, mtimes_ns
+        self._places = places
+        self._numbers = (codes, lengths, mtimes_ns, *places)
 
     @classmethod
     def of(cls, images: Iterable[Image]) -> "Images":
         """Returns the columns of an iterable of images.
 
         Raises:
+          StorageError: if there are very many, and the disk is full.
           UnicodeEncodeError: if a path is not UTF-8.
         """
-        paths: list[str] = []
-        folders: list[str] = []
-        numbers: dict[str, int] = {}
-        codes, lengths, mtimes_ns = array("i"), array("q"), array("q")
-        places = array("i"), array("i"), array("q"), array("q")
-        for path, folder, length, mtime_ns, place in images:
-            paths.append(path)
-            if folder not in numbers:
-                numbers[folder] = len(folders)
-                folders.append(folder)
-            codes.append(numbers[folder])
-            lengths.append(length)
-            mtimes_ns.append(mtime_ns)
-            for column, number in zip(places, place or (), strict=False):
-                column.append(number)
-        return cls(
-            pa.array(paths, pa.large_string()),
-            pa.DictionaryArray.from_arrays(
-                np.array(codes, np.int32), pa.array(folders, pa.string())
-            ),
-            pa.array(np.array(lengths, np.int64)),
-            pa.array(np.array(mtimes_ns, np.int64)),
-            *(pa.array(np.array(column)) for column in places if column),
-        )
+        known: dict[str, int] = {}
+
+        def blocks() -> Iterator[_Block]:
+            left = iter(images)
+            while some := list(itertools.islice(left, BLOCK)):
+                paths, folders, lengths, mtimes_ns, places = zip(*some, strict=True)
+                codes = [known.setdefault(each, len(known)) for each in folders]
+                packed = zip(*filter(None, places), strict=True)
+                yield paths, (codes, lengths, mtimes_ns, *packed)
+
+        joined = _joined(blocks())
+        return cls(joined[0], list(known), *joined[1:])
 
     @property
     def folders(self) -> list[str]:
         """The label's folder of each image."""
-        column = self._columns[1]
-        names = column.dictionary.to_pylist()
-        return [names[code] for code in column.indices.to_pylist()]
+        return [self.names[code] for code in self.codes.tolist()]
+
+    def by_folder(self) -> Counter[str]:
+        """Returns the number of images of each folder that has any."""
+        counts = np.bincount(self.codes, minlength=len(self.names)).tolist()
+        return +Counter(dict(zip(self.names, counts, strict=True)))
 
     def take(self, rows: np.ndarray) -> "Images":
         """Returns some of the images, by their numbers."""
-        return Images(*(column.take(pa.array(rows)) for column in self._columns))
+
+        def block(some: np.ndarray) -> _Block:
+            return self.paths.take(pa.array(some)), [
+                each[some] for each in self._numbers
+            ]
+
+        if len(rows) <= BLOCK:
+            paths, numbers = block(rows)
+            return Images(paths, self.names, *numbers)
+        starts = range(0, len(rows), BLOCK)
+        paths, *numbers = _joined(block(rows[at : at + BLOCK]) for at in starts)
+        return Images(paths, self.names, *numbers)
+
+    def where(self, wanted: np.ndarray) -> "Images":
+        """Returns the images for which `wanted`, bool [N], is true."""
+        return self if wanted.all() else self.take(np.flatnonzero(wanted))
 
     def sorted(self) -> "Images":
         """Returns the images by path, in the order of code points."""
-        return self.take(pc.array_sort_indices(self.paths))
+        for start in range(0, len(self), BLOCK):
+            some = self.paths.slice(start, BLOCK + 1)
+            if pc.any(pc.greater(some.slice(0, len(some) - 1), some.slice(1))).as_py():
+                return self.take(pc.array_sort_indices(self.paths).to_numpy())
+        return self
 
     def in_reading_order(self, rows: np.ndarray) -> np.ndarray:
         """Returns rows in the order of their places in packs, else as they are."""
-        if not self._packed:
+        if not self._places:
             return rows
-        pack, block, start, _ = (
-            column.to_numpy()[rows] for column in self._columns[-4:]
-        )
-        return rows[np.lexsort((start, block, pack))]
+
+        def order(some: np.ndarray) -> np.ndarray:
+            pack, block, start = (column[some] for column in self._places[:3])
+            return np.lexsort((start, block, pack))
+
+        for at in range(0, len(rows), BLOCK):
+            found = order(rows[at : at + BLOCK + 1])
+            if (found != np.arange(len(found))).any():
+                return rows[order(rows)]
+        return rows
 
     def rows_of(self, paths: Sequence[str]) -> np.ndarray:
         """Returns the rows of the images at some paths; a path may have none."""
@@ -124,16 +150,15 @@ class Images:
 
         Images that are files of their own are read alone.
         """
-        if not self._packed:
+        if not self._places:
             return 1
-        pack, block = (column.to_numpy()[rows] for column in self._columns[-4:-2])
+        pack, block = (column[rows] for column in self._places[:2])
         others = (pack != pack[0]) | (block != block[0])
         return int(others.argmax()) if others.any() else len(rows)
 
     def packs(self) -> np.ndarray:
         """Returns the number of each image's pack; all images have one."""
-        numbers: np.ndarray = self._columns[-4].to_numpy()
-        return numbers
+        return self._places[0]
 
     def smallest(self) -> Image:
         """Returns the smallest image that is not empty."""
@@ -143,17 +168,29 @@ class Images:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Image:
-        return _image(*(column[row].as_py() for column in self._columns))
+        return next(iter(self.take(np.array([row]))))
 
     def __iter__(self) -> Iterator[Image]:
-        for start in range(0, len(self), 4096):
-            some = [column.slice(start, 4096).to_pylist() for column in self._columns]
-            yield from map(_image, *some)
+        for at in range(0, len(self), BLOCK):
+            codes, *numbers = (each[at : at + BLOCK].tolist() for each in self._numbers)
+            paths = self.paths.slice(at, BLOCK).to_pylist()
+            yield from map(_image, paths, map(self.names.__getitem__, codes), *numbers)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Images) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _joined(blocks: Iterable[_Block]) -> list[Any]:
+    """Returns columns of any length, made of blocks of them."""
+    paths, numbers = Texts(), [Column(dtype) for dtype in TYPES]
+    for some, columns in blocks:
+        paths.append(some)
+        for number, column in zip(numbers, columns, strict=False):
+            number.append(column)
+    found = [each.array() for each in numbers]
+    return [paths.array(), *found[:3], *(each for each in found[3:] if len(each))]
 
 
 def _image(path: str, folder: str, length: int, mtime_ns: int, *place: int) -> Image:

@@ -11,19 +11,25 @@ that it lacks is taken from its training images, in the same way.
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 import numpy as np
+import pyarrow as pa
 
 from poets.config import RetrainConfig
 from poets.data.dataset import Dataset
 from poets.errors import DatasetError, listed
+from poets.system.columns import BLOCK
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
 MAX_HASH = 2**27 - 1
 """`MAX_NUM_IMAGES_PER_CLASS` of the original retrain.py."""
+
+
+BINNED = 2**20
+"""Digests that are sorted together: more take 50 bytes each at the worst moment."""
 
 
 def percentage_of(key: str, split_seed: int = 0) -> float:
@@ -33,13 +39,73 @@ def percentage_of(key: str, split_seed: int = 0) -> float:
     return int(digest, 16) % (MAX_HASH + 1) * (100.0 / MAX_HASH)
 
 
+class Splits:
+    """The split of each image, a byte each.
+
+    It is compared and indexed as an array of names is: `splits == TEST` is bool [N].
+
+    Args:
+      codes: uint8 [N], positions in SPLITS.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, codes: np.ndarray) -> None:
+        self.codes = codes
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "Splits":
+        """Returns the splits of some names."""
+        return cls(np.fromiter(map(SPLITS.index, names), np.uint8))
+
+    def __eq__(self, split: object) -> np.ndarray:  # type: ignore[override]
+        return self.codes == SPLITS.index(split)
+
+    def __ne__(self, split: object) -> np.ndarray:  # type: ignore[override]
+        return ~(self == split)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, rows: int | np.integer) -> str: ...
+    @overload
+    def __getitem__(self, rows: np.ndarray) -> "Splits": ...
+    def __getitem__(self, rows: int | np.integer | np.ndarray) -> "str | Splits":
+        some = self.codes[rows]
+        return Splits(some) if isinstance(some, np.ndarray) else SPLITS[some]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(SPLITS.__getitem__, self.codes)
+
+    def tolist(self) -> list[str]:
+        """Returns the names."""
+        return list(self)
+
+    def counts(self, codes: np.ndarray, num: int) -> dict[str, list[int]]:
+        """Returns how many images of each kind are in each split.
+
+        Args:
+          codes: int [N], the kind of each image.
+          num: number of kinds.
+        """
+        total = np.zeros(num * len(SPLITS), np.int64)
+        for at in range(0, len(self), BLOCK):
+            both = (
+                self.codes[at : at + BLOCK].astype(np.int64) * num
+                + codes[at : at + BLOCK]
+            )
+            total += np.bincount(both, minlength=len(total))
+        return dict(zip(SPLITS, total.reshape(-1, num).tolist(), strict=True))
+
+
 def split_images(
     dataset: Dataset,
     digests: np.ndarray | None,
     config: RetrainConfig,
     copies: Sequence[np.ndarray] = (),
-) -> list[str]:
-    """Returns "train", "validation" or "test" for every image.
+) -> Splits:
+    """Returns the split of every image.
 
     Args:
       dataset: N images, and the split of their folders if the user made it.
@@ -48,45 +114,53 @@ def split_images(
       config: for the two percentages and `split_seed`.
       copies: int [2 or more] each, groups of images that stay together, too.
     """
-    paths = dataset.images.paths.to_pylist()
+    paths, own = dataset.images.paths, dataset.splits
     ties = [*copies, *(same_content(digests) if digests is not None else ())]
-    own = dataset.splits
     if not own:
-        return _carve(paths, ties, config, SPLITS)
-    splits = [own[path.partition("/")[0]] for path in paths]
-    rows = [row for row, split in enumerate(splits) if split == TRAIN]
-    place_of = np.full(len(paths), -1)
-    place_of[rows] = np.arange(len(rows))
-    within = [places[places >= 0] for places in (place_of[tie] for tie in ties)]
-    carved = _carve(
-        [paths[row].partition("/")[2] for row in rows],
-        within,
-        config,
-        [TRAIN, *(split for split in SPLITS if split not in own.values())],
-    )
-    for row, split in zip(rows, carved, strict=True):
-        splits[row] = split
+        return Splits(_carve(paths, range(len(paths)), ties, config, SPLITS))
+    code_of = {first: SPLITS.index(split) for first, split in own.items()}
+    codes = np.empty(len(paths), np.uint8)
+    for start in range(0, len(paths), BLOCK):
+        some = paths.slice(start, BLOCK).to_pylist()
+        codes[start : start + BLOCK] = [code_of[p.partition("/")[0]] for p in some]
+    splits = Splits(codes)
+    if lacking := [split for split in SPLITS if split not in own.values()]:
+        rows = np.flatnonzero(splits == TRAIN)
+        ties = [tie[splits[tie] == TRAIN] for tie in ties]
+        codes[rows] = _carve(paths, rows, ties, config, lacking, above=1)
     return splits
 
 
 def _carve(
-    paths: Sequence[str],
+    paths: pa.Array,
+    rows: Sequence[int] | np.ndarray,
     ties: Sequence[np.ndarray],
     config: RetrainConfig,
     wanted: Sequence[str],
-) -> list[str]:
-    """Returns the split of each path; splits not wanted are replaced by training."""
-    splits = []
-    for key in _group_keys(paths, ties):
-        percentage = percentage_of(key, config.split_seed)
-        if percentage < config.validation_percentage:
-            split = VALIDATION
-        elif percentage < config.validation_percentage + config.testing_percentage:
-            split = TEST
-        else:
-            split = TRAIN
-        splits.append(split if split in wanted else TRAIN)
-    return splits
+    above: int = 0,
+) -> np.ndarray:
+    """Returns the split of some images; splits not wanted are replaced by training.
+
+    Args:
+      paths: of all images.
+      rows: those to split, n.
+      ties: those of them that stay together.
+      config: for the percentages.
+      wanted: names of splits.
+      above: number of folders at the start of a path that do not count.
+
+    Returns:
+      uint8 [n], positions in SPLITS.
+    """
+    testing = config.validation_percentage + config.testing_percentage
+    ends = np.array([config.validation_percentage, testing])
+    splits = [split if split in wanted else TRAIN for split in (VALIDATION, TEST)]
+    codes = np.array([*map(SPLITS.index, (*splits, TRAIN))], np.uint8)
+    blocks = []
+    for keys in _group_keys(paths, rows, ties, above):
+        places = [percentage_of(key, config.split_seed) for key in keys]
+        blocks.append(codes[np.searchsorted(ends, places, "right")])
+    return np.concatenate(blocks) if blocks else np.empty(0, np.uint8)
 
 
 def same_content(digests: np.ndarray) -> list[np.ndarray]:
@@ -95,6 +169,19 @@ def same_content(digests: np.ndarray) -> list[np.ndarray]:
     Args:
       digests: the content digest of each image, bytes [N].
     """
+    bins = 1 + len(digests) // BINNED
+    if bins == 1:
+        return _same_content(digests)
+    bytes_of = digests.view(np.uint8).reshape(len(digests), -1)
+    numbers = (bytes_of[:, 0] + bytes_of[:, 1].astype(np.uint16)) % min(bins, 256)
+    groups = []
+    for number in range(bins):
+        rows = np.flatnonzero(numbers == number)
+        groups += [rows[group] for group in _same_content(digests[rows])]
+    return sorted(groups, key=lambda images: images[0])
+
+
+def _same_content(digests: np.ndarray) -> list[np.ndarray]:
     order = np.argsort(digests, kind="stable")
     ordered = digests[order]
     as_before = np.zeros(len(order) + 1, bool)
@@ -105,34 +192,46 @@ def same_content(digests: np.ndarray) -> list[np.ndarray]:
     return sorted(groups, key=lambda images: images[0])
 
 
-def _group_keys(paths: Sequence[str], ties: Sequence[np.ndarray]) -> list[str]:
-    """Returns for each image the least name among all images tied to it.
+def _group_keys(
+    paths: pa.Array,
+    rows: Sequence[int] | np.ndarray,
+    ties: Sequence[np.ndarray],
+    above: int,
+) -> Iterator[list[str]]:
+    """Yields for each image the least name among all images tied to it, in blocks.
 
     Equal names are ties, too; groups are the connected components (union by least name,
     with path halving).
     """
-    names = [
-        re.sub(r"_nohash_.*$", "", path) if "_nohash_" in path else path
-        for path in paths
-    ]
-    above: dict[str, str] = {}  # a name -> a lesser one that it is tied to
+    lesser: dict[str, str] = {}  # a name -> a lesser one that it is tied to
+
+    def names(some: np.ndarray) -> list[str]:
+        found = paths.take(pa.array(some)).to_pylist()
+        if above:
+            found = [path.split("/", above)[-1] for path in found]
+        return [
+            re.sub(r"_nohash_.*$", "", path) if "_nohash_" in path else path
+            for path in found
+        ]
 
     def root(name: str) -> str:
-        while name in above:
-            if (higher := above[name]) in above:
-                above[name] = above[higher]
+        while name in lesser:
+            if (higher := lesser[name]) in lesser:
+                lesser[name] = lesser[higher]
             name = higher
         return name
 
     for tie in ties:
-        for one, other in zip(tie, tie[1:], strict=False):
-            least, greatest = sorted((root(names[one]), root(names[other])))
+        tied = names(tie)
+        for one, other in zip(tied, tied[1:], strict=False):
+            least, greatest = sorted((root(one), root(other)))
             if least != greatest:
-                above[greatest] = least
-    return [root(name) for name in names] if above else names
+                lesser[greatest] = least
+    for start in range(0, len(rows), BLOCK):
+        yield [*map(root, names(np.asarray(rows[start : start + BLOCK])))]
 
 
-def check_split(dataset: Dataset, splits: Sequence[str]) -> list[str]:
+def check_split(dataset: Dataset, splits: Splits) -> list[str]:
     """Returns sentences about labels that a split lacks.
 
     Args:
@@ -142,7 +241,13 @@ def check_split(dataset: Dataset, splits: Sequence[str]) -> list[str]:
     Raises:
       DatasetError: if a label has no training images, or a split is empty.
     """
-    counts = Counter(zip(dataset.images.folders, splits, strict=True))
+    names = dataset.images.names
+    found = splits.counts(dataset.images.codes, len(names))
+    counts = {
+        (name, split): found[split][row]
+        for row, name in enumerate(names)
+        for split in SPLITS
+    }
     untrained = [folder for folder in dataset.folders if not counts[folder, TRAIN]]
     if untrained:
         raise DatasetError(

@@ -10,7 +10,6 @@ It is a step without a deadline: a tar is read to list it.
 import hashlib
 import posixpath
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -67,7 +66,7 @@ def check_packs(url: str, every: bool) -> StepResult:
             f"{len(dataset.packs):,} packs, {len(dataset.images):,} pictures, "
             f"{len(dataset.labels):,} labels"
         )
-        counts = Counter(dataset.images.folders)
+        counts = dataset.images.by_folder()
         details += [f"{count:,} {label}" for label, count in sorted(counts.items())]
         details += [f"left out: {path}: {why}" for path, why in dataset.skipped]
     except PoetsError as error:

@@ -19,6 +19,7 @@ from poets.features.matrix import empty_matrix
 from poets.features.pool import Workers
 from poets.features.process import PLAIN, Spec
 from poets.features.store import CorruptPartError, Store
+from poets.system.columns import BLOCK, Column
 from poets.system.progress import track
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Extraction:
     """The bottlenecks of N images and their copies.
 
     Attributes:
-      kept: int64 [M], the images that have all their bottlenecks, ascending.
+      usable: bool [N], the images that have all their bottlenecks, M of them.
       digests: SHA-256 of the content of each of these, 32 bytes each [M].
       matrix: float32 [M * C, D] for C copies; the C rows of an image are adjacent, and
         the bottlenecks of several networks are side by side.
@@ -39,11 +40,16 @@ class Extraction:
       computed: number of bottlenecks that this call computed or copied.
     """
 
-    kept: np.ndarray
+    usable: np.ndarray
     digests: np.ndarray
     matrix: np.ndarray
     skipped: tuple[tuple[str, str], ...]
     computed: int
+
+    @property
+    def kept(self) -> np.ndarray:
+        """The numbers of the M images, ascending."""
+        return np.flatnonzero(self.usable)
 
 
 def compute_bottlenecks(
@@ -189,12 +195,11 @@ def _gather(
     unread: Mapping[str, str],
     computed: int,
 ) -> Extraction:
-    rows = np.concatenate([each.rows for each in known])
-    undecodable = np.logical_or.reduce([each.undecodable() for each in known])
-    usable = (rows != NONE).all(axis=0) & ~undecodable
+    usable = ~np.logical_or.reduce([each.undecodable() for each in known])
+    for each in known:
+        usable &= (each.rows != NONE).all(axis=0)
     if unread:
         usable &= ~images.are_at(unread)
-    kept = np.flatnonzero(usable)
     skipped = []
     for number in np.flatnonzero(~usable).tolist():
         path = images[number].path
@@ -204,15 +209,19 @@ def _gather(
         )
         why = unread.get(path) or next(filter(None, errors), "")
         skipped.append((path, why or "its bottleneck was not stored"))
+    kept = [each.rows if usable.all() else each.rows[:, usable] for each in known]
+    count = kept[0].shape[1]
     sizes = [each.store.bottleneck_size for each in known]
-    matrix = empty_matrix(len(kept) * len(known[0].rows), sum(sizes))
+    matrix = empty_matrix(kept[0].size, sum(sizes))
     columns = np.split(matrix, np.cumsum(sizes)[:-1], axis=1)  # views
-    for each, into in zip(known, columns, strict=True):
-        wanted = each.rows[:, kept].T.reshape(-1)
-        each.store.read_bottlenecks(each.index, wanted, into)
+    for each, rows, into in zip(known, kept, columns, strict=True):
+        each.store.read_bottlenecks(each.index, rows.T.reshape(-1), into)
+    digests = Column("V32")
+    for start in range(0, count, BLOCK):
+        digests.append(known[0].index.digests[kept[0][0, start : start + BLOCK]])
     return Extraction(
-        kept=kept,
-        digests=known[0].index.digests[known[0].rows[0, kept]],
+        usable=usable,
+        digests=digests.array(),
         matrix=matrix,
         skipped=tuple(skipped),
         computed=computed,

@@ -16,7 +16,7 @@ from poets.config import RetrainConfig
 from poets.data.dataset import Dataset
 from poets.data.distortions import Distortions
 from poets.data.duplicates import Duplicates, find_duplicates, report_duplicates
-from poets.data.split import TRAIN, check_split, split_images
+from poets.data.split import TRAIN, Splits, check_split, split_images
 from poets.errors import DatasetError
 from poets.features.compute import Extraction, compute_bottlenecks
 from poets.features.matrix import empty_matrix
@@ -53,7 +53,7 @@ class Features:
     spec: Spec
     extraction: Extraction
     dataset: Dataset
-    splits: np.ndarray
+    splits: Splits
     duplicates: Duplicates
     every: Examples
     copies: Copies | None = None
@@ -121,20 +121,19 @@ def features_of(
         verify=config.verify_bottlenecks,
     )
     _report_extraction(dataset, extraction)
-    used = replace(dataset, images=dataset.images.take(extraction.kept))
+    used = replace(dataset, images=dataset.images.where(extraction.usable))
     index_of = {folder: index for index, folder in enumerate(used.folders)}
-    label_indices = np.array(
-        [index_of[folder] for folder in used.images.folders], np.int32
-    )
-    every = Examples(extraction.matrix, label_indices)
+    names = used.images.names
+    of_name = np.array([index_of.get(name, -1) for name in names], np.int32)
+    every = Examples(extraction.matrix, of_name[used.images.codes])
     digests = extraction.digests
     copies, notes = None, []
     if config.group_near_duplicates:
         copies = find_copies(used, every, digests, config.split_seed, True)
         notes = report_copies(copies)
     groups = copies.groups if copies else ()
-    splits = np.array(split_images(used, digests, config, groups))
-    check_split(used, splits.tolist())
+    splits = split_images(used, digests, config, groups)
+    check_split(used, splits)
     duplicates = find_duplicates(used, splits, digests)
     notes += report_duplicates(duplicates, splits, bool(used.splits))
     used = replace(used, notes=(*used.notes, *notes))
@@ -169,7 +168,7 @@ def training_examples(
     size = every.bottlenecks.shape[1]
     extraction = compute_bottlenecks(images, spec, workers, copies)
     logger.info("%d bottlenecks of distorted copies created.", extraction.computed)
-    copied = np.repeat(rows[extraction.kept], len(copies))
+    copied = np.repeat(rows[extraction.usable], len(copies))
     count = len(every)
     matrix = empty_matrix(count + len(copied), size)
     matrix[:count], matrix[count:] = every.bottlenecks, extraction.matrix

@@ -48,7 +48,7 @@ class LoadedNetwork:
             network.engine, network.model_path, network.normalization
         )
         self.store = Store(network.store_url, self.engine.output_size, CONTENT_KEYS)
-        self._index = self.store.read_index() if known_content else Index({})
+        self._index = self.store.read_index() if known_content else Index()
         self.begin()
 
     def begin(self) -> None:

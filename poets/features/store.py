@@ -46,6 +46,9 @@ MAX_READS = 4
 MAX_READS_REMOTE = 16
 """Parts that are read at once from other storages: each takes several requests."""
 
+AT_ONCE = 256
+"""Parts whose keys are in memory at once."""
+
 PART_SUFFIX = ".parquet"
 MARK_SUFFIX = ".done"
 
@@ -78,14 +81,14 @@ class Store:
         self._filesystem, self._path = open_storage(url)
         self._reads = MAX_READS if is_local(self._filesystem) else MAX_READS_REMOTE
         self._key_schema = keys
-        self._keys: dict[str, pa.Table] = {}  # by part
+        self._index = Index()
         self._bottleneck = pa.field(
             "bottleneck", pa.list_(pa.float32(), bottleneck_size)
         )
 
     def next_number(self) -> int:
         """Returns a number higher than those of all parts of the last index read."""
-        last = max(map(_number_of, self._keys), default=0)
+        last = max(map(_number_of, self._index.names), default=0)
         return max(time.time_ns(), last + 1)
 
     def write_part(self, rows: Sequence[Row], stem: str = "") -> str:
@@ -119,12 +122,19 @@ class Store:
           StorageError: if the store cannot be read.
         """
         names = [name for name in list_parts(self.url) if name.endswith(PART_SUFFIX)]
-        self._keys = {name: self._keys[name] for name in names if name in self._keys}
-        new = [name for name in names if name not in self._keys]
+        if not names or set(self._index.names) - set(names):  # some were set aside
+            self._index = Index()
+        known = set(self._index.names)
+        new = [name for name in names if name not in known]
         with ThreadPoolExecutor(self._reads) as threads:
-            found = zip(new, threads.map(self._read_keys, new), strict=True)
-            self._keys.update((name, table) for name, table in found if table)
-        return Index(self._keys, self._key_schema)
+            for start in range(0, len(new), AT_ONCE):
+                some = new[start : start + AT_ONCE]
+                for name, keys in zip(
+                    some, threads.map(self._read_keys, some), strict=True
+                ):
+                    if keys:
+                        self._index.add(name, keys)
+        return self._index
 
     def read_bottlenecks(
         self, index: Index, rows: np.ndarray, into: np.ndarray | None = None

@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import importlib.metadata
 import platform
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from poets import __version__
 from poets.config import RetrainConfig
 from poets.data.dataset import Dataset
-from poets.data.split import SPLITS, TEST, VALIDATION
+from poets.data.split import SPLITS, TEST, VALIDATION, Splits
 from poets.features.features import Trained
 from poets.head.evaluate import accuracy_of, confusion_of, per_label
 from poets.head.reject import rejection_for
@@ -35,7 +34,7 @@ class Predictions:
     """
 
     dataset: Dataset
-    splits: np.ndarray
+    splits: Splits
     label_indices: np.ndarray
     predicted: np.ndarray
     scores: np.ndarray
@@ -66,7 +65,7 @@ def metrics_of(
     dataset, features = answers.dataset, trained.features
     backbone, duplicates = features.backbone, features.duplicates
     used, skipped = len(dataset.images), len(trained.skipped)
-    found = len(features.extraction.kept) + skipped
+    found = int(features.extraction.usable.sum()) + skipped
     test = answers.splits == TEST
     confusion = confusion_of(
         answers.predicted[test], answers.label_indices[test], len(dataset.labels)
@@ -138,13 +137,13 @@ def _version(package: str) -> str | None:
 
 def _labels(answers: Predictions) -> list[dict[str, Any]]:
     dataset = answers.dataset
-    counts = Counter(zip(answers.label_indices.tolist(), answers.splits, strict=True))
+    counts = answers.splits.counts(answers.label_indices, len(dataset.labels))
     return [
         {
             "label": label,
             "folder": folder,
-            "images": sum(counts[index, split] for split in SPLITS),
-            **{str(split): counts[index, split] for split in SPLITS},
+            "images": sum(counts[split][index] for split in SPLITS),
+            **{split: counts[split][index] for split in SPLITS},
         }
         for index, (label, folder) in enumerate(
             zip(dataset.labels, dataset.folders, strict=True)

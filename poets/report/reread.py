@@ -22,6 +22,7 @@ from poets.config import RetrainConfig
 from poets.data.dataset import Dataset, find_images
 from poets.data.duplicates import find_duplicates
 from poets.data.image_columns import Image, Images
+from poets.data.split import Splits
 from poets.errors import ModelError, PoetsError
 from poets.features.compute import Extraction
 from poets.features.features import Features, Trained
@@ -102,7 +103,7 @@ def _answers(
     answer_of = {name: index for index, name in enumerate(labels)}
     return Predictions(
         dataset,
-        np.array([row["split"] for row in rows]),
+        Splits.of(row["split"] for row in rows),
         np.array([index_of[row["label"]] for row in rows], np.int32),
         np.array([answer_of[row["predicted_label"]] for row in rows], np.int64),
         np.array([float(row["score"]) for row in rows], np.float32),
@@ -181,7 +182,7 @@ def _trained(
     features = Features(
         backbone=backbone,
         spec=spec,
-        extraction=Extraction(np.arange(len(rows)), digests, matrix, (), 0),
+        extraction=Extraction(np.ones(len(rows), bool), digests, matrix, (), 0),
         dataset=answers.dataset,
         splits=answers.splits,
         duplicates=find_duplicates(answers.dataset, answers.splits, digests),

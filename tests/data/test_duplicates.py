@@ -6,7 +6,7 @@ import pytest
 from poets.data.dataset import Dataset
 from poets.data.duplicates import find_duplicates, report_duplicates
 from poets.data.image_columns import Image, Images
-from poets.data.split import TEST, TRAIN, VALIDATION
+from poets.data.split import TEST, TRAIN, VALIDATION, Splits
 
 
 def found_in(*rows):
@@ -18,7 +18,7 @@ def found_in(*rows):
     )
     dataset = Dataset("photos", tuple(labels), tuple(labels), images)
     contents = np.array([content for *_, content in rows], "S32")
-    splits = np.array([split for _, split, _ in rows])
+    splits = Splits.of(split for _, split, _ in rows)
     return find_duplicates(dataset, splits, contents), splits
 
 

@@ -123,7 +123,7 @@ def test_the_split_of_a_table_is_kept(photos, tmp_path):
     table = write_csv(tmp_path / "t.csv", rows, "file_name,label,split")
     dataset = find_images(str(photos), labels_csv=table)
     config = config_from_args({"image_dir": str(photos)})
-    splits = split_images(dataset, None, config)
+    splits = split_images(dataset, None, config).tolist()
     assert [splits.count(each) for each in ("train", "validation", "test")] == [4, 2, 2]
     assert dataset.images[0].path == "test/daisy/6.jpg"
     assert find_images(str(photos), "hash", labels_csv=table).splits == {}

@@ -25,7 +25,7 @@ def chunks_of(images, size):
 
 def stored(spec, network):
     index = Store(spec.store_url, network.size).read_index()
-    return set(index.table["path"].to_pylist())
+    return set(index.paths.to_pylist())
 
 
 def shadow(monkeypatch, folder, module, code):

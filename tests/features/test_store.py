@@ -37,8 +37,7 @@ def whole(store):
 
 
 def keys(index):
-    columns = (index.table[name].to_pylist() for name in ("path", "variant"))
-    return zip(*columns, strict=True)
+    return zip(index.paths.to_pylist(), index.variants, strict=True)
 
 
 def content(store):
@@ -49,7 +48,7 @@ def content(store):
     for key, why, bottleneck in zip(
         keys(index), index.errors(rows), matrix, strict=True
     ):
-        found.setdefault(key, why or bottleneck.tolist())  # the newest comes first
+        found[key] = why or bottleneck.tolist()  # the newest comes last
     return found
 
 
@@ -115,8 +114,8 @@ def test_of_two_parts_only_the_newer_one_tells_whether_an_image_is_fresh(store):
     store.write_part([row(3), row(1, path="daisy/1.jpg", mtime_ns=2)])
     index = store.read_index()
     found = fresh(index, ("daisy/1.jpg", 101, 1), ("daisy/1.jpg", 101, 2))
-    assert found.tolist() == [NONE, 1]
-    assert fresh(index, ("daisy/2.jpg", 102, 1), ("daisy/4.jpg", 1, 1))[0] == 3
+    assert found.tolist() == [NONE, 3]
+    assert fresh(index, ("daisy/2.jpg", 102, 1), ("daisy/4.jpg", 1, 1))[0] == 1
 
 
 def test_contents_with_one_beginning_are_distinguished(store):

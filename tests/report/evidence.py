@@ -8,6 +8,7 @@ import numpy as np
 from poets.config import RetrainConfig
 from poets.data.dataset import Dataset
 from poets.data.image_columns import Image, Images
+from poets.data.split import Splits
 from poets.head import Head
 from poets.head.examples import Examples
 from poets.report.findings import Evidence
@@ -42,7 +43,7 @@ def evidence(
     label_indices = label_indices.astype(np.int32)
     features = SimpleNamespace(
         dataset=dataset,
-        splits=np.array(splits or ["train"] * count),
+        splits=Splits.of(splits or ["train"] * count),
         every=Examples(bottlenecks.astype(np.float32), label_indices),
         extraction=SimpleNamespace(digests=digests),
         copies=None,

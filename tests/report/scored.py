@@ -4,6 +4,7 @@ import numpy as np
 
 from poets.data.dataset import Dataset
 from poets.data.image_columns import Image, Images
+from poets.data.split import Splits
 from poets.features.features import Features, Trained
 from poets.flags import config_from_args
 from poets.head import Head
@@ -11,8 +12,6 @@ from poets.head.examples import Examples
 from poets.head.growing import growing_heads
 from poets.report.findings import Evidence
 from poets.report.metrics import Predictions
-
-SPLITS = ("train", "validation", "test")
 
 
 def blobs(count, labels=3, dimensions=8, seed=0, spread=1.5):
@@ -27,7 +26,9 @@ def blobs(count, labels=3, dimensions=8, seed=0, spread=1.5):
 def split(count, shares=(0.8, 0.1, 0.1)):
     """Returns the split of each of some images, by these shares."""
     places = np.random.default_rng(7).permutation(count) / count
-    return np.array(SPLITS)[np.searchsorted(np.cumsum(shares)[:2], places, "right")]
+    return Splits(
+        np.searchsorted(np.cumsum(shares)[:2], places, "right").astype(np.uint8)
+    )
 
 
 def evidence_of(every, splits, head=None, temperature=1.0, **flags):

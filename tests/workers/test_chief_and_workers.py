@@ -95,7 +95,8 @@ class Job:
         """Returns how many bottlenecks the store holds, twins included."""
         store = Store(str(self.store), self.size)
         index = store.read_index()
-        return len(index), len(index.table.group_by(["path", "variant"]).aggregate([]))
+        keys = zip(index.paths.to_pylist(), index.variants, strict=True)
+        return len(index), len(set(keys))
 
     def job_folder(self):
         return JobFolder.of(config_from_args(self.flags), self.num_workers)

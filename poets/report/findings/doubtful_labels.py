@@ -109,7 +109,7 @@ def compute(evidence: Evidence) -> DoubtfulLabels | None:
                 path=image.path,
                 label=dataset.labels[own[rows[place]]],
                 suggested=dataset.labels[likeliest[place]],
-                split=str(features.splits[rows[place]]),
+                split=features.splits[rows[place]],
                 label_score=float(scores[place]),
                 suggested_score=float(others[place]),
                 probably_wrong=bool(wrong[place]),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from poets.data.split import TEST, TRAIN, VALIDATION
+from poets.data.split import TEST, TRAIN
 from poets.features.features import Features
 from poets.head.examples import Examples
 from poets.head.growing import growing_heads
@@ -116,7 +116,7 @@ def compute(evidence: Evidence) -> MoreImages | None:
 
 
 def _held_out(features: Features, random: np.random.Generator) -> Examples:
-    rows = np.flatnonzero(np.isin(features.splits, (VALIDATION, TEST)))
+    rows = np.flatnonzero(features.splits != TRAIN)
     chosen = features.every.choose(rows).sample(MAX_HELD_OUT, random)
     return Examples(chosen.matrix(), chosen.labels())
 

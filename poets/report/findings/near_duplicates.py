@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from poets.data.split import TEST, TRAIN, VALIDATION
+from poets.data.split import TEST, TRAIN, VALIDATION, Splits
 from poets.features.near_duplicates import Copies, find_copies
 from poets.report.findings import Evidence, Share
 
@@ -117,7 +117,7 @@ def compute(evidence: Evidence) -> NearDuplicates:
     )
 
 
-def _leaked(copies: Copies, splits: np.ndarray) -> np.ndarray:
+def _leaked(copies: Copies, splits: Splits) -> np.ndarray:
     """Returns which images are outside of training with a copy in it: bool [N]."""
     leaked = np.zeros(len(splits), bool)
     for group in copies.groups:
@@ -169,7 +169,7 @@ def _groups(copies: Copies, evidence: Evidence) -> tuple[CopyGroup, ...]:
             Copy(
                 path,
                 dataset.labels[labels[row]],
-                str(splits[row]),
+                splits[row],
                 bool(row == largest),
             )
             for row, path in zip(

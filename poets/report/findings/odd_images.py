@@ -106,7 +106,7 @@ def compute(evidence: Evidence) -> OddImages | None:
             OddImage(
                 image.path,
                 label_of[image.folder],
-                str(features.splits[row]),
+                features.splits[row],
                 float(distances[row]),
             )
             for row, image in zip(rows, dataset.images.take(rows), strict=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from poets.data.split import Splits
 from poets.head.examples import Examples
 from poets.head.growing import growing_heads
 from poets.report.findings import more_images
@@ -30,7 +31,7 @@ def test_from_half_of_the_images_the_accuracy_at_all_of_them_is_predicted():
             np.concatenate([half.bottlenecks, test.bottlenecks]),
             np.concatenate([half.label_indices, test.label_indices]),
         )
-        splits = np.array(["train"] * 600 + ["test"] * 3000)
+        splits = Splits.of(["train"] * 600 + ["test"] * 3000)
         foretold = compute(evidence_of(every, splits)).every.with_twice
         (head,) = growing_heads(more, 3, [1200], np.random.default_rng(0))
         right = head.answers(test.bottlenecks)[0] == test.label_indices

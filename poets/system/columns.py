@@ -1,0 +1,103 @@
+"""Columns that grow: in memory while they are short, then in a file that is mapped.
+
+A hundred million paths take 5 GB. In a mapped file without a name they take none of the
+process's own memory: the kernel keeps as much of them as fits.
+"""
+
+import contextlib
+import mmap
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import DTypeLike
+
+from poets.errors import StorageError
+
+IN_MEMORY = 2**20
+"""Bytes of a column up to which it has no file."""
+
+BLOCK = 2**16
+"""Rows that are handled at once."""
+
+
+class Column:
+    """Numbers, or anything else of a fixed size."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._dtype = np.dtype(dtype)
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - see finalize
+            IN_MEMORY, prefix="poets-"
+        )
+        self._size = 0
+        weakref.finalize(self, self._file.close)
+
+    def append(self, values: Sequence[int] | np.ndarray) -> None:
+        """Adds values at the end.
+
+        Raises:
+          StorageError: if the disk is full.
+        """
+        data = np.ascontiguousarray(values, self._dtype).tobytes()
+        with _disk_errors():
+            self._file.write(data)
+        self._size += len(data)
+
+    def array(self) -> np.ndarray:
+        """Returns all values so far, read-only.
+
+        Raises:
+          StorageError: if the disk is full.
+        """
+        if self._size <= IN_MEMORY:
+            self._file.seek(0)
+            return np.frombuffer(self._file.read(), self._dtype)
+        with _disk_errors():
+            self._file.flush()
+        mapped = mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ)
+        return np.frombuffer(mapped, self._dtype)
+
+
+class Texts:
+    """Texts, as Arrow has them."""
+
+    def __init__(self) -> None:
+        self._ends, self._bytes = Column(np.int64), Column(np.uint8)
+        self._ends.append([0])
+        self._count = self._length = 0
+
+    def append(self, texts: Sequence[str] | pa.Array) -> None:
+        """Adds texts at the end.
+
+        Raises:
+          StorageError: if the disk is full.
+          UnicodeEncodeError: if a text is not UTF-8.
+        """
+        if not isinstance(texts, pa.Array):
+            texts = pa.array(texts, pa.large_string())
+        _, offsets, data = texts.cast(pa.large_string()).buffers()
+        ends = np.frombuffer(offsets, np.int64)[texts.offset :][: len(texts) + 1]
+        if len(texts):
+            self._bytes.append(np.frombuffer(data, np.uint8)[ends[0] : ends[-1]])
+            self._ends.append(ends[1:] + (self._length - ends[0]))
+            self._length += int(ends[-1] - ends[0])
+            self._count += len(texts)
+
+    def array(self) -> pa.Array:
+        """Returns all texts so far, large_string."""
+        buffers = [pa.py_buffer(each.array()) for each in (self._ends, self._bytes)]
+        return pa.Array.from_buffers(pa.large_string(), self._count, [None, *buffers])
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Translates errors of the disk into StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to the temporary folder {tempfile.gettempdir()!r}: "
+            f"{error.strerror}; free some space, or set TMPDIR to another folder"
+        ) from error
