@@ -43,9 +43,9 @@ class Head:
           bottlenecks: float32 [N, D].
 
         Returns:
-          int64 [N] and float32 [N].
+          int32 [N] and float32 [N].
         """
-        labels = np.empty(len(bottlenecks), np.int64)
+        labels = np.empty(len(bottlenecks), np.int32)
         scores = np.empty(len(bottlenecks), np.float32)
         for start in range(0, len(bottlenecks), PART):
             rows = slice(start, start + PART)

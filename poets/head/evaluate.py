@@ -52,7 +52,9 @@ def confusion_of(
     predicted: np.ndarray, true: np.ndarray, num_labels: int
 ) -> np.ndarray:
     """Returns int64 [L, L]: how often true label i (row) was predicted as j."""
-    counts = np.bincount(true * num_labels + predicted, minlength=num_labels**2)
+    counts = np.bincount(
+        true.astype(np.int64) * num_labels + predicted, minlength=num_labels**2
+    )
     return counts.reshape(num_labels, num_labels)
 
 

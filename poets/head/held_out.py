@@ -16,6 +16,7 @@ import numpy as np
 from poets.head import softmax
 from poets.head.examples import Examples
 from poets.head.standardizer import Standardizer
+from poets.system.columns import BLOCK
 
 SAMPLE = 20_000
 """Images that heads are trained on: 80 MB with 1,001 features."""
@@ -78,12 +79,17 @@ def unit_rows_with_bias(standard: Standardizer, examples: Examples) -> np.ndarra
 def _sample(label_indices: np.ndarray, num_labels: int, seed: int) -> np.ndarray:
     if len(label_indices) <= SAMPLE:
         return np.arange(len(label_indices))
-    random = np.random.default_rng([seed, 4])
-    shuffled = random.permutation(len(label_indices))
-    order = shuffled[np.argsort(label_indices[shuffled], kind="stable")]
-    counts = np.bincount(label_indices, minlength=num_labels)
-    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.sort(order[place < max(SAMPLE // num_labels, 1)])
+    shuffled = np.random.default_rng([seed, 4]).permutation(len(label_indices))
+    wanted = np.full(num_labels, max(SAMPLE // num_labels, 1))
+    chosen = []
+    for start in range(0, len(shuffled), BLOCK):
+        some = shuffled[start : start + BLOCK]
+        some = some[np.argsort(label_indices[some], kind="stable")]
+        counts = np.bincount(label_indices[some], minlength=num_labels)
+        place = np.arange(len(some)) - np.repeat(np.cumsum(counts) - counts, counts)
+        chosen.append(some[place < np.repeat(wanted, counts)])
+        wanted = np.maximum(wanted - counts, 0)
+    return np.sort(np.concatenate(chosen))
 
 
 def _temperature(scores: np.ndarray, label_indices: np.ndarray) -> float:

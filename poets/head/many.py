@@ -261,7 +261,8 @@ def _batches(examples: int, size: int, seed: int) -> Iterator[np.ndarray]:
     order = np.empty(0, np.int32)
     while True:
         while len(order) < size:
-            epoch = random.permutation(examples).astype(np.int32)
+            epoch = np.arange(examples, dtype=np.int32)
+            random.shuffle(epoch)
             order = np.concatenate([order, epoch])
         yield order[:size]
         order = order[size:]

@@ -7,9 +7,13 @@ skipped_images.csv    images that were left out, and why
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from poets.system.columns import BLOCK, joined
 
 
 def metrics_json(metrics: dict[str, Any]) -> bytes:
@@ -18,16 +22,17 @@ def metrics_json(metrics: dict[str, Any]) -> bytes:
     return text.encode() + b"\n"
 
 
-def split_csv(rows: Iterable[tuple[str, str, str, str, float]]) -> bytes:
-    """Returns the content of `split.csv`.
+def split_csv(
+    rows: Iterable[tuple[str, str, str, str, float]],
+) -> bytes | mmap.mmap:
+    """Returns the content of `split.csv`, on disk if it is long.
 
     Args:
       rows: path, label as spelled by its folder, split, predicted label, score 0 to 1.
     """
-    return csv_file(
-        ("path", "label", "split", "predicted_label", "score"),
-        ((*names, f"{score:.5f}") for *names, score in rows),
-    )
+    header = ("path", "label", "split", "predicted_label", "score")
+    texts = ((*names, f"{score:.5f}") for *names, score in rows)
+    return joined(_csv_parts(header, texts))
 
 
 def skipped_images_csv(rows: Sequence[tuple[str, str]]) -> bytes:
@@ -48,8 +53,14 @@ def csv_rows(data: bytes, **options: Any) -> "csv.DictReader[str]":
 
 def csv_file(header: Sequence[object], rows: Iterable[Sequence[object]]) -> bytes:
     """Returns the bytes of a CSV; a path that is not UTF-8 keeps its bytes."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue().encode("utf-8", "surrogateescape")
+    return b"".join(_csv_parts(header, rows))
+
+
+def _csv_parts(
+    header: Sequence[object], rows: Iterable[Sequence[object]]
+) -> Iterator[bytes]:
+    left = itertools.chain([header], rows)
+    while some := list(itertools.islice(left, BLOCK)):
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer, lineterminator="\n").writerows(some)
+        yield buffer.getvalue().encode("utf-8", "surrogateescape")

@@ -11,6 +11,7 @@ pyarrow's interface, retries of what may be repeated, and parallel listings.
 
 import errno
 import itertools
+import mmap
 import os
 import posixpath
 import stat
@@ -56,14 +57,14 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         """Returns a file's content."""
         return self._call(self.backend.read, path, what="reading the file")
 
-    def write_bytes(self, path: str, data: bytes) -> None:
+    def write_bytes(self, path: str, data: bytes | mmap.mmap) -> None:
         """Creates or replaces a file; its folder must exist.
 
         An error never leaves a part of the file. Up to WHOLE_BYTES, the write is
         retried after a lost connection.
         """
         if len(data) <= WHOLE_BYTES:
-            self._call(self.backend.write, path, data, what="writing the file")
+            self._call(self.backend.write, path, data[:], what="writing the file")
             return
         file = self._open_to_write(path)
         for start in range(0, len(data), WHOLE_BYTES):

@@ -11,6 +11,7 @@ were. With a lock, only one of two jobs can publish to a folder; the other one f
 
 import contextlib
 import errno
+import mmap
 import os
 import posixpath
 import uuid
@@ -51,7 +52,7 @@ class Publication:
     def __exit__(self, *exception: object) -> None:
         self.discard()
 
-    def add_file(self, url: str, data: bytes) -> None:
+    def add_file(self, url: str, data: bytes | mmap.mmap) -> None:
         """Writes `data` beside `url`.
 
         Raises:
@@ -142,7 +143,9 @@ def check_writable(folder_url: str) -> None:
         filesystem.delete_file(path)
 
 
-def _write_file(filesystem: pyarrow.fs.FileSystem, path: str, data: bytes) -> None:
+def _write_file(
+    filesystem: pyarrow.fs.FileSystem, path: str, data: bytes | mmap.mmap
+) -> None:
     if is_local(filesystem):
         with open(path, "xb") as file:
             file.write(data)

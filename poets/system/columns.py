@@ -8,7 +8,7 @@ import contextlib
 import mmap
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -23,16 +23,47 @@ BLOCK = 2**16
 """Rows that are handled at once."""
 
 
-class Column:
-    """Numbers, or anything else of a fixed size."""
+class _Bytes:
+    """Bytes that grow."""
 
-    def __init__(self, dtype: DTypeLike) -> None:
-        self._dtype = np.dtype(dtype)
+    def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - see finalize
             IN_MEMORY, prefix="poets-"
         )
         self._size = 0
         weakref.finalize(self, self._file.close)
+
+    def append(self, data: bytes) -> None:
+        with _disk_errors():
+            self._file.write(data)
+        self._size += len(data)
+
+    def whole(self) -> bytes | mmap.mmap:
+        if self._size <= IN_MEMORY:
+            self._file.seek(0)
+            return self._file.read()
+        with _disk_errors():
+            self._file.flush()
+        return mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ)
+
+
+def joined(parts: Iterable[bytes]) -> bytes | mmap.mmap:
+    """Returns parts as one piece, on disk if it is long.
+
+    Raises:
+      StorageError: if the disk is full.
+    """
+    whole = _Bytes()
+    for part in parts:
+        whole.append(part)
+    return whole.whole()
+
+
+class Column:
+    """Numbers, or anything else of a fixed size."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._dtype, self._bytes = np.dtype(dtype), _Bytes()
 
     def append(self, values: Sequence[int] | np.ndarray) -> None:
         """Adds values at the end.
@@ -40,10 +71,7 @@ class Column:
         Raises:
           StorageError: if the disk is full.
         """
-        data = np.ascontiguousarray(values, self._dtype).tobytes()
-        with _disk_errors():
-            self._file.write(data)
-        self._size += len(data)
+        self._bytes.append(np.ascontiguousarray(values, self._dtype).tobytes())
 
     def array(self) -> np.ndarray:
         """Returns all values so far, read-only.
@@ -51,13 +79,7 @@ class Column:
         Raises:
           StorageError: if the disk is full.
         """
-        if self._size <= IN_MEMORY:
-            self._file.seek(0)
-            return np.frombuffer(self._file.read(), self._dtype)
-        with _disk_errors():
-            self._file.flush()
-        mapped = mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ)
-        return np.frombuffer(mapped, self._dtype)
+        return np.frombuffer(self._bytes.whole(), self._dtype)
 
 
 class Texts:

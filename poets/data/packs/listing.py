@@ -21,7 +21,7 @@ import os
 import posixpath
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -78,18 +78,18 @@ def list_packs(
       DatasetError: names all packs that are damaged.
       StorageError: if the storage does not answer.
     """
-    tables = _tables(url, packs, index_url)
+    lists = _lists(url, packs, index_url)
     splits = [_split_of(pack.path or url) for pack in packs]
     if not all(splits) or len(set(splits)) < 2:
         splits = [""] * len(packs)
     tops = {
-        split: _top([t for t, s in zip(tables, splits, strict=True) if s == split])
+        split: _top(each for each, s in zip(lists, splits, strict=True) if s == split)
         for split in set(splits)
     }
-    for number, (pack, table, split) in enumerate(
-        zip(packs, tables, splits, strict=True)
+    for number, (pack, data, split) in enumerate(
+        zip(packs, lists, splits, strict=True)
     ):
-        ours = _is_ours(table)
+        table, ours = _table_of(data), _is_ours(data)
         stem = posixpath.basename(pack.path or url).partition(".")[0]
         for row, member in enumerate(_members(table)):
             name = _plain(member.name)
@@ -123,12 +123,11 @@ def _path(name: str, label: str | None, split: str, tops: dict[str, str]) -> str
     return f"{split}/{name}" if split else name
 
 
-def _top(tables: Sequence[pa.Table]) -> str:
+def _top(lists: Iterable[bytes]) -> str:
     """Returns the folder, with "/", that holds the labelled folders of archives."""
     folders = {
         tuple(_plain(name).split("/")[:-1])
-        for table in tables
-        if not _is_ours(table)
+        for table in (_table_of(data) for data in lists if not _is_ours(data))
         for name, label in zip(
             table["name"].to_pylist(), table["label"].to_pylist(), strict=True
         )
@@ -152,12 +151,12 @@ def _split_of(path: str) -> str:
     return next((word.lower() for word in words if split_named(word)), "")
 
 
-def _tables(url: str, packs: Sequence[Pack], index_url: str) -> list[pa.Table]:
-    """Returns what is in each pack."""
+def _lists(url: str, packs: Sequence[Pack], index_url: str) -> list[bytes]:
+    """Returns the list of each pack, compressed: the lists of all are large."""
     filesystem, root = open_storage(url)
     broken: list[str] = []
 
-    def table_of(pack: Pack) -> pa.Table:
+    def list_of(pack: Pack) -> bytes:
         own = join(url, pack.path) if pack.path else url
         path = posixpath.join(root, pack.path) if pack.path else root
         kept = _index_url(own, pack, index_url)
@@ -168,16 +167,17 @@ def _tables(url: str, packs: Sequence[Pack], index_url: str) -> list[pa.Table]:
                 reader = open_pack(file, path)
                 table = _table(reader.members())
                 table = table.replace_schema_metadata({_OURS: str(int(reader.ours))})
+            data = _compressed(table)
         except PackError as error:
             broken.append(f"{own!r}: {error}")
-            return SCHEMA.empty_table()
+            return _compressed(SCHEMA.empty_table())
         except OSError as error:
             if isinstance(error, PoetsError):
                 raise
             raise StorageError(f"cannot read {own!r}: {reason(error)}") from error
         if kept:
-            _keep(kept, table)
-        return table
+            _keep(kept, data)
+        return data
 
     with ThreadPoolExecutor(
         1 if is_local(filesystem) else AT_ONCE,
@@ -185,13 +185,13 @@ def _tables(url: str, packs: Sequence[Pack], index_url: str) -> list[pa.Table]:
         initializer=shorten,
         initargs=(allowed_s(),),
     ) as threads:
-        tables = list(threads.map(table_of, packs))
+        lists = list(threads.map(list_of, packs))
     if broken:
         raise DatasetError(
             format_problems("cannot read all packs", sorted(broken))
             + "; write them again, or take them away"
         )
-    return tables
+    return lists
 
 
 def _table(members: Iterator[Member]) -> pa.Table:
@@ -227,8 +227,19 @@ def _members(table: pa.Table) -> Iterator[Member]:
         yield from map(Member, *(column.to_pylist() for column in batch.columns))
 
 
-def _is_ours(table: pa.Table) -> bool:
-    return (table.schema.metadata or {}).get(_OURS) == b"1"
+def _is_ours(data: bytes) -> bool:
+    """Returns whether a list is of a pack that `poets pack` wrote."""
+    return (pq.read_schema(io.BytesIO(data)).metadata or {}).get(_OURS) == b"1"
+
+
+def _compressed(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
+
+
+def _table_of(data: bytes) -> pa.Table:
+    return pq.read_table(io.BytesIO(data))
 
 
 def _index_url(own: str, pack: Pack, index_url: str) -> str:
@@ -240,18 +251,16 @@ def _index_url(own: str, pack: Pack, index_url: str) -> str:
     return join(index_url, "packs", f"{digest[:32]}.parquet")
 
 
-def _kept(kept: str) -> pa.Table | None:
+def _kept(kept: str) -> bytes | None:
     """Returns the list that was kept, None if there is none."""
     with contextlib.suppress(PoetsError, PackError), damage():
-        table = pq.read_table(io.BytesIO(read_url(kept)))
-        return table if table.schema.equals(SCHEMA) else None
+        data = read_url(kept)
+        return data if _table_of(data).schema.equals(SCHEMA) else None
     return None
 
 
-def _keep(kept: str, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+def _keep(kept: str, data: bytes) -> None:
     try:
-        write_atomically(kept, sink.getvalue().to_pybytes())
+        write_atomically(kept, data)
     except PoetsError as error:  # it is made again
         logger.info("%s", error)

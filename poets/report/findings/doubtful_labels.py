@@ -7,6 +7,7 @@ probability of their own label. With K labels of photographs flipped, 67 % of th
 among the first K, and 59 % in a ranking by margin to the likeliest other label.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -91,30 +92,37 @@ def compute(evidence: Evidence) -> DoubtfulLabels | None:
     )
     thresholds = np.full(num_labels, np.inf)
     thresholds[judgeable] = sums[judgeable] / counts[judgeable]
-    judged = [_judge(sample, first, own[sample], thresholds)]
-    judged += [_judge(rows, found, own[rows], thresholds) for rows, found in parts]
-    columns = [np.concatenate(column) for column in zip(*judged, strict=True)]
-    kept = judgeable[own[columns[0]]]
-    rows, scores, likeliest, others, wrong = (column[kept] for column in columns)
-    count = int(wrong.sum())
-    order = np.argsort(scores, kind="stable")[: min(LISTED * count, MAX_FOUND)]
-    images = dataset.images.take(rows[order])
+    images = right = count = 0
+    worst: tuple[np.ndarray, ...] = ()
+    for rows, found in itertools.chain([(sample, first)], parts):
+        judged = _judge(rows, found, own[rows], thresholds)
+        kept = tuple(column[judgeable[own[rows]]] for column in judged)
+        images += len(kept[0])
+        right += int((kept[1] > kept[3]).sum())
+        count += int(kept[4].sum())
+        if worst:
+            kept = tuple(map(np.concatenate, zip(worst, kept, strict=True)))
+        order = np.argsort(kept[1], kind="stable")[:MAX_FOUND]
+        worst = tuple(column[order] for column in kept)
+    rows, scores, likeliest, others, wrong = (each[: LISTED * count] for each in worst)
     return DoubtfulLabels(
-        images=len(rows),
+        images=images,
         trained_on=len(sample),
-        accuracy=float((scores > others).mean()),
+        accuracy=right / images,
         count=count,
         found=tuple(
             DoubtfulLabel(
                 path=image.path,
-                label=dataset.labels[own[rows[place]]],
+                label=dataset.labels[own[row]],
                 suggested=dataset.labels[likeliest[place]],
-                split=features.splits[rows[place]],
+                split=features.splits[row],
                 label_score=float(scores[place]),
                 suggested_score=float(others[place]),
                 probably_wrong=bool(wrong[place]),
             )
-            for place, image in zip(order, images, strict=True)
+            for place, (row, image) in enumerate(
+                zip(rows, dataset.images.take(rows), strict=True)
+            )
         ),
     )
 
