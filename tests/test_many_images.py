@@ -9,14 +9,17 @@ import pyarrow as pa
 import pytest
 
 from poets.config import RetrainConfig
+from poets.data import image_columns, split
 from poets.data.dataset import find_images
-from poets.data.split import check_split, split_images
+from poets.data.split import check_split, same_content, split_images
+from poets.features import compute, index
 from poets.features.compute import compute_bottlenecks
 from poets.features.network import Network
 from poets.features.process import Spec
 from poets.features.store import Row, Store
 from poets.head import PART, Head
 from poets.head.examples import Examples
+from poets.system import columns
 from tests.tasks import Cluster, check_same
 
 COUNT, LABELS, SIZE, PART_ROWS = 4000, 4, 8, 256
@@ -82,6 +85,37 @@ def test_an_image_takes_little_memory_from_the_listing_to_the_split(spec):
     assert found.computed == 0
     expected = np.stack([feature(image.path) for image in dataset.images])
     assert np.array_equal(found.matrix, expected)
+
+
+def test_columns_on_disk_are_those_in_memory(spec, monkeypatch):
+    """More than a million images go through blocks and files."""
+
+    def found():
+        dataset = find_images(spec.image_dir)
+        extraction = compute_bottlenecks(dataset.images, spec, NoPool())
+        digests = extraction.digests.copy()
+        digests[5::7] = digests[3]  # the same content
+        splits = split_images(dataset, digests, RetrainConfig())
+        some = dataset.images.take(np.arange(COUNT)[::-3])
+        back = list(some.sorted()), list(some), some.smallest()
+        return (
+            list(dataset.images),
+            extraction,
+            splits.tolist(),
+            same_content(digests),
+            back,
+        )
+
+    *expected, first = found()
+    for module in (image_columns, compute, index, split):
+        monkeypatch.setattr(module, "BLOCK", 100)
+    monkeypatch.setattr(columns, "IN_MEMORY", 1000)
+    monkeypatch.setattr(split, "BINNED", 300)
+    *again, second = found()
+    assert again == expected
+    assert len(again[2]) == 1
+    assert np.array_equal(second.matrix, first.matrix)
+    assert np.array_equal(second.digests, first.digests)
 
 
 def test_scores_of_many_images_are_those_of_all_at_once():

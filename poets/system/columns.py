@@ -97,10 +97,12 @@ class Texts:
           StorageError: if the disk is full.
           UnicodeEncodeError: if a text is not UTF-8.
         """
-        if not isinstance(texts, pa.Array):
-            texts = pa.array(texts, pa.large_string())
-        _, offsets, data = texts.cast(pa.large_string()).buffers()
-        ends = np.frombuffer(offsets, np.int64)[texts.offset :][: len(texts) + 1]
+        array = (
+            texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
+        )
+        array = array.cast(pa.large_string())
+        _, offsets, data = array.buffers()
+        ends = np.frombuffer(offsets, np.int64)[array.offset :][: len(array) + 1]
         if len(texts):
             self._bytes.append(np.frombuffer(data, np.uint8)[ends[0] : ends[-1]])
             self._ends.append(ends[1:] + (self._length - ends[0]))
