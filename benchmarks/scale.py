@@ -1,8 +1,8 @@
 """Measures a job on very many images, apart from the bottlenecks, which are made up.
 
-The images are links to a few photographs (`inputs.link_many`). The job runs as a
-separate process (`benchmarks.made_up`), first with an empty store, then with a full
-one. The memory is compared with the model in `docs/scaling.md`.
+The images are links to a few photographs (`inputs.link_many`), then the same in packs.
+The job runs as a separate process (`benchmarks.made_up`), first with an empty store,
+then with a full one. The memory is compared with the model in `docs/scaling.md`.
 """
 
 import json
@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.inputs import SMALL, link_many
+from benchmarks.inputs import SMALL, link_many, pack_many
 from benchmarks.measurements import Bench, job_flags
 from benchmarks.processes import run_python
 from benchmarks.table import Row
@@ -28,33 +28,38 @@ COLD_S, WARM_S = 105.0, 45.0
 def scale(bench: Bench) -> Iterator[Row]:
     """Yields seconds and memory of a run on very many images."""
     count = bench.sizes.scale_images
-    place = bench.work / "scale"
-    shutil.rmtree(place, ignore_errors=True)
-    try:
-        found = bench.inputs(SMALL)
-        link_many(found.image_dir, count, place / "images")
-        (place / "models").mkdir()
-        shutil.copy(found.archive, place / "models")
-        for start, goal_s in (("cold", COLD_S), ("warm", WARM_S)):
-            yield from _run(bench, place, start, FIXED_S + goal_s * count / 1e6)
-    finally:
+    found = bench.inputs(SMALL)
+    for form, make in (("files", link_many), ("packs", pack_many)):
+        place = bench.work / "scale"
         shutil.rmtree(place, ignore_errors=True)
+        try:
+            (place / "models").mkdir(parents=True)
+            shutil.copy(found.archive, place / "models")
+            make(found.image_dir, count, place / "images")
+            for start, goal_s in (("cold", COLD_S), ("warm", WARM_S)):
+                about = f"{start} run, {count:,} images in {form}"
+                goal_s = FIXED_S + goal_s * count / 1e6
+                yield from _run(bench, found.image_dir, place, about, goal_s)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
 
-def _run(bench: Bench, place: Path, start: str, goal_s: float) -> Iterator[Row]:
+def _run(
+    bench: Bench, sources: Path, place: Path, about: str, goal_s: float
+) -> Iterator[Row]:
     run = run_python(
         "benchmarks.made_up",
         [
-            f"--sources={place / 'images_of'}",
+            f"--sources={sources}",
             *job_flags(SMALL, place / "images", place, bench.sizes.short_steps),
         ],
-        bench.work / "logs" / f"scale_{start}.log",
+        bench.work / "logs" / "scale.log",
     )
     timings = json.loads(run.stdout)
     metrics = json.loads((place / "out" / "metrics.json").read_text())
     images, phases = metrics["images"]["used"], metrics["duration_s"]
     yield Row(
-        f"{start} run, {images:,} images with made-up features",
+        f"{about}, made-up features",
         "s",
         run.wall_s,
         goal=f"under {goal_s:g} s",

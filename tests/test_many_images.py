@@ -98,13 +98,8 @@ def test_columns_on_disk_are_those_in_memory(spec, monkeypatch):
         splits = split_images(dataset, digests, RetrainConfig())
         some = dataset.images.take(np.arange(COUNT)[::-3])
         back = list(some.sorted()), list(some), some.smallest()
-        return (
-            list(dataset.images),
-            extraction,
-            splits.tolist(),
-            same_content(digests),
-            back,
-        )
+        groups = [each.tolist() for each in same_content(digests)]
+        return list(dataset.images), splits.tolist(), groups, back, extraction
 
     *expected, first = found()
     for module in (image_columns, compute, index, split):

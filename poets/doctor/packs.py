@@ -63,7 +63,8 @@ def check_packs(url: str, every: bool) -> StepResult:
             return StepResult("", NAME, CHECKS, OK, "it has pictures beside its packs")
         problems += _unreadable(dataset, every)
         text = (
-            f"{len(dataset.packs):,} packs, {len(dataset.images):,} pictures, "
+            f"{len(dataset.packs):,} pack{'s' * (len(dataset.packs) > 1)}, "
+            f"{len(dataset.images):,} pictures, "
             f"{len(dataset.labels):,} labels"
         )
         counts = dataset.images.by_folder()
@@ -116,13 +117,17 @@ def _unreadable(dataset: Dataset, every: bool) -> Iterator[str]:
         firsts = np.flatnonzero(np.diff(numbers, prepend=-1))
         rows = rows[np.unique(np.append(firsts, [*(firsts[1:] - 1), len(rows) - 1]))]
     wanted = images.take(rows)
+    found: dict[str, list[str]] = {}  # why -> paths
     for image, data in zip(wanted, dataset.source.read(wanted), strict=True):
         if isinstance(data, ImageError):
-            yield f"{image.path}: {data}"
+            found.setdefault(str(data), []).append(image.path)
         elif isinstance(data, OSError):
-            yield f"{image.path}: {reason(data)}"
+            found.setdefault(reason(data), []).append(image.path)
         elif not is_image(data):
-            yield f"{image.path}: not an image by its first bytes"
+            found.setdefault("not an image by its first bytes", []).append(image.path)
+    for why, paths in found.items():
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        yield f"{paths[0]}{more}: {why}"
 
 
 def _first_of(problems: list[str]) -> str:

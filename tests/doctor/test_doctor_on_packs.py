@@ -38,7 +38,7 @@ def doctor(capsys, *words):
 def test_whole_packs_are_well(tmp_path, capsys, form, flags):
     packs.FORMS[form](tmp_path, FILES)
     code, step = doctor(capsys, tmp_path, *flags)
-    assert (code, step["found"]) == (0, "1 packs, 60 pictures, 2 labels")
+    assert (code, step["found"]) == (0, "1 pack, 60 pictures, 2 labels")
     assert step["details"][:2] == ["30 daisy", "30 tulips"]
 
 
