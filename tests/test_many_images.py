@@ -23,9 +23,9 @@ from poets.system import columns
 from tests.tasks import Cluster, check_same
 
 COUNT, LABELS, SIZE, PART_ROWS = 4000, 4, 8, 256
-PEAK_BYTES = 1000
+PEAK_BYTES = 600
 """Of Python's objects for each image, at the worst moment."""
-HELD_BYTES = 300
+HELD_BYTES = 60
 """Of columns and matrix for each image, at the end."""
 
 

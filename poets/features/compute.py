@@ -95,7 +95,8 @@ def compute_bottlenecks(
                     first = max(stores[member].next_number() for member in members)
                     unread.update(processes.compute(part, chunks, advance, first))
                 computed += chunks.total
-            known = [_Known.of(images, store, variants) for store in stores]
+            known.clear()  # it takes much memory
+            known += [_Known.of(images, store, variants) for store in stores]
         try:
             return _gather(images, known, unread, computed)
         except CorruptPartError:
@@ -130,7 +131,9 @@ class _Known:
     def of(cls, images: Images, store: Store, variants: Sequence[str]) -> "_Known":
         """Returns what a store has now."""
         index = store.read_index()
-        rows = np.stack([index.fresh(images, variant) for variant in variants])
+        rows = np.empty((len(variants), len(images)), np.int64)
+        for row, variant in enumerate(variants):
+            rows[row] = index.fresh(images, variant)
         return cls(store, index, rows)
 
     def has_content(self) -> bool:

@@ -38,6 +38,9 @@ their number. It takes half a second on two cores."""
 GUARDED_PAIRS = 50_000
 """Pairs whose pixels are compared for a split: as many as images, up to this number."""
 
+MOST_SEARCHED = 2_000_000
+"""Images among which pairs are searched, each with 250 bytes; of more, a sample."""
+
 AT_ONCE = 64
 """Pictures that are read before the threads decode them."""
 
@@ -49,11 +52,13 @@ class Copies:
     Attributes:
       groups: int64 [2 or more] each, the images of a group, ascending; the groups are
         disjoint, and in the order of their first images.
+      searched: number of images among which pairs were searched.
       compared: number of pairs whose pixels were compared.
       left_out: number of pairs that were less close, and not compared.
     """
 
     groups: tuple[np.ndarray, ...]
+    searched: int
     compared: int
     left_out: int
 
@@ -83,6 +88,9 @@ def find_copies(
     for group in twins:
         first_of_each[group[1:]] = False
     rows = np.flatnonzero(first_of_each)
+    if len(rows) > MOST_SEARCHED:
+        random = np.random.default_rng([seed, 8])
+        rows = np.sort(random.choice(rows, MOST_SEARCHED, replace=False))
     most = max(MOST_PAIRS, len(rows) // 100)
     if thorough:
         most = max(most, min(len(rows), GUARDED_PAIRS))
@@ -103,7 +111,8 @@ def find_copies(
         decided = np.array(list(threads.map(same, pairs.tolist())), bool)
     links = [*pairs[decided].tolist()]
     links += [[group[0], other] for group in twins for other in group[1:]]
-    return Copies(tuple(_connected(links)), len(pairs), left_out)
+    searched = min(len(digests), MOST_SEARCHED)
+    return Copies(tuple(_connected(links)), searched, len(pairs), left_out)
 
 
 def report_copies(copies: Copies) -> list[str]:

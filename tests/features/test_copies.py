@@ -156,3 +156,11 @@ def test_equal_seeds_find_equal_pairs(monkeypatch):
     examples = made_up(2000, 100)
     one, other = (closest_pairs(examples, 0.6, 50, seed=3)[0] for _ in range(2))
     assert np.array_equal(one, other)
+
+
+def test_of_very_many_images_a_sample_is_searched(folder, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "MOST_SEARCHED", 4)
+    twin = originals(1)  # the same content is found without a search
+    found = find_copies(*folder(originals(10) + twin), seed=0)
+    assert (found.searched, groups(found)) == (4, [[0, 10]])
+    assert found.compared <= 6

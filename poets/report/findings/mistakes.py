@@ -8,6 +8,8 @@ import numpy as np
 from poets.data.split import TEST
 from poets.report.findings import Evidence
 
+MOST_FOUND = 100_000
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -27,9 +29,10 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """All mistakes on a number of test `images`, the surest first."""
+    """The surest of `count` mistakes on test `images`, at most MOST_FOUND."""
 
     images: int
+    count: int
     found: tuple[Mistake, ...]
 
     def csv_rows(self) -> Iterator[tuple[object, ...]]:
@@ -46,7 +49,8 @@ def compute(evidence: Evidence) -> Mistakes:
     labels = answers.dataset.labels
     tested = answers.splits == TEST
     rows = np.flatnonzero(tested & (answers.predicted != answers.label_indices))
-    rows = rows[np.argsort(-answers.scores[rows], kind="stable")]
+    count = len(rows)
+    rows = rows[np.argsort(-answers.scores[rows], kind="stable")][:MOST_FOUND]
     known: list[float | None] = [None] * len(rows)
     if trained is not None:
         some = trained.features.every.choose(rows)
@@ -59,6 +63,7 @@ def compute(evidence: Evidence) -> Mistakes:
         ]
     return Mistakes(
         images=int(tested.sum()),
+        count=count,
         found=tuple(
             Mistake(
                 path,

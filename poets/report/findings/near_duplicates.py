@@ -102,7 +102,7 @@ def compute(evidence: Evidence) -> NearDuplicates:
     test = Share.of(int(tested.sum()), int(right[tested].sum()))
     without = Share.of(int(clean.sum()), int(right[clean].sum()))
     return NearDuplicates(
-        images=len(splits),
+        images=copies.searched,
         compared=copies.compared,
         left_out=copies.left_out,
         count=len(copies.groups),

@@ -85,8 +85,8 @@ def compute(evidence: Evidence) -> OddImages | None:
     points = _points(every, most < MOST_COMPARED, random)
     distances = np.zeros(len(every), np.float32)
     judged = compared = 0
-    by_label = np.argsort(every.label_indices, kind="stable")
-    for rows in np.split(by_label, np.cumsum(np.bincount(every.label_indices))[:-1]):
+    for label in range(len(dataset.labels)):
+        rows = np.flatnonzero(every.label_indices == label)
         if len(rows) < FEWEST:
             continue
         others = random.permutation(rows)[:most]
@@ -96,8 +96,8 @@ def compute(evidence: Evidence) -> OddImages | None:
     if not judged:
         return None
     listed = int(np.clip(judged // 50, FOUND, MOST_FOUND))
-    rows = np.argsort(-distances, kind="stable")[:listed]
-    rows = rows[distances[rows] >= LEAST]
+    rows = np.flatnonzero(distances >= LEAST)
+    rows = rows[np.argsort(-distances[rows], kind="stable")][:listed]
     label_of = dict(zip(dataset.folders, dataset.labels, strict=True))
     return OddImages(
         judged,
