@@ -92,6 +92,7 @@ CLIENTS = {  # third-party package -> the modules that import it
                 *("parts", "publish", "reading", "tree"),
             )
         ),
+        "data.columns",
         "data.dataset",
         "data.image_columns",
         "data.image_listing",
@@ -103,6 +104,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "data.packs.tfrecord",
         "data.packs.zip",
         "data.source",
+        "data.split",
         "data.suggestions",
         "doctor.packs",
         "doctor.steps_storage",

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from poets.config import RetrainConfig
-from poets.data import image_columns, split
+from poets.data import columns, image_columns, split
 from poets.data.dataset import find_images
 from poets.data.split import check_split, same_content, split_images
 from poets.features import compute, index
@@ -19,7 +19,6 @@ from poets.features.process import Spec
 from poets.features.store import Row, Store
 from poets.head import PART, Head
 from poets.head.examples import Examples
-from poets.system import columns
 from tests.tasks import Cluster, check_same
 
 COUNT, LABELS, SIZE, PART_ROWS = 4000, 4, 8, 256

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from poets.data.columns import BLOCK, Column, Texts
 from poets.storage.tree import Place
-from poets.system.columns import BLOCK, Column, Texts
 
 TYPES = (np.int32, np.int64, np.int64, np.int32, np.int32, np.int64, np.int64)
 """Of an image's columns after its path: folder, length, time, and those of `Place`."""
@@ -38,7 +38,7 @@ class Image(NamedTuple):
 
 
 class Images:
-    """Many images as columns, on disk if they are very many (`system.columns`).
+    """Many images as columns, on disk if they are very many (`data.columns`).
 
     Attributes:
       paths: large_string [N].

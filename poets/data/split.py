@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from poets.config import RetrainConfig
+from poets.data.columns import BLOCK
 from poets.data.dataset import Dataset
 from poets.errors import DatasetError, listed
-from poets.system.columns import BLOCK
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 

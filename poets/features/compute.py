@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from poets.data.columns import BLOCK, Column
 from poets.data.image_columns import Images
 from poets.errors import StorageError
 from poets.features.chunks import Chunks
@@ -19,7 +20,6 @@ from poets.features.matrix import empty_matrix
 from poets.features.pool import Workers
 from poets.features.process import PLAIN, Spec
 from poets.features.store import CorruptPartError, Store
-from poets.system.columns import BLOCK, Column
 from poets.system.progress import track
 
 logger = logging.getLogger(__name__)

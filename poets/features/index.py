@@ -3,7 +3,7 @@
     part-1   0 1 2 3     the rows of all parts, in the order in which these were read:
     part-2   4 5 6       of two rows for one image, the one of the newer part counts
 
-A row takes 110 bytes, on disk if there are many (`system.columns`), where Python's
+A row takes 110 bytes, on disk if there are many (`data.columns`), where Python's
 objects would take a thousand. The index of a million images is read repeatedly, by the
 chief and by processes that look for pictures stored under another name.
 """
@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from poets.data.columns import BLOCK, Column, Texts
 from poets.data.image_columns import Images
-from poets.system.columns import BLOCK, Column, Texts
 
 NONE = -1
 """Replaces the number of a row where there is none."""

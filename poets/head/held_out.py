@@ -13,10 +13,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from poets.data.columns import BLOCK
 from poets.head import softmax
 from poets.head.examples import Examples
 from poets.head.standardizer import Standardizer
-from poets.system.columns import BLOCK
 
 SAMPLE = 20_000
 """Images that heads are trained on: 80 MB with 1,001 features."""

@@ -13,7 +13,7 @@ import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from poets.system.columns import BLOCK, joined
+from poets.data.columns import BLOCK, joined
 
 
 def metrics_json(metrics: dict[str, Any]) -> bytes:

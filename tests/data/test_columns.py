@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from poets.data import columns
+from poets.data.columns import Column, Texts, joined
 from poets.errors import StorageError
-from poets.system import columns
-from poets.system.columns import Column, Texts, joined
 
 
 @pytest.fixture(params=["memory", "disk"])
