@@ -15,8 +15,8 @@ from benchmarks.measurements import Bench, job_flags
 from benchmarks.processes import run_python
 from benchmarks.table import Row
 
-FIXED_MB = 450
-BYTES_PER_IMAGE = 750
+FIXED_MB = 680
+BYTES_PER_IMAGE = 30
 """Memory of the chief, apart from the matrix."""
 
 REPORT_S = 60.0

@@ -46,7 +46,7 @@ MAX_READS = 4
 MAX_READS_REMOTE = 16
 """Parts that are read at once from other storages: each takes several requests."""
 
-AT_ONCE = 256
+AT_ONCE = 64
 """Parts whose keys are in memory at once."""
 
 PART_SUFFIX = ".parquet"
