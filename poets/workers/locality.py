@@ -17,7 +17,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark import RDD, CPickleSerializer
 
 from poets.data.packs import suffix_of_pack
-from poets.features.pool import Chunk
+from poets.features.chunks import Chunk
 from poets.features.process import Spec
 from poets.storage import open_storage
 from poets.storage.hadoop.conf import HadoopConf
