@@ -123,14 +123,18 @@ def sample(
     Returns:
       float32 [S, S, 3] in 0..255.
     """
-    return cv2.warpAffine(
-        pixels.astype(np.float32),
+    # Four channels and both conversions take 70 to 80 % of the time of three channels,
+    # which cannot be loaded as one vector; the values are the same.
+    four = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)
+    sampled = cv2.warpAffine(
+        four.astype(np.float32),
         np.array([[step_x, 0, x], [0, step_y, y]], np.float64),
         (size_px, size_px),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
         hint=cv2.ALGO_HINT_ACCURATE,  # the default rounds positions to 1/32 pixel
     )
+    return cv2.cvtColor(sampled, cv2.COLOR_RGBA2RGB)
 
 
 def thumbnail(data: bytes, side_px: int) -> tuple[bytes, int, int]:

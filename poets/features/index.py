@@ -130,7 +130,10 @@ class Index:
         """Returns a row with the bottleneck of a content, or NONE."""
         order, keys = self._by_content
         key = np.uint64(int.from_bytes(digest[:8], "big"))
-        start, end = (np.searchsorted(keys, key, side) for side in ("left", "right"))
+        start = int(keys.searchsorted(key))
+        if start == len(keys) or keys[start] != key:
+            return NONE  # most pictures of a first pass
+        end = int(keys.searchsorted(key, "right"))
         wanted = self._variants.get(variant)
         for row in order[start:end][::-1].tolist():
             if self.digests[row].tobytes() == digest and self._codes[row] == wanted:

@@ -52,18 +52,20 @@ class Reader:
 
     def __init__(self, file: pa.NativeFile, name: str) -> None:
         with damage():
+            metadata = pq.read_metadata(file)
+            self._schema: pa.Schema = metadata.schema.to_arrow_schema()
+            self.ours = OURS.encode() in (self._schema.metadata or {})
             self._file = pq.ParquetFile(
                 file,
-                buffer_size=BLOCK_BYTES,
+                metadata=metadata,
+                # Row groups of ours are read whole, without a copy; others may be huge.
+                buffer_size=0 if self.ours else BLOCK_BYTES,
                 pre_buffer=False,
                 page_checksum_verification=True,
             )
-            self._schema: pa.Schema = self._file.schema_arrow
             self._features = _features(self._schema)
             self._image = _image_column(self._schema, self._features)
             self._label = _label_column(self._schema, self._features)
-        metadata = self._schema.metadata or {}
-        self.ours = OURS.encode() in metadata
 
     def members(self) -> Iterator[Member]:
         """Yields the rows; the pictures are not read."""
