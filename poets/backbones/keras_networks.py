@@ -34,6 +34,12 @@ from poets.system.runtime import tf
 
 logger = logging.getLogger(__name__)
 
+DEPTHWISE = (
+    *("name", "kernel_size", "strides", "padding", "data_format"),
+    *("dilation_rate", "activation", "use_bias"),
+)
+"""What a depthwise convolution has in common with a grouped one."""
+
 
 def load(config: RetrainConfig) -> Backbone:
     """Returns the network that `--architecture` or `--tfhub_module` names.
@@ -189,7 +195,46 @@ def _size_px(model: Any, config: RetrainConfig) -> int:
     return size_px
 
 
+def _depthwise(model: Any) -> Any:
+    """Returns a model with depthwise convolutions for those of one channel a group.
+
+    TensorFlow computes grouped ones on CPUs by XLA alone, and Keras calls it in a
+    function that a frozen graph cannot hold. ConvNeXt has such.
+
+    Raises:
+      ModelError: for a convolution whose groups have several channels.
+    """
+    keras = _keras()
+
+    def grouped(layer: Any) -> bool:
+        return isinstance(layer, keras.layers.Conv2D) and layer.groups > 1
+
+    def clone(layer: Any) -> Any:
+        config = layer.get_config()
+        if not grouped(layer):
+            return type(layer).from_config(config)
+        if layer.kernel.shape[2] > 1:
+            raise ModelError(
+                f"its layer {layer.name!r} convolves {layer.groups} groups of "
+                f"{layer.kernel.shape[2]} channels, which TensorFlow does not compute "
+                "on CPUs; a group has 1 channel, or all of them"
+            )
+        return keras.layers.DepthwiseConv2D(
+            depth_multiplier=layer.filters // layer.groups,
+            **{key: config[key] for key in DEPTHWISE},
+        )
+
+    if not any(map(grouped, model._flatten_layers())):
+        return model
+    cloned = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    pairs = zip(model.get_weights(), cloned.weights, strict=True)
+    cloned.set_weights([weights.reshape(same.shape) for weights, same in pairs])
+    return cloned
+
+
 def _frozen(model: Any, size_px: int, reversed_channels: bool) -> bytes:
+    model = _depthwise(model)
+
     def features(images: Any) -> Any:
         if reversed_channels:
             images = tf.reverse(images, [-1])

@@ -157,6 +157,30 @@ def test_a_file_of_ones_own_gives_what_its_last_layer_takes(suffix, tmp_path):
     assert kept.name.endswith(".pb")
 
 
+def grouped(groups):
+    image = keras.Input((32, 32, 3))
+    maps = keras.layers.Conv2D(4, 3)(image)
+    block = keras.Sequential([keras.layers.Conv2D(8, 3, groups=groups, strides=2)])
+    return keras.Model(image, block(maps))
+
+
+def test_a_group_of_one_channel_is_computed_as_keras_does(tmp_path):
+    model = grouped(4)
+    model.save(tmp_path / "grouped.keras")
+    backbone = load(tmp_path, tfhub_module=str(tmp_path / "grouped.keras"))
+    pixels = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype("f4")
+    expected = model.predict(pixels, verbose=0).mean((1, 2))
+    np.testing.assert_allclose(run(backbone, pixels), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_groups_of_several_channels_are_refused_with_their_layer(tmp_path):
+    grouped(2).save(tmp_path / "grouped.keras")
+    with pytest.raises(
+        ModelError, match=r"'conv2d_\d' convolves 2 groups of 2 channels"
+    ):
+        load(tmp_path, tfhub_module=str(tmp_path / "grouped.keras"))
+
+
 def test_a_file_that_is_no_model_is_named(tmp_path):
     path = tmp_path / "broken.keras"
     path.write_bytes(b"no zip")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.inputs import link_many
-from poets.features.compute import MAX_CHUNK
+from poets.features.chunks import MAX_CHUNK
 from tests.models import write_mobilenet_archive
 
 COUNT = 1_500
