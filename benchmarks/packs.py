@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import requests
-from requests_kerberos import OPTIONAL, HTTPKerberosAuth
 
 from benchmarks.inputs import FULL, SMALL, Case, write_many
 from benchmarks.measurements import Bench
@@ -161,6 +160,8 @@ def _turn(
 
 def _requests(cluster: SecureHdfs) -> int:
     """Returns how many requests to read the NameNode answered, by its metrics."""
+    from requests_kerberos import OPTIONAL, HTTPKerberosAuth  # of the extra `webhdfs`
+
     answer = requests.get(
         f"http://{cluster.settings.address('namenode.http')}/jmx",
         params={"qry": "Hadoop:service=NameNode,name=RpcDetailedActivityForPort*"},

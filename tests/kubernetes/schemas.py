@@ -142,7 +142,7 @@ def _refusals_of_names(thing):
 
 def module_file(module, path):
     """Returns a file of a module in Go's cache, of the newest version, or None."""
-    usual = Path(os.environ.get("GOMODCACHE") or Path.home() / "go" / "pkg" / "mod")
+    usual = Path(os.environ.get("GOMODCACHE") or os.path.expanduser("~/go/pkg/mod"))
     for root in (usual, CACHE / "go" / "pkg" / "mod"):
         if found := sorted(root.glob(f"{module}@*/{path}")):
             return found[-1]

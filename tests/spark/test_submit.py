@@ -14,6 +14,7 @@ from poets.flags import config_from_args
 from poets.job import config_from_context
 from poets.spark.submit import Target, command, left_out
 from tests.command import run_poets
+from tools.packages import missing_packages
 
 pytest_plugins = ["tests.spark_session"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,7 +169,8 @@ def test_a_missing_spark_is_named_with_the_cure(spark_home, words, capsys):
     assert "pip install 'poets[spark]'" in capsys.readouterr().err
 
 
-def test_the_exit_code_of_a_real_driver_is_that_of_the_job(spark, tmp_path):
+def test_the_exit_code_of_a_real_driver_is_that_of_the_job(require, spark, tmp_path):
+    require("pyspark", not missing_packages(["jdk"]))
     words = [
         "spark",
         "submit",

@@ -135,7 +135,10 @@ def typed(tmp_path, verb, *words):
     return kubernetes.main([verb, *places, *words])
 
 
-def test_what_is_not_built_is_named_with_the_way_to_build_it(tmp_path, capsys):
+def test_what_is_not_built_is_named_with_the_way_to_build_it(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(kubernetes.os, "geteuid", lambda: 0)
     assert typed(tmp_path, "up") == 2
     assert "not built: etcd, kube-apiserver" in (said := capsys.readouterr().err)
     assert "run `make kubernetes`" in said
