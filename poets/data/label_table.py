@@ -187,7 +187,7 @@ def _records(url: str) -> Iterator[Mapping[str, Any]]:
             for line in filter(str.strip, text.splitlines()):
                 record = json.loads(line)
                 if not isinstance(record, dict):
-                    raise ValueError(f"a line is no object: {line[:40]!r}")
+                    raise ValueError(f"a line is not an object: {line[:40]!r}")
                 yield record
             return
         header = text.partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Tells Spark which hosts hold the pictures of a task, so that it runs there.
+"""Gives Spark the hosts that hold the pictures of a task, so that it runs there.
 
     packs ──the driver's JVM──> blocks of HDFS and their hosts ──> hosts of a chunk
     tasks, each with hosts ──> an RDD with preferred locations ──> Spark's scheduler
