@@ -332,12 +332,20 @@ def test_two_jobs_on_one_store_do_not_disturb_each_other(job, alone):
 
 
 def test_a_worker_without_the_image_dir_reports_it_and_the_chief_does_its_share(
-    job, alone, many_images, tmp_path
+    job, alone, many_images, tmp_path, wait_until
 ):
     made = job(2)
-    chief = made.start(0)
     worker = made.start(1, _unshared(tmp_path, many_images))
-    made.end([chief, worker], codes=[0, 1])
+    wait_until(lambda: "waiting for the chief" in made.said(1))
+    chief = made.start(0)
+    wait_until(lambda: made.parts(), poll_s=0.002)
+    stopped = [chief.pid, *children_of(chief.pid)]
+    for pid in stopped:  # else it may have done all before the worker begins
+        os.kill(pid, signal.SIGSTOP)
+    made.end([worker], codes=[1])
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    made.end([chief])
     check_same(made, alone)
     assert str(many_images) in made.said(1).splitlines()[-1]
 
