@@ -82,9 +82,8 @@ class Store:
         self._reads = MAX_READS if is_local(self._filesystem) else MAX_READS_REMOTE
         self._key_schema = keys
         self._index = Index()
-        self._bottleneck = pa.field(
-            "bottleneck", pa.list_(pa.float32(), bottleneck_size)
-        )
+        # Bytes: as a list, each float has levels of its own, decoded one by one.
+        self._bottleneck = pa.field("bottleneck", pa.binary(4 * bottleneck_size))
 
     def next_number(self) -> int:
         """Returns a number higher than those of all parts of the last index read."""
@@ -160,8 +159,8 @@ class Store:
             try:
                 table = self._read(name, pa.schema([self._bottleneck]))
                 column = table.column(0).combine_chunks()
-                values = column.values.to_numpy(zero_copy_only=False)
-                part = values.reshape(-1, self.bottleneck_size)
+                values = np.frombuffer(column.buffers()[1] or b"", "<f4")
+                part = values.reshape(-1, self.bottleneck_size)[column.offset :]
                 matrix[mine] = part[places]
             except (OSError, pa.ArrowException, IndexError) as error:
                 self._set_aside(name, error)
@@ -185,7 +184,7 @@ class Store:
             return None
 
     def _table(self, rows: Sequence[Row]) -> pa.Table:
-        matrix = np.zeros((len(rows), self.bottleneck_size), np.float32)
+        matrix = np.zeros((len(rows), self.bottleneck_size), "<f4")
         for index, row in enumerate(rows):
             if row.bottleneck is not None:
                 matrix[index] = row.bottleneck
@@ -193,8 +192,9 @@ class Store:
             pa.array([row[position] for row in rows], field.type)
             for position, field in enumerate(KEYS)
         ]
-        values = pa.array(matrix.reshape(-1))
-        bottlenecks = pa.FixedSizeListArray.from_arrays(values, self.bottleneck_size)
+        bottlenecks = pa.FixedSizeBinaryArray.from_buffers(
+            self._bottleneck.type, len(rows), [None, pa.py_buffer(matrix)]
+        )
         schema = KEYS.append(self._bottleneck)
         return pa.Table.from_arrays([*columns, bottlenecks], schema=schema)
 
