@@ -21,6 +21,9 @@ from poets.data.image_columns import Images
 NONE = -1
 """Replaces the number of a row where there is none."""
 
+HASH = np.uint64(0xFFFF_FFFF_0000_0000)
+"""The bits of a path's hash in a key; the rest are the image's number."""
+
 KEYS = pa.schema(
     {
         "path": pa.string(),
@@ -102,16 +105,16 @@ class Index:
         found = np.full(len(images), NONE)
         if variant not in self._variants:
             return found
-        order, hashes = _by_hash(images.paths)
+        keys = _keys(images.paths)
         for rows in self._oldest_first():
             rows = rows[self._codes[rows] == self._variants[variant]]
             paths = self.paths.take(pa.array(rows))
             wanted = _hashes(paths)
-            places = np.searchsorted(hashes, wanted)
+            places = np.searchsorted(keys, wanted)
             left = np.arange(len(rows))
-            while len(left := left[places[left] < len(hashes)]):
-                left = left[hashes[places[left]] == wanted[left]]
-                at = order[places[left]]
+            while len(left := left[places[left] < len(keys)]):
+                left = left[keys[places[left]] & HASH == wanted[left]]
+                at = (keys[places[left]] & ~HASH).astype(np.int64)
                 theirs = images.paths.take(pa.array(at))
                 same = np.asarray(pc.equal(theirs, paths.take(pa.array(left))), bool)
                 found[at[same]] = rows[left[same]]
@@ -210,14 +213,17 @@ class Index:
 
 
 def _hashes(paths: pa.Array) -> np.ndarray:
-    """Returns a number for each path, int64; another one in another process."""
-    return np.fromiter(map(hash, paths.to_pylist()), np.int64, len(paths))
+    """Returns a number for each path, uint64; another one in another process."""
+    found = np.fromiter(map(hash, paths.to_pylist()), np.int64, len(paths))
+    return found.view(np.uint64) & HASH
 
 
-def _by_hash(paths: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the order of paths by their hashes, and the ordered hashes."""
-    hashes = np.empty(len(paths), np.int64)
+def _keys(paths: pa.Array) -> np.ndarray:
+    """Returns the hash and, below it, the number of each path; ordered, uint64."""
+    keys = np.empty(len(paths), np.uint64)
     for start in range(0, len(paths), BLOCK):
-        hashes[start : start + BLOCK] = _hashes(paths.slice(start, BLOCK))
-    order = np.argsort(hashes)
-    return order, hashes[order]
+        hashes = _hashes(paths.slice(start, BLOCK))
+        numbers = np.arange(start, start + len(hashes), dtype=np.uint64)
+        keys[start : start + BLOCK] = hashes | numbers
+    keys.sort()
+    return keys
