@@ -3,7 +3,7 @@
     hdfs_beside    its clients are pods; once a session, with drawn pictures in it
 
 They are those of `tools/` and listen on loopback. Pods reach their ports by the name
-`beside`, which is also the host in the principals.
+`beside.example`, which is also the host in the principals.
 """
 
 import base64

@@ -103,6 +103,9 @@ class Namespace:
 
         one_is_true.__name__ = f"{' or '.join(types)} of {kind} {name}"
         self.wait_until(one_is_true, timeout_s, 0.5)
+        if "Failed" in found:  # pytest shows it if the test expected success
+            for pod in self.get("pods")["items"]:
+                print(pod["metadata"]["name"], self.log(pod["metadata"]["name"]))
         return next(iter(found.values()))
 
     def log(self, pod):

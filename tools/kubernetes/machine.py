@@ -20,7 +20,7 @@ from pathlib import Path
 
 ADDRESS = "10.77.0.1"
 NODE = "node"
-BESIDE = "beside"
+BESIDE = "beside.example"
 """The name of servers on its loopback, also for pods; see `Cluster.forward`."""
 # What kubelet sets, see setupKernelTunables in pkg/kubelet/cm.
 SYSCTLS = {
