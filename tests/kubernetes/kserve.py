@@ -30,6 +30,7 @@ READY = """
 import urllib.request
 urllib.request.urlopen("http://127.0.0.1:8081/readyz", timeout=5)
 """
+KINDS = "inferenceservices", "clusterservingruntimes", "clusterstoragecontainers"
 SETTINGS = {  # key of KServe's ConfigMap -> what differs from its default
     "deploy": {"defaultDeploymentMode": "Standard"},
     "ingress": {"disableIngressCreation": True},
@@ -45,9 +46,13 @@ def kserve(kubernetes, tmp_path_factory, wait_until):
     crds = tmp_path_factory.mktemp("kserve") / "crd"
     shutil.copytree(config / "crd", crds)
     kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(crds))
-    for name in ("inferenceservices", "clusterservingruntimes"):
-        crd = f"crd/{name}.serving.kserve.io"
-        kubernetes.kubectl("wait", "--for=condition=Established", crd, "--timeout=60s")
+    crds = [f"crd/{kind}.serving.kserve.io" for kind in KINDS]
+    wait = ["kubectl", "wait", "--for=condition=Established", *crds, "--timeout=60s"]
+
+    def kinds_are_known():  # kubectl refuses to wait for what has no status yet
+        return kubernetes.run(*wait).returncode == 0
+
+    wait_until(kinds_are_known, 60, 0.5)
     namespace = {
         "apiVersion": "v1",
         "kind": "Namespace",

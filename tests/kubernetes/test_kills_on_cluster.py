@@ -10,7 +10,7 @@ from tests.kubernetes.nodes import run
 
 TUNED = {"architecture": "mobilenet_0.25_128", "fine_tune_steps": 200}
 PHASES = {  # phase -> changed flags, text in the chief's log
-    "pass": ({}, "bottlenecks: "),
+    "pass": ({}, "the workers of this job meet in"),
     "head": ({"how_many_training_steps": 20_000}, "Step 1000"),
     "fine-tuning": (TUNED, "fine-tuning step"),
     "publishing": ({}, "Final test accuracy"),
@@ -37,6 +37,9 @@ def train(namespace, disk, model_dir, undisturbed):
     shutil.copytree(model_dir, disk / "models", dirs_exist_ok=True)
     namespace.own_files()
 
+    def a_part_is_stored():
+        return any((disk / "bottlenecks").rglob("part-*.parquet"))
+
     def once(flags, disturb):
         run(namespace, **flags)
         disturb()
@@ -57,6 +60,7 @@ def train(namespace, disk, model_dir, undisturbed):
         def disturb_in_phase():
             chief = worker(namespace, 0)
             namespace.wait_for_log(chief, text)
+            namespace.wait_until(a_part_is_stored, poll_s=0.05)
             disturb()
 
         return once(flags, disturb_in_phase), undisturbed[key]

@@ -61,8 +61,9 @@ def test_the_sweep_component_trains_nine_heads_in_one_job(namespace, bucket, ove
     places = {"IMAGE_DIR": "s3://photos/images", "OUTPUT_DIR": "s3://photos/models"}
     overlay("job-s3", SETTINGS | places, components=["sweep"])
     assert ended(namespace, "job") == "Complete"
-    runs = list((bucket / "models" / "sweep" / "runs").iterdir())
-    assert len([path for path in runs if path.is_dir()]) == 9
+    sweep = bucket / "models" / "sweep"
+    assert len(list((sweep / "runs").glob("*.json"))) == 9
+    assert (sweep / "sweep.csv").exists()
 
 
 def test_the_grid_of_nine_jobs_trains_and_one_tensorboard_shows_all(namespace, disk):

@@ -54,7 +54,7 @@ def test_kwok_is_in_place_of_the_programs_that_run_containers(pretended):
 
 
 def test_the_pods_of_a_job_come_and_end_without_running(namespace):
-    namespace.add_volume(CLAIM)
+    namespace.add_volume(CLAIM, "8Gi")
     namespace.kubectl("apply", "-f", str(DEPLOY / "storage" / "pvc" / "claim.yaml"))
     namespace.apply(manifests(job_of(workers=4), Target("job", f"pvc:{CLAIM}")))
     namespace.wait_for("job", "flowers", "Complete", timeout_s=120)

@@ -11,8 +11,19 @@ import json
 from pathlib import Path
 
 from tools.kubernetes import certificates
+from tools.kubernetes.build import source
+from tools.kubernetes.components import COMPONENTS
 from tools.kubernetes.images import PAUSE
 from tools.kubernetes.machine import ADDRESS, BESIDE, NODE
+
+STAGES = (
+    "node/fast/node-initialize",
+    "node/heartbeat-with-lease/node-heartbeat-with-lease",
+    "pod/fast/pod-ready",
+    "pod/fast/pod-complete",
+    "pod/fast/pod-delete",
+)
+"""Files of kwok's module: what becomes of a node and of pods, as fast as can be."""
 
 SERVER = f"https://{ADDRESS}:6443"
 SERVICES = "10.96.0.0/16"
@@ -131,10 +142,12 @@ def node(folder: Path, programs: Path) -> dict[str, list[str]]:
 
 def pretended_node(folder: Path, programs: Path) -> dict[str, list[str]]:
     """Returns the command line of kwok: pods come and end, and nothing runs in them."""
+    stages = source(COMPONENTS["kwok"], programs.parent) / "kustomize" / "stage"
     return {
         "kwok": [
             str(programs / "kwok"),
             f"--kubeconfig={folder / 'admin.kubeconfig'}",
+            *(f"--config={stages / stage}.yaml" for stage in STAGES),
             "--manage-all-nodes=true",
             f"--node-ip={ADDRESS}",
         ]
