@@ -13,7 +13,8 @@ A real pass also resizes, scales, reads and writes, so it stays below the limit.
 
     python -m benchmarks.limits --image_dir flower_photos --graph frozen_graph.pb
 
-The limit of a server (`--tflite`) adds the resizing, and is by CPU time: a load
+The limit of a server (`--tflite`) is decoding, resizing and the network on one picture
+after the other, as in `one_pass --limit` but from memory. It is by CPU time: a load
 generator has its share of the same cores.
 """
 
@@ -32,11 +33,11 @@ import simplejpeg
 from ai_edge_litert.interpreter import Interpreter
 
 from benchmarks.inputs import photographs
-from poets.data.images import resize
+from poets.data.images import decode, resize
+from poets.features.engines import load_engine
 
 INPUT, BOTTLENECK = "input:0", "MobilenetV1/Predictions/Reshape:0"
 MAX_IMAGES = 1000  # held in memory by each process
-MAX_DECODED = 100
 ROUNDS = 3
 START_TIMEOUT_S = 120.0
 
@@ -62,21 +63,22 @@ def convert(graph: Path) -> bytes:
 def decoder(jpegs: list[bytes]) -> Callable[[int], None]:
     """Returns a function that decodes the i-th image."""
 
-    def decode(i: int) -> None:
+    def decode_one(i: int) -> None:
         simplejpeg.decode_jpeg(jpegs[i % len(jpegs)])
 
-    return decode
+    return decode_one
 
 
-def resizer(given: tuple[list[bytes], int]) -> Callable[[int], None]:
-    """Returns a function that resizes the i-th image for the network."""
-    jpegs, size_px = given
-    pictures = [simplejpeg.decode_jpeg(jpeg) for jpeg in jpegs[:MAX_DECODED]]
+def scorer(given: tuple[list[bytes], str]) -> Callable[[int], None]:
+    """Returns a function that runs a model on the i-th image."""
+    jpegs, model_path = given
+    engine = load_engine("litert", model_path)
 
-    def resize_one(i: int) -> None:
-        resize(pictures[i % len(pictures)], size_px)
+    def score(i: int) -> None:
+        pixels = decode(jpegs[i % len(jpegs)])
+        engine.run([resize(pixels, engine.image_size_px)])
 
-    return resize_one
+    return score
 
 
 def forwarder(model: bytes) -> Callable[[int], None]:
@@ -156,7 +158,7 @@ def measure_limit(image_dir: Path, graph: Path, round_s: float) -> dict[str, flo
 
 
 def measure_served(image_dir: Path, tflite: Path, round_s: float) -> dict[str, float]:
-    """Returns the limit of a server in images per second, by CPU time, and its parts.
+    """Returns the limit of a server in images per second, by CPU time.
 
     Args:
       image_dir: the photographs.
@@ -164,18 +166,8 @@ def measure_served(image_dir: Path, tflite: Path, round_s: float) -> dict[str, f
       round_s: CPU seconds of each round.
     """
     jpegs = [path.read_bytes() for path in photographs(image_dir)][:MAX_IMAGES]
-    model = tflite.read_bytes()
-    size_px = int(Interpreter(model_content=model).get_input_details()[0]["shape"][1])
-    parts = {
-        name: rate(make, argument, round_s, time.process_time)
-        for name, make, argument in (
-            ("decode_per_s", decoder, jpegs),
-            ("resize_per_s", resizer, (jpegs, size_px)),
-            ("forward_per_s", forwarder, model),
-        )
-    }
-    limit = 1 / sum(1 / each for each in parts.values())
-    return {"cores": cores(), **parts, "limit_per_s": limit}
+    given = jpegs, str(tflite)
+    return {"limit_per_s": rate(scorer, given, round_s, time.process_time)}
 
 
 def main() -> None:
