@@ -8,6 +8,24 @@ import numpy as np
 
 from poets.backbones.keras_table import NETWORKS
 
+ONE_OF_EACH = (  # a network of every module
+    "mobilenet_v2",
+    "mobilenet",
+    "mobilenetv3-small",
+    "efficientnetb0",
+    "efficientnetv2-b0",
+    "convnext_tiny",
+    "densenet121",
+    "resnet50",
+    "resnet50v2",
+    "vgg16",
+    "vgg19",
+    "nasnetmobile",
+    "inception_resnet_v2",
+    "inception_v3_keras",
+    "xception",
+)
+
 
 def random_weights(model, gain, seed=0):
     """Sets weights so that pictures differ, also behind a hundred normalisations."""

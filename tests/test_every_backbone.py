@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from poets.backbones import FAMILIES
+from poets.backbones.keras_table import NETWORKS
 from poets.classifier import load_classifier
 from poets.system.runtime import tf, v1
 from tests import retraining
-from tests.keras_weights import write_keras_weights
+from tests.keras_weights import ONE_OF_EACH, write_keras_weights
 from tests.models import write_inception_archive, write_mobilenet_archive
 from tests.torch_weights import write_efficientnet_weights
 
@@ -42,7 +43,8 @@ EXAMPLES = {  # family -> one of its networks; a SavedModel has a test of its ow
     "quantized": ("mobilenet_0.25_128_quantized", "input", 128),
     "inception": ("inception_v3", "Mul", 299),
     "efficientnet": ("efficientnet_lite0", "images", 224),
-    # As a SavedModel of Keras; `test_keras_networks.py` compares the features.
+    # As a SavedModel of Keras; `test_keras_networks.py` compares the features, and
+    # long tests below run one network of every module.
     "keras": ("mobilenet_v2", "input", 224),
     # `test_frozen.py` and others look at what scattering_96 leaves.
     "scattering": ("scattering_128", "input", 128),
@@ -114,6 +116,17 @@ def test_a_named_architecture(
         tmp_path, images, architecture=architecture, model_dir=str(model_dir)
     )
     check_exports(tmp_path, input_name, np.zeros((2, size_px, size_px, 3)))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ONE_OF_EACH[1:])
+def test_a_network_of_every_module_of_keras(images, tmp_path, name):
+    write_keras_weights(tmp_path, name)
+    retraining.retrain(
+        tmp_path / "out", images, architecture=name, model_dir=str(tmp_path)
+    )
+    size_px = NETWORKS[name].size_px
+    check_exports(tmp_path / "out", "input", np.zeros((2, size_px, size_px, 3)))
 
 
 def test_networks_side_by_side(images, model_dir, tmp_path):

@@ -12,7 +12,7 @@ from poets.backbones.keras_table import NETWORKS, SCALINGS
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, ModelError
 from poets.system.runtime import tf, v1
-from tests.keras_weights import write_keras_weights
+from tests.keras_weights import ONE_OF_EACH, write_keras_weights
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 keras = pytest.importorskip("keras")
@@ -23,24 +23,6 @@ pytestmark = pytest.mark.filterwarnings(
 
 FAST = {"mobilenet_v2"}
 """The others take a minute each; the long tests build one of every module."""
-
-ONE_OF_EACH = (
-    "mobilenet_v2",
-    "mobilenet",
-    "mobilenetv3-small",
-    "efficientnetb0",
-    "efficientnetv2-b0",
-    "convnext_tiny",
-    "densenet121",
-    "resnet50",
-    "resnet50v2",
-    "vgg16",
-    "vgg19",
-    "nasnetmobile",
-    "inception_resnet_v2",
-    "inception_v3_keras",
-    "xception",
-)
 
 MODULES = {  # of keras.applications -> one of its functions
     "convnext": "ConvNeXtTiny",
