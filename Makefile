@@ -31,7 +31,7 @@ help:
 	@echo "make bench      measure against the original script and the machine's limit"
 	@echo "make docs       write the flag table of docs/flags.md from the program"
 	@echo "make notebook   run demo/poets.ipynb and keep what it shows"
-	@echo "make kubernetes build a real Kubernetes from Go modules, an hour on 2 cores"
+	@echo "make kubernetes build a real Kubernetes from Go modules, 25 minutes"
 	@echo "make images     build all images with podman; the tests then use both"
 	@echo "make zip        build the job zip for DC/OS"
 	@echo "make clean      remove what these made"

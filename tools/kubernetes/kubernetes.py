@@ -1,7 +1,7 @@
 """Runs a real Kubernetes on this machine: control plane, kubelet and containers.
 
-    kubernetes.py build [NAME ...]         the programs, from Go modules: 40 minutes
-    kubernetes.py images [--check]         the images: 15 minutes; --check runs each
+    kubernetes.py build [NAME ...]         the programs, from Go modules: 25 minutes
+    kubernetes.py images [--check]         the images: 9 minutes; --check runs each
     kubernetes.py up [--pretend] [--addons]
     kubernetes.py run -- kubectl get pods
     kubernetes.py status
