@@ -25,6 +25,10 @@ kubectl() {
   show "kubectl $*"
   on_cluster kubectl --namespace demo "$@"
 }
+argo() {
+  show "argo $*"
+  on_cluster argo "$@"
+}
 apply() { # what a command prints
   show "$* | kubectl apply -f -"
   "$@" | on_cluster kubectl apply -f -
@@ -99,7 +103,7 @@ kubectl delete deployment classifier flowers-tensorboard tensorboard-hyperparam-
 kubectl apply -f demo/kubernetes/s3.yaml -f deploy/kubernetes/argo/tf-user.yaml
 wait_for --for=condition=Available deployment/s3
 sed 's/cpu: "2"/cpu: 300m/g' deploy/kubernetes/argo/workflow.yaml >"$work/workflow.yaml"
-run on_cluster argo submit "$work/workflow.yaml" --namespace demo --wait \
+argo submit "$work/workflow.yaml" --namespace demo --wait \
   -p namespace=demo -p job-name=flowers -p model-name=mobile -p image="$image" \
   -p tf-worker=2 -p image-dir=s3://photos/images -p s3-train-base-url=s3://photos/models \
   -p model-architecture=scattering_128 -p model-train-steps=200 \

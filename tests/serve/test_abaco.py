@@ -267,6 +267,8 @@ def test_it_runs_as_any_user_without_a_place_to_write(small_model, green, requir
     prefix = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh"]
     able = os.geteuid() == 0 and shutil.which("setpriv") and shutil.which("unshare")
     require("unshare", able and not subprocess.call([*prefix, "true"], timeout=300))
+    started = subprocess.call([*prefix, sys.executable, "-c", ""], timeout=300)
+    require("a Python that others may run", started == 0)
     with tempfile.TemporaryDirectory() as folder:  # pytest's are closed to others
         os.chmod(folder, 0o755)
         model = shutil.copy(small_model, folder)

@@ -17,9 +17,13 @@ from poets.serve.server.inputs import json_response
 from poets.serve.server.telemetry import Telemetry
 
 if sys.version_info >= (3, 11):
-    from asyncio import timeout
+    from asyncio import Timeout, timeout
+
+    reschedule = Timeout.reschedule
 else:
-    from async_timeout import timeout
+    from async_timeout import Timeout, timeout
+
+    reschedule = Timeout.update
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +80,7 @@ class Guard:
             self._check_length(length)
             if arriving and not message.get("more_body", False):
                 arriving = False
-                deadline.reschedule(now_s + self._timeout_s)
+                reschedule(deadline, now_s + self._timeout_s)
             return message
 
         async def sent(message: Message) -> None:
