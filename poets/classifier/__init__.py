@@ -92,6 +92,25 @@ class EngineClassifier(Classifier):
         picture = resize(decode(data), self.network.image_size_px)
         return self.network.run([picture])[0]
 
+    def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
+        """Returns float32 [L] for each image; see `Classifier`."""
+        answers: list[np.ndarray | ImageError] = []
+        size = self.network.batch_size
+        for some in (images[at : at + size] for at in range(0, len(images), size)):
+            pictures: list[np.ndarray | ImageError] = []
+            for data in some:
+                try:
+                    pictures.append(resize(decode(data), self.network.image_size_px))
+                except ImageError as error:
+                    pictures.append(error)
+            whole = [each for each in pictures if isinstance(each, np.ndarray)]
+            scores = iter(self.network.run(whole) if whole else ())
+            answers += [
+                next(scores) if isinstance(each, np.ndarray) else each
+                for each in pictures
+            ]
+        return answers
+
 
 def load_classifier(
     model: str, labels: str | None = None, normalization: Normalization | None = None

@@ -42,6 +42,21 @@ MODELS = {
 }
 
 
+def test_many_pictures_at_once_get_what_each_gets_alone(results, contents):
+    """Those that are no images are between the others; batches end in their midst."""
+    classifier = load_classifier(str(results / "retrained_graph.tflite"))
+    assert classifier.network.batch_size > 1
+    given = [*contents[:2], contents[-1], *contents, *contents[:3]]
+    together = classifier.predict(given)
+    for data, found in zip(given, together, strict=True):
+        (alone,) = classifier.predict([data])
+        if isinstance(alone, ImageError):
+            assert str(found) == str(alone)
+        else:
+            np.testing.assert_allclose(found, alone, atol=1e-6)
+    assert classifier.predict([]) == []
+
+
 @pytest.mark.parametrize(("name", "kind"), MODELS.items())
 def test_every_form_of_a_run_is_loaded(results, name, kind):
     shutil.copy(results / "retrained_labels.txt", results / "intermediate")

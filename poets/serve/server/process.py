@@ -77,6 +77,8 @@ def _scorer(classifier: Classifier, metrics: Mapping[str, Any]) -> Score:
     mean, std = (np.float32(run[name]) for name in ("input_mean", "input_std"))
 
     def score(batch: Sequence[bytes]) -> list[np.ndarray | ImageError]:
+        if not any(data.startswith(TENSOR) for data in batch):
+            return classifier.predict(batch)
         return [
             one(data) if data.startswith(TENSOR) else classifier.predict([data])[0]
             for data in batch
