@@ -2,7 +2,7 @@
 
     poets        trains on drawn pictures, then serves what it trained
     actor        answers a message of Abaco
-    action       answers calls of OpenWhisk, with a model of its own
+    action       answers calls of OpenWhisk, with a model inside
     notebook     runs demo/poets.ipynb
     task         runs the zip of DC/OS as the package's wrapper does
 
@@ -28,6 +28,7 @@ Json = dict[str, Any]
 PER_LABEL = 60
 LIMITS = ("--rm", "--network=none", "--read-only", "--tmpfs=/tmp:rw,mode=1777")
 ANSWER_TIMEOUT_S = 120
+FLOWERS = "example.com/flowers:1"
 ASK = """
 import sys, urllib.request
 url, kind, *rest = sys.argv[1:]
@@ -69,7 +70,7 @@ def check_images(images: Images, work: Path) -> Iterator[str]:
         (POETS, _train),
         (POETS, _serve),
         (ACTOR, _answer_message),
-        (ACTION, _answer_call),
+        (FLOWERS, _answer_call),
         (NOTEBOOK, _execute_notebook),
         (TASK, _run_task),
     ):
@@ -120,16 +121,20 @@ def _answer_message(images: Images, run: Path, rose: Path) -> str:
 
 
 def _answer_call(images: Images, run: Path, rose: Path) -> str:
-    call = run / "call.json"
-    call.write_text(json.dumps({"value": {"image": _base64(rose)}}))
-    (run / "init.json").write_text(json.dumps({"value": {}}))
+    """Builds the action with the model inside, as docs/openwhisk.md does."""
+    dockerfile = "deploy/openwhisk/Dockerfile.model"
+    images.build_dockerfile(dockerfile, FLOWERS, context=run, ACTION=ACTION)
+    calls = run.parent / "calls"
+    calls.mkdir()
+    (calls / "init.json").write_text(json.dumps({"value": {}}))
+    (calls / "run.json").write_text(json.dumps({"value": {"image": _base64(rose)}}))
     asks = [
-        ("http://127.0.0.1:8080/init", "application/json", "/model/init.json"),
-        ("http://127.0.0.1:8080/run", "application/json", "/model/call.json"),
+        (f"http://127.0.0.1:8080/{name}", "application/json", f"/calls/{name}.json")
+        for name in ("init", "run")
     ]
-    model = "--env=MODEL=/model/retrained_graph.tflite"
-    options = (f"--volume={run}:/model:ro", model, ACTION)
-    answer = json.loads(_ask_container(images, options, *asks))
+    answer = json.loads(
+        _ask_container(images, (f"--volume={calls}:/calls:ro", FLOWERS), *asks)
+    )
     return f"answered a call: a rose is {answer['label']!r}"
 
 
