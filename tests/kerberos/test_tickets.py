@@ -48,7 +48,8 @@ def test_a_keytab_gets_a_ticket(tensorflow):
     assert ticket.principal == "tensorflow@LOCAL"
     assert ticket.service == "krbtgt/LOCAL@LOCAL"
     assert abs(ticket.endtime - time.time() - DAY_S) < 300
-    assert ticket.renew_till == 0
+    # Asked a second later than it counts, the KDC makes it renewable until then.
+    assert ticket.renew_till <= ticket.endtime + 1
 
 
 def test_a_service_ticket_has_the_version_of_the_services_key(kdc, tensorflow):
