@@ -114,8 +114,7 @@ def train_many(
     numbers = [streams.index(stream_of(config)) for config in configs]
     steps = HeadSteps(train, num_labels, configs, numbers)
     batches = [_batches(len(train), *stream) for stream in streams]
-    samples = _Samples(validation, plans)
-    runs = [_Run(plan) for plan in plans]
+    runs = [_Run(plan, validation) for plan in plans]
     total, interval, storing = schedule_of(configs[0])
     done = 0
     for last in _stops(total, interval, storing):
@@ -127,11 +126,9 @@ def train_many(
         heads = steps.heads()
         if last % interval == 0 or done == total:
             last_batches = [train.choose(each[-1]) for each in indices]
-            samples.draw()
             for run, head, stream in zip(runs, heads, numbers, strict=True):
                 if not run.outcome:
-                    batch = last_batches[stream]
-                    run.evaluate(last, head, batch, samples.of(run.plan))
+                    run.evaluate(last, head, last_batches[stream])
         for run, head in zip(runs, heads, strict=True):
             if storing and last and last % storing == 0 and not run.outcome:
                 run.plan.store(last, head)
@@ -162,50 +159,23 @@ def _best_of(
     return best
 
 
-class _Samples:
-    """The validation images of an evaluation, the same for heads of one seed."""
-
-    def __init__(self, validation: Examples, plans: Sequence[HeadPlan]) -> None:
-        self._validation = validation
-        self._random = {
-            self._key(plan): np.random.default_rng([plan.config.seed, 1])
-            for plan in plans
-        }
-        self._drawn: dict[tuple[int, int], Examples] = {}
-
-    def draw(self) -> None:
-        """Draws new images."""
-        self._drawn = {
-            (size, seed): self._validation.sample(size, random)
-            for (size, seed), random in self._random.items()
-        }
-
-    def of(self, plan: HeadPlan) -> Examples:
-        """Returns the images that a head is evaluated on."""
-        return self._drawn[self._key(plan)]
-
-    def _key(self, plan: HeadPlan) -> tuple[int, int]:
-        config = plan.config
-        size = -1 if config.patience else config.validation_batch_size
-        everything = size == -1 or size >= len(self._validation)
-        return (-1, 0) if everything else (size, config.seed)
-
-
 class _Run:
     """The run of one head: its best evaluation, and its outcome once it has ended."""
 
-    def __init__(self, plan: HeadPlan) -> None:
-        self.plan = plan
+    def __init__(self, plan: HeadPlan, validation: Examples) -> None:
+        self.plan, self._validation = plan, validation
         self.outcome: Outcome | None = None
+        self._random = np.random.default_rng([plan.config.seed, 1])
         self._best: Head | None = None
         self._best_accuracy = -1.0
         self._since_best = 0
         self._evaluations: list[Evaluation] = []
 
-    def evaluate(
-        self, step: int, head: Head, batch: Examples, sample: Examples
-    ) -> None:
+    def evaluate(self, step: int, head: Head, batch: Examples) -> None:
         """Scores and reports the head; ends a run that fails or stops improving."""
+        config = self.plan.config
+        size = -1 if config.patience else config.validation_batch_size
+        sample = self._validation.sample(size, self._random)
         train_accuracy, train_entropy = _score(head, batch)
         accuracy, entropy = _score(head, sample)
         if not np.isfinite([train_entropy, entropy]).all():
@@ -213,7 +183,7 @@ class _Run:
                 None,
                 step + 1,
                 failure=f"training diverged by step {step}: weights are not finite; "
-                f"lower --learning_rate={self.plan.config.learning_rate:g}",
+                f"lower --learning_rate={config.learning_rate:g}",
             )
             return
         evaluation = Evaluation(
@@ -221,13 +191,13 @@ class _Run:
         )
         self._evaluations.append(evaluation)
         self.plan.report(evaluation)
-        if not self.plan.config.patience:
+        if not config.patience:
             return
         if accuracy > self._best_accuracy:
             self._best, self._best_accuracy, self._since_best = head, accuracy, 0
             return
         self._since_best += 1
-        if self._since_best >= self.plan.config.patience:
+        if self._since_best >= config.patience:
             self.outcome = Outcome(self._best, step + 1, stopped=True)
 
     def end(self, head: Head, steps: int) -> Outcome:

@@ -70,16 +70,26 @@ class HeadSteps:
         streams: Sequence[int],
     ) -> None:
         self._standard = Standardizer.of(train)
+        self._rows = train.rows
+        self._bottlenecks = _as_tensor(train.bottlenecks)
+        self._label_indices = tf.convert_to_tensor(train.label_indices)
+        self._num_labels = num_labels
+        self._label_weights = np.stack(
+            [weights_of_labels(train, num_labels, each) for each in configs]
+        )
+        self._rates = tf.constant([each.learning_rate for each in configs], tf.float32)
         self._average_from = configs[0].how_many_training_steps // 2
         self._averaged = 0
-        self._rows = train.rows
+        self._heads_of = [
+            [head for head, of in enumerate(streams) if of == stream]
+            for stream in range(streams[-1] + 1)
+        ]
         size = train.bottlenecks.shape[1]
         weights = np.stack([_first_weights(size, num_labels, each) for each in configs])
         biases = np.zeros((len(configs), num_labels), np.float32)
         first = (weights, biases, np.zeros_like(weights), biases)
         self._state = _State(*map(tf.convert_to_tensor, first))
-        step = _Step(train, num_labels, configs, streams, self._standard)
-        self._steps = step.loop(self._state)
+        self._compiled = self._compile()
 
     def run(self, batches: Sequence[np.ndarray], first_step: int) -> None:
         """Runs some steps.
@@ -90,7 +100,7 @@ class HeadSteps:
           first_step: the number of the first step.
         """
         rows = [each if self._rows is None else self._rows[each] for each in batches]
-        self._state = self._steps(
+        self._state = self._compiled(
             [each.astype(np.int32) for each in rows], first_step, self._state
         )
         after = first_step + len(batches[0])
@@ -98,57 +108,28 @@ class HeadSteps:
 
     def heads(self) -> list[Head]:
         """Returns the K heads so far, on raw bottlenecks."""
+        weights, biases, *sums = self._state
         if self._averaged:
-            averaged = np.float32(self._averaged)
-            weights = self._state.weights_sum.numpy() / averaged
-            biases = self._state.biases_sum.numpy() / averaged
-        else:
-            weights, biases = self._state.weights.numpy(), self._state.biases.numpy()
+            weights, biases = sums
+        count = np.float32(max(self._averaged, 1))
         return [
             self._standard.fold(Head(*each))
-            for each in zip(weights, biases, strict=True)
+            for each in zip(
+                weights.numpy() / count, biases.numpy() / count, strict=True
+            )
         ]
 
-
-class _Step:
-    """One step of K heads, as operations of TensorFlow.
-
-    Args:
-      train, num_labels, configs, streams: see `HeadSteps`.
-      standard: standardises the training bottlenecks.
-    """
-
-    def __init__(
-        self,
-        train: Examples,
-        num_labels: int,
-        configs: Sequence[RetrainConfig],
-        streams: Sequence[int],
-        standard: Standardizer,
-    ) -> None:
-        self._bottlenecks = _as_tensor(train.bottlenecks)
-        self._label_indices = tf.convert_to_tensor(train.label_indices)
-        self._num_labels = num_labels
-        self._label_weights = np.stack(
-            [weights_of_labels(train, num_labels, each) for each in configs]
-        )
-        self._rates = tf.constant([each.learning_rate for each in configs], tf.float32)
-        self._average_from = configs[0].how_many_training_steps // 2
-        self._standard = standard
-        self._heads_of = [
-            [head for head, of in enumerate(streams) if of == stream]
-            for stream in range(streams[-1] + 1)
-        ]
-
-    def loop(self, state: _State) -> Callable[[list[np.ndarray], int, _State], _State]:
-        """Returns a compiled function that runs many steps on the shapes of `state`."""
+    def _compile(self) -> Callable[[list[np.ndarray], int, _State], _State]:
+        """Returns a compiled function that runs many steps."""
 
         # Written as a loop of the graph: AutoGraph does not work on Python 3.13.
         @tf.function(
             input_signature=[
                 [tf.TensorSpec([None, None], tf.int32) for _ in self._heads_of],
                 tf.TensorSpec([], tf.int32),
-                _State._make(tf.TensorSpec(each.shape, each.dtype) for each in state),
+                _State(
+                    *(tf.TensorSpec(each.shape, each.dtype) for each in self._state)
+                ),
             ],
             autograph=False,
         )

@@ -61,20 +61,9 @@ def train_head(
 
 
 def _log(evaluation: Evaluation) -> None:
-    now, step = datetime.datetime.now, evaluation.step
-    logger.info(
-        "%s: Step %d: Train accuracy = %.1f%%",
-        now(),
-        step,
-        evaluation.train_accuracy * 100,
-    )
-    logger.info(
-        "%s: Step %d: Cross entropy = %f", now(), step, evaluation.train_entropy
-    )
-    logger.info(
-        "%s: Step %d: Validation accuracy = %.1f%% (N=%d)",
-        now(),
-        step,
-        evaluation.accuracy * 100,
-        evaluation.n,
-    )
+    for text in (
+        f"Train accuracy = {evaluation.train_accuracy:.1%}",
+        f"Cross entropy = {evaluation.train_entropy:f}",
+        f"Validation accuracy = {evaluation.accuracy:.1%} (N={evaluation.n})",
+    ):
+        logger.info("%s: Step %d: %s", datetime.datetime.now(), evaluation.step, text)
