@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from poets.cluster import ALONE
 from poets.data.images import decode, resize
 from poets.features.chunks import Chunk
 from poets.features.engines import load_engine
+from poets.features.pool import Advance, Unread
 from poets.features.process import ImageTask, Spec
 from poets.features.store import Row, Store, part_stem
 from poets.flags import add_flags, config_from_args, flags_of
@@ -49,12 +50,8 @@ class MadeUp:
         return self
 
     def compute(
-        self,
-        spec: Spec,
-        chunks: Iterable[Chunk],
-        advance: Callable[[int], None],
-        first_number: int = 0,
-    ) -> list[tuple[str, str]]:
+        self, spec: Spec, chunks: Iterable[Chunk], advance: Advance, first_number: int
+    ) -> Unread:
         """Writes the parts of all chunks, see `Pool.compute`."""
         began_s = time.monotonic()
         features = self._features(spec)

@@ -74,7 +74,7 @@ def compute_bottlenecks(
       OSError: if the disk is too full for the bottlenecks.
     """
     stores = [Store(network.store_url, network.size) for network in spec.networks]
-    variants = [_variant(spec, copy) for copy in copies]
+    variants = [spec.variant(copy) for copy in copies]
     computed = 0
     unread: dict[str, str] = {}
     for _ in range(ATTEMPTS):
@@ -104,12 +104,6 @@ def compute_bottlenecks(
     raise StorageError(
         f"the feature store {spec.store_url!r} was damaged {ATTEMPTS} times while it "
         "was in use; look for another program that writes there, or a failing disk"
-    )
-
-
-def _variant(spec: Spec, copy: int) -> str:
-    return (
-        "" if copy == PLAIN or not spec.distortions else spec.distortions.variant(copy)
     )
 
 
@@ -180,23 +174,14 @@ def _groups(
 
 
 def _expected(known: _Known, verified: np.ndarray, image: int) -> str | None:
-    """Returns the digest that the content of an image should have, if it is verified.
-
-    Args:
-      known: what a store has.
-      verified: which images are verified, bool [N].
-      image: its number.
-    """
+    """Returns the digest that an image's content should have, if it is verified."""
     if not verified[image]:
         return None
     return known.index.digests[known.rows[0, image]].tobytes().hex()
 
 
 def _gather(
-    images: Images,
-    known: Sequence[_Known],
-    unread: Mapping[str, str],
-    computed: int,
+    images: Images, known: Sequence[_Known], unread: Mapping[str, str], computed: int
 ) -> Extraction:
     usable = ~np.logical_or.reduce([each.undecodable() for each in known])
     for each in known:

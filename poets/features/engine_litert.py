@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from poets.errors import ModelError
-from poets.features.engines import Normalization
+from poets.features.engines import RAW, Normalization
 from poets.system.quiet import quiet_stderr
 
 BATCH_PIXELS = 4 * 128 * 128
@@ -33,6 +33,7 @@ class LiteRT:
             self._interpreter.allocate_tensors()
         given = _image_input(self._interpreter.get_input_details(), source)
         answer = _vector_output(self._interpreter.get_output_details(), source)
+        self._given, self._answer = given, answer
         self.input_name = str(given["name"])
         self.takes_integers = given["dtype"] != np.float32
         self.image_size_px = int(given["shape"][1])
@@ -40,10 +41,9 @@ class LiteRT:
         any_batch = given["shape_signature"][0] == -1
         fitting = BATCH_PIXELS // self.image_size_px**2
         self.batch_size = max(1, fitting) if any_batch else 1
-        self._index, self._allocated = given["index"], 1
+        self._allocated = 1
         self._input = self._interpreter.tensor(given["index"])
         self._output = self._interpreter.tensor(answer["index"])
-        self._given, self._answer = given, answer
         self.normalize(None)
 
     def normalize(self, normalization: Normalization | None) -> None:
@@ -52,7 +52,7 @@ class LiteRT:
         scale, zero = given["quantization"]
         if self.takes_integers and not (normalization and scale):
             normalization, scale, zero = None, 1, np.iinfo(given["dtype"]).min
-        fed = normalization or Normalization([0], [1])
+        fed = normalization or RAW
         self._mean = np.asarray(fed.mean, np.float32)
         self._divisor = np.asarray(fed.std, np.float32) * (scale or 1)
         self._zero = zero
@@ -68,9 +68,7 @@ class LiteRT:
             given = self._input()
             for row, image in enumerate(batch):
                 given[row] = image if self._as_they_are else self._fed(image)
-            del (
-                given
-            )  # the interpreter refuses to run while a view of its memory exists
+            del given  # a view of its memory, with which `invoke` fails
             self._interpreter.invoke()
             outputs[start : start + len(batch)] = self._answers()
         return outputs
@@ -92,29 +90,24 @@ class LiteRT:
     def _allocate(self, batch_size: int) -> None:
         if batch_size == self._allocated:
             return
-        shape = [batch_size, self.image_size_px, self.image_size_px, 3]
-        self._interpreter.resize_tensor_input(self._index, shape)
+        shape = [batch_size, *self._given["shape"][1:]]
+        self._interpreter.resize_tensor_input(self._given["index"], shape)
         self._interpreter.allocate_tensors()
         self._allocated = batch_size
 
 
 def connect(model_path: str, source: str = "") -> LiteRT:
-    """Returns the engine for a `.tflite` file.
-
-    Args:
-      model_path: a local file.
-      source: its name in messages, the path by default.
+    """Returns the engine for a local `.tflite` file, called `source` in messages.
 
     Raises:
       ModelError: if the file is not a model with one image input and one output.
     """
+    source = source or model_path
     try:
-        return LiteRT(model_path, source or model_path)
+        return LiteRT(model_path, source)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(
-            f"{source or model_path!r} is not a LiteRT model: {reason}"
-        ) from error
+        why = str(error).splitlines()[0]
+        raise ModelError(f"{source!r} is not a LiteRT model: {why}") from error
 
 
 def _image_input(details: Sequence[dict[str, Any]], source: str) -> dict[str, Any]:

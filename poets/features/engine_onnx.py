@@ -118,11 +118,7 @@ class Onnx:
 
 
 def connect(model_path: str, source: str = "") -> Onnx:
-    """Returns the engine for an `.onnx` file.
-
-    Args:
-      model_path: a local file.
-      source: its name in messages, the path by default.
+    """Returns the engine for a local `.onnx` file, called `source` in messages.
 
     Raises:
       ModelError: if the file is not a model with one image input and one output.
@@ -144,7 +140,7 @@ def _image_input(given: Sequence[Any], source: str) -> Any:
         batch, *sizes = given[0].shape
         channels = sizes.pop(0 if sizes[0] in (1, 3) else 2)
         is_square = isinstance(sizes[0], int) and sizes[0] == sizes[1]
-        if channels in (1, 3) and is_square and (batch == 1 or _is_free(batch)):
+        if channels in (1, 3) and is_square and _fits_one(batch):
             return given[0]
     raise ModelError(
         f"{source!r} takes {_described(given)}; a classifier must take one square "
@@ -157,9 +153,8 @@ def _vector_output(given: Sequence[Any], source: str) -> Any:
     """Returns the only output; raises ModelError unless it is one vector."""
     if len(given) == 1 and given[0].type == "tensor(float)" and len(given[0].shape) > 1:
         batch, *sizes = given[0].shape
-        if all(isinstance(size, int) for size in sizes) and (
-            math.prod(sizes) == sizes[-1] and (batch == 1 or _is_free(batch))
-        ):
+        is_fixed = all(isinstance(size, int) for size in sizes)
+        if is_fixed and math.prod(sizes) == sizes[-1] and _fits_one(batch):
             return given[0]
     raise ModelError(
         f"{source!r} gives {_described(given)}; a classifier must give one vector of "
@@ -167,9 +162,9 @@ def _vector_output(given: Sequence[Any], source: str) -> Any:
     )
 
 
-def _is_free(size: int | str | None) -> bool:
-    """Returns whether a dimension is a name, or unknown."""
-    return not isinstance(size, int)
+def _fits_one(batch: int | str | None) -> bool:
+    """Returns whether a batch may have one picture: of size 1, or of any size."""
+    return batch == 1 or not isinstance(batch, int)
 
 
 def _described(given: Sequence[Any]) -> str:

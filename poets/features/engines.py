@@ -77,9 +77,8 @@ class ImageEngine(Engine, Protocol):
     def normalize(self, normalization: Normalization | None) -> None:
         """Sets how pixels are fed.
 
-        Args:
-          normalization: None feeds floats unchanged, and maps 0..255 to the whole
-            range of an integer type.
+        None feeds floats unchanged, and maps 0..255 to the whole range of an integer
+        type.
         """
 
 
@@ -91,7 +90,7 @@ def load_engine(
     Args:
       name: "litert" (a .tflite file), "onnx" (an .onnx file) or "tensorflow" (a frozen
         graph whose input is `pixels` and whose output is `output`).
-      model_path: local file.
+      model_path: the file.
       normalization: for a model that does not scale its pixels.
     """
     engine = importlib.import_module(ADAPTERS[name]).connect(model_path)

@@ -115,10 +115,7 @@ def features_of(
         label_folders=dataset.label_folders,
     )
     extraction = compute_bottlenecks(
-        dataset.images,
-        spec,
-        workers,
-        verify=config.verify_bottlenecks,
+        dataset.images, spec, workers, verify=config.verify_bottlenecks
     )
     _report_extraction(dataset, extraction)
     used = replace(dataset, images=dataset.images.where(extraction.usable))
@@ -165,12 +162,11 @@ def training_examples(
     spec = replace(features.spec, distortions=Distortions.of(config))
     images = features.dataset.images.take(rows)
     copies = range(config.augmentations)
-    size = every.bottlenecks.shape[1]
     extraction = compute_bottlenecks(images, spec, workers, copies)
     logger.info("%d bottlenecks of distorted copies created.", extraction.computed)
     copied = np.repeat(rows[extraction.usable], len(copies))
     count = len(every)
-    matrix = empty_matrix(count + len(copied), size)
+    matrix = empty_matrix(count + len(copied), every.bottlenecks.shape[1])
     matrix[:count], matrix[count:] = every.bottlenecks, extraction.matrix
     return Examples(
         matrix,

@@ -65,14 +65,10 @@ class Index:
         return self._starts[-1]
 
     def add(self, name: str, keys: pa.Table) -> None:
-        """Adds the rows of a part.
+        """Adds the rows of a part, given its name and its columns.
 
-        Args:
-          name: of the part.
-          keys: the columns of KEYS, or of CONTENT_KEYS if only `with_content` is used.
-
-        Raises:
-          StorageError: if there are very many, and the disk is full.
+        These are KEYS, or CONTENT_KEYS if only `with_content` is used. Raises
+        StorageError if there are very many rows, and the disk is full.
         """
         first = len(self)
         self.names.append(name)
@@ -148,10 +144,7 @@ class Index:
         return list(map(self._errors.get, rows.tolist()))
 
     def by_part(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yields each part that has some of the rows.
-
-        Args:
-          rows: int [N], numbers of rows.
+        """Yields each part that has some of N rows, given by their numbers, int [N].
 
         Yields:
           Its name, which of the N rows it has, and their positions in it.

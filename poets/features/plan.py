@@ -79,11 +79,7 @@ class WorkPlan:
     ) -> "WorkPlan":
         """Returns the plan of one or more chunks, none empty.
 
-        Args:
-          name: letters and digits.
-          spec: how they are computed.
-          first_number: the number of the first chunk's part.
-          chunks: each is numbered by its position.
+        Its name is letters and digits; parts are numbered from `first_number`.
         """
         about = {"name": name, "spec": spec.to_json(), "first_number": first_number}
         schema = SCHEMA.with_metadata({_ABOUT: json.dumps(about)})
@@ -113,11 +109,7 @@ class WorkPlan:
             ) from error
 
     def write(self, url: str) -> None:
-        """Writes the file that `read` reads.
-
-        Raises:
-          StorageError: if it cannot be written.
-        """
+        """Writes the file that `read` reads; raises StorageError if it cannot."""
         write_atomically(url, self._data)
 
     def __len__(self) -> int:
@@ -171,12 +163,9 @@ def offer_model(folder_url: str, path: str) -> str:
 
 
 def fetch_model(folder_url: str, name: str, work_dir: str) -> str:
-    """Returns the local path of a model that the chief offered.
+    """Returns the local path of a model that the chief offered under a name.
 
-    Args:
-      folder_url: the job's folder.
-      name: as `offer_model` returned it.
-      work_dir: a local folder for a copy of a model that is not on this machine.
+    A model that is not on this machine is copied to `work_dir`.
 
     Raises:
       StorageError: if it cannot be read.

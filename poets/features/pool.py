@@ -9,7 +9,6 @@ kills it is found. That image is left out.
 import contextlib
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +21,13 @@ from poets.features.store import part_stem
 from poets.system.child import Child, ChildDiedError
 
 logger = logging.getLogger(__name__)
+
+
+Advance = Callable[[int], None]
+"""Called with the number of copies done, from any thread."""
+
+Unread = list[tuple[str, str]]
+"""Images not read: (path, reason)."""
 
 
 class Part(NamedTuple):
@@ -72,12 +78,8 @@ class Workers(Protocol):
         """Has the other tasks run a named activity while the body runs."""
 
     def compute(
-        self,
-        spec: Spec,
-        chunks: Iterable[Chunk],
-        advance: Callable[[int], None],
-        first_number: int = 0,
-    ) -> list[tuple[str, str]]:
+        self, spec: Spec, chunks: Iterable[Chunk], advance: Advance, first_number: int
+    ) -> Unread:
         """Has all chunks computed, see `Pool.compute`."""
 
 
@@ -93,11 +95,7 @@ class Extractor(Child):
         self._spec: Spec | None = None
 
     def prepare(self, spec: Spec) -> None:
-        """Loads the engine and store of a spec, unless they are loaded.
-
-        Raises:
-          PoetsError: if they do not load.
-        """
+        """Loads a spec, unless it is loaded; raises PoetsError if it cannot."""
         if spec == self._spec:
             return
         try:
@@ -110,11 +108,7 @@ class Extractor(Child):
         self._spec = spec
 
     def submit(self, part: Part) -> None:
-        """Sends a chunk to the process, which may have others in progress.
-
-        Raises:
-          ChildDiedError: if the process has ended.
-        """
+        """Sends a chunk, also while others are computed; may raise ChildDiedError."""
         self.send({"part": part.stem, "marks": part.marks, "tasks": part.tasks})
 
     def reply(self) -> dict[str, Any]:
@@ -135,7 +129,7 @@ class Pool:
 
     with Pool(2) as pool:
         ...                                   # the processes import meanwhile
-        unread = pool.compute(spec, chunks, advance)
+        unread = pool.compute(spec, chunks, advance, first_number)
     """
 
     cluster = ALONE
@@ -163,31 +157,26 @@ class Pool:
         return contextlib.nullcontext()
 
     def compute(
-        self,
-        spec: Spec,
-        chunks: Iterable[Chunk],
-        advance: Callable[[int], None],
-        first_number: int = 0,
-    ) -> list[tuple[str, str]]:
-        """Computes all chunks and returns (path, reason) of images not read.
+        self, spec: Spec, chunks: Iterable[Chunk], advance: Advance, first_number: int
+    ) -> Unread:
+        """Computes all chunks and returns the images not read.
 
         Args:
           spec: what the processes compute.
           chunks: the work; each becomes one part of the store.
-          advance: called with the number of copies done, from any thread.
+          advance: called as copies are done.
           first_number: the number of the first part, see `Store.next_number`.
 
         Raises:
           PoetsError: if a process does not start, or the store cannot be written.
         """
-        first = first_number or time.time_ns()
         parts = (
-            Part(part_stem(first + number), chunk, number)
+            Part(part_stem(first_number + number), chunk, number)
             for number, chunk in enumerate(chunks)
         )
         return self.work_off(spec, Parts(parts, advance))
 
-    def work_off(self, spec: Spec, work: Work) -> list[tuple[str, str]]:
+    def work_off(self, spec: Spec, work: Work) -> Unread:
         """Computes until no work is left; returns the images not read, as `compute`.
 
         Raises:
@@ -199,19 +188,16 @@ class Pool:
 class _Pass:
     """One pass of all processes over the work, with a thread for each process.
 
-    Args:
-      children: the processes; one that dies is replaced in this list.
-      spec: what they compute.
-      work: the chunks.
+    A process that dies is replaced in the list `children`.
     """
 
     def __init__(self, children: list[Extractor], spec: Spec, work: Work) -> None:
         self._children, self._spec, self._work = children, spec, work
-        self._unread: list[tuple[str, str]] = []
+        self._unread: Unread = []
         self._failures: list[BaseException] = []
         self._stopping = threading.Event()
 
-    def run(self) -> list[tuple[str, str]]:
+    def run(self) -> Unread:
         """Returns the images not read; raises the first error of a thread."""
         threads = [
             threading.Thread(target=self._serve, args=(slot,), daemon=True)
@@ -303,7 +289,7 @@ class _Pass:
 class Parts:
     """Parts, each made when it is taken; see `Work`."""
 
-    def __init__(self, parts: Iterable[Part], advance: Callable[[int], None]) -> None:
+    def __init__(self, parts: Iterable[Part], advance: Advance) -> None:
         self._parts, self._lock = iter(parts), threading.Lock()
         self.advance = advance
 

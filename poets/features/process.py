@@ -10,15 +10,13 @@
             or {"failed": "cannot write ..."}           the process cannot go on
     ...     until stdin ends
 
-A chunk becomes one part of the store. The process does not wait for storage while it
-has something to compute:
+A chunk becomes one part of the store. With the LiteRT engine, TensorFlow is not
+imported. The process does not wait for storage while it has something to compute:
 
     take      lines ──> chunks, and has their images read ahead
     serve     chunks ──> rows; only this thread runs the engine
     write     rows ──> parts of the store; several at once where writing is slow
     answer    parts ──> replies, in order
-
-With the LiteRT engine, TensorFlow is not imported.
 """
 
 import contextlib
@@ -31,7 +29,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TextIO
 
@@ -91,6 +89,19 @@ class Spec:
         """Reads the images."""
         return ImageSource(self.image_dir, self.packs, self.label_folders)
 
+    def variant(self, copy: int) -> str:
+        """Returns the variant of a copy in the store, "" for the image itself."""
+        distortions = self.distortions
+        return distortions.variant(copy) if distortions and copy != PLAIN else ""
+
+    def with_models(self, model_of: Callable[[str], str]) -> "Spec":
+        """Returns the spec with another `model_path` for each network."""
+        networks = [
+            dataclasses.replace(network, model_path=model_of(network.model_path))
+            for network in self.networks
+        ]
+        return dataclasses.replace(self, networks=tuple(networks))
+
     def to_json(self) -> str:
         """Returns the spec as a line for `from_json`."""
         return json.dumps(dataclasses.asdict(self))
@@ -143,8 +154,8 @@ def too_long(length: int) -> ImageError | None:
     return ImageError(f"{length} bytes are more than {MAX_BYTES}: not read")
 
 
-class ChunkRequest(NamedTuple):
-    """The results of one request: rows of each network, and images not read."""
+class Computed(NamedTuple):
+    """The results of a chunk: rows of each network, and images not read."""
 
     rows: list[list[Row]]
     unread: list[tuple[str, str]]
@@ -168,7 +179,7 @@ class Worker:
         """Has images read ahead; they are computed next, in this order."""
         self._add(tasks, self._reads)
 
-    def compute(self, tasks: Sequence[ImageTask]) -> ChunkRequest:
+    def compute(self, tasks: Sequence[ImageTask]) -> Computed:
         """Returns the rows of tasks that were expected.
 
         Raises:
@@ -182,18 +193,13 @@ class Worker:
                 reads = self._spec.source.reads()
                 self._add(tasks, reads)
 
-    def write(
-        self, chunk: ChunkRequest, part: str, marks: bool
-    ) -> "Future[ChunkRequest]":
+    def write(self, chunk: Computed, part: str, marks: bool) -> "Future[Computed]":
         """Writes a part in the background; the future gives `chunk` or StorageError.
 
-        Args:
-          chunk: its content.
-          part: prefix of its name.
-          marks: whether a mark is written for a part without rows.
+        If `marks`, a mark is written for a part without rows.
         """
 
-        def write() -> ChunkRequest:
+        def write() -> Computed:
             for network, rows in zip(self._networks, chunk.rows, strict=True):
                 if rows:
                     network.store.write_part(rows, part)
@@ -211,17 +217,20 @@ class Worker:
     def _add(self, tasks: Iterable[ImageTask], reads: ImageReads) -> None:
         reads.add([task for task in tasks if not too_long(task.length)])
 
-    def _compute(self, tasks: Sequence[ImageTask], reads: ImageReads) -> ChunkRequest:
+    def _compute(self, tasks: Sequence[ImageTask], reads: ImageReads) -> Computed:
         networks = self._networks
         for network in networks:
             network.begin()
         unread: list[tuple[str, str]] = []
         for task in tasks:
             try:
-                data = self._take(task, reads)
+                if why := too_long(task.length):
+                    raise why
+                data = reads.take()
             except ImageError as error:
+                row = self._row(task, PLAIN, bytes(32))._replace(error=str(error))
                 for network in networks:
-                    network.rows.append(self._row(task, PLAIN, bytes(32), str(error)))
+                    network.rows.append(row)
                 continue
             except OSError as error:
                 raise_outage(error, self._spec.source.url(task.path))
@@ -250,27 +259,16 @@ class Worker:
         if unread:
             witness = self._spec.source.file(self._witness)
             require_readable(self._spec.image_dir, witness)
-        return ChunkRequest(rows, unread)
-
-    def _take(self, task: ImageTask, reads: ImageReads) -> bytes:
-        if why := too_long(task.length):
-            raise why
-        return reads.take()
-
-    def _variant(self, copy: int) -> str:
-        distortions = self._spec.distortions
-        return distortions.variant(copy) if distortions and copy != PLAIN else ""
+        return Computed(rows, unread)
 
     def _picture(self, pixels: np.ndarray, digest: bytes, copy: int) -> np.ndarray:
         if self._spec.distortions and copy != PLAIN:
             return self._spec.distortions.distort(pixels, self._size_px, digest, copy)
         return resize(pixels, self._size_px)
 
-    def _row(
-        self, task: ImageTask, copy: int, digest: bytes, error: str | None = None
-    ) -> Row:
-        variant = self._variant(copy)
-        return Row(task.path, variant, task.length, task.mtime_ns, digest, error, None)
+    def _row(self, task: ImageTask, copy: int, digest: bytes) -> Row:
+        variant = self._spec.variant(copy)
+        return Row(task.path, variant, task.length, task.mtime_ns, digest, None, None)
 
 
 class Server:
@@ -280,7 +278,7 @@ class Server:
         self._replies = replies
         self._replying = threading.Lock()
         self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._parts: queue.Queue[Future[ChunkRequest] | None] = queue.Queue(MAX_WRITES)
+        self._parts: queue.Queue[Future[Computed] | None] = queue.Queue(MAX_WRITES)
         self._worker: Worker | None = None
 
     def serve(self, lines: Iterable[str]) -> None:
@@ -291,7 +289,10 @@ class Server:
         while request := self._requests.get():
             try:
                 if "spec" in request:
-                    self._load(Spec.from_json(request["spec"]))
+                    if self._worker:
+                        self._worker.close()
+                    self._worker = Worker(Spec.from_json(request["spec"]))
+                    self._reply({})
                 elif self._worker:
                     chunk = self._worker.compute(request["tasks"])
                     self._reply({"computed": len(chunk.rows[0])})
@@ -318,12 +319,6 @@ class Server:
                 self._reply({"rows": len(chunk.rows[0]), "unread": chunk.unread})
             except PoetsError as error:
                 self._reply({"failed": str(error)})
-
-    def _load(self, spec: Spec) -> None:
-        if self._worker:
-            self._worker.close()
-        self._worker = Worker(spec)
-        self._reply({})
 
     def _reply(self, reply: dict[str, object]) -> None:
         with self._replying:

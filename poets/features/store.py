@@ -93,9 +93,7 @@ class Store:
     def write_part(self, rows: Sequence[Row], stem: str = "") -> str:
         """Writes rows as a new part and returns its name.
 
-        Args:
-          rows: its content.
-          stem: prefix of its name, see `part_stem`; "" for the next number.
+        It begins with `stem`, or with that of the next number.
 
         Raises:
           StorageError: if it cannot be written.
@@ -144,9 +142,6 @@ class Store:
           index: as `read_index` returned it.
           rows: int [N], numbers of its rows.
           into: float32 [N, D] that is filled and returned; None makes a new one.
-
-        Returns:
-          float32 [N, D], in the order of `rows`.
 
         Raises:
           CorruptPartError: if a part is damaged; it has been set aside.
@@ -209,11 +204,7 @@ class Store:
         return table
 
     def write_mark(self, stem: str) -> None:
-        """Writes a mark: a part is done, and has no rows.
-
-        Raises:
-          StorageError: if it cannot be written.
-        """
+        """Writes a mark of a part without rows; raises StorageError if it cannot."""
         write_atomically(join(self.url, f"{stem}{MARK_SUFFIX}"), b"")
 
     def _set_aside(self, name: str, error: Exception) -> None:
@@ -246,11 +237,7 @@ class CorruptPartError(StorageError):
 
 
 def list_parts(url: str) -> list[str]:
-    """Returns the names of all parts and marks of a store, sorted.
-
-    Raises:
-      StorageError: if the store cannot be listed.
-    """
+    """Lists the names of parts and marks, sorted; raises StorageError if it cannot."""
     filesystem, path = open_storage(url)
     selector = pyarrow.fs.FileSelector(path, allow_not_found=True)
     with storage_errors(f"read {url!r}"):

@@ -137,7 +137,7 @@ class SparkSteps:
 
     def _look(self, url: str, tokens: bytes) -> tuple[str, str, list[str], str]:
         spec = Spec("", (), distortions=None, known_content=False)
-        order = Order(spec, (), dict(load_conf()), tokens)
+        order = Order(spec, {}, dict(load_conf()), tokens)
         try:
             context = self._context()
             work = functools.partial(look, context.broadcast(order), url)

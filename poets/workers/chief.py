@@ -9,19 +9,18 @@ The chief waits for no worker: it computes every chunk that no worker has comput
 """
 
 import contextlib
-import dataclasses
+import functools
 import logging
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from poets.cluster import Cluster
 from poets.config import RetrainConfig
 from poets.errors import PoetsError
 from poets.features.chunks import Chunk
 from poets.features.plan import MODEL, WorkPlan, offer_model
-from poets.features.pool import Pool
+from poets.features.pool import Advance, Pool, Unread
 from poets.features.process import Spec
 from poets.features.store import list_parts, remove_marks
 from poets.storage import folder_of
@@ -45,7 +44,7 @@ class Chief:
     with Chief(cluster, config) as chief:
         ...                      # preflight
         chief.gather(processes)  # from here on the workers have a chief
-        chief.compute(spec, chunks, advance)
+        chief.compute(spec, chunks, advance, first_number)
 
     `details` separates this job from others with the same flags. The end of the body
     reports to the workers: done, or failed with the error. After an interrupt they wait
@@ -127,12 +126,8 @@ class Chief:
         self._write(activity=None)
 
     def compute(
-        self,
-        spec: Spec,
-        chunks: Iterable[Chunk],
-        advance: Callable[[int], None],
-        first_number: int = 0,
-    ) -> list[tuple[str, str]]:
+        self, spec: Spec, chunks: Iterable[Chunk], advance: Advance, first_number: int
+    ) -> Unread:
         """Has all workers compute the chunks, see `Pool.compute`.
 
         Returns:
@@ -143,7 +138,7 @@ class Chief:
           PoetsError: if a process does not start, if the store cannot be written or
             listed, or if another chief has taken over.
         """
-        plan = self._write_plan(spec, chunks, first_number or time.time_ns())
+        plan = self._write_plan(spec, chunks, first_number)
         self._division = division = Division(
             plan,
             self.cluster.worker_index,
@@ -152,7 +147,7 @@ class Chief:
             stopped=lambda: self._superseded,
             advance_all=advance,
         )
-        unread: list[tuple[str, str]] = []
+        unread: Unread = []
         for _ in division.rounds():
             unread += self.alone.work_off(spec, division)
         self._division = None
@@ -171,13 +166,7 @@ class Chief:
     ) -> WorkPlan:
         self._plans += 1
         name = f"{self._attempt}x{self._plans}"
-        networks = tuple(
-            dataclasses.replace(
-                each, model_path=offer_model(self.folder.url, each.model_path)
-            )
-            for each in spec.networks
-        )
-        spec = dataclasses.replace(spec, networks=networks)
+        spec = spec.with_models(functools.partial(offer_model, self.folder.url))
         plan = WorkPlan.of(name, spec, first_number, chunks)
         file = f"plan-{name}.parquet"
         plan.write(self.folder.url_of(file))

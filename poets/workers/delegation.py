@@ -21,12 +21,7 @@ SCHEMES = ("hdfs", "viewfs", "webhdfs", "swebhdfs")
 
 
 def tokens_for(urls: Iterable[str], conf: HadoopConf, context: Any) -> bytes:
-    """Returns a file of delegation tokens; empty without Kerberos.
-
-    Args:
-      urls: what the executors read and write.
-      conf: the configuration of HDFS.
-      context: the `SparkContext`.
+    """Returns a file of delegation tokens for URLs; empty without Kerberos.
 
     Raises:
       ConfigError: if Spark's JVM does not know that the cluster has Kerberos.

@@ -27,7 +27,7 @@ import pyarrow.fs
 from pyspark import Broadcast, SparkFiles, TaskContext
 
 from poets.errors import PoetsError
-from poets.features.pool import Part, Parts, Pool
+from poets.features.pool import Part, Parts, Pool, Unread
 from poets.features.process import Spec
 from poets.features.store import list_parts
 from poets.kerberos.settings import CACHE, KEYTAB, PRINCIPAL
@@ -47,32 +47,30 @@ class Order:
     """What all tasks of a pass share.
 
     Attributes:
-      spec: what to compute; the models of its networks are only suffixes of files.
-      models: the content of the model's file of each network.
+      spec: what to compute; the models of its networks are names of files.
+      models: the content of these files, by name.
       hadoop_conf: the chief's configuration of HDFS; empty if it has none.
       tokens: a file of delegation tokens; empty without Kerberos.
     """
 
     spec: Spec
-    models: tuple[bytes, ...] = dataclasses.field(repr=False)
+    models: Mapping[str, bytes] = dataclasses.field(repr=False)
     hadoop_conf: Mapping[str, str]
     tokens: bytes = dataclasses.field(repr=False)
 
     @functools.cached_property
     def key(self) -> str:
         """Equal if one process can serve both orders."""
-        conf = repr(sorted(self.hadoop_conf.items())).encode()
-        contents = *self.models, conf, self.tokens
+        names = repr((sorted(self.models), sorted(self.hadoop_conf.items()))).encode()
+        contents = *self.models.values(), names, self.tokens
         digests = [hashlib.sha256(data).digest() for data in contents]
         return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
-def compute(order: "Broadcast[Order]", parts: list[Part]) -> list[tuple[str, str]]:
+def compute(order: "Broadcast[Order]", parts: list[Part]) -> Unread:
     """Computes the parts of one task; returns (path, reason) of images not read.
 
-    Args:
-      order: what to compute.
-      parts: in order. After the first attempt, those in the store are left out.
+    After the first attempt, the parts in the store are left out.
 
     Raises:
       PoetsError: if the process does not start, or the store cannot be written.
@@ -87,12 +85,7 @@ def compute(order: "Broadcast[Order]", parts: list[Part]) -> list[tuple[str, str
 def look(
     order: "Broadcast[Order]", url: str, number: int
 ) -> tuple[str, str, list[str], str]:
-    """Tries what a task needs, for the doctor.
-
-    Args:
-      order: what gives access to HDFS.
-      url: a folder of pictures; "" lists none.
-      number: of the task.
+    """Tries what a task needs, for the doctor: modules, and listing `url` unless "".
 
     Returns:
       The executor's host, its version of Python, the modules that it lacks, and why
@@ -111,11 +104,7 @@ def look(
 
 
 def not_stored(store_url: str, parts: Sequence[Part]) -> list[Part]:
-    """Returns those of some parts of one pass that the store lacks.
-
-    Raises:
-      StorageError: if it cannot be listed.
-    """
+    """Returns the parts that the store lacks; raises StorageError if it cannot."""
     length = len(parts[0].stem) if parts else 0  # the same of all
     stored = {name[:length] for name in list_parts(store_url)}
     return [part for part in parts if part.stem not in stored]
@@ -125,28 +114,19 @@ def _prepare(order: Order) -> tuple[Spec, Pool]:
     """Returns the spec with this machine's model, and the process, started if new."""
     key = order.key
     folder = Path(SparkFiles.getRootDirectory(), f"poets-{key}").absolute()
-    networks = order.spec.networks
-    models = [
-        folder / f"model-{number}{network.model_path}"
-        for number, network in enumerate(networks)
-    ]
     if key not in _ready:
         for pool in _ready.values():
             pool.__exit__()
         _ready.clear()
         folder.mkdir(mode=0o700, exist_ok=True)
-        for model, content in zip(models, order.models, strict=True):
-            _place(model, content)
+        for name, content in order.models.items():
+            _place(folder / name, content)
         os.environ.update(_environment(folder, order))
         if order.tokens:  # a principal would be preferred to them
             for name in (PRINCIPAL, KEYTAB, CACHE):
                 os.environ.pop(name, None)
         _ready[key] = Pool(1)
-    here = tuple(
-        dataclasses.replace(network, model_path=str(model))
-        for network, model in zip(networks, models, strict=True)
-    )
-    return dataclasses.replace(order.spec, networks=here), _ready[key]
+    return order.spec.with_models(lambda name: str(folder / name)), _ready[key]
 
 
 def _environment(folder: Path, order: Order) -> dict[str, str]:

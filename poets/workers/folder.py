@@ -51,10 +51,7 @@ class JobFolder:
     ) -> "JobFolder":
         """Returns the folder of a job; only tasks with the same arguments share it.
 
-        Args:
-          config: the flags.
-          num_workers: all workers, the chief included.
-          details: separates jobs with the same flags; "" if the flags are enough.
+        `details` separates jobs with the same flags; "" if the flags are enough.
         """
         text = json.dumps([config.of_the_job, num_workers, details], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -79,10 +76,8 @@ class JobFolder:
     def clear(self, keep: tuple[str, ...]) -> None:
         """Removes files of earlier runs, and folders of jobs that ended a day ago.
 
-        The storage's own clock decides. Files that cannot be removed are harmless.
-
-        Args:
-          keep: prefixes of the file names that are still needed.
+        The storage's own clock decides. Names that begin with one of `keep` stay;
+        others that cannot be removed are harmless.
         """
         with contextlib.suppress(OSError):
             filesystem, path = open_storage(self.url)

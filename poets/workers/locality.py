@@ -31,13 +31,7 @@ Block = tuple[int, int, Hosts]
 
 
 class PackHosts:
-    """The hosts of packs on HDFS. Each pack is asked for once.
-
-    Args:
-      spec: names the packs.
-      conf: the configuration of HDFS.
-      context: the `SparkContext`, whose JVM is a client of HDFS.
-    """
+    """The hosts of packs on HDFS. Spark's JVM asks for those of each pack once."""
 
     def __init__(self, spec: Spec, conf: HadoopConf, context: Any) -> None:
         self._packs, self._context = spec.packs, context

@@ -9,14 +9,13 @@ between the tasks, and no heartbeats: the listing of the store shows the progres
 """
 
 import contextlib
-import dataclasses
 import functools
 import logging
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from pyspark.errors import PySparkException
 from poets.cluster import ALONE, Cluster
 from poets.errors import ConfigError, PoetsError
 from poets.features.chunks import Chunk
-from poets.features.pool import Part, Pool
+from poets.features.pool import Advance, Part, Pool, Unread
 from poets.features.process import Spec
 from poets.features.store import part_stem, remove_marks
 from poets.storage.hadoop.conf import load_conf
@@ -79,12 +78,8 @@ class SparkWorkers:
         return contextlib.nullcontext()
 
     def compute(
-        self,
-        spec: Spec,
-        chunks: Iterable[Chunk],
-        advance: Callable[[int], None],
-        first_number: int = 0,
-    ) -> list[tuple[str, str]]:
+        self, spec: Spec, chunks: Iterable[Chunk], advance: Advance, first_number: int
+    ) -> Unread:
         """Has the executors compute the chunks, see `Pool.compute`.
 
         Raises:
@@ -98,9 +93,8 @@ class SparkWorkers:
                 "can run"
             )
         name = uuid.uuid4().hex[:8]
-        first = first_number or time.time_ns()
         parts = [
-            Part(part_stem(first + number, name), chunk, number, marks=True)
+            Part(part_stem(first_number + number, name), chunk, number, marks=True)
             for number, chunk in enumerate(chunks)
         ]
         with _followed(spec.store_url, parts, advance):
@@ -109,7 +103,7 @@ class SparkWorkers:
             remove_marks(network.store_url, name)
         return unread
 
-    def _until_done(self, spec: Spec, parts: list[Part]) -> list[tuple[str, str]]:
+    def _until_done(self, spec: Spec, parts: list[Part]) -> Unread:
         """Runs the tasks; goes on with new tokens if the old ones have expired.
 
         A failed attempt is repeated only if it stored something.
@@ -117,12 +111,8 @@ class SparkWorkers:
         conf, urls = load_conf(), (spec.image_dir, spec.store_url)
         near = PackHosts(spec, conf, self._context)
         paths = [Path(network.model_path) for network in spec.networks]
-        models = tuple(path.read_bytes() for path in paths)
-        suffixes = tuple(
-            dataclasses.replace(network, model_path=path.suffix)
-            for network, path in zip(spec.networks, paths, strict=True)
-        )
-        spec = dataclasses.replace(spec, networks=suffixes)
+        models = {path.name: path.read_bytes() for path in paths}
+        spec = spec.with_models(lambda path: Path(path).name)
         while True:
             tokens = tokens_for(urls, conf, self._context)
             try:
@@ -134,9 +124,7 @@ class SparkWorkers:
                     raise
                 logger.warning("%s: going on with new tokens", error)
 
-    def _run(
-        self, order: Order, parts: list[Part], near: PackHosts
-    ) -> list[tuple[str, str]]:
+    def _run(self, order: Order, parts: list[Part], near: PackHosts) -> Unread:
         shared = self._context.broadcast(order)
         hosts = [near.of(part.tasks) for part in parts]
         tasks = _tasks(parts, hosts, self.processes)
@@ -180,14 +168,10 @@ def cluster_like(session: Any) -> Cluster:
 def _tasks(
     parts: Sequence[Part], hosts: Sequence[Hosts], processes: int
 ) -> list[tuple[list[Part], Hosts]]:
-    """Returns the parts in tasks, each with its hosts.
+    """Returns one or more parts in tasks, each with its hosts.
 
-    Tasks get smaller towards the end, as chunks do.
-
-    Args:
-      parts: one or more.
-      hosts: of each part; a task has parts of the same hosts.
-      processes: of all executors.
+    The parts of a task have the same hosts. Tasks get smaller towards the end, as
+    chunks do.
     """
     tasks: list[tuple[list[Part], Hosts]] = []
     size = 0
@@ -201,7 +185,7 @@ def _tasks(
 
 @contextlib.contextmanager
 def _followed(
-    store_url: str, parts: Sequence[Part], advance: Callable[[int], None]
+    store_url: str, parts: Sequence[Part], advance: Advance
 ) -> Iterator[None]:
     """Reports the parts that appear in the store, while the body runs."""
     ended, left = threading.Event(), parts

@@ -148,21 +148,15 @@ class Worker:
         """
         try:
             plan = WorkPlan.read(self._folder.url_of(plan_file))
-            networks = tuple(
-                dataclasses.replace(
-                    each,
-                    model_path=fetch_model(self._folder.url, each.model_path, work_dir),
-                )
-                for each in plan.spec.networks
+            spec = plan.spec.with_models(
+                lambda name: fetch_model(self._folder.url, name, work_dir)
             )
         except StorageError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
             time.sleep(POLL_S)
             return False
-        spec = dataclasses.replace(
-            plan.spec, image_dir=self._config.image_dir, networks=networks
-        )
+        spec = dataclasses.replace(spec, image_dir=self._config.image_dir)
         self._division = division = Division(
             plan,
             self._cluster.worker_index,

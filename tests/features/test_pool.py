@@ -42,7 +42,7 @@ def test_every_image_is_computed_once_by_any_number_of_processes(
     done = []
     spec = network.spec(image_dir, tmp_path / "store")
     with Pool(processes) as pool:
-        assert pool.compute(spec, chunks_of(images, 7), done.append) == []
+        assert pool.compute(spec, chunks_of(images, 7), done.append, 1) == []
     assert sum(done) == 40
     assert stored(spec, network) == {image.path for image in images}
 
@@ -55,7 +55,7 @@ def test_a_process_killed_in_the_middle_is_replaced(
     with Pool(2) as pool:
         first = sorted(set(children_of(os.getpid())) - others)
         pool.compute(
-            spec, chunks_of(list(images)[:2], 1), lambda count: None
+            spec, chunks_of(list(images)[:2], 1), lambda count: None, 1
         )  # both are loaded
         done = []
 
@@ -64,7 +64,7 @@ def test_a_process_killed_in_the_middle_is_replaced(
                 os.kill(first[0], signal.SIGKILL)
             done.append(count)
 
-        assert pool.compute(spec, chunks_of(images, 2), advance) == []
+        assert pool.compute(spec, chunks_of(images, 2), advance, 1) == []
         replaced = set(children_of(os.getpid())) - others - set(first)
     assert sum(done) == 40
     assert stored(spec, network) == {image.path for image in images}
@@ -136,7 +136,7 @@ def test_a_store_that_goes_away_in_the_middle_stops_the_run(
         Pool(1) as pool,
         pytest.raises(PoetsError, match=r"cannot (write|publish) '.*/store/"),
     ):
-        pool.compute(spec, chunks_of(images, 5), advance)
+        pool.compute(spec, chunks_of(images, 5), advance, 1)
     assert 1 <= len(list((tmp_path / "kept").glob("part-*"))) < 8
 
 
@@ -163,9 +163,9 @@ def test_a_storage_that_fails_ends_the_run_and_not_the_pool(
     far.fail({"/06.jpg": "ConnectionError"})
     with Pool(2) as pool:
         with pytest.raises(PoetsError, match="cannot read 'far://.*/06.jpg': nobody"):
-            pool.compute(spec, chunks_of(images, 5), lambda count: None)
+            pool.compute(spec, chunks_of(images, 5), lambda count: None, 1)
         far.fail({})
-        assert pool.compute(spec, chunks_of(images, 5), lambda count: None) == []
+        assert pool.compute(spec, chunks_of(images, 5), lambda count: None, 1) == []
     assert stored(spec, network) == {image.path for image in images}
 
 
@@ -176,4 +176,4 @@ def test_nothing_waits_while_there_is_something_to_compute(
     far.wait(0.1)
     spec = network.spec(far.url(image_dir), far.url(tmp_path / "store"))
     with far.at_once(4), Pool(1) as pool:
-        pool.compute(spec, chunks_of(images, 2), lambda count: None)
+        pool.compute(spec, chunks_of(images, 2), lambda count: None, 1)

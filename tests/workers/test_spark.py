@@ -175,14 +175,14 @@ def test_an_error_of_an_executor_is_shown_in_its_own_words(
     spec = network.spec(tmp_path, tmp_path / "file" / "store")
     workers = spark.SparkWorkers(spark_session, pool=None)
     with pytest.raises(PoetsError, match="^an executor of Spark failed: cannot write "):
-        workers.compute(spec, [[ImageTask("a.jpg", 1, 1, (PLAIN,), None)]], print)
+        workers.compute(spec, [[ImageTask("a.jpg", 1, 1, (PLAIN,), None)]], print, 1)
 
 
 def test_executors_have_no_tensorflow(spark, spark_session, network, tmp_path):
     spec = network.spec(tmp_path, tmp_path / "store", engine="tensorflow")
     workers = spark.SparkWorkers(spark_session, pool=None)
     with pytest.raises(ConfigError, match="--engine=litert"):
-        workers.compute(spec, [[ImageTask("a", 1, 1, (PLAIN,), None)]], print)
+        workers.compute(spec, [[ImageTask("a", 1, 1, (PLAIN,), None)]], print, 1)
 
 
 def test_another_session_than_a_classic_one_is_refused(spark):
