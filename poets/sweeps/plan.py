@@ -17,13 +17,7 @@ from typing import Any
 
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, format_problems, nearest
-from poets.flags import (
-    FIELDS,
-    config_from_args,
-    flags_below,
-    format_value,
-    parse_value,
-)
+from poets.flags import FIELDS, config_from_args, flags_below, format_value, parse_value
 from poets.storage import join
 from poets.sweeps.grid import SUMMARIES, parse_axis, read_runs, run_name
 from poets.system.command_line import bare
@@ -263,8 +257,7 @@ def _runs(
 ) -> list[Combination]:
     """Returns every line combined with the whole grid.
 
-    Raises:
-      ConfigError: if combinations contradict themselves, or are the same.
+    Raises ConfigError if combinations contradict themselves, or are the same.
     """
     runs: list[Combination] = []
     problems: dict[str, None] = {}  # an ordered set: many runs have the same problem

@@ -13,6 +13,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from poets.report.curve import png_of
 from poets.sweeps.plan import Combination, Sweep
 from poets.sweeps.report import cell, ordered
@@ -61,12 +63,11 @@ def _draw_best(
     places = list(range(len(drawn)))
     shares = [result.validation.share for result in found]
     ends = [result.validation.interval_95 for result in found]
-    below = [share - low for share, (low, _) in zip(shares, ends, strict=True)]
-    above = [high - share for share, (_, high) in zip(shares, ends, strict=True)]
+    low, high = np.reshape(ends, (-1, 2)).T
     axes.errorbar(
         shares,
         places,
-        xerr=[[max(0.0, side) for side in sides] for sides in (below, above)],
+        xerr=np.maximum(0, [shares - low, high - shares]),
         fmt="o",
         ms=5,
         capsize=3,
@@ -76,11 +77,8 @@ def _draw_best(
     axes.plot(train, places, "o", ms=4, color="C7", alpha=0.5, label="train")
     axes.set_yticks(places)
     labels = [[cell(run.value(flag)) for flag in sweep.varied] for run in drawn]
-    axes.set_yticklabels(
-        [", ".join(filter(None, texts)) for texts in labels],
-        fontsize="small",
-        parse_math=False,
-    )
+    names = [", ".join(filter(None, texts)) for texts in labels]
+    axes.set_yticklabels(names, fontsize="small", parse_math=False)
     axes.invert_yaxis()
     axes.set_ylabel(", ".join(sweep.varied), fontsize="small", parse_math=False)
     axes.set_xlabel("accuracy")
@@ -116,11 +114,8 @@ def _draw_flag(
     every = math.ceil(len(values) / MAX_VALUES)
     width = max(8, 60 // len(values))
     axes.set_xticks(range(0, len(values), every))
-    axes.set_xticklabels(
-        [cell(value)[-width:] for value in values[::every]],
-        fontsize="small",
-        parse_math=False,
-    )
+    names = [cell(value)[-width:] for value in values[::every]]
+    axes.set_xticklabels(names, fontsize="small", parse_math=False)
     axes.set_xlim(-0.5, len(values) - 0.5)
     axes.set_title(flag, fontsize="medium", parse_math=False)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -52,11 +52,9 @@ def sweep_csv(sweep: Sweep, results: Results) -> bytes:
         figures: tuple[object, ...] = ("",) * 6
         if not result.failure:
             validation = result.validation
+            shares = validation.share, *validation.interval_95
             figures = (
-                *(
-                    f"{each:.6f}"
-                    for each in (validation.share, *validation.interval_95)
-                ),
+                *(f"{share:.6f}" for share in shares),
                 validation.n,
                 f"{result.train.share:.6f}",
                 f"{result.cross_entropy:.6f}",
@@ -77,11 +75,7 @@ def sweep_json(
         "varied": list(sweep.varied),
         "chosen_by": "validation accuracy; of equals the first given",
         "best": best
-        and {
-            "name": best.name,
-            "output_graph": best.config.output_graph,
-            "test": test,
-        },
+        and {"name": best.name, "output_graph": best.config.output_graph, "test": test},
         "runs": [results[run.name].to_json() for run in ordered(sweep, results)],
     }
     return json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
@@ -96,14 +90,13 @@ def sweep_text(sweep: Sweep, results: Results) -> str:
     cells = [("", *sweep.varied, *numbers)]
     for place, run in enumerate(good[:MAX_ROWS]):
         result = results[run.name]
+        low, high = result.validation.interval_95
         cells.append(
             (
                 "" if place else "*",
                 *(cell(run.value(flag)) for flag in sweep.varied),
                 _percent(result.validation),
-                "{:.1f} to {:.1f} %".format(
-                    *(100 * end for end in result.validation.interval_95)
-                ),
+                f"{100 * low:.1f} to {100 * high:.1f} %",
                 _percent(result.train),
                 f"{result.cross_entropy:.4f}",
                 f"{result.steps:,}",

@@ -75,11 +75,7 @@ class Result:
 
 
 def save_result(output_dir: str, result: Result) -> None:
-    """Writes a combination's file.
-
-    Raises:
-      StorageError: if it cannot be written.
-    """
+    """Writes a combination's file; raises StorageError if it cannot."""
     text = json.dumps(result.to_json(), indent=1, ensure_ascii=False)
     write_atomically(_url(output_dir, result.name), text.encode() + b"\n")
 
@@ -117,8 +113,7 @@ def load_results(output_dir: str, names: Iterable[str]) -> dict[str, Result]:
 def _parse(data: Any) -> Result:
     """Returns the result in JSON data.
 
-    Raises:
-      ValueError, KeyError, TypeError: if it is not a result.
+    Raises ValueError, KeyError or TypeError if it is not a result.
     """
     entropy = data["cross_entropy"]
     return Result(

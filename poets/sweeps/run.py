@@ -27,15 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_sweep(sweep: Sweep, dataset: Dataset, workers: Workers) -> dict[str, Result]:
-    """Trains all combinations and publishes the best.
-
-    Args:
-      sweep: the plan.
-      dataset: as `preflight` found it.
-      workers: compute the bottlenecks.
-
-    Returns:
-      Name -> result of every run.
+    """Trains all combinations, publishes the best, and returns name -> result of each.
 
     Raises:
       PoetsError: if the sweep fails, or no combination could be trained; finished
@@ -62,17 +54,17 @@ def run_sweep(sweep: Sweep, dataset: Dataset, workers: Workers) -> dict[str, Res
 
 
 def _write_tables(sweep: Sweep, results: Mapping[str, Result]) -> None:
+    files = {
+        "sweep.csv": sweep_csv(sweep, results),
+        "sweep.json": sweep_json(sweep, results),
+    }
+    if can_plot():
+        files["sweep.png"] = sweep_png(sweep, results)
+    else:
+        logger.info(
+            "no sweep.png: matplotlib is not installed; pip install 'poets[plot]'"
+        )
     with Publication() as publication:
-        for name, data in (
-            ("sweep.csv", sweep_csv(sweep, results)),
-            ("sweep.json", sweep_json(sweep, results)),
-        ):
+        for name, data in files.items():
             publication.add_file(join(sweep.output_dir, name), data)
-        if can_plot():
-            png = sweep_png(sweep, results)
-            publication.add_file(join(sweep.output_dir, "sweep.png"), png)
-        else:
-            logger.info(
-                "no sweep.png: matplotlib is not installed; pip install 'poets[plot]'"
-            )
         publication.commit()

@@ -15,12 +15,7 @@ from poets.backbones import load_backbone
 from poets.data.dataset import Dataset
 from poets.errors import ModelError, PoetsError
 from poets.export.frozen import check_final_tensor_name
-from poets.features.features import (
-    Features,
-    Trained,
-    features_of,
-    training_examples,
-)
+from poets.features.features import Features, Trained, features_of, training_examples
 from poets.features.models import networks_of
 from poets.features.pool import Workers
 from poets.head.examples import Examples
@@ -31,9 +26,9 @@ from poets.sweeps.results import Result, load_results, save_result
 from poets.sweeps.training import (
     TrainedRun,
     chunks_of,
+    copies_key,
     grouped,
     keys_of,
-    of_same_images,
     train_chunk,
 )
 from poets.system.progress import track
@@ -98,7 +93,7 @@ class SweepRunner:
         done = {result.name for result in known}
         missing = [run for run in runs if run.name not in done]
         with self._durations.phase("training"):
-            for same in of_same_images(missing):  # frees the copies of the last
+            for same in grouped(missing, copies_key):  # frees the copies of the last
                 examples = training_examples(same[0].config, features, self._workers)
                 for chunk in chunks_of(same, features):
                     yield self._train(chunk, examples, features, keys)
@@ -136,16 +131,20 @@ class SweepRunner:
         if trained is None or trained.run is not best:
             train = training_examples(best.config, features, self._workers)
             (trained,) = train_chunk([best], train, features)
-        if trained.head is None:
+        outcome = trained.outcome
+        if outcome.head is None:
             raise ModelError(f"{best.name}: {trained.result.failure}")
         note = (
             f"{best.name}, chosen of {total:,} combinations by its validation "
             "accuracy, which is therefore slightly too high; the test images had no "
             "part in the choice"
         )
-        steps, evaluations = trained.result.steps, trained.evaluations
         published = Trained(
-            features, trained.head, steps, (note,), evaluations=evaluations
+            features,
+            outcome.head,
+            outcome.steps,
+            notes=(note,),
+            evaluations=outcome.evaluations,
         )
         return publish(best.config, published, lock, self._work_dir, self._durations)
 
@@ -170,7 +169,7 @@ class SweepRunner:
 
     def _remember(self, trained: TrainedRun) -> None:
         """Keeps the trained run if it is the best so far."""
-        if trained.head and (
+        if trained.outcome.head and (
             self._best is None or self._rank(trained) < self._rank(self._best)
         ):
             self._best = trained

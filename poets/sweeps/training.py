@@ -23,17 +23,9 @@ from poets import __version__
 from poets.data.distortions import Distortions
 from poets.data.split import TRAIN, VALIDATION
 from poets.features.features import Features
-from poets.head import Head
 from poets.head.evaluate import accuracy_of
 from poets.head.examples import Examples
-from poets.head.many import (
-    Evaluation,
-    HeadPlan,
-    Outcome,
-    schedule_of,
-    stream_of,
-    train_many,
-)
+from poets.head.many import HeadPlan, Outcome, schedule_of, stream_of, train_many
 from poets.head.summaries import Summaries
 from poets.retraining import store_intermediate
 from poets.sweeps.plan import VARY, Combination
@@ -48,12 +40,11 @@ WEIGHTS_BYTES = 2**25
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A head, its result and the course of its training; no head if it failed."""
+    """A combination with the outcome of its training, and its result."""
 
     run: Combination
-    head: Head | None
+    outcome: Outcome
     result: Result
-    evaluations: tuple[Evaluation, ...]
 
 
 def keys_of(runs: Sequence[Combination], features: Features) -> dict[str, str]:
@@ -87,11 +78,6 @@ def _data_digest(features: Features) -> str:
     return digest.hexdigest()
 
 
-def of_same_images(runs: Sequence[Combination]) -> list[list[Combination]]:
-    """Returns the runs of one backbone, grouped by their training images."""
-    return grouped(runs, _copies_key)
-
-
 def chunks_of(
     runs: Sequence[Combination], features: Features
 ) -> list[list[Combination]]:
@@ -104,7 +90,7 @@ def chunks_of(
     return chunks
 
 
-def _copies_key(run: Combination) -> Hashable:
+def copies_key(run: Combination) -> Hashable:
     """Returns the settings that runs with the same training images share."""
     config = run.config
     return (Distortions.of(config), config.augmentations) if config.distorts else ()
@@ -128,12 +114,7 @@ def _chunk_size(features: Features) -> int:
 def train_chunk(
     runs: Sequence[Combination], train: Examples, features: Features
 ) -> list[TrainedRun]:
-    """Trains heads together.
-
-    Args:
-      runs: of one chunk; their event files and intermediate graphs are written.
-      train: their common training images.
-      features: of their backbone.
+    """Trains the heads of one chunk; writes their event files and intermediate graphs.
 
     Raises:
       StorageError: if files cannot be written.
@@ -148,15 +129,12 @@ def train_chunk(
         ]
         validation, labels = features.of_split(VALIDATION), features.dataset.labels
         outcomes = train_many(train, validation, len(labels), plans)
-    trained = [
-        TrainedRun(
-            run, outcome.head, _result(run, outcome, features), outcome.evaluations
-        )
-        for run, outcome in zip(runs, outcomes, strict=True)
-    ]
+    found = zip(runs, outcomes, strict=True)
+    results = [_result(run, outcome, features) for run, outcome in found]
     seconds = round((time.monotonic() - started) / len(runs), 3)
     return [
-        replace(each, result=replace(each.result, seconds=seconds)) for each in trained
+        TrainedRun(run, outcome, replace(result, seconds=seconds))
+        for run, outcome, result in zip(runs, outcomes, results, strict=True)
     ]
 
 
@@ -172,9 +150,11 @@ def _plan(run: Combination, features: Features, summaries: Summaries) -> HeadPla
 
 def _result(run: Combination, outcome: Outcome, features: Features) -> Result:
     """Returns the result of a head; does not use images of the test split."""
-    result = Result(run.name, flags=run.chosen, steps=outcome.steps)
+    result = Result(
+        run.name, flags=run.chosen, steps=outcome.steps, failure=outcome.failure
+    )
     if outcome.head is None:
-        return replace(result, failure=outcome.failure)
+        return result
     every = features.every
     probabilities = outcome.head.probabilities(every.bottlenecks)
     accuracies = {}
