@@ -92,15 +92,12 @@ def run(config: RetrainConfig, spark: Any = None, cluster: Cluster = ALONE) -> N
 
 
 def run_job(cluster: Cluster, job: Job[T], spark: Any = None) -> T | None:
-    """Runs one task's part of a job.
+    """Runs one task's part of a job; the chief's returns the result of `job.lead`.
 
     Args:
       cluster: which task.
       job: the job.
       spark: a `SparkSession` whose executors compute the bottlenecks, or None.
-
-    Returns:
-      The result of `job.lead`; None for a task that is not the chief.
 
     Raises:
       PoetsError: if the job fails.
@@ -113,12 +110,21 @@ def run_job(cluster: Cluster, job: Job[T], spark: Any = None) -> T | None:
     with environment(job.config.environment):  # before any thread or child is started
         if spark is not None:
             return _run_on_spark(job, spark)
-        if cluster.num_workers == 1:
-            return _run_alone(job)
-        if cluster.is_chief:
-            return _lead(job, cluster)
-        _follow(job, cluster)
-        return None
+        if cluster.num_workers > 1 and not cluster.is_chief:
+            check_worker(job.config)
+            with Pool(job.processes) as pool:
+                Worker(cluster, job.config, pool, job.activities, job.details).follow()
+            return None
+        if cluster.num_workers > 1:
+            with Chief(cluster, job.config, job.details) as chief:
+                dataset = preflight(job.config)
+                chief.gather(job.processes)
+                return job.lead(dataset, chief)
+        # The user's mistakes are reported before TensorFlow is imported. The processes
+        # that compute bottlenecks start during that import.
+        dataset = preflight(job.config)
+        with Pool(job.processes) as pool:
+            return job.lead(dataset, pool)
 
 
 @contextlib.contextmanager
@@ -134,32 +140,6 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _lead(job: Job[T], cluster: Cluster) -> T:
-    """Runs the job with the other workers, or without them if none joins."""
-    with Chief(cluster, job.config, job.details) as chief:
-        dataset = preflight(job.config)
-        chief.gather(job.processes)
-        return job.lead(dataset, chief)
-
-
-def _follow(job: Job[T], cluster: Cluster) -> None:
-    """Works for the chief until the job is done."""
-    check_worker(job.config)
-    with Pool(job.processes) as pool:
-        Worker(cluster, job.config, pool, job.activities, job.details).follow()
-
-
-def _run_alone(job: Job[T]) -> T:
-    """Runs the whole job in this task.
-
-    The user's mistakes are reported before TensorFlow is imported. The processes that
-    compute bottlenecks start during that import.
-    """
-    dataset = preflight(job.config)
-    with Pool(job.processes) as pool:
-        return job.lead(dataset, pool)
 
 
 def _run_on_spark(job: Job[T], session: Any) -> T:
@@ -223,10 +203,8 @@ def set_verbosity(name: str) -> None:
 
 def _parse_context(context: Any) -> dict[str, Any]:
     if isinstance(context, str | bytes):
-        if not context.strip():
-            return {}
         try:
-            context = json.loads(context)
+            context = json.loads(context) if context.strip() else None
         except ValueError as error:
             raise ConfigError(f"job_context is not JSON: {error}") from error
     if context is None:

@@ -28,12 +28,7 @@ from poets.export import TrainedModel
 from poets.export.frozen import check_final_tensor_name, frozen_graph
 from poets.export.results import Export, build_exports
 from poets.export.verify import MAX_CHECKED, Samples
-from poets.features.features import (
-    Features,
-    Trained,
-    features_of,
-    training_examples,
-)
+from poets.features.features import Features, Trained, features_of, training_examples
 from poets.features.models import networks_of
 from poets.features.pool import Workers
 from poets.fine_tuning.tune import fine_tune, plan
@@ -52,11 +47,7 @@ from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
 from poets.storage import folder_of, join, open_storage, reason
 from poets.storage.publish import Publication, write_atomically
 from poets.storage.publish_lock import PublishLock
-from poets.storage.reading import (
-    KEPT,
-    raise_outage,
-    require_readable,
-)
+from poets.storage.reading import KEPT, raise_outage, require_readable
 
 logger = logging.getLogger(__name__)
 
@@ -85,12 +76,7 @@ class Durations(dict[str, float]):
 
 
 def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
-    """Runs the whole job and publishes its results.
-
-    Args:
-      config: the flags.
-      dataset: the labelled images, as returned by `preflight`.
-      workers: compute the bottlenecks.
+    """Runs the whole job on the images that `preflight` found; publishes its results.
 
     Raises:
       PoetsError: if the job fails; earlier results stay unchanged.
@@ -142,11 +128,7 @@ def temporary_folder() -> Iterator[str]:
 def store_intermediate(
     config: RetrainConfig, backbone: Backbone, step: int, head: Head
 ) -> None:
-    """Writes the graph of an unfinished head.
-
-    Raises:
-      StorageError: if it cannot be written.
-    """
+    """Writes the graph of an unfinished head; raises StorageError if it cannot."""
     url = f"{config.intermediate_output_graphs_dir}intermediate_{step}.pb"
     logger.info("Save intermediate result to : %s", url)
     model = TrainedModel(backbone, head, config.final_tensor_name)
@@ -190,7 +172,10 @@ def publish(
         labels = features.dataset.labels
         model = TrainedModel(features.backbone, head, config.final_tensor_name, labels)
         exports = build_exports(config, model, samples, work_dir)
-    shown = {_name(export.url): export.to_json() for export in exports}
+    shown = {
+        posixpath.basename(export.url.rstrip("/")): export.to_json()
+        for export in exports
+    }
     metrics = metrics_of(config, trained, answers, shown, durations.rounded(), notes)
     report: Mapping[str, bytes] = {}
     if config.report:
@@ -316,7 +301,3 @@ def _remove_earlier(folder_url: str, names: Set[str]) -> None:
         filesystem, folder = open_storage(folder_url)
         for name in names & set(names_in(folder_url)):
             filesystem.delete_file(posixpath.join(folder, name))
-
-
-def _name(url: str) -> str:
-    return posixpath.basename(url.rstrip("/"))

@@ -39,11 +39,7 @@ class Head:
     def answers(self, bottlenecks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the most likely label of each image, and its probability.
 
-        Args:
-          bottlenecks: float32 [N, D].
-
-        Returns:
-          int32 [N] and float32 [N].
+        Takes float32 [N, D] and returns int32 [N] and float32 [N].
         """
         labels = np.empty(len(bottlenecks), np.int32)
         scores = np.empty(len(bottlenecks), np.float32)

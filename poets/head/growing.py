@@ -22,18 +22,11 @@ RIDGE = 0.3
 
 
 def growing_heads(
-    train: Examples,
-    num_labels: int,
-    sizes: Sequence[int],
-    random: np.random.Generator,
+    train: Examples, num_labels: int, sizes: Sequence[int], random: np.random.Generator
 ) -> Iterator[Head]:
     """Yields a head for each size, trained on that many images in random order.
 
-    Args:
-      train: N images.
-      num_labels: L.
-      sizes: ascending, 1 to N.
-      random: draws the order.
+    The sizes are ascending, 1 to N.
     """
     order = random.permutation(len(train))
     standard = Standardizer.of(train)

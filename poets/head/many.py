@@ -98,16 +98,13 @@ class Outcome:
 def train_many(
     train: Examples, validation: Examples, num_labels: int, plans: Sequence[HeadPlan]
 ) -> list[Outcome]:
-    """Trains heads of one schedule together.
+    """Trains heads of one schedule together, and returns the outcome of each.
 
     Args:
       train: the training examples, distorted copies among them.
       validation: the validation examples; never trained on.
       num_labels: L.
       plans: K heads with the same `schedule_of`, sorted by `stream_of`.
-
-    Returns:
-      The outcome of each.
     """
     configs = [plan.config for plan in plans]
     streams = sorted(set(map(stream_of, configs)))
@@ -209,9 +206,7 @@ class _Run:
 def _score(head: Head, examples: Examples) -> tuple[float, float]:
     """Returns the accuracy, 0 to 1, and the mean cross entropy, in nats.
 
-    Args:
-      head: if its weights are not finite, neither is the cross entropy.
-      examples: one or more.
+    If the weights are not finite, neither is the cross entropy.
     """
     right, likelihood = [], []
     for part in examples.parts():

@@ -32,11 +32,7 @@ class Summaries:
     """The open event files of one training."""
 
     def __init__(self, summaries_dir: str) -> None:
-        """Clears the events of an earlier training and opens new files.
-
-        Raises:
-          StorageError: if files cannot be removed or written.
-        """
+        """Replaces the events of an earlier training; may raise StorageError."""
         filesystem, folder = open_storage(summaries_dir)
         self._summaries_dir = summaries_dir
         self._open = contextlib.ExitStack()
@@ -65,19 +61,11 @@ class Summaries:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Closes the files.
-
-        Raises:
-          StorageError: if they cannot be copied to their storage.
-        """
+        """Closes the files; raises StorageError if they cannot be copied."""
         self._open.__exit__(*exception)  # type: ignore[arg-type]
 
     def add(self, run: str, step: int, accuracy: float, cross_entropy: float) -> None:
-        """Records one evaluation; `accuracy` is 0 to 1.
-
-        Raises:
-          StorageError: if it cannot be written.
-        """
+        """Records an evaluation, accuracy 0 to 1; raises StorageError if it cannot."""
         values = {"accuracy": accuracy, "cross_entropy": cross_entropy}
         summary = v1.Summary(
             value=[

@@ -27,12 +27,12 @@ def train_head(
     summaries: Summaries,
     store_intermediate: Callable[[int, Head], None],
 ) -> tuple[Head, int, tuple[Evaluation, ...]]:
-    """Trains a head and logs its progress.
+    """Trains a head, logs its progress, and writes its event files.
 
     Args:
       train, validation, num_labels: see `train_many`.
       config: steps, rates, sizes, seed.
-      summaries: event files for accuracy and cross entropy.
+      summaries: the event files.
       store_intermediate: called with the step and the head so far.
 
     Returns:
