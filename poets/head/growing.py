@@ -24,7 +24,7 @@ RIDGE = 0.3
 def growing_heads(
     train: Examples, num_labels: int, sizes: Sequence[int], random: np.random.Generator
 ) -> Iterator[Head]:
-    """Yields a head for each size, trained on that many images in random order.
+    """Yields a head for each size, trained on that many of N images in random order.
 
     The sizes are ascending, 1 to N.
     """

@@ -173,8 +173,8 @@ class _Run:
         config = self.plan.config
         size = -1 if config.patience else config.validation_batch_size
         sample = self._validation.sample(size, self._random)
-        train_accuracy, train_entropy = _score(head, batch)
-        accuracy, entropy = _score(head, sample)
+        train_accuracy, train_entropy = score(head, batch)
+        accuracy, entropy = score(head, sample)
         if not np.isfinite([train_entropy, entropy]).all():
             self.outcome = Outcome(
                 None,
@@ -203,7 +203,7 @@ class _Run:
         return replace(outcome, evaluations=tuple(self._evaluations))
 
 
-def _score(head: Head, examples: Examples) -> tuple[float, float]:
+def score(head: Head, examples: Examples) -> tuple[float, float]:
     """Returns the accuracy, 0 to 1, and the mean cross entropy, in nats.
 
     If the weights are not finite, neither is the cross entropy.

@@ -17,15 +17,20 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from poets import __version__
 from poets.data.distortions import Distortions
 from poets.data.split import TRAIN, VALIDATION
 from poets.features.features import Features
-from poets.head.evaluate import accuracy_of
+from poets.head.evaluate import Accuracy, accuracy_of
 from poets.head.examples import Examples
-from poets.head.many import HeadPlan, Outcome, schedule_of, stream_of, train_many
+from poets.head.many import (
+    HeadPlan,
+    Outcome,
+    schedule_of,
+    score,
+    stream_of,
+    train_many,
+)
 from poets.head.summaries import Summaries
 from poets.retraining import store_intermediate
 from poets.sweeps.plan import VARY, Combination
@@ -155,17 +160,16 @@ def _result(run: Combination, outcome: Outcome, features: Features) -> Result:
     )
     if outcome.head is None:
         return result
-    every = features.every
-    probabilities = outcome.head.probabilities(every.bottlenecks)
-    accuracies = {}
-    for split in (TRAIN, VALIDATION):
-        rows = np.flatnonzero(features.splits == split)
-        predicted, true = probabilities[rows].argmax(axis=1), every.label_indices[rows]
-        accuracies[split] = accuracy_of(predicted, true)
-    likelihood = np.maximum(probabilities[rows, true], np.finfo(np.float32).tiny)
+    predicted, _ = outcome.head.answers(features.every.bottlenecks)
+
+    def accuracy(split: str) -> Accuracy:
+        rows = features.splits == split
+        return accuracy_of(predicted[rows], features.every.label_indices[rows])
+
+    _, entropy = score(outcome.head, features.of_split(VALIDATION))
     return replace(
         result,
-        validation=accuracies[VALIDATION],
-        train=accuracies[TRAIN],
-        cross_entropy=float(-np.log(likelihood).mean()),
+        validation=accuracy(VALIDATION),
+        train=accuracy(TRAIN),
+        cross_entropy=entropy,
     )

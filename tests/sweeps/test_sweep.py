@@ -12,6 +12,7 @@ import pytest
 
 from poets.backbones import download
 from poets.errors import ModelError
+from poets.head import Head
 from poets.head.evaluate import Accuracy
 from poets.report.findings import SECTIONS
 from poets.sweeps import run as sweep_run
@@ -250,6 +251,19 @@ def test_heads_are_trained_a_bounded_number_at_a_time(finish, monkeypatch):
     results = finish("seed=0,1,2,3,4,5,6,7", how_many_training_steps=3)
     assert sizes == [3, 3, 2]
     assert len(results) == 8
+
+
+def test_images_are_scored_a_bounded_number_at_a_time(finish, monkeypatch):
+    for module in ("poets.head", "poets.head.examples"):
+        monkeypatch.setattr(f"{module}.PART", 8)
+    sizes = []
+    logits = Head.logits
+    monkeypatch.setattr(
+        Head, "logits", lambda *given: sizes.append(len(given[1])) or logits(*given)
+    )
+    results = finish("seed=0,1", how_many_training_steps=3)
+    assert len(results) == 2
+    assert max(sizes) == 8
 
 
 @pytest.mark.parametrize(
