@@ -48,15 +48,15 @@ VICTIMS = (["worker"], ["chief"], ["ps"], ["chief", "worker"], ["all"])
 BEFORE = """
 from poets.storage import publish_lock
 publish_lock.STALE_S = 1.0
-from poets.workers.worker import Worker
-Worker.__init__.__defaults__ = (None, "", 5.0)
+from poets.workers import worker
+worker.DONE_GRACE_S = 5.0
 """
 # Checkpoints and looks come often.
 TUNING_BEFORE = f"""{BEFORE}
 from poets.fine_tuning import supervise
 from tests.fine_tuning.forks import fork_children
 supervise.POLL_S, supervise.LOOK_EVERY_S = 0.02, 0.1
-supervise.Supervisor.__init__.__defaults__ = (0.05,)
+supervise.CHECKPOINT_EVERY_S = 0.05
 fork_children()
 """
 # The chief dies when all is published and no worker knows it yet.

@@ -64,14 +64,9 @@ class Tail:
         }
 
     def apply(self, features: Any, values: Mapping[str, Any]) -> Any:
-        """Adds the last layers to the current graph or function.
+        """Adds the last layers to the current graph or function: [N, F] to [N, D].
 
-        Args:
-          features: float32 [N, F].
-          values: the tensor that replaces each of `constants`.
-
-        Returns:
-          float32 [N, D].
+        `values` are the tensors that replace `constants`.
         """
         graph_def = parse_graph(self.graph, "the last layers")
         sizes = [int(np.prod(shape)) for shape in self.shapes]
@@ -172,21 +167,18 @@ class _Network:
         self._order = self._sorted()
         self.depth: dict[str, int] = {backbone.input_name: 0}
         for name in self._order:
-            given = [g for g in self._given(name) if g in self.depth]
-            if given:
-                deepest = max(self.depth[g] for g in given)
+            if above := [self.depth[g] for g in self._given(name) if g in self.depth]:
                 is_layer = self._nodes[name].op in KERNEL_OPS
-                self.depth[name] = deepest + is_layer
+                self.depth[name] = max(above) + is_layer
 
     def layers(self) -> dict[str, str]:
         """Returns the nodes that are layers -> the node of the kernel."""
         found = {}
         for name in self._order:
             node = self._nodes[name]
-            if node.op in KERNEL_OPS and name in self.depth:
-                kernel = self._constant(node.input[1])
-                if kernel:
-                    found[name] = kernel
+            is_layer = node.op in KERNEL_OPS and name in self.depth
+            if is_layer and (kernel := self._constant(node.input[1])):
+                found[name] = kernel
         return found
 
     def biases_of(self, layers: list[str]) -> list[str]:
@@ -209,9 +201,9 @@ class _Network:
 
     def behind(self, layers: list[str]) -> set[str]:
         """Returns the layers and all nodes that depend on them."""
-        found: set[str] = set(layers)
+        found = set(layers)
         for name in self._order:
-            if any(given in found for given in self._given(name)):
+            if not found.isdisjoint(self._given(name)):
                 found.add(name)
         return found
 
@@ -292,26 +284,22 @@ def _trunk(
 ) -> tuple[bytes, tuple[tuple[int, ...], ...]]:
     """Returns the graph before the cut, which joins the crossing tensors to one row.
 
-    Returns:
-      The serialised GraphDef, and the shape of each tensor without the batch.
-
-    Raises:
-      ModelError: if a tensor has no fixed shape, or is not float32.
+    And the shape of each tensor, without the batch. Raises ModelError if a tensor has
+    no fixed shape, or is not float32.
     """
     graph_def = parse_graph(backbone.graph, backbone.name)
     with tf.Graph().as_default() as graph:
         found = v1.import_graph_def(graph_def, return_elements=crossing, name="")
         for name, tensor in zip(crossing, found, strict=True):
+            why = ""
             if tensor.shape.rank is None or None in tensor.shape[1:]:
+                why = f"has shape {tensor.shape}, which is not fixed"
+            elif tensor.dtype != tf.float32:
+                why = f"is {tensor.dtype.name}, not float32"
+            if why:
                 raise ModelError(
-                    f"{backbone.name} cannot be cut there: its tensor {name!r} has "
-                    f"shape {tensor.shape}, which is not fixed; change "
-                    "--fine_tune_layers"
-                )
-            if tensor.dtype != tf.float32:
-                raise ModelError(
-                    f"{backbone.name} cannot be cut there: its tensor {name!r} is "
-                    f"{tensor.dtype.name}, not float32; change --fine_tune_layers"
+                    f"{backbone.name} cannot be cut there: its tensor {name!r} {why}; "
+                    "change --fine_tune_layers"
                 )
         shapes = tuple(tuple(tensor.shape[1:].as_list()) for tensor in found)
         rows = [

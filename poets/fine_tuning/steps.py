@@ -103,11 +103,7 @@ class TuningSteps:
         return {name: value.numpy() for name, value in self._state.items()}
 
     def run(self, features: np.ndarray, labels: np.ndarray) -> float:
-        """Runs one step.
-
-        Args:
-          features: float32 [b, F], this worker's share of the batch.
-          labels: int32 [b].
+        """Runs one step on this worker's share of a batch: float32 [b, F], int32 [b].
 
         Returns:
           The mean cross entropy of the whole batch before the step, in nats.

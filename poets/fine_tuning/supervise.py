@@ -51,23 +51,11 @@ ATTEMPTS = 8
 
 
 class Supervisor:
-    """Keeps a worker's child running.
+    """Keeps this worker's child running; the workers share a folder."""
 
-    Args:
-      folder: the files that the workers share.
-      cluster: the workers, and which of them this is.
-      checkpoint_every_s: seconds between two checkpoints.
-    """
-
-    def __init__(
-        self,
-        folder: Folder,
-        cluster: Cluster,
-        checkpoint_every_s: float = CHECKPOINT_EVERY_S,
-    ) -> None:
+    def __init__(self, folder: Folder, cluster: Cluster) -> None:
         self._folder = folder
         self._cluster = cluster
-        self._checkpoint_every_s = checkpoint_every_s
         self._death = ""
 
     def lead(self, key: str, steps: int) -> None:
@@ -96,8 +84,7 @@ class Supervisor:
     def follow(self, ended: Callable[[], bool]) -> None:
         """Takes part in every generation until the job has ended; a worker's part.
 
-        Args:
-          ended: returns whether the job has ended; may raise if it failed.
+        `ended` returns whether it has; it may raise if the job failed.
         """
         me = self._cluster.worker_index
         try:
@@ -121,8 +108,7 @@ class Supervisor:
     def _gather(self, key: str, step: int) -> dict[str, Any]:
         """Publishes and returns the next generation, once every worker has registered.
 
-        Raises:
-          PoetsError: if a worker does not register within WAIT_S.
+        Raises PoetsError if a worker does not register within WAIT_S.
         """
         before = self._folder.read_json(GENERATION) or {"number": 0, "nonces": []}
         self._register()
@@ -132,24 +118,23 @@ class Supervisor:
                 self._folder.read_json(_registration(worker))
                 for worker in range(self._cluster.num_workers)
             ]
-            missing = [
-                worker
+            missing = ", ".join(
+                f"worker {worker}"
                 for worker, registration in enumerate(found)
                 if not registration or registration["nonce"] in before["nonces"]
-            ]
+            )
             if not missing:
                 break
             now = time.monotonic()
-            names = ", ".join(f"worker {worker}" for worker in missing)
             if now - began > WAIT_S:
                 raise PoetsError(
-                    f"fine-tuning waits for {names} of {self._cluster.num_workers} "
+                    f"fine-tuning waits for {missing} of {self._cluster.num_workers} "
                     f"workers, which did not register in {self._folder.url!r} within "
                     f"{WAIT_S:g} s; see their logs, or run with fewer workers"
                 )
             if now - logged > LOG_EVERY_S:
                 logged = now
-                logger.info("fine-tuning waits for %s", names)
+                logger.info("fine-tuning waits for %s", missing)
             time.sleep(POLL_S)
         generation = {
             "number": before["number"] + 1,
@@ -190,11 +175,8 @@ class Supervisor:
     def _run(self, generation: dict[str, Any], current: Callable[[], bool]) -> bool:
         """Runs a child until it ends; kills it if it hangs or its generation is old.
 
-        Returns:
-          Whether the child has done all its steps.
-
-        Raises:
-          PoetsError: if the child reports that trying again would not help.
+        Returns whether the child has done all its steps. Raises PoetsError if the child
+        reports that trying again would not help.
         """
         order = {
             "folder": self._folder.url,
@@ -202,7 +184,7 @@ class Supervisor:
             "step": generation["step"],
             "worker": self._cluster.worker_index,
             "workers": self._cluster.num_workers,
-            "checkpoint_every_s": self._checkpoint_every_s,
+            "checkpoint_every_s": CHECKPOINT_EVERY_S,
         }
         with _Tuner(order, generation["addresses"]) as child:
             heard = looked = time.monotonic()

@@ -87,8 +87,7 @@ def fine_tune(
       The head of the fine-tuned network, with a sentence for `metrics.json`.
 
     Raises:
-      PoetsError: if it fails. When the job is run again, it continues from its last
-        checkpoint.
+      PoetsError: if it fails. A later run continues from the last checkpoint.
     """
     features, head = trained.features, trained.head
     at_cut = _at_cut(config, cut, features, workers, work_dir)
@@ -140,10 +139,7 @@ def take_part(
 ) -> None:
     """Takes part in the chief's fine-tuning until the job ends; a worker's part.
 
-    Args:
-      config: the same flags as the chief's.
-      cluster: the place of this worker.
-      ended: returns whether the job has ended; may raise if it failed.
+    `ended` returns whether it has; it may raise if the job failed.
 
     Raises:
       PoetsError: if this worker cannot take part.
@@ -152,11 +148,7 @@ def take_part(
 
 
 def _at_cut(
-    config: RetrainConfig,
-    cut: Cut,
-    features: Features,
-    workers: Workers,
-    work_dir: str,
+    config: RetrainConfig, cut: Cut, features: Features, workers: Workers, work_dir: str
 ) -> Features:
     """Returns the features of the same images before the last layers."""
     folder = os.path.join(work_dir, "fine_tuning")
@@ -195,5 +187,5 @@ def _train(
 
 def _validated(features: Features, head: Head) -> Accuracy:
     validation = features.of_split(VALIDATION)
-    predicted = head.probabilities(validation.matrix()).argmax(axis=1)
+    predicted, _ = head.answers(validation.matrix())
     return accuracy_of(predicted, validation.labels())

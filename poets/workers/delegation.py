@@ -23,6 +23,8 @@ SCHEMES = ("hdfs", "viewfs", "webhdfs", "swebhdfs")
 def tokens_for(urls: Iterable[str], conf: HadoopConf, context: Any) -> bytes:
     """Returns a file of delegation tokens for URLs; empty without Kerberos.
 
+    `context` is the `SparkContext`.
+
     Raises:
       ConfigError: if Spark's JVM does not know that the cluster has Kerberos.
       KerberosError: if a NameNode gives none.

@@ -31,7 +31,10 @@ Block = tuple[int, int, Hosts]
 
 
 class PackHosts:
-    """The hosts of packs on HDFS. Spark's JVM asks for those of each pack once."""
+    """The hosts of packs on HDFS; each pack is asked for once.
+
+    `context` is the `SparkContext`, whose JVM is a client of HDFS.
+    """
 
     def __init__(self, spec: Spec, conf: HadoopConf, context: Any) -> None:
         self._packs, self._context = spec.packs, context

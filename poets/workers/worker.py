@@ -61,7 +61,6 @@ class Worker:
       pool: the processes.
       activities: what the chief may ask for besides plans, by name.
       details: see `JobFolder.of`.
-      done_grace_s: see DONE_GRACE_S.
     """
 
     def __init__(
@@ -71,11 +70,9 @@ class Worker:
         pool: Pool,
         activities: Mapping[str, Activity] | None = None,
         details: str = "",
-        done_grace_s: float = DONE_GRACE_S,
     ) -> None:
         self._cluster, self._config, self._pool = cluster, config, pool
-        self._name = cluster.name
-        self._activities, self._done_grace_s = activities or {}, done_grace_s
+        self._name, self._activities = cluster.name, activities or {}
         self._folder = JobFolder.of(config, cluster.num_workers, details)
         self._file = WORKER.format(cluster.worker_index)
         self._process, self._beats = uuid.uuid4().hex[:8], 0
@@ -205,7 +202,7 @@ class Worker:
         """
         silent_s = self._read_chief()
         state, attempt = self._chief.get("state"), self._chief.get("attempt")
-        follows, waited = self._watch.changes > 0, silent_s > self._done_grace_s
+        follows, waited = self._watch.changes > 0, silent_s > DONE_GRACE_S
         if state == "done":
             if follows or (attempt is not None and attempt == self._attempt):
                 return True
@@ -228,7 +225,7 @@ class Worker:
                 "%s: a job with these flags was done before this worker came; waiting "
                 "%.0f s for another run of it to begin"
             )
-            logger.info(text, self._name, self._done_grace_s)
+            logger.info(text, self._name, DONE_GRACE_S)
         if waited:
             logger.info("%s: no other run of it has begun", self._name)
 

@@ -41,7 +41,7 @@ from pathlib import Path
 from poets.fine_tuning import supervise
 from tests.fine_tuning.forks import fork_children
 supervise.POLL_S, supervise.LOOK_EVERY_S = 0.02, 0.1
-supervise.Supervisor.__init__.__defaults__ = (0.0,)
+supervise.CHECKPOINT_EVERY_S = 0.0
 fork_children(Path(os.environ["LOG_DIR"], "hold"))
 """
 

@@ -20,13 +20,14 @@ if __name__ == "__main__":
     folder, key, steps, worker, workers, every_s, silent_s = sys.argv[1:]
     hold, ended = Path(folder) / "hold", Path(folder) / "ended"
     supervise.POLL_S, supervise.LOOK_EVERY_S = 0.02, 0.1
+    supervise.CHECKPOINT_EVERY_S = float(every_s)
     supervise.SILENT_S = float(silent_s)
     fork_children(hold)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     cluster = Cluster(
         "worker", int(worker), int(worker), int(workers), host="127.0.0.1"
     )
-    supervisor = supervise.Supervisor(Folder(folder), cluster, float(every_s))
+    supervisor = supervise.Supervisor(Folder(folder), cluster)
     try:
         if cluster.is_chief:
             supervisor.lead(key, int(steps))

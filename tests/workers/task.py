@@ -18,7 +18,7 @@ from poets.features.compute import compute_bottlenecks
 from poets.features.pool import Pool
 from poets.features.process import Spec
 from poets.flags import config_from_args
-from poets.workers import division
+from poets.workers import division, worker
 from poets.workers.chief import Chief
 from poets.workers.worker import Worker
 
@@ -27,10 +27,10 @@ def main(settings, index, num_workers):
     cluster = Cluster("worker", index, index, num_workers)
     config = config_from_args(settings["flags"])
     division.LATE_S = settings["late_s"]
+    worker.DONE_GRACE_S = settings["done_grace_s"]
     if index:
         with Pool(1) as pool:
-            grace_s = settings["done_grace_s"]
-            Worker(cluster, config, pool, done_grace_s=grace_s).follow()
+            Worker(cluster, config, pool).follow()
         return
     with Chief(cluster, config) as chief:
         spec = Spec.from_json(settings["spec"])
