@@ -54,11 +54,11 @@ class Index:
         self._errors: dict[int, str] = {}
         self._paths = Texts()
         self._columns = {
-            name: Column(dtype)
-            for name, dtype in (
-                *(("variant", np.int32), ("length", np.int64), ("mtime_ns", np.int64)),
-                *(("digest", "V32"), ("failed", bool)),
-            )
+            "variant": Column(np.int32),
+            "length": Column(np.int64),
+            "mtime_ns": Column(np.int64),
+            "digest": Column("V32"),
+            "failed": Column(bool),
         }
 
     def __len__(self) -> int:

@@ -112,7 +112,8 @@ class SweepRunner:
             save_result(self._sweep.output_dir, result)
             _log(result)
             results.append(result)
-            self._remember(trained)
+            if trained.outcome.head:  # kept if it is the best so far
+                self._best = min(filter(None, (self._best, trained)), key=self._rank)
         return results
 
     def publish(
@@ -166,13 +167,6 @@ class SweepRunner:
                 )
             self._features_key = run.backbone_key
         return self._features
-
-    def _remember(self, trained: TrainedRun) -> None:
-        """Keeps the trained run if it is the best so far."""
-        if trained.outcome.head and (
-            self._best is None or self._rank(trained) < self._rank(self._best)
-        ):
-            self._best = trained
 
     def _rank(self, trained: TrainedRun) -> tuple[tuple[bool, float], int]:
         return trained.result.rank, self._places[trained.run.name]

@@ -104,7 +104,7 @@ def look(
 
 
 def not_stored(store_url: str, parts: Sequence[Part]) -> list[Part]:
-    """Returns the parts that the store lacks; raises StorageError if it cannot."""
+    """Returns those parts of one pass that the store lacks; may raise StorageError."""
     length = len(parts[0].stem) if parts else 0  # the same of all
     stored = {name[:length] for name in list_parts(store_url)}
     return [part for part in parts if part.stem not in stored]
