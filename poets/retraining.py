@@ -105,6 +105,7 @@ def retrain(config: RetrainConfig, dataset: Dataset, workers: Workers) -> None:
         if cut:
             with durations.phase("fine_tuning"):
                 trained = fine_tune(config, cut, trained, train, workers, work_dir)
+        del train  # with distortions a second matrix; else 7 bytes an image
         publish(config, trained, lock, work_dir, durations)
 
 

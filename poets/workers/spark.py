@@ -1,6 +1,6 @@
 """The executors of a Spark application compute a pass: `Workers` on Spark.
 
-    chunks ──> tasks of some chunks ──Spark──> executors ──> parts of the store
+    chunks ──> jobs ──> tasks of some chunks ──Spark──> executors ──> parts of the store
                                                   └──> images not read
 
 Spark schedules the tasks, repeats those that fail or are lost, and may run slow ones
@@ -10,6 +10,7 @@ between the tasks, and no heartbeats: the listing of the store shows the progres
 
 import contextlib
 import functools
+import itertools
 import logging
 import re
 import threading
@@ -37,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 MAX_TASK = 32
 """Chunks in a task. Between two tasks an executor's process has nothing to do."""
+
+MAX_JOB = 8192
+"""Chunks in a job of Spark: a chunk takes 84 kB of the driver until its job ends."""
 
 LIST_EVERY_S = 1.0
 """Pause between two listings of the store for the progress, in seconds."""
@@ -93,12 +97,14 @@ class SparkWorkers:
                 "can run"
             )
         name = uuid.uuid4().hex[:8]
-        parts = [
+        parts = (
             Part(part_stem(first_number + number, name), chunk, number, marks=True)
             for number, chunk in enumerate(chunks)
-        ]
-        with _followed(spec.store_url, parts, advance):
-            unread = self._until_done(spec, parts)
+        )
+        unread: Unread = []
+        while some := list(itertools.islice(parts, MAX_JOB)):
+            with _followed(spec.store_url, some, advance):
+                unread += self._until_done(spec, some)
         for network in spec.networks:
             remove_marks(network.store_url, name)
         return unread

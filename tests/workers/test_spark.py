@@ -21,6 +21,7 @@ from poets.errors import ConfigError, PoetsError
 from poets.features.compute import compute_bottlenecks
 from poets.features.pool import Part, Pool
 from poets.features.process import PLAIN, ImageTask
+from poets.features.store import part_stem
 from poets.preflight import check_shared
 from tests.deadly import DEADLY
 from tests.packs import ours_tar
@@ -165,6 +166,32 @@ def test_packs_are_read_as_folders_are(on_spark, network, pictures, tmp_path):
     expected = alone(tmp_path / "packs", network, tmp_path / "alone")
     assert (found.computed, found.skipped) == (len(pictures), ())
     np.testing.assert_array_equal(found.matrix, expected.matrix)
+
+
+def test_a_long_pass_is_several_jobs_of_spark(
+    spark, spark_session, network, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(spark, "MAX_JOB", 2)
+    jobs, done = [], []
+    run = spark.SparkWorkers._run
+    monkeypatch.setattr(
+        *(spark.SparkWorkers, "_run"),
+        lambda self, order, parts, near: (
+            jobs.append([part.number for part in parts]),
+            run(self, order, parts, near),
+        )[1],
+    )
+    chunks = []
+    for number, data in enumerate(pictures[:5]):
+        (tmp_path / f"{number}.jpg").write_bytes(data if number != 3 else b"no image")
+        chunks.append([ImageTask(f"{number}.jpg", len(data), 1, (PLAIN,), None)])
+    spec = network.spec(tmp_path, tmp_path / "store")
+    workers = spark.SparkWorkers(spark_session, pool=None)
+    assert workers.compute(spec, iter(chunks), done.append, 7) == []
+    assert jobs == [[0, 1], [2, 3], [4]]
+    assert sum(done) == len(chunks)
+    stems = sorted(part.name[:25] for part in parts(tmp_path / "store"))
+    assert stems == [part_stem(number) for number in range(7, 12)]
 
 
 def test_an_error_of_an_executor_is_shown_in_its_own_words(
