@@ -51,10 +51,9 @@ def build_parser(verb: str = "") -> Parser:
     parser.add_argument("--version", action="version", version=f"poets {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in VERBS.items():
+        added = verbs.add_parser(name, help=text)
         if name == verb:
-            importlib.import_module(f"poets.cli.{name}").add_parser(verbs)
-        else:
-            verbs.add_parser(name, help=text)
+            importlib.import_module(f"poets.cli.{name}").add_arguments(added)
     return parser
 
 

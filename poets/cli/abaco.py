@@ -12,17 +12,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from poets.cli import VERBS, Verbs
+from poets.cli import Verbs
 from poets.errors import ConfigError
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "abaco",
-        help=VERBS["abaco"],
-        description=__doc__.partition("\n\n")[2],
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = __doc__.partition("\n\n")[2]
     steps = parser.add_subparsers(required=True, metavar="VERB")
     _add_register(steps)
     _add_submit(steps)

@@ -2,17 +2,13 @@
 
 import argparse
 
-from poets.cli import VERBS, Verbs
 
-
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "clean",
-        help=VERBS["clean"],
-        description="Moves the pictures of a CSV beside a report, such as "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = (
+        "Moves the pictures of a CSV beside a report, such as "
         "doubtful_labels.csv, with yes in the column `move`. Look at the list first, "
-        "and correct that column.",
+        "and correct that column."
     )
     parser.add_argument("list", metavar="CSV", help="on any storage")
     what = parser.add_mutually_exclusive_group(required=True)

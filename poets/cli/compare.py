@@ -5,19 +5,15 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from poets.cli import VERBS, Verbs
-
 if TYPE_CHECKING:
     from poets.report.comparison import Comparison
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb `compare` to the command."""
-    parser = verbs.add_parser(
-        "compare",
-        help=VERBS["compare"],
-        description="Compares runs picture by picture on the test pictures that all of "
-        "them have, by McNemar's test and paired intervals.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = (
+        "Compares runs picture by picture on the test pictures that all of "
+        "them have, by McNemar's test and paired intervals."
     )
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="results folder, on any storage"

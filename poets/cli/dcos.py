@@ -14,7 +14,6 @@ import logging
 import sys
 import threading
 
-from poets.cli import VERBS, Verbs
 from poets.cli.options_flags import add_overrides, add_secrets
 from poets.dcos.options import Options, read_options
 from poets.dcos.restarts import MAX_RESTARTS, parse_kills
@@ -27,9 +26,8 @@ INTERRUPTED = 130
 """The exit code of a program that Ctrl-C stopped (128 + SIGINT)."""
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb `dcos` to the command."""
-    parser = verbs.add_parser("dcos", help=VERBS["dcos"])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
     steps = parser.add_subparsers(required=True, metavar="VERB")
     validating = steps.add_parser(
         "validate", help="report what is wrong with an options file"

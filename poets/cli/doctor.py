@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from poets.cli import VERBS, Verbs
 from poets.cli.options_flags import add_overrides, add_secrets, add_spark
 from poets.config import RetrainConfig
 from poets.dcos.environment import task_environment
@@ -40,15 +39,13 @@ VARIABLES = {
 """Flag -> environment variable."""
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "doctor",
-        help=VERBS["doctor"],
-        description="Checks step by step that a storage can be used: libraries, "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = (
+        "Checks step by step that a storage can be used: libraries, "
         "configuration, Kerberos, network, rights. It stops at the first step that "
         "fails and shows what to do. Without a URL it checks the folders of --options, "
-        "or the default HDFS of the Hadoop configuration. It leaves no files behind.",
+        "or the default HDFS of the Hadoop configuration. It leaves no files behind."
     )
     parser.add_argument("url", metavar="URL", nargs="?", help="folder or file to read")
     parser.add_argument(

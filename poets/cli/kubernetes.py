@@ -12,7 +12,7 @@ import json
 import logging
 import time
 
-from poets.cli import VERBS, Verbs, kubernetes_serving
+from poets.cli import Verbs, kubernetes_serving
 from poets.cli.kubernetes_options import check_options, log_keytab_secret
 from poets.cli.options_flags import add_overrides
 from poets.dcos.options import read_options
@@ -23,9 +23,8 @@ from poets.sweeps.grid import parse_axis
 log = logging.getLogger(__name__)
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb `kubernetes` to the command."""
-    parser = verbs.add_parser("kubernetes", help=VERBS["kubernetes"])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
     steps = parser.add_subparsers(required=True, metavar="VERB")
     _add_manifests(steps)
     kubernetes_serving.add_verb(steps)

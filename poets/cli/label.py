@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from poets.cli import VERBS, Verbs
 from poets.errors import ConfigError
 from poets.formats import known_formats
 
@@ -21,12 +20,10 @@ if TYPE_CHECKING:
     from poets.features.engines import Normalization
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "label",
-        help=VERBS["label"],
-        description="Classifies images and prints the best labels with their scores.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = (
+        "Classifies images and prints the best labels with their scores."
     )
     parser.add_argument(
         "images",

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from poets.cli import VERBS, Verbs
 from poets.errors import ConfigError, StorageError, format_problems
 from poets.storage import is_local, kind_of, open_storage, storage_errors
 from poets.system.progress import track
@@ -25,9 +24,8 @@ PIECE_BYTES = 1 << 20
 STDIN = "-"
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb `logs` to the command."""
-    parser = verbs.add_parser("logs", help=VERBS["logs"])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="a log, or - for the standard input"
     )

@@ -5,21 +5,18 @@ stdout has one line: what is there now. Pictures that are left out go to stderr.
 
 import argparse
 
-from poets.cli import VERBS, Verbs
 from poets.errors import ConfigError
 
 MOST_MB = 2048
 """Largest pack: two of them are in memory at once."""
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "pack",
-        help=VERBS["pack"],
-        description="Writes the pictures of a labelled folder, or of other packs, into "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = (
+        "Writes the pictures of a labelled folder, or of other packs, into "
         "few large files, from any storage to any. Training on them gives the same "
-        "model, and reads them at full speed. Run it again after an interruption.",
+        "model, and reads them at full speed. Run it again after an interruption."
     )
     parser.add_argument(
         "image_dir", metavar="IMAGE_DIR", help="labelled folder or packs"

@@ -2,18 +2,15 @@
 
 import argparse
 
-from poets.cli import VERBS, Verbs
 from poets.errors import ConfigError
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "report",
-        help=VERBS["report"],
-        description="Writes report.html, report.json and CSVs into the folder of a "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = (
+        "Writes report.html, report.json and CSVs into the folder of a "
         "finished run, from its metrics.json and split.csv. Where pictures, features "
-        "and graph are still in their places, it has all sections.",
+        "and graph are still in their places, it has all sections."
     )
     parser.add_argument("url", metavar="RESULTS", help="the folder of --output_graph")
     parser.add_argument(

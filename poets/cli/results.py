@@ -5,15 +5,12 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from poets.cli import VERBS, Verbs
-
 if TYPE_CHECKING:
     from poets.report.listing import Entry
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb `results` to the command."""
-    parser = verbs.add_parser("results", help=VERBS["results"])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
     parser.add_argument("url", metavar="URL", help="the folder of --output_graph")
     parser.add_argument("--json", action="store_true", help="print the data as JSON")
     parser.set_defaults(func=run)

@@ -5,18 +5,15 @@ On Kubernetes, TF_CONFIG defines which of the job's tasks this process is.
 
 import argparse
 
-from poets.cli import VERBS, Verbs
 from poets.cluster import cluster_of
 from poets.flags import add_flags, config_from_args, flags_of
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "retrain",
-        help=VERBS["retrain"],
-        description="Retrains an image classifier on a folder of labelled images. "
-        "The flags are those of TensorFlow's retrain.py and a few more.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = (
+        "Retrains an image classifier on a folder of labelled images. "
+        "The flags are those of TensorFlow's retrain.py and a few more."
     )
     add_flags(parser)
     parser.set_defaults(func=_run)

@@ -4,7 +4,6 @@ import argparse
 import importlib
 import logging
 
-from poets.cli import VERBS, Verbs
 from poets.errors import ConfigError, format_problems
 from poets.system.hosts import Hosts
 from poets.system.machine import room_for_processes
@@ -12,13 +11,11 @@ from poets.system.machine import room_for_processes
 INSTALL = "pip install 'poets[serve]'"
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "serve",
-        help=VERBS["serve"],
-        description="Serves models as TensorFlow Serving does, by the Open Inference "
-        "Protocol, and with a page for people.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = (
+        "Serves models as TensorFlow Serving does, by the Open Inference "
+        "Protocol, and with a page for people."
     )
     parser.add_argument(
         "models",

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poets.cli import VERBS, Verbs
+from poets.cli import Verbs
 from poets.cli.options_flags import add_overrides, add_secrets, add_spark
 from poets.dcos.options import Options, read_options
 from poets.errors import ConfigError
@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 CONF_VARIABLES = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb `spark` to the command."""
-    parser = verbs.add_parser("spark", help=VERBS["spark"])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
     steps = parser.add_subparsers(required=True, metavar="VERB")
     _add_submit(steps)
     running = steps.add_parser(

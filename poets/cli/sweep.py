@@ -9,7 +9,6 @@ On Kubernetes, TF_CONFIG defines which of the sweep's tasks this process is.
 import argparse
 from typing import TYPE_CHECKING
 
-from poets.cli import VERBS, Verbs
 from poets.cluster import cluster_of
 from poets.flags import add_flags, flags_of
 from poets.storage import join
@@ -22,15 +21,13 @@ if TYPE_CHECKING:  # not for --help
     from poets.sweeps.results import Result
 
 
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "sweep",
-        help=VERBS["sweep"],
-        description="Trains a head for each combination of flags, all on one feature "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = (
+        "Trains a head for each combination of flags, all on one feature "
         "store, and publishes the one with the best validation accuracy. Run it again "
         "to continue a sweep that was stopped. --output_dir is required; the best "
-        "run's results are in its folder best/.",
+        "run's results are in its folder best/."
     )
     group = parser.add_argument_group("combinations")
     group.add_argument(

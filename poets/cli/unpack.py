@@ -2,17 +2,13 @@
 
 import argparse
 
-from poets.cli import VERBS, Verbs
 
-
-def add_parser(verbs: Verbs) -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "unpack",
-        help=VERBS["unpack"],
-        description="Writes the pictures in packs (Parquet, tar, zip, TFRecord) as "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb."""
+    parser.description = (
+        "Writes the pictures in packs (Parquet, tar, zip, TFRecord) as "
         "files of a labelled folder, from any storage to any. Run it again after an "
-        "interruption.",
+        "interruption."
     )
     parser.add_argument("packs", metavar="PACKS", help="pack, or folder of packs")
     parser.add_argument("image_dir", metavar="IMAGE_DIR", help="folder for pictures")

@@ -33,8 +33,8 @@ LOG = (
 
 def run(*arguments) -> int:
     parser = argparse.ArgumentParser()
-    logs.add_parser(parser.add_subparsers(required=True))
-    args = parser.parse_args(["logs", *map(str, arguments)])
+    logs.add_arguments(parser)
+    args = parser.parse_args(list(map(str, arguments)))
     return args.func(args)
 
 
@@ -123,8 +123,8 @@ def test_a_run_that_was_killed_is_reported(tmp_path, capsys):
 def test_the_standard_input_is_read_in_a_pipe():
     program = "import argparse, sys; from poets.cli import logs\n" + (
         "parser = argparse.ArgumentParser()\n"
-        "logs.add_parser(parser.add_subparsers())\n"
-        "args = parser.parse_args(['logs', '-'])\n"
+        "logs.add_arguments(parser)\n"
+        "args = parser.parse_args(['-'])\n"
         "sys.exit(args.func(args))\n"
     )
     done = subprocess.run(

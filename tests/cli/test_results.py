@@ -13,8 +13,8 @@ pytest_plugins = ["tests.far"]
 
 def run(*arguments) -> int:
     parser = argparse.ArgumentParser()
-    results.add_parser(parser.add_subparsers(required=True))
-    args = parser.parse_args(["results", *map(str, arguments)])
+    results.add_arguments(parser)
+    args = parser.parse_args(list(map(str, arguments)))
     return args.func(args)
 
 

@@ -15,8 +15,8 @@ DEMO = str(Path(__file__).parents[2] / "demo" / "poets.json")
 
 def poets(*words):
     parser = argparse.ArgumentParser()
-    dcos.add_parser(parser.add_subparsers(required=True))
-    args = parser.parse_args(["dcos", *words])
+    dcos.add_arguments(parser)
+    args = parser.parse_args(words)
     return args.func(args)
 
 

@@ -19,8 +19,8 @@ DEMO = str(ROOT / "demo" / "poets.json")
 
 def poets(*words):
     parser = argparse.ArgumentParser()
-    kubernetes.add_parser(parser.add_subparsers(required=True))
-    args = parser.parse_args(["kubernetes", *words])
+    kubernetes.add_arguments(parser)
+    args = parser.parse_args(words)
     return args.func(args)
 
 
@@ -113,10 +113,10 @@ def test_a_follower_goes_on_after_a_failure_until_it_is_stopped(tmp_path, wait_u
     copy.write_bytes(b"in the way")
     code = (
         "import argparse\nfrom poets.cli import kubernetes\n"
-        "p = argparse.ArgumentParser()\nkubernetes.add_parser(p.add_subparsers())\n"
+        "p = argparse.ArgumentParser()\nkubernetes.add_arguments(p)\n"
         "a = p.parse_args()\na.func(a)"
     )
-    words = ["kubernetes", "follow", str(source), str(copy), "--every", "0.05"]
+    words = ["follow", str(source), str(copy), "--every", "0.05"]
     log = tmp_path / "log"
     with log.open("wb") as stderr:
         running = subprocess.Popen(
