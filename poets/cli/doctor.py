@@ -15,6 +15,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from poets.cli.options_flags import add_overrides, add_secrets, add_spark
 from poets.config import RetrainConfig
@@ -31,12 +32,8 @@ from poets.storage import ADAPTERS, open_storage, scheme_of
 DEFAULT_STORAGE = "hdfs://default/"
 """Checked if nothing else is named: the `fs.defaultFS` of the configuration."""
 
-VARIABLES = {
-    name: field.metadata["variable"]
-    for name, field in FIELDS.items()
-    if "variable" in field.metadata
-}
-"""Flag -> environment variable."""
+ACCESS = [name for name, field in FIELDS.items() if "variable" in field.metadata]
+"""The flags of access to HDFS, as of a job."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the data as JSON")
     group = parser.add_argument_group("access to HDFS")
-    for name in VARIABLES:
+    for name in ACCESS:
         group.add_argument(f"--{name}", metavar="X", help=FIELDS[name].metadata["help"])
     group = parser.add_argument_group("the environment of a DC/OS job's tasks")
     group.add_argument("--options", metavar="FILE", help="the options file")
@@ -102,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
     from poets.doctor.diagnosis import diagnose
     from poets.doctor.packs import are_packs, check_packs
 
-    with _job_environment(args) as (reads, writes):
+    options = _read_options(args)
+    with _job_environment(args, options) as (reads, writes):
         for url in (*reads, *writes):
             if scheme_of(url) not in ADAPTERS:
                 open_storage(url)  # raises ConfigError: this is the user's mistake
@@ -110,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         plan = [(checkup, checklist(checkup)) for checkup in found]
         results: list[StepResult] = []
         for result in itertools.chain(
-            diagnose(plan, args.timeout_s), _on_spark(args, reads, results)
+            diagnose(plan, args.timeout_s), _on_spark(args, options, reads, results)
         ):
             if not args.json:
                 _print(result, results)
@@ -128,10 +126,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _on_spark(
-    args: argparse.Namespace, reads: list[str], earlier: list[StepResult]
+    args: argparse.Namespace,
+    options: Options | None,
+    reads: list[str],
+    earlier: list[StepResult],
 ) -> Iterator[StepResult]:
     """Yields the outcome of Spark's steps, unless an earlier step failed."""
-    if not args.spark or any(result.status == FAILED for result in earlier):
+    if not (args.spark and options) or any(one.status == FAILED for one in earlier):
         return
     from poets.cli.spark import target_of
     from poets.doctor import Checkup
@@ -144,7 +145,6 @@ def _on_spark(
         raise ConfigError(
             f"{error.name} is not installed; pip install 'poets[spark]'"
         ) from error
-    options = _read_options(args)
     target = target_of(args, options)
     words = command(options, target)
     words = words[words.index(target.program) + 1 : words.index(target.main)]
@@ -161,25 +161,25 @@ def _print(result: StepResult, earlier: list[StepResult]) -> None:
 
 
 @contextlib.contextmanager
-def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list[str]]]:
+def _job_environment(
+    args: argparse.Namespace, options: Options | None
+) -> Iterator[tuple[list[str], list[str]]]:
     """Yields the URLs to read and to write, inside the job's environment."""
     from poets import job  # takes most of a second, which --help does not need
     from poets.dcos.secrets import keytab_of, placed
+    from poets.dcos.validate import VOLUME
     from poets.kerberos.login import close
 
     reads, writes = [args.url] if args.url else [], list(args.write)
-    given = {
-        variable: getattr(args, name)
-        for name, variable in VARIABLES.items()
-        if getattr(args, name)
-    }
+    given = _access(**{name: getattr(args, name) or "" for name in ACCESS})
+    logger = logging.getLogger("poets")
     with contextlib.ExitStack() as stack:
-        if args.options:
-            sandbox = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="poets-doctor-"))
-            )
-            options = _read_options(args)
-            config = _config(options, sandbox)
+        if options:
+            folder = tempfile.TemporaryDirectory(prefix="poets-doctor-")
+            sandbox = Path(stack.enter_context(folder))
+            context = parse_context(options["service.job_context"])
+            shared = options["service.shared_filesystem"] or f"{sandbox}/{VOLUME}"
+            config = job.config_from_context(context, shared)
             if not reads and not writes:
                 reads, writes = _folders(config, sandbox)
             keytab = None
@@ -189,73 +189,53 @@ def _job_environment(args: argparse.Namespace) -> Iterator[tuple[list[str], list
             task = next(task for task in tasks_of(options) if not task.serves)
             of_task = task_environment(options, task, {}, str(sandbox))
             if args.spark:  # a site's own krb5.conf and HADOOP_CONF_DIR
-                of_task = _login(options, sandbox) if keytab else {}
+                user, realm = (options[f"{KERBEROS}.{n}"] for n in ("primary", "realm"))
+                login = {
+                    "kerberos_principal": f"{user}@{realm}",
+                    "kerberos_keytab": str(sandbox / PLACE),
+                }
+                of_task = _access(**login) if keytab else {}
             given = of_task | config.environment | given
-        elif args.settings or args.args or args.secrets:
-            raise ConfigError(
-                "--set, --arg and --secrets need --options, which they change; add it"
-            )
-        elif args.spark:
-            raise ConfigError("--spark needs --options, the application's; add it")
         stack.enter_context(job.environment(given))
-        stack.enter_context(_quiet())
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)  # the steps report what would be warned of
         stack.callback(close)
         yield (reads, writes) if reads or writes else ([DEFAULT_STORAGE], [])
 
 
-def _login(options: Options, sandbox: Path) -> dict[str, str]:
-    """Returns the variables of a login with the keytab in the sandbox."""
-    user, realm = options[f"{KERBEROS}.primary"], options[f"{KERBEROS}.realm"]
-    return {
-        VARIABLES["kerberos_principal"]: f"{user}@{realm}",
-        VARIABLES["kerberos_keytab"]: str(sandbox / PLACE),
-    }
+def _access(**flags: Any) -> dict[str, str]:
+    """Returns the environment variables of some flags of ACCESS."""
+    return RetrainConfig(**flags).environment
 
 
-def _read_options(args: argparse.Namespace) -> Options:
+def _read_options(args: argparse.Namespace) -> Options | None:
     from poets import job
     from poets.dcos.validate import CODE, require_valid
 
-    options = read_options(args.options, args.settings, args.args)
-    ignored = CODE if args.spark else ()  # it may be in an environment
-    what = f"cannot take {args.options!r}"
-    require_valid(options, what, job.config_from_context, ignored)
-    return options
-
-
-def _config(options: Options, sandbox: Path) -> RetrainConfig:
-    from poets import job
-
-    context = parse_context(options["service.job_context"])
-    shared = options["service.shared_filesystem"] or f"{sandbox}/tf-volume"
-    return job.config_from_context(context, shared)
+    if args.options:
+        options = read_options(args.options, args.settings, args.args)
+        ignored = CODE if args.spark else ()  # it may be in an environment
+        what = f"cannot take {args.options!r}"
+        require_valid(options, what, job.config_from_context, ignored)
+        return options
+    if args.settings or args.args or args.secrets:
+        raise ConfigError(
+            "--set, --arg and --secrets need --options, which they change; add it"
+        )
+    if args.spark:
+        raise ConfigError("--spark needs --options, the application's; add it")
+    return None
 
 
 def _folders(config: RetrainConfig, sandbox: Path) -> tuple[list[str], list[str]]:
     """Returns the URLs that the job reads and writes outside its sandboxes."""
     from poets.preflight import output_folders
 
-    def outside(urls: list[str]) -> list[str]:
-        return [
-            url
-            for url in urls
-            if scheme_of(url)
-            or (url.startswith("/") and not url.startswith(f"{sandbox}/"))
-        ]
+    def is_outside(url: str) -> bool:
+        return bool(scheme_of(url)) or not (sandbox / url).is_relative_to(sandbox)
 
-    return outside([config.image_dir]), outside(output_folders(config))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Mutes warnings during its body: the steps report the same problems."""
-    logger = logging.getLogger("poets")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    reads = filter(is_outside, [config.image_dir])
+    return list(reads), list(filter(is_outside, output_folders(config)))
 
 
 def _positive(text: str) -> float:

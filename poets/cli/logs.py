@@ -110,20 +110,17 @@ def _open(name: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     filesystem, path = open_storage(name)
-    with contextlib.ExitStack() as stack:
-        size = filesystem.get_file_info(path).size or 0
-        if is_local(filesystem):
-            stream = stack.enter_context(open(path, "rb", buffering=0))
-        else:
-            stream = stack.enter_context(filesystem.open_input_stream(path))
-        advance: Callable[[int], None] = _nothing
+    size = filesystem.get_file_info(path).size or 0
+    stream: Any = (
+        open(path, "rb", buffering=0)  # noqa: SIM115 - closed below
+        if is_local(filesystem)
+        else filesystem.open_input_stream(path)
+    )
+    with stream, contextlib.ExitStack() as stack:
         if size >= TRACKED_BYTES:
             advance = stack.enter_context(track(size, f"reading {name}", "bytes"))
-        yield io.BufferedReader(_Counted(stream, advance), PIECE_BYTES)
-
-
-def _nothing(count: int) -> None:
-    """Shows no progress: a short log is read before a bar could appear."""
+            stream = _Counted(stream, advance)
+        yield io.BufferedReader(stream, PIECE_BYTES)
 
 
 class _Counted(io.RawIOBase):

@@ -1,6 +1,7 @@
 """The command-line flags shared by all verbs that take a DC/OS options file."""
 
 import argparse
+from typing import Any
 
 
 def add_overrides(parser: "argparse._ActionsContainer", note: str = "") -> None:
@@ -10,23 +11,21 @@ def add_overrides(parser: "argparse._ActionsContainer", note: str = "") -> None:
       parser: the parser or argument group.
       note: added to the help of `--arg`.
     """
-    for flag, name, metavar, text in (
-        (
-            "--set",
-            "settings",
-            "OPTION=VALUE",
-            "replace an option, as service.shared_filesystem=/results",
-        ),
-        (
-            "--arg",
-            "args",
-            "FLAG=VALUE",
-            f"replace a flag in service.job_context, as image_dir=/photos{note}",
-        ),
-    ):
-        parser.add_argument(
-            flag, dest=name, metavar=metavar, action="append", default=[], help=text
-        )
+    repeatable: dict[str, Any] = {"action": "append", "default": []}
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        metavar="OPTION=VALUE",
+        help="replace an option, as service.shared_filesystem=/results",
+        **repeatable,
+    )
+    parser.add_argument(
+        "--arg",
+        dest="args",
+        metavar="FLAG=VALUE",
+        help=f"replace a flag in service.job_context, as image_dir=/photos{note}",
+        **repeatable,
+    )
 
 
 def add_secrets(parser: "argparse._ActionsContainer") -> None:
