@@ -5,7 +5,7 @@ accepts but that probably does not do what was meant.
 """
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -72,12 +72,17 @@ def find_problems(
     """
     problems = [*_shape(options), *_values(options)]
     wrong = {problem.path for problem in problems if problem.severity == "error"}
-    for check in (_job, _context, _resources, _hdfs_and_kerberos):
-        problems += [p for p in check(options, wrong) if p.path not in wrong]
-    if check_context and "service.job_context" not in wrong | {
-        p.path for p in problems if p.severity == "error"
-    }:
-        problems += _args(options, check_context)
+    # Later checks see the default in place of a wrong value, and report nothing on it.
+    given = {path: value for path, value in options.given.items() if path not in wrong}
+    options = replace(options, given=given)
+    more = [*_job(options), *_context(options), *_hdfs_and_kerberos(options)]
+    more += _resources(options, wrong)
+    if check_context and not any(
+        problem.severity == "error" and problem.path == "service.job_context"
+        for problem in (*problems, *more)
+    ):
+        more += _args(options, check_context)
+    problems += [problem for problem in more if problem.path not in wrong]
     return sorted(problems, key=lambda problem: problem.severity)
 
 
@@ -156,20 +161,14 @@ def _refusal(context: object) -> str:
     return ""
 
 
-def _job(options: Options, wrong: set[str]) -> Iterator[Problem]:
-    if "service.job_url" not in wrong:
-        yield from _job_url(options["service.job_url"])
-    path = options["service.job_path"]
-    if "service.job_path" not in wrong and (
-        path.startswith("/") or ".." in path.split("/")
-    ):
+def _job(options: Options) -> Iterator[Problem]:
+    yield from _job_url(options["service.job_url"])
+    path, name = options["service.job_path"], options["service.job_name"]
+    if path.startswith("/") or ".." in path.split("/"):
         yield _error(
             "service.job_path",
             f"{path!r} leaves the sandbox; name a folder of what job_url unpacks to",
         )
-    name = options["service.job_name"]
-    if "service.job_name" in wrong:
-        return
     if name.endswith(".py"):
         yield _error(
             "service.job_name",
@@ -213,10 +212,8 @@ def _job_url(url: str) -> Iterator[Problem]:
         )
 
 
-def _context(options: Options, wrong: set[str]) -> Iterator[Problem]:
+def _context(options: Options) -> Iterator[Problem]:
     path = "service.job_context"
-    if path in wrong:
-        return
     text = options[path]
     if refusal := _refusal(text):
         yield _error(path, refusal)
@@ -242,23 +239,23 @@ def _args(options: Options, check_context: CheckContext) -> Iterator[Problem]:
     if options["service.job_name"] != "poets":
         return
     context = parse_context(options["service.job_context"])
-    shared = str(options["service.shared_filesystem"])
+    shared = options["service.shared_filesystem"] or VOLUME
     try:
-        config = check_context(context, shared or VOLUME)
+        config = check_context(context, shared)
     except PoetsError as error:
         yield _error("service.job_context", str(error))
         return
-    counts = [options[f"{pod.section}.count"] for pod in (WORKER, GPU_WORKER)]
+    count = sum(options[f"{pod.section}.count"] for pod in (WORKER, GPU_WORKER))
     local = [
         f"--{flag}"
         for flag in ("bottleneck_dir", "image_dir")
         if getattr(config, flag).partition("/")[0] == VOLUME
     ]
-    if local and all(isinstance(count, int) for count in counts) and sum(counts) > 1:
+    if local and count > 1:
         yield _error(
             "service.shared_filesystem",
             f"is empty, so {' and '.join(local)} would be in the sandbox, which is "
-            f"private to each of {sum(counts)} workers; set it, for example to "
+            f"private to each of {count} workers; set it, for example to "
             "hdfs://default/job, or use one worker",
         )
 
@@ -266,9 +263,9 @@ def _args(options: Options, check_context: CheckContext) -> Iterator[Problem]:
 def _resources(options: Options, wrong: set[str]) -> Iterator[Problem]:
     for pod in PODS:
         section = pod.section
-        names = ("count", "mem", "cpus", "disk")
-        if wrong.intersection(f"{section}.{name}" for name in names):
+        if f"{section}.count" in wrong:
             continue
+        names = ("count", "mem", "cpus", "disk")
         count, mem_mb, cpus, disk_mb = (options[f"{section}.{name}"] for name in names)
         if count == 0:
             continue
@@ -297,22 +294,20 @@ def _resources(options: Options, wrong: set[str]) -> Iterator[Problem]:
         )
 
 
-def _hdfs_and_kerberos(options: Options, wrong: set[str]) -> Iterator[Problem]:
+def _hdfs_and_kerberos(options: Options) -> Iterator[Problem]:
     kerberos = "service.security.kerberos"
-    needed = ("realm", "keytab_secret", "kdc.hostname", "kdc.port")
-    if f"{kerberos}.enabled" not in wrong and options[f"{kerberos}.enabled"]:
-        for path in (f"{kerberos}.{name}" for name in needed):
-            if not options[path]:
-                yield _error(path, "is not given, and Kerberos is enabled")
-    secret = str(options[f"{kerberos}.keytab_secret"] or "").rpartition("/")[2]
+    if options[f"{kerberos}.enabled"]:
+        for name in ("realm", "keytab_secret", "kdc.hostname", "kdc.port"):
+            if not options[f"{kerberos}.{name}"]:
+                text = "is not given, and Kerberos is enabled"
+                yield _error(f"{kerberos}.{name}", text)
+    secret = (options[f"{kerberos}.keytab_secret"] or "").rpartition("/")[2]
     if secret.startswith("__dcos_base64") and not secret.startswith(KEYTAB_PREFIX):
         yield _warning(
             f"{kerberos}.keytab_secret",
             f"{secret!r} is not decoded; DC/OS decodes names that begin with "
             f"{KEYTAB_PREFIX!r}, two underscores at its end",
         )
-    if wrong & {"service.hdfs.config_uri", "service.shared_filesystem"}:
-        return
     shared = options["service.shared_filesystem"]
     config_uri = options["service.hdfs.config_uri"]
     if shared.lower().startswith(("hdfs:///", "hdfs://default/")) and not config_uri:
