@@ -89,7 +89,8 @@ def _add_manifests(verbs: Verbs) -> None:
 def print_manifests(args: argparse.Namespace) -> int:
     """Prints the objects; returns the exit code."""
     from poets import job  # takes most of a second, which --help does not need
-    from poets.kubernetes.manifests import Target, left_out, manifests
+    from poets.dcos.context import left_out
+    from poets.kubernetes.manifests import WITHOUT_COUNTERPART, Target, manifests
 
     job.log_to_stderr()
     options = read_options(args.options, args.settings, args.args)
@@ -97,7 +98,7 @@ def print_manifests(args: argparse.Namespace) -> int:
     check_options(options)
     target = Target(args.kind, args.storage, args.image, args.namespace, axes)
     printed = manifests(options, target)
-    for path in left_out(options):
+    for path in left_out(options, WITHOUT_COUNTERPART):
         log.warning("%s: left out, Kubernetes has no counterpart", path)
     log_keytab_secret(options)
     print(json.dumps(printed, indent=2))

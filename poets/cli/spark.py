@@ -72,15 +72,16 @@ def _add_submit(verbs: Verbs) -> None:
 def submit(args: argparse.Namespace) -> int:
     """Runs or prints the command of spark-submit; returns its exit code."""
     from poets import job  # takes most of a second, which --help does not need
+    from poets.dcos.context import left_out
     from poets.dcos.validate import CODE, require_valid
-    from poets.spark.submit import command, left_out
+    from poets.spark.submit import WITHOUT_COUNTERPART, command
 
     job.log_to_stderr()
     options = read_options(args.options, args.settings, args.args)
     what = f"cannot submit {args.options!r}"
     for problem in require_valid(options, what, ignored=CODE):
         log.warning("%s: %s", problem.path, problem.text)
-    for path in left_out(options):
+    for path in left_out(options, WITHOUT_COUNTERPART):
         log.warning("%s: left out, Spark has no counterpart", path)
     target = target_of(args, options, args.deploy_mode)
     words = command(options, target)
@@ -98,8 +99,9 @@ def submit(args: argparse.Namespace) -> int:
             "cluster's core-site.xml and yarn-site.xml"
         )
     # Its programs look for the folder with another Python, which may not have it.
-    ours = target.program.startswith(f"{_pyspark()}/")
-    home = {"SPARK_HOME": _pyspark()} if ours else {}
+    ours = _pyspark()
+    is_ours = ours and target.program.startswith(f"{ours}/")
+    home = {"SPARK_HOME": ours} if is_ours else {}
     return subprocess.run(words, env={**os.environ, **home}, check=False).returncode
 
 

@@ -1,5 +1,6 @@
-"""The job's context as flags, for platforms that start `poets` with a command line."""
+"""What other platforms take from an options file: the context's flags, and what not."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from poets import job
@@ -7,6 +8,9 @@ from poets.config import RetrainConfig
 from poets.dcos.options import Options, parse_context
 from poets.flags import FIELDS
 from poets.system.command_line import bare
+
+NO_EFFECT = (0, "", "[]", "ROOT")
+"""Values of options that ask for nothing."""
 
 
 def flags_of(
@@ -30,3 +34,9 @@ def flags_of(
     given = {bare(flag) for flag, value in args.items() if value is not None}
     flags = [f"--{name}={getattr(config, name)}" for name in FIELDS if name in given]
     return config, flags
+
+
+def left_out(options: Options, without_counterpart: Iterable[str]) -> list[str]:
+    """Returns the options that ask for what a platform lacks, of those it lacks."""
+    given = options.given
+    return [p for p in without_counterpart if given.get(p, 0) not in NO_EFFECT]

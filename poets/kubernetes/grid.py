@@ -13,7 +13,6 @@ keep their spelling: 1.0 stays 1.0.
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from poets.flags import outputs_below
@@ -21,28 +20,18 @@ from poets.storage import join
 from poets.sweeps.grid import SUMMARIES, Axis, run_name
 
 
-@dataclass(frozen=True)
-class GridRun:
-    """One combination.
-
-    Attributes:
-      suffix: parts added to the job's name.
-      args: changed flags and their values.
-    """
-
-    suffix: tuple[str, ...]
-    args: dict[str, Any]
-
-
-def runs(axes: Sequence[Axis], log_dir: str) -> Iterator[GridRun]:
-    """Yields every combination; the first axis changes slowest.
+def runs(
+    axes: Sequence[Axis], log_dir: str
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Yields every combination: parts for the job's name, and changed flags.
 
     Args:
-      axes: flags with their values; if empty, there is one run without changes.
+      axes: flags with their values, of which the first changes slowest; if empty, there
+        is one run without changes.
       log_dir: parent of the runs' folders.
     """
     if not axes:
-        yield GridRun((), {})
+        yield (), {}
         return
     for places in itertools.product(*(range(len(values)) for _, values in axes)):
         chosen = {
@@ -51,4 +40,4 @@ def runs(axes: Sequence[Axis], log_dir: str) -> Iterator[GridRun]:
         name = run_name(chosen)
         outputs = outputs_below(join(log_dir, name))
         outputs["summaries_dir"] = join(log_dir, SUMMARIES, name, "baseline")
-        yield GridRun(("hyperparam", *map(str, places)), {**outputs, **chosen})
+        yield ("hyperparam", *map(str, places)), {**outputs, **chosen}

@@ -15,7 +15,7 @@ from poets.config import RetrainConfig
 from poets.dcos.context import flags_of
 from poets.dcos.environment import as_text
 from poets.dcos.options import Options
-from poets.dcos.tasks import GPU_WORKER, WORKER
+from poets.dcos.tasks import GPU_WORKER, WORKER, Pod
 from poets.errors import ConfigError, PoetsError, format_problems
 from poets.flags import FIELDS
 from poets.kubernetes.grid import runs
@@ -41,7 +41,6 @@ WITHOUT_COUNTERPART = (
     "service.virtual_network_enabled",
     "service.use_gcs_key_secret",
 )
-NO_EFFECT = (0, "", "[]", "ROOT")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,11 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
     Raises:
       ConfigError: if the job cannot run on Kubernetes with these options.
     """
-    each = _workers(options)
+    kind = _kind_of_workers(options)
+    count, disk_mb = (options[f"{kind.section}.{name}"] for name in ("count", "disk"))
+    of_kind = "service.gpu_tf_image" if kind is GPU_WORKER else "service.tf_image"
+    image = target.image or options[of_kind]
+    resources = _resources(options, kind)
     output = result_volume(options, target.storage)
     # What replaces the placeholders.
     shared = options["service.shared_filesystem"]
@@ -77,18 +80,17 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
     name = job_name(options)
     items: list[dict[str, Any]] = []
     problems: set[str] = set()
-    for run in runs(target.grid, log_dir or ""):
+    for suffix, args in runs(target.grid, log_dir or ""):
         try:
-            config, flags = flags_of(options, log_dir, run.args)
+            config, flags = flags_of(options, log_dir, args)
         except PoetsError as error:
             problems.add(str(error))
             continue
-        problems.update(_lost_outputs(options, config, output, each.count))
+        problems.update(_lost_outputs(options, config, output, count))
         places = [getattr(config, name) for name in FIELDS]
         around = surroundings_of(options, output, places)
-        image = target.image or each.image
-        pod = worker_pod(image, flags, each.resources, around, each.disk_mb)
-        items += workers(target.kind, "-".join((name, *run.suffix)), each.count, pod)
+        pod = worker_pod(image, flags, resources, around, disk_mb)
+        items += workers(target.kind, "-".join((name, *suffix)), count, pod)
     if problems:
         raise ConfigError(format_problems("cannot make the job", sorted(problems)))
     if options["service.use_tensorboard"]:
@@ -105,32 +107,13 @@ def manifests(options: Options, target: Target) -> dict[str, Any]:
     return as_list(items, target.namespace)
 
 
-def left_out(options: Options) -> list[str]:
-    """Returns the given options that have no counterpart on Kubernetes."""
-    return [
-        path
-        for path in WITHOUT_COUNTERPART
-        if options.given.get(path, 0) not in NO_EFFECT
-    ]
-
-
 def job_name(options: Options) -> str:
     """Returns `service.name` as a valid Kubernetes name (RFC 1035 label)."""
     name = object_name(options["service.name"])[:NAME_LENGTH].rstrip("-")
     return name if name[:1].isalpha() else f"job-{name}".rstrip("-")
 
 
-@dataclass(frozen=True)
-class _Workers:
-    """The number of workers, and the image and resources of each."""
-
-    count: int
-    image: str
-    resources: dict[str, str | int]
-    disk_mb: int
-
-
-def _workers(options: Options) -> _Workers:
+def _kind_of_workers(options: Options) -> Pod:
     given = [pod for pod in (WORKER, GPU_WORKER) if options[f"{pod.section}.count"]]
     if len(given) != 1:
         raise ConfigError(
@@ -138,18 +121,18 @@ def _workers(options: Options) -> _Workers:
             f"{options['gpu_worker.count']}; the workers of a job are all alike on "
             "Kubernetes: set one of the two to 0 and the other to 1 or more"
         )
-    section = given[0].section
-    disk_mb = options[f"{section}.disk"]
+    return given[0]
+
+
+def _resources(options: Options, kind: Pod) -> dict[str, str | int]:
     resources: dict[str, str | int] = {
-        "cpu": as_text(options[f"{section}.cpus"]),
-        "memory": f"{options[f'{section}.mem']}Mi",
-        "ephemeral-storage": f"{disk_mb}Mi",
+        "cpu": as_text(options[f"{kind.section}.cpus"]),
+        "memory": f"{options[f'{kind.section}.mem']}Mi",
+        "ephemeral-storage": f"{options[f'{kind.section}.disk']}Mi",
     }
-    image = options["service.tf_image"]
-    if given[0] is GPU_WORKER:
+    if kind is GPU_WORKER:
         resources["nvidia.com/gpu"] = options["gpu_worker.gpus"]
-        image = options["service.gpu_tf_image"]
-    return _Workers(options[f"{section}.count"], image, resources, disk_mb)
+    return resources
 
 
 def result_volume(

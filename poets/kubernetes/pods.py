@@ -202,19 +202,14 @@ def pod_of(
 
 
 def _environment(around: Surroundings) -> list[dict[str, Any]]:
-    return [
-        *(
-            {"name": name, "value": literal(value)}
-            for name, value in around.environment.items()
-        ),
-        *(
-            {
-                "name": name,
-                "valueFrom": {"secretKeyRef": {"name": secret, "key": key}},
-            }
-            for name, (secret, key) in around.secrets.items()
-        ),
+    found: list[dict[str, Any]] = [
+        {"name": name, "value": literal(value)}
+        for name, value in around.environment.items()
     ]
+    for name, (secret, key) in around.secrets.items():
+        source = {"secretKeyRef": {"name": secret, "key": key}}
+        found.append({"name": name, "valueFrom": source})
+    return found
 
 
 def literal(text: str) -> str:

@@ -26,7 +26,6 @@ DRIVER_HEAP_MB = 1024
 MIN_PYTHON_MB = 512
 """Two Python processes of a core take some 200 MB."""
 
-MODES = ("client", "cluster")
 ENVIRONMENT, JOB = "environment", "job"
 """Names of unpacked archives in the folder that a container starts in."""
 
@@ -42,7 +41,6 @@ WITHOUT_COUNTERPART = (
     "service.virtual_network_enabled",
     "service.use_gcs_key_secret",
 )
-NO_EFFECT = (0, "", "[]", False)
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Target:
       program: the path of spark-submit.
       main: the path of `poets/__main__.py`, which is the driver.
       master: as of spark-submit.
-      deploy_mode: where the driver runs, one of MODES: here, or in a container.
+      deploy_mode: where the driver runs: "client" here, "cluster" in a container.
       driver_python: the Python of a driver here.
       python: the Python of executors, and of a driver in a container; "" is Spark's.
       environment: an archive with Python, poets and its dependencies; or "".
@@ -101,15 +99,6 @@ def command(options: Options, target: Target) -> list[str]:
     for setting in (*_settings(options, target), *target.conf):
         words += ["--conf", setting]
     return [*words, target.main, "spark", "run", *flags]
-
-
-def left_out(options: Options) -> list[str]:
-    """Returns the given options that have no counterpart on Spark."""
-    return [
-        path
-        for path in WITHOUT_COUNTERPART
-        if options.given.get(path, 0) not in NO_EFFECT
-    ]
 
 
 def python_of(target: Target) -> str:

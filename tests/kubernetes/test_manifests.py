@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from poets.cluster import cluster_of
+from poets.dcos.context import left_out
 from poets.dcos.options import flatten, read_options
 from poets.errors import ConfigError
 from poets.flags import config_from_args
 from poets.job import config_from_context
-from poets.kubernetes.manifests import Target, left_out, manifests
+from poets.kubernetes.manifests import WITHOUT_COUNTERPART, Target, manifests
 from poets.kubernetes.volumes import output_volume
 from poets.sweeps.grid import parse_axis
 from tests.kubernetes.schemas import (
@@ -336,8 +337,9 @@ def test_a_grid_that_is_none_is_refused(text, refusal):
 
 def test_what_kubernetes_has_no_counterpart_for_is_named():
     asked = {"parameter_server": {"count": 2}, "worker": {"disk_type": "ROOT"}}
-    assert left_out(flatten(asked)) == ["parameter_server.count"]
-    assert left_out(flatten({"parameter_server": {"count": 0}})) == []
+    assert left_out(flatten(asked), WITHOUT_COUNTERPART) == ["parameter_server.count"]
+    without = flatten({"parameter_server": {"count": 0}})
+    assert left_out(without, WITHOUT_COUNTERPART) == []
 
 
 def test_the_image_retrains_with_the_arguments_that_are_printed(

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from poets.cli import run
+from poets.dcos.context import left_out
 from poets.dcos.options import read_options
 from poets.errors import ConfigError
 from poets.flags import config_from_args
 from poets.job import config_from_context
-from poets.spark.submit import Target, command, left_out
+from poets.spark.submit import WITHOUT_COUNTERPART, Target, command
 from tests.command import run_poets
 from tools.packages import missing_packages
 
@@ -115,7 +116,7 @@ def test_all_problems_are_reported_together():
 
 def test_options_without_counterpart_are_named():
     options = read_options(DEMO, ["gpu_worker.count=1", "parameter_server.count=2"])
-    assert left_out(options) == [
+    assert left_out(options, WITHOUT_COUNTERPART) == [
         "parameter_server.count",
         "gpu_worker.count",
         "service.hdfs.config_uri",
@@ -154,6 +155,16 @@ def test_what_is_printed_is_what_runs(spark_home, words, capsys, monkeypatch):
     assert Path(printed[printed.index("spark") - 1]) == ROOT / "poets" / "__main__.py"
     keytab = spark_home / "secrets" / "__dcos_base64__tensorflow_keytab"
     assert value_of(printed, "--keytab") == str(keytab)
+
+
+def test_without_pyspark_the_spark_home_is_the_users(spark_home, words, monkeypatch):
+    program = spark_home / "bin" / "spark-submit"
+    program.write_text(
+        '#!/bin/sh\nprintf "%s" "$SPARK_HOME" > "$(dirname "$0")/home"\n'
+    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run([*words, "--master", "local[1]"]) == 0
+    assert (program.parent / "home").read_text() == str(spark_home)
 
 
 def test_yarn_needs_its_configuration(spark_home, words, capsys):
