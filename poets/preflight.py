@@ -183,7 +183,7 @@ def _reach(reads: list[str], writes: list[str]) -> str:
                 title = f"the job cannot start{whom}: {step.name}"
                 raise _refusal(title, [error]) from error
         try:
-            check_lifetime(checkup)
+            check_lifetime.check(checkup)
         except StepError as error:
             logger.warning("%s", error)
     return whom

@@ -101,6 +101,9 @@ def _halves(text: str) -> tuple[str, str]:
     return found, cure
 
 
+Check = Callable[[Checkup], Finding]
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of a checklist.
@@ -113,7 +116,12 @@ class Step:
 
     name: str
     checks: str
-    check: Callable[[Checkup], Finding]
+    check: Check
+
+
+def step(name: str, checks: str) -> Callable[[Check], Step]:
+    """Makes a step of the decorated function; `name` and `checks` are those of Step."""
+    return lambda check: Step(name, checks, check)
 
 
 @dataclass(frozen=True)

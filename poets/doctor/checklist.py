@@ -10,30 +10,30 @@ from collections.abc import Iterable
 from poets.doctor import Checkup, Step
 from poets.doctor import steps_hdfs as hdfs
 from poets.doctor import steps_kerberos as kerberos
-from poets.doctor.steps_objects import CREDENTIALS, ENDPOINT
-from poets.doctor.steps_storage import LIST, READ, WRITE
+from poets.doctor.steps_objects import find_credentials, reach_endpoint
+from poets.doctor.steps_storage import list_inputs, read_inputs, write_outputs
 from poets.kerberos.tokens import TOKEN_FILE
 from poets.storage import scheme_of
 
-_USE = (LIST, READ, WRITE)
+_USE = (list_inputs, read_inputs, write_outputs)
 _HDFS = (
-    hdfs.LIBRARY,
-    hdfs.CONFIGURATION,
-    kerberos.TOKEN,
-    hdfs.AUTHENTICATION,
-    kerberos.KEYTAB,
-    kerberos.KRB5_CONF,
-    kerberos.KDC,
-    kerberos.TICKET,
-    hdfs.SERVICE_TICKET,
-    hdfs.PORT,
-    hdfs.SERVER,
-    LIST,
-    hdfs.READ_BY_DATANODE,
-    hdfs.WRITE_BY_DATANODE,
-    kerberos.LIFETIME,
+    hdfs.find_library,
+    hdfs.find_configuration,
+    kerberos.find_token,
+    hdfs.check_authentication,
+    kerberos.check_keytab,
+    kerberos.find_krb5_conf,
+    kerberos.reach_kdc,
+    kerberos.get_ticket,
+    hdfs.check_service_ticket,
+    hdfs.reach_name_node,
+    hdfs.ask_name_node,
+    list_inputs,
+    hdfs.read_by_datanode,
+    hdfs.write_by_datanode,
+    kerberos.check_lifetime,
 )
-_OBJECTS = (CREDENTIALS, ENDPOINT, *_USE)
+_OBJECTS = (find_credentials, reach_endpoint, *_USE)
 
 CHECKLISTS: dict[str, tuple[Step, ...]] = {
     "hdfs": _HDFS,
@@ -49,15 +49,15 @@ CHECKLISTS: dict[str, tuple[Step, ...]] = {
 def checklist(checkup: Checkup) -> tuple[Step, ...]:
     """Returns the steps for a storage and its use, in order."""
     steps = CHECKLISTS.get(checkup.scheme, _USE)
-    unused = {LIST.name, READ.name} if not checkup.reads else set()
-    unused |= {WRITE.name} if not checkup.writes else set()
-    unused |= {kerberos.TOKEN.name} if not os.environ.get(TOKEN_FILE) else set()
+    unused = {list_inputs.name, read_inputs.name} if not checkup.reads else set()
+    unused |= {write_outputs.name} if not checkup.writes else set()
+    unused |= {kerberos.find_token.name} if not os.environ.get(TOKEN_FILE) else set()
     return tuple(step for step in steps if step.name not in unused)
 
 
 def first_steps(checkup: Checkup) -> tuple[Step, ...]:
     """Returns the steps of a checklist that all others depend on."""
-    first = (kerberos.TICKET, hdfs.SERVER)
+    first = (kerberos.get_ticket, hdfs.ask_name_node)
     return tuple(step for step in checklist(checkup) if step in first)
 
 

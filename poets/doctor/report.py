@@ -16,7 +16,6 @@ from typing import Any
 
 from poets.doctor import FAILED, NOT_REACHED, StepResult
 
-MARKS = {FAILED: "FAILED"}
 FOUND_AT = 40
 """The column where the text of a finding begins."""
 
@@ -26,7 +25,7 @@ def format_line(result: StepResult) -> str:
 
     The text of a failure is too long for a line: `format_end` shows it.
     """
-    mark = MARKS.get(result.status, result.status)
+    mark = "FAILED" if result.status == FAILED else result.status
     line = f"  {mark:<9} {result.name:<17} {result.seconds:6.2f} s"
     if result.status != FAILED:
         line = f"{line:<{FOUND_AT}}{result.found}"

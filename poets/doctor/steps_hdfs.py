@@ -12,11 +12,11 @@ import importlib
 import importlib.metadata
 from dataclasses import replace
 
-from poets.doctor import Checkup, Finding, Step, StepError
+from poets.doctor import Checkup, Finding, StepError, step
 from poets.doctor.network import host_and_port, reach
 from poets.doctor.security import WEBHDFS, is_secure, principal_of, token_of
 from poets.doctor.steps_kerberos import with_kerberos
-from poets.doctor.steps_storage import READ, WRITE, read_inputs, write_outputs
+from poets.doctor.steps_storage import read_inputs, write_outputs
 from poets.errors import KerberosError
 from poets.kerberos.libkrb5 import get_service_ticket
 from poets.kerberos.login import current_login
@@ -43,12 +43,9 @@ KEYS = (
 """The keys to show; one that is not set is left out."""
 
 
+@step("client library", "the client is installed")
 def find_library(checkup: Checkup) -> Finding:
-    """Loads the client and the system's GSSAPI, which it needs for Kerberos.
-
-    Raises:
-      StepError: if one is not installed.
-    """
+    """Loads the client and the system's GSSAPI, which it needs for Kerberos."""
     module, install = ADAPTERS[checkup.scheme]
     try:
         importlib.import_module(module)
@@ -69,12 +66,9 @@ def find_library(checkup: Checkup) -> Finding:
     return Finding(f"{found}, {GSSAPI}")
 
 
+@step("configuration", "the NameNode's address is known")
 def find_configuration(checkup: Checkup) -> Finding:
-    """Finds the NameNode of the URL, and the file that names it.
-
-    Raises:
-      StorageError: if the configuration cannot be read or lacks what the URL needs.
-    """
+    """Finds the NameNode of the URL, and the file that names it."""
     conf = load_conf()
     nodes = _name_nodes(checkup)
     details = [] if conf.sources else [f"no file: {conf.searched} are not set"]
@@ -91,13 +85,9 @@ def find_configuration(checkup: Checkup) -> Finding:
     return Finding(f"{named} {', '.join(f'{h}:{p}' for h, p in nodes)}", tuple(details))
 
 
+@step("authentication", "cluster and client agree on Kerberos")
 def check_authentication(checkup: Checkup) -> Finding:
-    """Compares the cluster's authentication with our login.
-
-    Raises:
-      StepError: if there is a principal that the cluster would not ask for.
-      ConfigError: if a user name is needed and there is none.
-    """
+    """Compares the cluster's authentication with our login."""
     conf = load_conf()
     found = conf.get(AUTHENTICATION_KEY, "")
     if token_of(checkup):
@@ -121,13 +111,10 @@ def check_authentication(checkup: Checkup) -> Finding:
     )
 
 
+@step("service ticket", "the KDC knows the server by its name")
 @with_kerberos
 def check_service_ticket(checkup: Checkup) -> Finding:
-    """Gets a ticket for the server, by its expected name.
-
-    Raises:
-      KerberosError: if the KDC does not know the server.
-    """
+    """Gets a ticket for the server, by its expected name."""
     nodes = _name_nodes(checkup)
     if not nodes:
         return Finding("the URL names no server", applies=False)
@@ -142,12 +129,9 @@ def check_service_ticket(checkup: Checkup) -> Finding:
     return Finding(f"{ticket.service}, key version {ticket.kvno}")
 
 
+@step("port", "the NameNode accepts connections")
 def reach_name_node(checkup: Checkup) -> Finding:
-    """Connects to the NameNodes until one accepts.
-
-    Raises:
-      StepError: if none does.
-    """
+    """Connects to the NameNodes until one accepts."""
     nodes = _name_nodes(checkup)
     if not nodes:
         return Finding("the URL names no server", applies=False)
@@ -164,28 +148,27 @@ def reach_name_node(checkup: Checkup) -> Finding:
     )
 
 
+@step("NameNode", "the NameNode answers us")
 def ask_name_node(checkup: Checkup) -> Finding:
-    """Asks the NameNode for its root folder.
-
-    Raises:
-      OSError: if it does not answer or rejects us.
-    """
+    """Asks the NameNode for its root folder."""
     filesystem, path = open_storage(f"{checkup.storage}/")
     filesystem.get_file_info(path)
     who = principal_of(checkup)
     return Finding("it answers" + (f" {who}" if who else ""))
 
 
+@step(read_inputs.name, read_inputs.checks)
 def read_by_datanode(checkup: Checkup) -> Finding:
     """Reads as from any storage; the bytes are from a DataNode."""
-    finding = read_inputs(checkup)
+    finding = read_inputs.check(checkup)
     by = ", from a DataNode" if finding.applies else ""
     return replace(finding, text=finding.text + by)
 
 
+@step(write_outputs.name, write_outputs.checks)
 def write_by_datanode(checkup: Checkup) -> Finding:
     """Writes as to any storage, through NameNode and DataNode."""
-    finding = write_outputs(checkup)
+    finding = write_outputs.check(checkup)
     by = "no safe mode, and a DataNode stored the bytes"
     return replace(finding, details=(*finding.details, by))
 
@@ -215,19 +198,3 @@ def _service(checkup: Checkup, host: str) -> tuple[str, bool]:
     if named:
         return named.replace("_HOST", host.lower()), has_name or "_HOST" not in named
     return f"hdfs/{host}", False
-
-
-LIBRARY = Step("client library", "the client is installed", find_library)
-CONFIGURATION = Step(
-    "configuration", "the NameNode's address is known", find_configuration
-)
-AUTHENTICATION = Step(
-    "authentication", "cluster and client agree on Kerberos", check_authentication
-)
-SERVICE_TICKET = Step(
-    "service ticket", "the KDC knows the server by its name", check_service_ticket
-)
-PORT = Step("port", "the NameNode accepts connections", reach_name_node)
-SERVER = Step("NameNode", "the NameNode answers us", ask_name_node)
-READ_BY_DATANODE = replace(READ, check=read_by_datanode)
-WRITE_BY_DATANODE = replace(WRITE, check=write_by_datanode)

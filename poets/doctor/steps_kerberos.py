@@ -12,10 +12,9 @@ Without Kerberos, all of them are left out; with a token, those of tickets.
 import functools
 import os
 import time
-from collections.abc import Callable
 from datetime import datetime
 
-from poets.doctor import Checkup, Finding, Step, StepError
+from poets.doctor import Check, Checkup, Finding, StepError, step
 from poets.doctor.network import reach
 from poets.doctor.security import is_secure, token_of, why_no_token
 from poets.errors import KerberosError
@@ -27,8 +26,6 @@ from poets.kerberos.login import current_login
 from poets.kerberos.session import Ticket
 from poets.kerberos.tokens import TOKEN_FILE, read_tokens
 from poets.storage.calls import allowed_s
-
-Check = Callable[[Checkup], Finding]
 
 
 def with_kerberos(check: Check) -> Check:
@@ -45,13 +42,9 @@ def with_kerberos(check: Check) -> Check:
     return checked
 
 
+@step("token", "a delegation token is for this cluster, or none is")
 def find_token(checkup: Checkup) -> Finding:
-    """Finds the delegation token that YARN, Spark or Oozie gave to the job.
-
-    Raises:
-      ConfigError: if the file of tokens cannot be read.
-      NotAuthenticatedError: if the token has expired.
-    """
+    """Finds the delegation token that YARN, Spark or Oozie gave to the job."""
     path, token = os.environ.get(TOKEN_FILE, ""), token_of(checkup)
     if token is None:
         login = current_login()
@@ -77,14 +70,10 @@ def find_token(checkup: Checkup) -> Finding:
     )
 
 
+@step("krb5.conf", "realm and KDC are known")
 @with_kerberos
 def find_krb5_conf(checkup: Checkup) -> Finding:
-    """Finds the realm and its KDCs.
-
-    Raises:
-      StepError: if there is no krb5.conf, or no realm in it.
-      KerberosError: if the Kerberos library cannot read it.
-    """
+    """Finds the realm and its KDCs."""
     current_login()  # it sets KRB5_CONFIG
     conf = realms()
     check_conf()
@@ -108,13 +97,10 @@ def find_krb5_conf(checkup: Checkup) -> Finding:
     )
 
 
+@step("KDC", "a KDC of the realm accepts connections")
 @with_kerberos
 def reach_kdc(checkup: Checkup) -> Finding:
-    """Connects to the realm's KDCs until one accepts.
-
-    Raises:
-      StepError: if none does.
-    """
+    """Connects to the realm's KDCs until one accepts."""
     conf = realms()
     realm = _realm(conf)
     kdcs = conf.kdcs.get(realm or "", [])
@@ -128,14 +114,10 @@ def reach_kdc(checkup: Checkup) -> Finding:
     )
 
 
+@step("keytab", "the keytab has the principal's keys")
 @with_kerberos
 def check_keytab(checkup: Checkup) -> Finding:
-    """Checks that the keytab holds our keys.
-
-    Raises:
-      ConfigError: if the settings of the login contradict each other.
-      KeytabError: if the keytab cannot be read or lacks the principal.
-    """
+    """Checks that the keytab holds our keys."""
     login = current_login()
     if login is None or not login.keytab:
         return Finding("none is given: the ticket cache is used", applies=False)
@@ -147,13 +129,10 @@ def check_keytab(checkup: Checkup) -> Finding:
     )
 
 
+@step("ticket", "the KDC gives the principal a ticket")
 @with_kerberos
 def get_ticket(checkup: Checkup) -> Finding:
-    """Gets the ticket-granting ticket.
-
-    Raises:
-      StepError: if the KDC or the cache gives none.
-    """
+    """Gets the ticket-granting ticket."""
     ticket = _ticket(checkup)
     return Finding(
         f"ticket of {ticket.principal} until {_clock(ticket.endtime)}",
@@ -163,12 +142,9 @@ def get_ticket(checkup: Checkup) -> Finding:
     )
 
 
+@step("ticket lifetime", "the job ends before its ticket")
 def check_lifetime(checkup: Checkup) -> Finding:
-    """Compares the end of the ticket or token with that of the job.
-
-    Raises:
-      StepError: if the job outlives a ticket or token that cannot be replaced.
-    """
+    """Compares the end of the ticket or token with that of the job."""
     if (token := token_of(checkup)) is None:
         return _check_ticket_lifetime(checkup)
     left_s = token.ends_s - time.time()
@@ -227,11 +203,3 @@ def _clock(time_s: float) -> str:
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(seconds, 0):.0f} s"
-
-
-TOKEN = Step("token", "a delegation token is for this cluster, or none is", find_token)
-KRB5_CONF = Step("krb5.conf", "realm and KDC are known", find_krb5_conf)
-KDC = Step("KDC", "a KDC of the realm accepts connections", reach_kdc)
-KEYTAB = Step("keytab", "the keytab has the principal's keys", check_keytab)
-TICKET = Step("ticket", "the KDC gives the principal a ticket", get_ticket)
-LIFETIME = Step("ticket lifetime", "the job ends before its ticket", check_lifetime)

@@ -2,7 +2,7 @@
 
 import os
 
-from poets.doctor import Checkup, Finding, Step
+from poets.doctor import Checkup, Finding, step
 from poets.doctor.network import host_and_port, reach
 from poets.storage import open_storage
 from poets.storage.objects import google_url
@@ -13,12 +13,9 @@ GOOGLE_EMULATOR = "STORAGE_EMULATOR_HOST"
 GOOGLE_KEY = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
+@step("credentials", "the credentials are known")
 def find_credentials(checkup: Checkup) -> Finding:
-    """Finds the credentials in the environment; shows no secret.
-
-    Raises:
-      ConfigError: if the variables are malformed or contradict each other.
-    """
+    """Finds the credentials in the environment; shows no secret."""
     return _google(checkup) if checkup.scheme == "gs" else _s3()
 
 
@@ -45,13 +42,9 @@ def _s3() -> Finding:
     return Finding(f"keys from {keys}, for {where}", tuple(details))
 
 
+@step("endpoint", "the store accepts connections")
 def reach_endpoint(checkup: Checkup) -> Finding:
-    """Connects to the store's address, or to the proxy that requests go through.
-
-    Raises:
-      ConfigError: if the proxy's address is malformed.
-      StepError: if nothing listens there.
-    """
+    """Connects to the store's address, or to the proxy that requests go through."""
     if checkup.scheme == "gs":
         store, proxy = google_url(), proxy_of(google_url(), is_curl=True)
     else:
@@ -80,7 +73,3 @@ def _address(url: str) -> tuple[str, int]:
     scheme, _, address = url.partition("://")
     address = address.rpartition("@")[2].rstrip("/")
     return host_and_port(address, 443 if scheme == "https" else 80)
-
-
-CREDENTIALS = Step("credentials", "the credentials are known", find_credentials)
-ENDPOINT = Step("endpoint", "the store accepts connections", reach_endpoint)

@@ -14,7 +14,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileType
 
 from poets.data.image_files import is_listed, passed_over
 from poets.data.image_listing import some
-from poets.doctor import Checkup, Finding, Step, StepError
+from poets.doctor import Checkup, Finding, StepError, step
 from poets.errors import PoetsError, StorageError
 from poets.storage import folder_of, join, open_storage, scheme_of
 from poets.storage.calls import allowed_s, threads
@@ -34,22 +34,16 @@ WITHOUT_FOLDERS = ("s3", "gs")
 """Here a folder is part of a name, and permissions apply to prefixes of names."""
 
 
+@step("list", "the input folders are there and can be listed")
 def list_inputs(checkup: Checkup) -> Finding:
-    """Lists each input folder, and the folders in it that the job would list.
-
-    Raises:
-      StepError: if one does not exist or cannot be listed.
-    """
+    """Lists each input folder, and the folders in it that the job would list."""
     first, *others = [line for url in checkup.reads for line in _list(url)]
     return Finding(first, tuple(others))
 
 
+@step("read", "one small file of each input folder can be read")
 def read_inputs(checkup: Checkup) -> Finding:
-    """Reads the beginning of one file in each input folder.
-
-    Raises:
-      StepError: if it cannot be read.
-    """
+    """Reads the beginning of one file in each input folder."""
     texts = {url: try_reading(url) for url in checkup.reads}
     found = [text for text in texts.values() if text]
     missing = [f"no file found in {url} to try" for url in texts if not texts[url]]
@@ -57,12 +51,9 @@ def read_inputs(checkup: Checkup) -> Finding:
     return Finding(first, tuple(others), applies=bool(found))
 
 
+@step("write", "a file can be written, renamed and deleted in each output folder")
 def write_outputs(checkup: Checkup) -> Finding:
-    """Writes, renames and deletes a small file where each output folder is or will be.
-
-    Raises:
-      StepError: if one of these fails.
-    """
+    """Tries it with a small file, in the parent of a folder that is still missing."""
     places = {url: _place_of(url) for url in checkup.writes}
     unique = list(dict.fromkeys(places.values()))
     for failure in try_writing(unique):
@@ -70,15 +61,6 @@ def write_outputs(checkup: Checkup) -> Finding:
     first, *others = [f"{place} is writable" for place in unique]
     later = [f"{url} can be made" for url, place in places.items() if url != place]
     return Finding(first, (*others, *later))
-
-
-LIST = Step("list", "the input folders are there and can be listed", list_inputs)
-READ = Step("read", "one small file of each input folder can be read", read_inputs)
-WRITE = Step(
-    "write",
-    "a file can be written, renamed and deleted in each output folder",
-    write_outputs,
-)
 
 
 def try_reading(url: str) -> str:
