@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import TextIO
 
 from poets.cli import Verbs
 from poets.errors import ConfigError
@@ -94,9 +94,8 @@ def register(args: argparse.Namespace) -> int:
 
     fields = {"name": args.name, "description": args.description}
     given = {name: value for name, value in fields.items() if value}
-    platform = from_environment(os.environ)
     given["stateless"] = not args.stateful
-    print(platform.register(args.image, args.timeout_s, **given))
+    print(from_environment(os.environ).register(args.image, args.timeout_s, **given))
     return 0
 
 
@@ -119,7 +118,7 @@ def submit(args: argparse.Namespace) -> int:
         for result in label_messages(
             platform, args.actor, left, args.parallel, args.timeout_s
         ):
-            _write(result, output)
+            print(json.dumps(result, ensure_ascii=False), file=output, flush=True)
             failed += "error" in result
             note(1)
     return 1 if failed else 0
@@ -168,8 +167,3 @@ def _opened(path: str | None) -> Iterator[TextIO]:
         raise ConfigError(f"cannot write {path!r}: {error.strerror}") from error
     with output:
         yield output
-
-
-def _write(result: dict[str, Any], output: TextIO) -> None:
-    output.write(json.dumps(result, ensure_ascii=False) + "\n")
-    output.flush()

@@ -36,12 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Moves pictures, or prints them; returns the exit code.
-
-    Raises:
-      ConfigError: for mistakes in the list or the folders.
-      StorageError: if a storage fails, or a file is in the way.
-    """
+    """Moves pictures, or prints them; returns the exit code."""
     from poets.report.cleaning import listed_moves, move_all, undone_moves
 
     if args.undo:

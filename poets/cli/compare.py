@@ -26,11 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the comparison, and writes its page; returns the exit code.
-
-    Raises:
-      PoetsError: if the runs cannot be compared, or the page cannot be written.
-    """
+    """Prints the comparison, and writes its page; returns the exit code."""
     from poets.report.comparison import compare_runs
 
     found = compare_runs(args.runs)

@@ -90,11 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the checklist and prints it; returns the exit code.
-
-    Raises:
-      ConfigError: if a flag, a URL or the options file is wrong.
-    """
+    """Runs the checklist and prints it; returns the exit code."""
     from poets.doctor.checklist import checklist, checkups
     from poets.doctor.diagnosis import diagnose
     from poets.doctor.packs import are_packs, check_packs

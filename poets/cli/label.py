@@ -125,13 +125,9 @@ def _fetch(
     from poets.classifier.sources import source_of
 
     urls = [image for image in images if isinstance(image, str)]
-    fetched = iter(
-        [
-            source_of(file) if isinstance(file, str) else file
-            for file in fetch_images(urls, folder)
-        ]
-    )
-    return [next(fetched) if isinstance(image, str) else image for image in images]
+    fetched = iter(fetch_images(urls, folder))
+    files = [next(fetched) if isinstance(image, str) else image for image in images]
+    return [source_of(file) if isinstance(file, str) else file for file in files]
 
 
 def _print(

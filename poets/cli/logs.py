@@ -38,12 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the review of the logs; returns the exit code.
-
-    Raises:
-      ConfigError: if the plot cannot be drawn.
-      StorageError: if a log cannot be read or the plot cannot be written.
-    """
+    """Prints the review of the logs; returns the exit code."""
     from poets.report.curve import plot_png  # not for --help, as they need NumPy
     from poets.report.review import format_log, log_data, named_runs
     from poets.report.worker_log import MAX_STEPS

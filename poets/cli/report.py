@@ -29,13 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the report and prints its place; returns the exit code.
-
-    Raises:
-      ConfigError: if --image_dir is not there.
-      ModelError: if the folder has no results of a run.
-      StorageError: if a file cannot be read or written.
-    """
+    """Writes the report and prints its place; returns the exit code."""
     from poets.report import REPORT
     from poets.report.build import build_report
     from poets.report.reread import read_evidence

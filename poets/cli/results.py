@@ -17,12 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the listing and the summary of a folder; returns the exit code.
-
-    Raises:
-      StorageError: if the folder cannot be listed or a file cannot be read.
-      ModelError: if metrics.json is not in a run's format.
-    """
+    """Prints the listing and the summary of a folder; returns the exit code."""
     from poets.report.listing import format_listing, list_folder
     from poets.report.summary import format_results, read_results
     from poets.workers.progress import read_progress

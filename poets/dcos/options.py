@@ -9,7 +9,7 @@ Settings override the file for one run: `service.job_url=…` replaces an option
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,7 @@ def _walk(group: dict[str, Any], prefix: str, options: Options) -> None:
         path = prefix + name
         if path in SCHEMA:
             options.given[path] = value
-        elif path not in _groups():
+        elif not any(known.startswith(f"{path}.") for known in SCHEMA):
             options.unknown.append(path)
         elif isinstance(value, dict):
             _walk(value, f"{path}.", options)
@@ -174,16 +174,6 @@ def _walk(group: dict[str, Any], prefix: str, options: Options) -> None:
             options.misshapen[path] = (
                 f"takes an object with options in it, found {json_kind(value)}"
             )
-
-
-def _groups() -> set[str]:
-    return {parent for path in SCHEMA for parent in _parents(path)}
-
-
-def _parents(path: str) -> Iterator[str]:
-    while "." in path:
-        path = path.rpartition(".")[0]
-        yield path
 
 
 def _set_option(given: dict[str, Any], setting: str) -> None:

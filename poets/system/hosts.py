@@ -95,10 +95,10 @@ class Hosts:
 def _parse(entry: str) -> tuple[str, int | None] | Network:
     if not entry:
         raise ValueError("is empty; give a host, *.domain, a network or *")
-    if "/" in entry or _is_address(entry):
-        try:
-            return ip_network(entry.strip("[]"))
-        except ValueError as error:
+    try:
+        return ip_network(entry.strip("[]"))
+    except ValueError as error:
+        if "/" in entry:
             raise ValueError(f"is not a network ({error}); write 10.0.0.0/8") from None
     name, colon, port = entry.partition(":")
     if colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
@@ -114,14 +114,6 @@ def _parse(entry: str) -> tuple[str, int | None] | Network:
         raise ValueError("is not a host; give a name, *.domain, a network or *")
     prefix = "*." if name.startswith("*.") else ""
     return ("*" if name == "*" else prefix + domain), int(port) if colon else None
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _matches(host: str, name: str) -> bool:
