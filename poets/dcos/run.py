@@ -28,9 +28,9 @@ from poets.dcos.environment import task_environment
 from poets.dcos.fetch import fetch, place
 from poets.dcos.options import Options
 from poets.dcos.plan import render_plan
-from poets.dcos.restarts import MAX_RESTARTS, Kill
+from poets.dcos.restarts import MAX_RESTARTS, Kill, Restarts
 from poets.dcos.secrets import keytab_of, placed
-from poets.dcos.supervise import GRACE_S, Emit, Launch, Supervisor
+from poets.dcos.supervise import GRACE_S, Emit, PlanStep, Supervisor
 from poets.dcos.tasks import TENSORBOARD, Task, cluster_of, tasks_of
 from poets.dcos.tensorboard import HOST, command_of
 from poets.dcos.validate import VOLUME
@@ -80,21 +80,21 @@ def run(
         options["tensorboard.port"] if task.pod is TENSORBOARD else 0 for task in tasks
     ]
     with reserved_ports(wanted) as ports:
-        launches = _launches(options, dict(zip(tasks, ports, strict=True)), work_dir)
+        at = dict(zip(tasks, ports, strict=True))
+        steps = _steps(options, at, work_dir, max_restarts)
         job_file = fetch(options["service.job_url"], work_dir / "fetched")
-        for launch in launches:
-            if launch.task.pod is not TENSORBOARD:
-                place(job_file, launch.sandbox)
-            (launch.sandbox / VOLUME).mkdir(parents=True, exist_ok=True)
-        supervisor = Supervisor(launches, emit, max_restarts, kills, grace_s)
-        with placed(keytab, [launch.sandbox for launch in launches]):
-            supervisor.run()
+        for step in steps:
+            if step.task.pod is not TENSORBOARD:
+                place(job_file, step.sandbox)
+            (step.sandbox / VOLUME).mkdir(parents=True, exist_ok=True)
+        with placed(keytab, [step.sandbox for step in steps]):
+            Supervisor(steps, emit, kills, grace_s).run()
     errors = [
-        f"{task.name} {step.error}, see {step.launch.sandbox / 'stderr'}"
-        for task, step in supervisor.steps.items()
+        f"{step.task.name} {step.error}, see {step.sandbox / 'stderr'}"
+        for step in steps
         if step.error
     ]
-    statuses = {task: step.status for task, step in supervisor.steps.items()}
+    statuses = {step.task: step.status for step in steps}
     return Outcome(render_plan(statuses, errors), not errors)
 
 
@@ -160,10 +160,10 @@ def _on_this_machine(options: Options) -> Options:
     return replace(options, given=given)
 
 
-def _launches(
-    options: Options, ports: Mapping[Task, int], work_dir: Path
-) -> list[Launch]:
-    """Returns the command and the environment of each task.
+def _steps(
+    options: Options, ports: Mapping[Task, int], work_dir: Path, max_restarts: int
+) -> list[PlanStep]:
+    """Returns the step of each task, with its command and environment.
 
     Raises:
       ConfigError: if TensorBoard is enabled but not installed.
@@ -171,7 +171,7 @@ def _launches(
     addresses = [f"127.0.0.1:{port}" for port in ports.values()]
     cluster = cluster_of(list(ports), addresses)
     hook = [sys.executable, str(Path(__file__).with_name("task.py"))]
-    launches = []
+    steps = []
     for task, port in ports.items():
         sandbox = work_dir / task.name
         command, path = hook, str(sandbox / options["service.job_path"])
@@ -190,5 +190,7 @@ def _launches(
             "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         }
         given = task_environment(options, task, cluster, str(sandbox))
-        launches.append(Launch(task, command, {**os.environ, **given, **own}, sandbox))
-    return launches
+        environment = {**os.environ, **given, **own}
+        restarts = Restarts(max_restarts)
+        steps.append(PlanStep(task, command, environment, sandbox, restarts))
+    return steps

@@ -1,6 +1,6 @@
 """Starts, restarts and stops the tasks of one run.
 
-    launches ──> processes ──┬── exit code 0 ───────> COMPLETE
+    steps ─────> processes ──┬── exit code 0 ───────> COMPLETE
                     ▲        ├── failed ───────> PENDING ──┐
                     │        │     └── too often ──────────┼──> ERROR, the run ends
                     └────────┼─────────────────────────────┘
@@ -34,29 +34,15 @@ Emit = Callable[[str, str, str], None]
 """Called with a task's name, `stdout` or `stderr`, and a line, from other threads."""
 
 
-@dataclass(frozen=True)
-class Launch:
-    """The parameters of a task's process.
+@dataclass
+class PlanStep:
+    """A task, how to start it, and its state.
 
     Attributes:
       task: the task.
       command: the program and its arguments.
       environment: all variables of the process.
       sandbox: its working directory.
-    """
-
-    task: Task
-    command: Sequence[str]
-    environment: Mapping[str, str] = field(repr=False)
-    sandbox: Path
-
-
-@dataclass
-class PlanStep:
-    """The state of one task.
-
-    Attributes:
-      launch: how to start it.
       restarts: counts its failures.
       status: as in the deploy plan.
       error: why it is not restarted, or "".
@@ -65,18 +51,16 @@ class PlanStep:
       killed: whether `--kill` killed the process.
     """
 
-    launch: Launch
+    task: Task
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+    sandbox: Path
     restarts: Restarts
     status: str = PENDING
     error: str = ""
     process: TaskProcess | None = None
     started_s: float = 0.0
     killed: bool = False
-
-    @property
-    def task(self) -> Task:
-        """The task of this step."""
-        return self.launch.task
 
     def change(self, status: str, why: str) -> None:
         """Sets the status and logs it."""
@@ -89,24 +73,20 @@ class Supervisor:
 
     def __init__(
         self,
-        launches: Sequence[Launch],
+        steps: Sequence[PlanStep],
         emit: Emit,
-        max_restarts: int,
         kills: Sequence[Kill] = (),
         grace_s: float = GRACE_S,
     ):
-        """Sets up the steps; `run` starts the tasks.
+        """Takes the steps; `run` starts the tasks.
 
         Args:
-          launches: one per task.
+          steps: one per task.
           emit: called with each line of each task.
-          max_restarts: how often a failing task is restarted, in a row.
           kills: tasks to kill, sorted by time.
           grace_s: how long a stopped task has before it is killed.
         """
-        self.steps = {
-            launch.task: PlanStep(launch, Restarts(max_restarts)) for launch in launches
-        }
+        self.steps = {step.task: step for step in steps}
         self._emit = emit
         self._grace_s = grace_s
         self._kills = list(kills)
@@ -144,12 +124,11 @@ class Supervisor:
         def on_line(stream: str, text: str) -> None:
             self._emit(step.task.name, stream, text)
 
-        launch = step.launch
         try:
             if mark_with:
-                mark(launch.sandbox, mark_with)
+                mark(step.sandbox, mark_with)
             step.process = process = TaskProcess(
-                launch.command, launch.environment, launch.sandbox, on_line
+                step.command, step.environment, step.sandbox, on_line
             )
         except OSError as error:
             raise PoetsError(

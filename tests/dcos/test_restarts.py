@@ -10,7 +10,7 @@ from poets.dcos.plan import COMPLETE, ERROR, PENDING
 from poets.dcos.processes import mark
 from poets.dcos.restarts import Kill, Restarts, ending, parse_kills
 from poets.dcos.run import run
-from poets.dcos.supervise import Launch, Supervisor
+from poets.dcos.supervise import PlanStep, Supervisor
 from poets.dcos.tasks import (
     GPU_WORKER,
     PARAMETER_SERVER,
@@ -266,9 +266,10 @@ def test_a_kill_that_comes_too_late_is_reported(tmp_path, lines, scheduler_log):
     assert scheduler_log.texts[-1] == "--kill worker-0@600s: the run ended before that"
 
 
-def python(task, program, sandbox):
+def python(task, program, sandbox, max_restarts=0):
     sandbox.mkdir()
-    return Launch(task, [sys.executable, "-c", program], os.environ, sandbox)
+    command = [sys.executable, "-c", program]
+    return PlanStep(task, command, os.environ, sandbox, Restarts(max_restarts))
 
 
 def waiting_for(path):
@@ -283,14 +284,13 @@ def test_a_kill_of_a_task_that_has_ended_changes_nothing(
             (tmp_path / "missed").touch()
 
     scheduler_log.hook = hook
-    launches = [
+    steps = [
         python(Task(WORKER, 0), "", tmp_path / "a"),
         python(Task(WORKER, 1), waiting_for(tmp_path / "missed"), tmp_path / "b"),
     ]
     kills = [Kill(Task(WORKER, 0), float(after_s)) for after_s in range(1, 60)]
-    supervisor = Supervisor(launches, lines, 0, kills=kills)
-    supervisor.run()
-    assert {step.status for step in supervisor.steps.values()} == {COMPLETE}
+    Supervisor(steps, lines, kills).run()
+    assert {step.status for step in steps} == {COMPLETE}
 
 
 def test_tensorboard_may_fail_and_the_others_go_on(tmp_path, lines, scheduler_log):
@@ -299,13 +299,10 @@ def test_tensorboard_may_fail_and_the_others_go_on(tmp_path, lines, scheduler_lo
             (tmp_path / "failed").touch()
 
     scheduler_log.hook = hook
-    launches = [
-        python(Task(WORKER, 0), waiting_for(tmp_path / "failed"), tmp_path / "a"),
-        python(Task(TENSORBOARD, 0), "import sys; sys.exit(1)", tmp_path / "b"),
-    ]
-    supervisor = Supervisor(launches, lines, 1)
-    supervisor.run()
-    worker, tensorboard = supervisor.steps.values()
+    fails = "import sys; sys.exit(1)"
+    worker = python(Task(WORKER, 0), waiting_for(tmp_path / "failed"), tmp_path / "a")
+    tensorboard = python(Task(TENSORBOARD, 0), fails, tmp_path / "b", max_restarts=1)
+    Supervisor([worker, tensorboard], lines).run()
     assert (worker.status, worker.error) == (COMPLETE, "")
     assert tensorboard.status == ERROR
     assert tensorboard.error == "exited with code 1 after 1 restart"
@@ -315,12 +312,12 @@ def test_a_task_that_cannot_be_started_stops_those_that_were(
     tmp_path, lines, scheduler_log
 ):
     waiting = python(Task(WORKER, 0), "import time; time.sleep(600)", tmp_path / "a")
-    missing = Launch(Task(WORKER, 1), ["/no/such/program"], {}, tmp_path / "a")
-    supervisor = Supervisor([waiting, missing], lines, 3)
+    program, sandbox = ["/no/such/program"], tmp_path / "a"
+    missing = PlanStep(Task(WORKER, 1), program, {}, sandbox, Restarts())
     with pytest.raises(PoetsError, match="cannot start worker-1: No such file or d"):
-        supervisor.run()
+        Supervisor([waiting, missing], lines).run()
     assert scheduler_log.texts[-1] == "worker-0:[node] (PENDING): stopped"
-    assert {step.status for step in supervisor.steps.values()} == {PENDING}
+    assert {waiting.status, missing.status} == {PENDING}
 
 
 @pytest.mark.usefixtures("forked_tasks")
