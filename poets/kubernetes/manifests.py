@@ -8,7 +8,6 @@ TensorBoard for all of them. If a job could not run, an error lists all reasons.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from poets.config import RetrainConfig
@@ -26,7 +25,7 @@ from poets.kubernetes.pods import (
     tensorboard_pod,
     worker_pod,
 )
-from poets.kubernetes.volumes import DEFAULT_MOUNT, Volume, output_volume
+from poets.kubernetes.volumes import DEFAULT_MOUNT, Volume, is_visible, output_volume
 from poets.sweeps.grid import SUMMARIES, Axis
 
 NAME_LENGTH = 40
@@ -159,10 +158,7 @@ def _lost_outputs(
         names.append("summaries_dir")
     for name in names:
         place = getattr(config, name)
-        local = place.removeprefix("file://")
-        if "://" in local:
-            continue
-        if not output or not PurePosixPath(local).is_relative_to(output.mount_path):
+        if not is_visible(place, output):
             fate = "lost with its pod"
             if name == "bottleneck_dir":
                 fate = f"another folder in each of {workers} workers"

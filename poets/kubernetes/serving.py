@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from poets.errors import ConfigError
 from poets.kubernetes.objects import Json, as_list, labels_of, object_of
 from poets.kubernetes.pods import AWS_SECRET, Surroundings, literal, pod_of
-from poets.kubernetes.volumes import Volume, scratch_volume
+from poets.kubernetes.volumes import Volume, is_visible, scratch_volume
 from poets.storage import scheme_of
 
 KINDS = ("deployment", "inferenceservice")
@@ -77,13 +77,11 @@ def serving(
 
 
 def _require_visible(results: str, volume: Volume | None) -> None:
-    local = results.removeprefix("file://")
-    if "://" in local:
+    if is_visible(results, volume):
         return
-    mount = volume.mount_path if volume else None
-    if mount and f"{posixpath.normpath(local)}/".startswith(f"{mount}/"):
-        return
-    found = f"the volume is at {mount!r}" if mount else "there is no volume"
+    found = (
+        f"the volume is at {volume.mount_path!r}" if volume else "there is no volume"
+    )
     raise ConfigError(
         f"pods cannot see {results!r}: {found}; give --storage pvc:NAME and a path "
         "below its folder, or results on hdfs://, s3:// or gs://"

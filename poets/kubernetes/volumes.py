@@ -5,8 +5,10 @@ hostpath:/srv/poets     a folder of the node that the image's user may write to
 none                    storage is elsewhere: hdfs://, s3://, gs://
 """
 
+import posixpath
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from poets.errors import ConfigError
@@ -66,6 +68,14 @@ def output_volume(
             "hostpath:/FOLDER for a folder of the node, or none"
         )
     return Volume("output", source, mount_path, read_only)
+
+
+def is_visible(url: str, volume: Volume | None) -> bool:
+    """Returns whether a place is the same for all pods: far away, or in the volume."""
+    local = url.removeprefix("file://")
+    if "://" in local or volume is None:
+        return "://" in local
+    return PurePosixPath(posixpath.normpath(local)).is_relative_to(volume.mount_path)
 
 
 def scratch_volume(disk_mb: int) -> Volume:
