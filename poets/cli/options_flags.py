@@ -5,12 +5,7 @@ from typing import Any
 
 
 def add_overrides(parser: "argparse._ActionsContainer", note: str = "") -> None:
-    """Adds `--set` and `--arg`, which `read_options` takes as `settings` and `args`.
-
-    Args:
-      parser: the parser or argument group.
-      note: added to the help of `--arg`.
-    """
+    """Adds `--set` and `--arg`, for `read_options`; a note ends the help of `--arg`."""
     repeatable: dict[str, Any] = {"action": "append", "default": []}
     parser.add_argument(
         "--set",

@@ -16,12 +16,9 @@ NO_EFFECT = (0, "", "[]", "ROOT")
 def flags_of(
     options: Options, log_dir: str | None, changes: dict[str, Any] | None = None
 ) -> tuple[RetrainConfig, list[str]]:
-    """Returns the checked config, and its flags for the command line.
+    """Returns the checked config of the job, and its flags for a command line.
 
-    Args:
-      options: those of the service.
-      log_dir: replaces the placeholders.
-      changes: flags that replace those of the context.
+    `log_dir` replaces the placeholders, `changes` replaces flags of the context.
 
     Raises:
       ConfigError: if a flag is wrong.

@@ -87,14 +87,7 @@ def scheduler_environment(options: Options) -> dict[str, str]:
 def task_environment(
     options: Options, task: Task, cluster: Mapping[str, list[str]], sandbox: str
 ) -> dict[str, str]:
-    """Returns the variables of one task.
-
-    Args:
-      options: the options of the service.
-      task: one of the service's tasks.
-      cluster: job -> addresses of all tasks.
-      sandbox: absolute path of the folder the task starts in.
-    """
+    """Returns the variables of one task; `sandbox` is an absolute path."""
     service = options["service.name"]
     gpus = options["gpu_worker.gpus"] if task.pod is GPU_WORKER else 0
     place = {

@@ -68,14 +68,9 @@ def download(
     attempts: int = 3,
     pause_s: float = 1.0,
 ) -> Path:
-    """Downloads a file. `place` appears only when the download is complete.
+    """Downloads a file; `place` appears only when the download is complete.
 
-    Args:
-      url: http(s) address; its name and password are sent as a login.
-      place: the file to create.
-      limits: what the server may take.
-      attempts: how often to ask after failures that may pass.
-      pause_s: as for `poets.system.http.download`.
+    The other arguments are those of `poets.system.http.download`.
 
     Raises:
       StorageError: after all attempts, or at once for errors that would recur, such as

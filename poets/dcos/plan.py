@@ -23,12 +23,7 @@ IN_PROGRESS = "IN_PROGRESS"
 
 
 def render_plan(statuses: Mapping[Task, str], errors: Iterable[str] = ()) -> str:
-    """Returns the plan `deploy` as a tree of text, without a newline at its end.
-
-    Args:
-      statuses: task -> PENDING, STARTING, COMPLETE or ERROR.
-      errors: texts to list below the tree.
-    """
+    """Returns the plan `deploy` as a tree of text, without a newline at its end."""
     errors = list(errors)
     whole = ERROR if errors else aggregate(statuses.values())
     lines = [f"deploy (parallel strategy) ({whole})"]

@@ -37,13 +37,9 @@ class TaskProcess:
         sandbox: Path,
         on_line: OnLine,
     ) -> None:
-        """Starts a command.
+        """Starts a command in its sandbox, which gets the files `stdout` and `stderr`.
 
-        Args:
-          command: the program and its arguments.
-          environment: all variables of the process.
-          sandbox: its working directory, which gets the files `stdout` and `stderr`.
-          on_line: called with the stream's name and each line, from other threads.
+        `on_line` is called with the stream's name and each line, from other threads.
         """
         self._process = process = subprocess.Popen(
             command,

@@ -31,12 +31,7 @@ MOMENT = re.compile(r"(?P<name>.+)@(?P<after_s>\d+(\.\d+)?)s?")
 
 @dataclass
 class Restarts:
-    """How often one task may fail in a row.
-
-    Attributes:
-      limit: restarts, 0 or more.
-      failures: failures in a row, so far.
-    """
+    """How often one task may fail in a row: `limit` is 0 or more restarts."""
 
     limit: int = MAX_RESTARTS
     failures: int = 0
@@ -68,9 +63,7 @@ class Kill:
 def parse_kills(texts: Iterable[str], tasks: Sequence[Task]) -> list[Kill]:
     """Parses the values of `--kill`, such as `worker-1@30s`; returns them by time.
 
-    Args:
-      texts: each a task's name, in the plan or in the cluster (`ps-0`), and seconds.
-      tasks: the tasks of the run.
+    Tasks are named as in the plan, or as in the cluster (`ps-0`).
 
     Raises:
       ConfigError: lists every text that is malformed or names no task.

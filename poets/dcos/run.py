@@ -168,8 +168,7 @@ def _steps(
     Raises:
       ConfigError: if TensorBoard is enabled but not installed.
     """
-    addresses = [f"127.0.0.1:{port}" for port in ports.values()]
-    cluster = cluster_of(list(ports), addresses)
+    cluster = cluster_of({task: f"127.0.0.1:{port}" for task, port in ports.items()})
     hook = [sys.executable, str(Path(__file__).with_name("task.py"))]
     steps = []
     for task, port in ports.items():

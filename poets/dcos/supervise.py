@@ -78,14 +78,7 @@ class Supervisor:
         kills: Sequence[Kill] = (),
         grace_s: float = GRACE_S,
     ):
-        """Takes the steps; `run` starts the tasks.
-
-        Args:
-          steps: one per task.
-          emit: called with each line of each task.
-          kills: tasks to kill, sorted by time.
-          grace_s: how long a stopped task has before it is killed.
-        """
+        """Takes a step for each task, and some arguments of `poets.dcos.run.run`."""
         self.steps = {step.task: step for step in steps}
         self._emit = emit
         self._grace_s = grace_s

@@ -1,6 +1,6 @@
 """Lists the tasks of a service, from its options, and builds their cluster."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from poets.dcos.options import Options
@@ -60,15 +60,10 @@ def tasks_of(options: Options) -> list[Task]:
     return tasks
 
 
-def cluster_of(tasks: Sequence[Task], addresses: Sequence[str]) -> dict[str, list[str]]:
-    """Returns job -> addresses, for `tf.train.ClusterSpec`.
-
-    Args:
-      tasks: in any order; TensorBoard is skipped.
-      addresses: the address of each task.
-    """
+def cluster_of(addresses: Mapping[Task, str]) -> dict[str, list[str]]:
+    """Returns job -> addresses, for `tf.train.ClusterSpec`; TensorBoard has none."""
     cluster: dict[str, list[str]] = {}
-    for task, address in zip(tasks, addresses, strict=True):
+    for task, address in addresses.items():
         if task.pod.job:
             cluster.setdefault(task.pod.job, []).append(address)
     return cluster

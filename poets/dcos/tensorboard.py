@@ -33,11 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def command_of(log_dir: str, port: int) -> list[str]:
-    """Returns the command of the task.
-
-    Args:
-      log_dir: the folder to show, on any storage; it need not exist yet.
-      port: the local port of its web page.
+    """Returns the command of the task; its folder, on any storage, need not exist yet.
 
     Raises:
       ConfigError: if TensorBoard is not installed.

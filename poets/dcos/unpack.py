@@ -30,6 +30,12 @@ MAX_BYTES = 4 * 2**30
 MAX_MEMBERS = 200_000
 CHUNK_BYTES = 2**20
 
+ZIP_KINDS = {
+    0: "file",  # of a system without such modes
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "link",
+}
 BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -118,11 +124,7 @@ def _members(archive: Path) -> Iterator[Member]:
 
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
     mode = info.external_attr >> 16
-    kind = {stat.S_IFLNK: "link", stat.S_IFDIR: "folder", stat.S_IFREG: "file"}.get(
-        stat.S_IFMT(mode), "other" if stat.S_IFMT(mode) else "file"
-    )
-    if info.is_dir():
-        kind = "folder"
+    kind = "folder" if info.is_dir() else ZIP_KINDS.get(stat.S_IFMT(mode), "other")
     target = ""
     if kind == "link":
         with archive.open(info) as content:
@@ -167,11 +169,7 @@ def _extract(
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             left = _write(member, path, left, max_bytes)
-    # Links come last, so that no file is written through a link.
-    for link in links:
-        _link(link, folder)
-    for link in links:
-        _require_inside(link, folder)
+    _make_links(links, folder)
 
 
 def _inside(member: Member) -> PurePosixPath:
@@ -203,21 +201,21 @@ def _write(member: Member, path: Path, left: int, max_bytes: int) -> int:
     return left
 
 
-def _link(member: Member, folder: Path) -> None:
-    path = folder / _inside(member)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_symlink() or path.exists():
-        raise ConfigError(f"{member.name!r} occurs twice, once as a link")
-    path.symlink_to(member.target)
-
-
-def _require_inside(member: Member, folder: Path) -> None:
+def _make_links(links: list[Member], folder: Path) -> None:
+    """Makes the links of an archive, last, so that no file is written through one."""
+    for link in links:
+        path = folder / _inside(link)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or path.exists():
+            raise ConfigError(f"{link.name!r} occurs twice, once as a link")
+        path.symlink_to(link.target)
     root = os.path.realpath(folder)
-    end = os.path.realpath(folder / _inside(member))
-    if os.path.isabs(member.target) or os.path.commonpath([root, end]) != root:
-        raise ConfigError(
-            f"link {member.name!r} points to {member.target!r}, outside the sandbox"
-        )
+    for link in links:
+        end = os.path.realpath(folder / _inside(link))
+        if os.path.isabs(link.target) or os.path.commonpath([root, end]) != root:
+            raise ConfigError(
+                f"link {link.name!r} points to {link.target!r}, outside the sandbox"
+            )
 
 
 def _move(entry: Path, place: Path) -> None:

@@ -64,12 +64,7 @@ class Problem:
 def find_problems(
     options: Options, check_context: CheckContext | None = None
 ) -> list[Problem]:
-    """Returns all problems of the options, errors first.
-
-    Args:
-      options: as read.
-      check_context: checks the job's context; called if the job is poets.
-    """
+    """Returns all problems of the options, errors first, with those of its context."""
     problems = [*_shape(options), *_values(options)]
     wrong = {problem.path for problem in problems if problem.severity == "error"}
     # Later checks see the default in place of a wrong value, and report nothing on it.

@@ -129,9 +129,7 @@ class StepResult:
     """The outcome of a step.
 
     Attributes:
-      storage: the checkup's.
-      name: the step's.
-      checks: the step's.
+      storage, name, checks: of the checkup and the step.
       status: `ok`, `failed`, `left out` or `not reached`.
       found: one line; for a failure, what is wrong.
       cure: the one thing to do, if it failed.

@@ -28,12 +28,7 @@ GRACE_S = 0.5
 def diagnose(
     plan: Iterable[tuple[Checkup, tuple[Step, ...]]], timeout_s: float = TIMEOUT_S
 ) -> Iterator[StepResult]:
-    """Yields the outcome of each step as soon as it is known.
-
-    Args:
-      plan: each storage with its checklist, in order.
-      timeout_s: deadline of each step.
-    """
+    """Yields the outcome of each step, in order and as soon as it is known."""
     failed = False
     for checkup, steps in plan:
         for step in steps:

@@ -27,10 +27,7 @@ def host_and_port(address: str, usual_port: int) -> tuple[str, int]:
 def reach(addresses: Sequence[tuple[str, int]], what: str, cure: str) -> Finding:
     """Connects by TCP to one address after another until one accepts.
 
-    Args:
-      addresses: host and port of each, at least one; they share the deadline.
-      what: the server, for messages.
-      cure: what to do if none does.
+    They share the deadline. The error names the server by `what`, and has the cure.
 
     Raises:
       StepError: if none does.

@@ -1,4 +1,8 @@
-"""Finds whether a storage requires authentication, and who we are there."""
+"""Finds whether a storage requires authentication, and who we are there.
+
+All but `principal_of` raise PoetsError if the configuration, the login or the token
+cannot be read.
+"""
 
 import contextlib
 import os
@@ -24,9 +28,6 @@ def is_secure(checkup: Checkup) -> bool:
 
     For HDFS, its configuration decides. A WebHDFS URL works without one: if there is a
     login, it is used. A token is always for a secure cluster.
-
-    Raises:
-      PoetsError: if the configuration, the login or the token cannot be read.
     """
     if checkup.scheme not in HDFS + WEBHDFS:
         return False
@@ -36,11 +37,7 @@ def is_secure(checkup: Checkup) -> bool:
 
 
 def token_of(checkup: Checkup) -> Token | None:
-    """Returns the delegation token for a storage; None if it needs a ticket.
-
-    Raises:
-      PoetsError: if the configuration, the login or the token cannot be read.
-    """
+    """Returns the delegation token for a storage; None if it needs a ticket."""
     if checkup.scheme in WEBHDFS:
         conf = load_conf()
         return web_token(web_addresses(checkup.url, conf), checkup.url, conf)
@@ -48,11 +45,7 @@ def token_of(checkup: Checkup) -> Token | None:
 
 
 def why_no_token(checkup: Checkup) -> str:
-    """Returns why no delegation token is used; "" if no token file is given.
-
-    Raises:
-      PoetsError: if the configuration, the login or the file cannot be read.
-    """
+    """Returns why no delegation token is used; "" if no token file is given."""
     conf = load_conf()
     is_web = checkup.scheme in WEBHDFS
     addresses = web_addresses(checkup.url, conf) if is_web else ()
@@ -60,11 +53,7 @@ def why_no_token(checkup: Checkup) -> str:
 
 
 def log_in(checkup: Checkup) -> str:
-    """Returns our principal on a storage; "" if it is unknown.
-
-    Raises:
-      PoetsError: if the configuration, the login or the token cannot be read.
-    """
+    """Returns our principal on a storage; "" if it is unknown."""
     if is_secure(checkup):
         current_login()
         token_of(checkup)

@@ -47,14 +47,7 @@ def object_of(
 
 
 def workers(kind: str, name: str, count: int, pod: Json) -> Iterator[Json]:
-    """Yields the objects that run a job.
-
-    Args:
-      kind: one of KINDS.
-      name: the job's name.
-      count: the number of workers.
-      pod: the pod spec of each worker.
-    """
+    """Yields the objects of a kind that run a job of `count` workers, each in a pod."""
     labels = labels_of(name, "worker")
     template = {"metadata": {"labels": labels}, "spec": pod}
     if kind == "tfjob":

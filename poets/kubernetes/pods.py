@@ -113,15 +113,10 @@ def worker_pod(
     around: Surroundings,
     disk_mb: int,
 ) -> dict[str, Any]:
-    """Returns the spec of a worker's pod.
+    """Returns the spec of a worker's pod, with a /tmp of `disk_mb`.
 
-    Args:
-      image: an image whose entry point is `poets retrain`.
-      flags: its arguments.
-      resources: name -> amount, for both request and limit, so that the job uses no
-        more cores and memory than it gets.
-      around: the environment and volumes.
-      disk_mb: size of its /tmp.
+    The image's entry point is `poets retrain`. The resources are both request and
+    limit, so that the job uses no more cores and memory than it gets.
     """
     container = {
         "name": CONTAINER,

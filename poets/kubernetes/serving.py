@@ -60,16 +60,10 @@ class Serving:
 def serving(
     kind: str, wanted: Serving, around: Surroundings, volume: Volume | None
 ) -> Json:
-    """Returns the objects of a model server.
-
-    Args:
-      kind: one of KINDS.
-      wanted: the model server.
-      around: environment and volumes of its pods.
-      volume: the one with the results, if they are in a volume.
+    """Returns the objects of a model server of one of KINDS.
 
     Raises:
-      ConfigError: if the pods could not see the results.
+      ConfigError: if the pods could not see the results, in the volume or elsewhere.
     """
     _require_visible(wanted.results, volume)
     make = _deployment if kind == "deployment" else _inference_service

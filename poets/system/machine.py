@@ -40,11 +40,7 @@ def room_for_processes(root: Path = Path("/")) -> int:
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
-    """Returns the memory of this machine or container.
-
-    Args:
-      root: root of the file system; tests pass another one.
-    """
+    """Returns the memory of this machine or container."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return int(min([pages, *_group_memory(root / "sys/fs/cgroup")]))
 

@@ -17,13 +17,7 @@ MOST_LINES = 20
 def track(
     total: int, what: str, unit: str = "images"
 ) -> Iterator[Callable[[int], None]]:
-    """Yields a function to call with the number of units just done.
-
-    Args:
-      total: units of the whole work, 0 or more.
-      what: the work, such as "bottlenecks".
-      unit: what is counted.
-    """
+    """Yields a function to call with the number of units just done, of `total`."""
     if sys.stderr.isatty() or "ipykernel" in sys.modules:
         with warnings.catch_warnings():  # without ipywidgets the bar is text
             warnings.filterwarnings("ignore", message="IProgress not found")

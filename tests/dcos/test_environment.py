@@ -63,8 +63,8 @@ def test_tensorboard_is_a_task_outside_the_cluster():
     options = flatten({"service": {"use_tensorboard": True}, "worker": {"count": 1}})
     tasks = tasks_of(options)
     assert [task.name for task in tasks][-1] == "tensorboard-0"
-    addresses = [f"h:{port}" for port, _ in enumerate(tasks)]
-    assert cluster_of(tasks, addresses) == {"worker": ["h:0"], "ps": ["h:1", "h:2"]}
+    addresses = {task: f"h:{port}" for port, task in enumerate(tasks)}
+    assert cluster_of(addresses) == {"worker": ["h:0"], "ps": ["h:1", "h:2"]}
     environment = task_environment(options, tasks[-1], {}, "/s")
     assert environment["USE_TENSORBOARD"] == "true"
     assert environment["TASK_NAME"] == "tensorboard-0-node"
@@ -82,7 +82,7 @@ def test_each_task_knows_its_own_place():
     tasks = tasks_of(options)
     names = [task.name for task in tasks]
     assert names == ["gpuworker-0", "worker-0", "worker-1", "parameter-server-0"]
-    cluster = cluster_of(tasks, ["h:1", "h:2", "h:3", "h:4"])
+    cluster = cluster_of(dict(zip(tasks, ["h:1", "h:2", "h:3", "h:4"], strict=True)))
     assert cluster == {"gpu_worker": ["h:1"], "worker": ["h:2", "h:3"], "ps": ["h:4"]}
     made = {
         task.name: task_environment(options, task, cluster, f"/run/{task.name}")
