@@ -170,18 +170,17 @@ def names_of(field: dataclasses.Field[Any]) -> tuple[Sequence[str], Sequence[str
 
 
 def _parse_number(field: dataclasses.Field[Any], value: Any) -> int | float:
-    rules = field.metadata
+    rules, is_int = field.metadata, field.type is int
+    number: int | float
     try:
-        number = float(value)
-        exact = int(str(value)) if field.type is int and isinstance(value, str) else 0
+        exact = is_int and isinstance(value, str | int)
+        number = int(value) if exact else float(value)
+        is_valid = math.isfinite(number) and (not is_int or number == int(number))
     except (ValueError, OverflowError):
-        raise ValueError(f"takes {_kind(field)}") from None
-    if not math.isfinite(number):
+        is_valid = False
+    if not is_valid:
         raise ValueError(f"takes {_kind(field)}")
-    if field.type is int:
-        if number != int(number):
-            raise ValueError(f"takes {_kind(field)}")
-        number = exact or int(number)
+    number = int(number) if is_int else number
     if rules.get("or_all") and number == -1:
         return number
     or_all = " (or -1 for all)" if rules.get("or_all") else ""

@@ -139,8 +139,9 @@ def test_whole_numbers_in_all_their_spellings(value):
     assert (steps, type(steps)) == (20, int)
 
 
-def test_a_large_whole_number_keeps_its_digits():
-    assert config(seed=str(2**61 + 1)).seed == 2**61 + 1
+@pytest.mark.parametrize("value", [2**61 + 1, str(2**61 + 1)])
+def test_a_large_whole_number_keeps_its_digits(value):
+    assert config(seed=value).seed == 2**61 + 1
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ class Supervisor:
         grace_s: float = GRACE_S,
     ):
         """Takes a step for each task, and some arguments of `poets.dcos.run.run`."""
-        self.steps = {step.task: step for step in steps}
+        self._steps = steps
         self._emit = emit
         self._grace_s = grace_s
         self._kills = list(kills)
@@ -89,14 +89,14 @@ class Supervisor:
     def run(self) -> None:
         """Runs all tasks until the workers have ended or one has failed too often.
 
-        Afterwards `steps` has the result of each task. No process is left running, even
+        Afterwards each step has its task's result. No process is left running, even
         after an exception.
 
         Raises:
           PoetsError: if a process cannot be started.
         """
         try:
-            for step in self.steps.values():
+            for step in self._steps:
                 self._start(step, "started")
             self._watch()
         finally:
@@ -104,13 +104,11 @@ class Supervisor:
 
     def _failed(self) -> bool:
         """Returns whether a task of the cluster has failed too often."""
-        return any(
-            step.status == ERROR and step.task.pod.job for step in self.steps.values()
-        )
+        return any(s.status == ERROR and s.task.pod.job for s in self._steps)
 
     def _working(self) -> bool:
         return not self._failed() and any(
-            step.process and not step.task.serves for step in self.steps.values()
+            step.process and not step.task.serves for step in self._steps
         )
 
     def _start(self, step: PlanStep, why: str, mark_with: str = "") -> None:
@@ -152,7 +150,7 @@ class Supervisor:
             log.warning("--kill %s: the run ended before that", kill)
 
     def _kill(self, kill: Kill) -> None:
-        step = self.steps[kill.task]
+        step = next(step for step in self._steps if step.task == kill.task)
         if step.process is None:
             log.warning("--kill %s: the task had already ended", kill)
             return
@@ -182,7 +180,7 @@ class Supervisor:
         self._start(step, restart, f"{step.task.name} {why}; {restart}")
 
     def _stop(self) -> None:
-        left = [step for step in self.steps.values() if step.process]
+        left = [step for step in self._steps if step.process]
         stoppers = [
             threading.Thread(target=step.process.stop, args=(self._grace_s,))
             for step in left
@@ -192,10 +190,6 @@ class Supervisor:
             thread.start()
         for thread in [*stoppers, *self._waiters]:
             thread.join()
-        done = all(
-            step.status == COMPLETE
-            for step in self.steps.values()
-            if not step.task.serves
-        )
+        done = all(s.status == COMPLETE for s in self._steps if not s.task.serves)
         for step in left:
             step.change(COMPLETE if done else PENDING, "stopped")
