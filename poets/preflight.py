@@ -235,12 +235,8 @@ def _is_kept_by_another(url: str) -> bool:
         file, folder = os.stat(path), os.stat(os.path.dirname(path))
     except OSError:
         return False
-    me = os.geteuid()
-    return bool(folder.st_mode & stat.S_ISVTX) and me not in (
-        0,
-        file.st_uid,
-        folder.st_uid,
-    )
+    may_replace = {0, file.st_uid, folder.st_uid}
+    return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in may_replace
 
 
 def _check_export_folders(config: RetrainConfig) -> None:

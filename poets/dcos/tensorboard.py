@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from types import FrameType
 
 from poets.dcos.task import LOG_FORMAT, end_with_scheduler
@@ -55,36 +54,32 @@ def main() -> int:
     try:
         filesystem, path = open_storage(log_dir)
         if is_local(filesystem):
-            return show(path, port)
-        return show_copy(Follower(log_dir, str(Path("logs")), EVENT_FILES), port)
+            return show(path, port, None)
+        follower = Follower(log_dir, "logs", EVENT_FILES)
+        return show(str(follower.target), port, follower)
     except PoetsError as error:
         log.error("%s", error)
         return error.exit_code
 
 
-def show(folder: str, port: str) -> int:
-    """Runs TensorBoard on a local folder; returns its exit code."""
-    with _tensorboard(folder, port) as process:
-        return process.wait()
+def show(folder: str, port: str, follower: Follower | None) -> int:
+    """Runs TensorBoard on a local folder, of which a follower may add to the files.
 
-
-def show_copy(follower: Follower, port: str) -> int:
-    """Runs TensorBoard on a copy and keeps it up to date; returns its exit code."""
-    with _tensorboard(str(follower.target), port) as process:
+    Returns:
+      Its exit code.
+    """
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder]
+    command += ["--host", HOST, "--port", port]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         while process.poll() is None:
             try:
-                follower.update()
+                if follower:
+                    follower.update()
             except StorageError as error:
                 log.warning("%s; trying again in %g s", error, FOLLOW_EVERY_S)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(FOLLOW_EVERY_S)
         return process.returncode
-
-
-def _tensorboard(folder: str, port: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder]
-    options = ["--host", HOST, "--port", port]
-    return subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
