@@ -72,9 +72,7 @@ def preflight(config: RetrainConfig) -> Dataset:
 
 
 def check_shared(
-    config: RetrainConfig,
-    cluster: Cluster,
-    environ: Mapping[str, str] = os.environ,
+    config: RetrainConfig, cluster: Cluster, environ: Mapping[str, str] = os.environ
 ) -> None:
     """Checks that the folders that several workers share are not local to one task.
 

@@ -235,7 +235,10 @@ def _folders(config: RetrainConfig, sandbox: Path) -> tuple[list[str], list[str]
 
 
 def _positive(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:  # of which argparse would report this function's name
+        number = 0.0
     if not 0 < number < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number

@@ -128,7 +128,10 @@ def follow(args: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:  # of which argparse would report this function's name
+        seconds = 0.0
     if not 0 < seconds < 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and below 86400")
     return seconds

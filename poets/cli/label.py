@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file or folder on any storage, http(s) URL",
     )
     parser.add_argument(
-        "--model",
-        required=True,
-        help=f"{known_formats()}, on any storage",
+        "--model", required=True, help=f"{known_formats()}, on any storage"
     )
     parser.add_argument(
         "--labels", help="labels file (default: inside or beside the model)"

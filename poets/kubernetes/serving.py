@@ -65,21 +65,16 @@ def serving(
     Raises:
       ConfigError: if the pods could not see the results, in the volume or elsewhere.
     """
-    _require_visible(wanted.results, volume)
+    if not is_visible(wanted.results, volume):
+        found = "there is no volume"
+        if volume:
+            found = f"the volume is at {volume.mount_path!r}"
+        raise ConfigError(
+            f"pods cannot see {wanted.results!r}: {found}; give --storage pvc:NAME and "
+            "a path below its folder, or results on hdfs://, s3:// or gs://"
+        )
     make = _deployment if kind == "deployment" else _inference_service
     return as_list(make(wanted, around, volume), wanted.namespace)
-
-
-def _require_visible(results: str, volume: Volume | None) -> None:
-    if is_visible(results, volume):
-        return
-    found = (
-        f"the volume is at {volume.mount_path!r}" if volume else "there is no volume"
-    )
-    raise ConfigError(
-        f"pods cannot see {results!r}: {found}; give --storage pvc:NAME and a path "
-        "below its folder, or results on hdfs://, s3:// or gs://"
-    )
 
 
 def _deployment(wanted: Serving, around: Surroundings, _: Volume | None) -> list[Json]:

@@ -190,11 +190,7 @@ def _left(retries: Retry, error: FetchError, deadline: float) -> Retry:
 
 
 def _save(
-    answer: requests.Response,
-    path: str,
-    start: int,
-    max_bytes: int,
-    progress: Progress,
+    answer: requests.Response, path: str, start: int, max_bytes: int, progress: Progress
 ) -> None:
     """Writes the content, or the rest of it from the byte `start` on."""
     if answer.status_code == 200:
