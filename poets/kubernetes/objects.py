@@ -143,17 +143,18 @@ def tf_config(name: str, count: int) -> list[Json]:
 def tensorboard(name: str, pod: Json) -> Sequence[Json]:
     """Returns the Deployment and the Service of a TensorBoard."""
     labels = labels_of(name, "tensorboard")
-    spec = {
-        "replicas": 1,
-        "selector": {"matchLabels": labels},
-        "strategy": {"type": "Recreate"},
-        "template": {"metadata": {"labels": labels}, "spec": pod},
-    }
     service = {
         "selector": labels,
         "ports": [{"name": "http", "port": 80, "targetPort": TENSORBOARD_PORT}],
     }
     return (
-        object_of("apps/v1", "Deployment", name, labels, spec),
+        deployment(name, labels, pod, replicas=1, strategy={"type": "Recreate"}),
         object_of("v1", "Service", name, labels, service),
     )
+
+
+def deployment(name: str, labels: dict[str, str], pod: Json, **more: Any) -> Json:
+    """Returns a Deployment of a pod; `more` is the rest of its spec."""
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"selector": {"matchLabels": labels}, "template": template, **more}
+    return object_of("apps/v1", "Deployment", name, labels, spec)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from poets.errors import ConfigError
-from poets.kubernetes.objects import Json, as_list, labels_of, object_of
+from poets.kubernetes.objects import Json, as_list, deployment, labels_of, object_of
 from poets.kubernetes.pods import AWS_SECRET, Surroundings, literal, pod_of
 from poets.kubernetes.volumes import Volume, is_visible, scratch_volume
 from poets.storage import scheme_of
@@ -79,13 +79,10 @@ def serving(
 
 def _deployment(wanted: Serving, around: Surroundings, _: Volume | None) -> list[Json]:
     labels = labels_of(wanted.name, "server")
-    spec: Json = {
-        "replicas": wanted.replicas,
-        "selector": {"matchLabels": labels},
-        # The old pods answer until the new ones have loaded the model.
-        "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-        "template": {"metadata": {"labels": labels}, "spec": _pod(wanted, around)},
-    }
+    # The old pods answer until the new ones have loaded the model.
+    more: Json = {"strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}}
+    if not wanted.max_replicas:  # else each `kubectl apply` would reset their number
+        more["replicas"] = wanted.replicas
     ports = {"http": HTTP_PORT, "grpc": GRPC_PORT}
     service = {
         "type": wanted.service_type,
@@ -96,11 +93,10 @@ def _deployment(wanted: Serving, around: Surroundings, _: Volume | None) -> list
         ],
     }
     items = [
-        object_of("apps/v1", "Deployment", wanted.name, labels, spec),
+        deployment(wanted.name, labels, _pod(wanted, around), **more),
         object_of("v1", "Service", wanted.name, labels, service),
     ]
     if wanted.max_replicas:
-        del spec["replicas"]  # or each `kubectl apply` would reset it
         items.append(_autoscaler(wanted, labels))
     return items
 
