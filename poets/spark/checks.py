@@ -74,13 +74,16 @@ class SparkSteps:
                 "no java" + (f" in JAVA_HOME {home!r}" if home else " on the PATH"),
                 "install a JDK, 17 or later, or set JAVA_HOME",
             )
-        done = subprocess.run(
-            [java, "-version"],
-            capture_output=True,
-            text=True,
-            timeout=allowed_s(),
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [java, "-version"],
+                capture_output=True,
+                text=True,
+                timeout=allowed_s(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None  # as other steps that wait for too long
         shown = (done.stderr or done.stdout).partition("\n")[0]
         return Finding(f"pyspark {__version__}, {shown}")
 

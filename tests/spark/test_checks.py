@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from poets.cli import run
-from poets.doctor import Checkup, StepError
+from poets.doctor import Checkup, Step, StepError
+from poets.doctor.diagnosis import take
 from poets.spark.submit import Target
 
 pytest_plugins = ["tests.spark_session"]
@@ -69,6 +70,17 @@ def test_one_of_several_managers_is_enough(steps_for, yarn_site, closed_port):
         names = {"ha.rm-ids": "rm1, rm2", "address.rm1": down, "address.rm2": up}
         yarn_site(**names)
         assert f"127.0.0.1:{port} accepts" in reach(steps_for).text
+
+
+def test_a_java_that_hangs_is_given_up(steps_for, monkeypatch, tmp_path):
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\nexec sleep 600\n")
+    java.chmod(0o700)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    step = Step("Spark", "", steps_for("yarn").find_spark)
+    with pytest.raises(StepError, match=r"no answer within 0\.5 s"):
+        take(step, Checkup("spark"), timeout_s=0.5)
 
 
 def test_a_missing_java_is_named(steps_for, monkeypatch, tmp_path):
