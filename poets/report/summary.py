@@ -111,7 +111,7 @@ def read_results(entries: Sequence[Entry]) -> Results:
     if not labels and labels_name:
         lines = _read(files[labels_name], MAX_TEXT_BYTES).splitlines()
         labels = [line for line in lines if line.strip()]
-    skipped = _count_skipped(files[SKIPPED]) if SKIPPED in files else Counter()
+    skipped = _count_skipped(files[SKIPPED]) if SKIPPED in files else {}
     return Results(
         metrics=metrics,
         labels=labels,
@@ -167,11 +167,12 @@ def _read_metrics(entry: Entry) -> Mapping[str, Any]:
     )
 
 
-def _count_skipped(entry: Entry) -> Counter[str]:
+def _count_skipped(entry: Entry) -> dict[str, int]:
     """Returns the number of images left out for each reason."""
     table = io.StringIO(_read(entry, MAX_TEXT_BYTES), newline="")
     try:
-        return Counter(row.get("reason") or "?" for row in csv.DictReader(table))
+        # a plain dict, as `asdict` does not copy a Counter rightly
+        return dict(Counter(row.get("reason") or "?" for row in csv.DictReader(table)))
     except csv.Error as error:
         raise ModelError(
             f"cannot read {entry.path!r}: it is not CSV ({error}); "

@@ -43,14 +43,17 @@ def test_a_folder_is_listed_then_summarized(folder, capsys):
 
 def test_json_has_the_listing_and_the_figures(folder, capsys):
     (folder / "metrics.json").write_text('{"seed": 7}')
+    (folder / "skipped_images.csv").write_text("path,reason\na,cut\nb,cut\n")
     assert run(folder, "--json") == 0
     data = json.loads(capsys.readouterr().out)
+    assert data["skipped"] == {"cut": 2}
     assert data["metrics"] == {"seed": 7}
     assert data["labels"] == ["daisy", "rosé"]
     assert [entry["path"] for entry in data["listing"]] == [
         f"{folder}/metrics.json",
         f"{folder}/retrained_graph.pb",
         f"{folder}/retrained_labels.txt",
+        f"{folder}/skipped_images.csv",
     ]
     graph = data["listing"][1]
     assert (graph["size_bytes"], graph["replication"]) == (5, 1)
