@@ -41,7 +41,7 @@ ADAPTERS = (  # modules of one kind: none imports another
     {*ENGINES.values()},
     {*PACKS.values()},
     {row.exporter for row in FORMATS.values()},
-    {row.module for row in SECTIONS.values()},
+    {f"poets.report.findings.{name}" for name in SECTIONS},
 )
 
 TABLES = {"poets.formats"}

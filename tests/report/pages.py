@@ -122,7 +122,7 @@ def with_every_section(findings, label, path):
     sections = dict(findings.sections)
     for name, row in SECTIONS.items():
         if row.needs_features:
-            compute = importlib.import_module(row.module).compute
+            compute = importlib.import_module(f"poets.report.findings.{name}").compute
             sections[name] = _made_up(get_type_hints(compute)["return"], label, path)
     return Findings(sections, findings.failed)
 

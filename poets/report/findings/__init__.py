@@ -69,61 +69,30 @@ class Section(NamedTuple):
 
     Attributes:
       title: on the page.
-      module: has `compute(evidence)`.
       needs_features: whether it needs `evidence.trained`.
       csv: name of the CSV beside the report, whose rows the dataclass returns by
         `csv_rows()`, the header first; "" for none.
     """
 
     title: str
-    module: str
-    needs_features: bool = True
+    needs_features: bool = False
     csv: str = ""
 
 
-SECTIONS = {  # name -> row, in the order of the page
-    "summary": Section(
-        "Summary", "poets.report.findings.summary", needs_features=False
-    ),
-    "curves": Section("Training", "poets.report.findings.curves"),
-    "labels": Section(
-        "Labels", "poets.report.findings.labels", needs_features=False, csv="labels.csv"
-    ),
-    "confusion": Section(
-        "Confusion matrix", "poets.report.findings.confusion", needs_features=False
-    ),
-    "mistakes": Section(
-        "Worst mistakes",
-        "poets.report.findings.mistakes",
-        needs_features=False,
-        csv="mistakes.csv",
-    ),
-    "doubtful_labels": Section(
-        "Doubtful labels",
-        "poets.report.findings.doubtful_labels",
-        csv="doubtful_labels.csv",
-    ),
-    "near_duplicates": Section(
-        "Near-duplicates",
-        "poets.report.findings.near_duplicates",
-        csv="near_duplicates.csv",
-    ),
-    "odd_images": Section(
-        "Odd pictures out", "poets.report.findings.odd_images", csv="odd_images.csv"
-    ),
-    "calibration": Section("Calibration", "poets.report.findings.calibration"),
-    "reject_threshold": Section(
-        "Reject threshold",
-        "poets.report.findings.reject_threshold",
-        needs_features=False,
-    ),
-    "more_images": Section(
-        "Would more pictures help?", "poets.report.findings.more_images"
-    ),
-    "skipped": Section(
-        "Skipped files", "poets.report.findings.skipped", needs_features=False
-    ),
-    "run": Section("This run", "poets.report.findings.run", needs_features=False),
+SECTIONS = {  # name of the module here -> row, in the order of the page
+    "summary": Section("Summary"),
+    "curves": Section("Training", needs_features=True),
+    "labels": Section("Labels", csv="labels.csv"),
+    "confusion": Section("Confusion matrix"),
+    "mistakes": Section("Worst mistakes", csv="mistakes.csv"),
+    "doubtful_labels": Section("Doubtful labels", True, "doubtful_labels.csv"),
+    "near_duplicates": Section("Near-duplicates", True, "near_duplicates.csv"),
+    "odd_images": Section("Odd pictures out", True, "odd_images.csv"),
+    "calibration": Section("Calibration", needs_features=True),
+    "reject_threshold": Section("Reject threshold"),
+    "more_images": Section("Would more pictures help?", needs_features=True),
+    "skipped": Section("Skipped files"),
+    "run": Section("This run"),
 }
 
 
@@ -150,14 +119,11 @@ def find(evidence: Evidence) -> Findings:
         if row.needs_features and evidence.trained is None:
             continue
         try:
-            sections[name] = importlib.import_module(row.module).compute(evidence)
+            module = importlib.import_module(f"{__name__}.{name}")
+            sections[name] = module.compute(evidence)
         except Exception as error:  # noqa: BLE001 - the model matters more
-            failed[name] = _described(error)
-            logger.error("the report lacks its section %s: %s", name, failed[name])
+            why = str(error) if isinstance(error, PoetsError) else f"{error!r:.300}"
+            failed[name] = why
+            logger.error("the report lacks its section %s: %s", name, why)
             logger.debug("where it failed", exc_info=True)
     return Findings(sections, failed)
-
-
-def _described(error: Exception) -> str:
-    """Returns a message of ours, or the kind and the text of any other error."""
-    return str(error) if isinstance(error, PoetsError) else f"{error!r:.300}"
