@@ -40,7 +40,7 @@ from poets.head.summaries import Summaries
 from poets.head.training import train_head
 from poets.report import METRICS, REPORT, SKIPPED, SPLIT
 from poets.report.build import build_report, report_names
-from poets.report.findings import Evidence
+from poets.report.findings import Evidence, TrainedHead
 from poets.report.labels import names_in
 from poets.report.metrics import Predictions, metrics_of
 from poets.report.run_files import metrics_json, skipped_images_csv, split_csv
@@ -181,7 +181,15 @@ def publish(
     report: Mapping[str, bytes] = {}
     if config.report:
         with durations.phase("report"):
-            evidence = Evidence(config, metrics, trained, answers, trained.skipped)
+            scored = TrainedHead(
+                head,
+                trained.temperature,
+                features.every,
+                features.extraction.digests,
+                features.copies,
+                trained.evaluations,
+            )
+            evidence = Evidence(config, metrics, answers, trained.skipped, scored)
             report, missing = build_report(evidence)
         metrics["duration_s"] = durations.rounded()
         metrics["notes"] += missing

@@ -32,9 +32,8 @@ def build_report(evidence: Evidence) -> tuple[dict[str, bytes], list[str]]:
     files = {}
     try:
         for name, found in findings.sections.items():
-            if found is not None and SECTIONS[name].csv:
-                header, *rows = found.csv_rows()
-                files[SECTIONS[name].csv] = csv_file(header, rows)
+            if found is not None and (csv := SECTIONS[name].csv):
+                files[csv] = csv_file(found.csv_rows())
         files["report.json"] = report_json(findings, str(evidence.metrics["finished"]))
         # takes 0.2 s to import, which a run without a report does not need
         from poets.report.page.run_page import run_page

@@ -120,7 +120,7 @@ def move_all(moves: Sequence[Move], undo_folder: str = "") -> tuple[int, str]:
     if there and undo_folder:
         now = datetime.datetime.now(datetime.timezone.utc)
         undo = join(undo_folder, f"moved-{now:%Y%m%dT%H%M%S%f}.csv")
-        write_atomically(undo, csv_file(FROM_TO, map(astuple, there)))
+        write_atomically(undo, csv_file([FROM_TO, *map(astuple, there)]))
     for done, move in enumerate(there):
         advice = f"undo the others by {undo!r}" if undo and done else ""
         with storage_errors(f"move {move.source!r} to {move.target!r}", advice):

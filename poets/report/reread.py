@@ -17,24 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from poets.backbones import Backbone
 from poets.config import RetrainConfig
 from poets.data.dataset import Dataset, find_images
-from poets.data.duplicates import find_duplicates
 from poets.data.image_columns import Image, Images
 from poets.data.split import Splits
 from poets.errors import ModelError, PoetsError
-from poets.features.compute import Extraction
-from poets.features.features import Features, Trained
 from poets.features.index import NONE
-from poets.features.network import Network
-from poets.features.process import Spec
 from poets.features.store import Store, store_url
 from poets.flags import FIELDS, parse_value
 from poets.head import Head
 from poets.head.examples import Examples
 from poets.report import METRICS, SKIPPED, SPLIT
-from poets.report.findings import Evidence
+from poets.report.findings import Evidence, TrainedHead
 from poets.report.metrics import Predictions
 from poets.report.run_files import csv_rows
 from poets.storage import join, read_url
@@ -68,7 +62,7 @@ def read_evidence(results: str, image_dir: str = "") -> Evidence:
             "retrain again"
         ) from error
     answers, trained = _with_features(config, metrics, answers)
-    return Evidence(config, metrics, trained, answers, skipped)
+    return Evidence(config, metrics, answers, skipped, trained)
 
 
 def _config(flags: Mapping[str, Any], image_dir: str) -> RetrainConfig:
@@ -112,7 +106,7 @@ def _answers(
 
 def _with_features(
     config: RetrainConfig, metrics: Mapping[str, Any], answers: Predictions
-) -> tuple[Predictions, Trained | None]:
+) -> tuple[Predictions, TrainedHead | None]:
     """Returns the answers with the images as listed now, and the head if it is there.
 
     What is missing is logged, not raised: the report then has fewer sections.
@@ -139,39 +133,20 @@ def _with_features(
 
 def _trained(
     config: RetrainConfig, metrics: Mapping[str, Any], answers: Predictions
-) -> Trained:
+) -> TrainedHead:
     """Returns head and bottlenecks.
 
     Raises:
       PoetsError, OSError: if one of them is missing, or they give other answers.
     """
     model = metrics["model"]
-    backbone = Backbone(
-        name=model["backbone"],
-        graph=b"",  # nothing is computed
-        input_name=model["input_name"],
-        bottleneck_name="",
-        image_size_px=model["image_size_px"],
-        bottleneck_size=model["bottleneck_size"],
-        mean=tuple(model["input_mean"]),
-        std=tuple(model["input_std"]),
-    )
-    digest = model["backbone_digest"]
-    store_of = store_url(config.bottleneck_dir, backbone.name, digest)
-    spec = Spec(
-        image_dir=config.image_dir,
-        networks=(Network(store_of, config.engine, "", backbone.bottleneck_size),),
-        distortions=None,
-        known_content=False,
-        packs=answers.dataset.packs,
-    )
-    store = Store(spec.store_url, backbone.bottleneck_size)
+    url = store_url(config.bottleneck_dir, model["backbone"], model["backbone_digest"])
+    store = Store(url, model["bottleneck_size"])
     index = store.read_index()
     rows = index.fresh(answers.dataset.images, "")
     if (rows == NONE).any():
-        raise ModelError(f"bottlenecks in {spec.store_url!r} are missing or outdated")
+        raise ModelError(f"bottlenecks in {url!r} are missing or outdated")
     matrix = store.read_bottlenecks(index, rows)
-    digests = index.digests[rows]
     head = _head(config.output_graph)
     predicted, scores = head.answers(matrix)
     if (
@@ -179,17 +154,12 @@ def _trained(
         or (predicted != answers.predicted).mean() > TOLERANCE
     ):
         raise ModelError("its bottlenecks do not give its answers")
-    features = Features(
-        backbone=backbone,
-        spec=spec,
-        extraction=Extraction(np.ones(len(rows), bool), digests, matrix, (), 0),
-        dataset=answers.dataset,
-        splits=answers.splits,
-        duplicates=find_duplicates(answers.dataset, answers.splits, digests),
-        every=Examples(matrix, answers.label_indices),
+    return TrainedHead(
+        head,
+        metrics.get("calibration", {}).get("temperature", 1.0),
+        Examples(matrix, answers.label_indices),
+        index.digests[rows],
     )
-    temperature = metrics.get("calibration", {}).get("temperature", 1.0)
-    return Trained(features, head, metrics["training_steps"], temperature=temperature)
 
 
 def _head(graph_url: str) -> Head:

@@ -22,9 +22,7 @@ def metrics_json(metrics: dict[str, Any]) -> bytes:
     return text.encode() + b"\n"
 
 
-def split_csv(
-    rows: Iterable[tuple[str, str, str, str, float]],
-) -> bytes | mmap.mmap:
+def split_csv(rows: Iterable[tuple[str, str, str, str, float]]) -> bytes | mmap.mmap:
     """Returns the content of `split.csv`, on disk if it is long.
 
     Args:
@@ -32,34 +30,27 @@ def split_csv(
     """
     header = ("path", "label", "split", "predicted_label", "score")
     texts = ((*names, f"{score:.5f}") for *names, score in rows)
-    return joined(_csv_parts(header, texts))
+    return joined(_csv_parts(itertools.chain([header], texts)))
 
 
 def skipped_images_csv(rows: Sequence[tuple[str, str]]) -> bytes:
     """Returns the content of `skipped_images.csv`: path and reason."""
-    return csv_file(("path", "reason"), rows)
+    return csv_file([("path", "reason"), *rows])
 
 
 def csv_rows(data: bytes, **options: Any) -> "csv.DictReader[str]":
-    """Returns the rows of a CSV that `csv_file` made.
-
-    Args:
-      data: its content.
-      **options: those of `csv.DictReader`.
-    """
+    """Returns the rows of a CSV that `csv_file` made; options are the reader's."""
     text = data.decode("utf-8", "surrogateescape")
     return csv.DictReader(io.StringIO(text, newline=""), **options)
 
 
-def csv_file(header: Sequence[object], rows: Iterable[Sequence[object]]) -> bytes:
+def csv_file(rows: Iterable[Sequence[object]]) -> bytes:
     """Returns the bytes of a CSV; a path that is not UTF-8 keeps its bytes."""
-    return b"".join(_csv_parts(header, rows))
+    return b"".join(_csv_parts(rows))
 
 
-def _csv_parts(
-    header: Sequence[object], rows: Iterable[Sequence[object]]
-) -> Iterator[bytes]:
-    left = itertools.chain([header], rows)
+def _csv_parts(rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
+    left = iter(rows)
     while some := list(itertools.islice(left, BLOCK)):
         buffer = io.StringIO(newline="")
         csv.writer(buffer, lineterminator="\n").writerows(some)

@@ -62,7 +62,7 @@ def sweep_csv(sweep: Sweep, results: Results) -> bytes:
         values = (run.value(flag) for flag in sweep.varied)
         ended = (result.steps, f"{result.seconds:.3f}", result.failure)
         rows.append((run.name, *values, *figures, *ended))
-    return csv_file(header, rows)
+    return csv_file([header, *rows])
 
 
 def sweep_json(

@@ -1,7 +1,6 @@
 """Evidence of a made-up run, for the sections of the report."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from poets.data.image_columns import Image, Images
 from poets.data.split import Splits
 from poets.head import Head
 from poets.head.examples import Examples
-from poets.report.findings import Evidence
+from poets.report.findings import Evidence, TrainedHead
 from poets.report.metrics import Predictions
 
 
@@ -41,22 +40,16 @@ def evidence(
         np.zeros(len(labels), np.float32),
     )
     label_indices = label_indices.astype(np.int32)
-    features = SimpleNamespace(
-        dataset=dataset,
-        splits=Splits.of(splits or ["train"] * count),
-        every=Examples(bottlenecks.astype(np.float32), label_indices),
-        extraction=SimpleNamespace(digests=digests),
-        copies=None,
-    )
-    trained = SimpleNamespace(features=features, head=head)
+    every = Examples(bottlenecks.astype(np.float32), label_indices)
     answers = Predictions(
         dataset,
-        features.splits,
+        Splits.of(splits or ["train"] * count),
         label_indices,
-        *head.answers(features.every.bottlenecks),
+        *head.answers(every.bottlenecks),
     )
     config = RetrainConfig(image_dir=image_dir, **flags)  # type: ignore[arg-type]
-    return Evidence(config, {}, trained, answers)  # type: ignore[arg-type]
+    trained = TrainedHead(head, 1.0, every, digests)
+    return Evidence(config, {}, answers, trained=trained)
 
 
 def clusters(

@@ -5,12 +5,11 @@ import numpy as np
 from poets.data.dataset import Dataset
 from poets.data.image_columns import Image, Images
 from poets.data.split import Splits
-from poets.features.features import Features, Trained
 from poets.flags import config_from_args
 from poets.head import Head
 from poets.head.examples import Examples
 from poets.head.growing import growing_heads
-from poets.report.findings import Evidence
+from poets.report.findings import Evidence, TrainedHead
 from poets.report.metrics import Predictions
 
 
@@ -43,13 +42,12 @@ def evidence_of(every, splits, head=None, temperature=1.0, **flags):
         for row, label in enumerate(every.label_indices)
     ]
     dataset = Dataset("images", labels, labels, Images.of(listed))
-    features = Features(None, None, None, dataset, splits, None, every)
     answers = Predictions(
         dataset, splits, every.label_indices, *head.answers(every.bottlenecks)
     )
     config = config_from_args({"image_dir": "images", **flags})
-    trained = Trained(features, head, 1, temperature=temperature)
-    return Evidence(config, {}, trained, answers)
+    trained = TrainedHead(head, temperature, every, np.zeros(len(every), "S32"))
+    return Evidence(config, {}, answers, trained=trained)
 
 
 def logit_head(labels, temperature=1.0):

@@ -16,13 +16,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from poets.config import RetrainConfig
 from poets.errors import PoetsError
-from poets.features.features import Trained
+from poets.features.near_duplicates import Copies
+from poets.head import Head
 from poets.head.evaluate import Accuracy
+from poets.head.examples import Examples
+from poets.head.many import Evaluation
 from poets.report.metrics import Predictions
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A head, and the bottlenecks of all N images.
+
+    Attributes:
+      head: its scores are the answers'.
+      temperature: that its logits are divided by; 1 if it is not calibrated.
+      every: the bottlenecks, in the order of the answers, and their labels.
+      digests: bytes [N], of the contents of the images.
+      copies: the near-duplicates, if they were searched for the split.
+      evaluations: the course of the training; () if it is not known.
+    """
+
+    head: Head
+    temperature: float
+    every: Examples
+    digests: np.ndarray
+    copies: Copies | None = None
+    evaluations: Sequence[Evaluation] = ()
 
 
 @dataclass(frozen=True)
@@ -32,17 +58,17 @@ class Evidence:
     Attributes:
       config: the flags of the run.
       metrics: its `metrics.json`.
-      trained: the head and its features; None for a results folder whose bottlenecks
-        are missing, which leaves out the sections that need them.
       answers: the head's predictions for all images.
       skipped: (path, reason) of the images that were left out.
+      trained: None for a results folder whose bottlenecks are missing, which leaves
+        out the sections that need them.
     """
 
     config: RetrainConfig
     metrics: Mapping[str, Any]
-    trained: Trained | None
     answers: Predictions
     skipped: Sequence[tuple[str, str]] = ()
+    trained: TrainedHead | None = None
 
 
 @dataclass(frozen=True)

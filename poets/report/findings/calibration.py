@@ -53,13 +53,16 @@ class Calibration:
 
 def compute(evidence: Evidence) -> Calibration | None:
     """Returns the calibration; None without test images."""
-    trained = evidence.trained
-    scores, right = evidence.answers.scored(TEST)
-    if trained is None or not len(scores):
+    assert evidence.trained  # as SECTIONS says
+    trained, answers = evidence.trained, evidence.answers
+    scores, right = answers.scored(TEST)
+    if not len(scores):
         return None
     raw = trained.head.with_temperature(1 / trained.temperature)
-    parts = trained.features.of_split(TEST).parts()
-    raw_scores = np.concatenate([raw.answers(part.matrix())[1] for part in parts])
+    tested = trained.every.choose(np.flatnonzero(answers.splits == TEST))
+    raw_scores = np.concatenate(
+        [raw.answers(part.matrix())[1] for part in tested.parts()]
+    )
     before, after = _bins(raw_scores, right), _bins(scores, right)
     return Calibration(
         trained.temperature,

@@ -46,14 +46,14 @@ class Curves:
 
 def compute(evidence: Evidence) -> Curves | None:
     """Returns the curves; None for fewer than two evaluations."""
-    assert evidence.trained is not None
+    assert evidence.trained  # as SECTIONS says
     evaluations = evidence.trained.evaluations
     if len(evaluations) < 2:
         return None
     count = min(MAX_POINTS, len(evaluations))
     chosen = np.linspace(0, len(evaluations) - 1, count).round().astype(int)
     return Curves(
-        steps=evidence.trained.steps,
+        steps=evidence.metrics["training_steps"],
         images=evaluations[0].n,
         evaluations=len(evaluations),
         points=tuple(

@@ -78,8 +78,7 @@ class DoubtfulLabels:
 def compute(evidence: Evidence) -> DoubtfulLabels | None:
     """Returns the doubtful labels; None if fewer than two labels can be judged."""
     assert evidence.trained  # as SECTIONS says
-    features = evidence.trained.features
-    every, dataset = features.every, features.dataset
+    every, dataset = evidence.trained.every, evidence.answers.dataset
     own, num_labels = every.labels(), len(dataset.labels)
     parts = held_out_probabilities(every, num_labels, evidence.config.seed)
     sample, first = next(parts)
@@ -115,7 +114,7 @@ def compute(evidence: Evidence) -> DoubtfulLabels | None:
                 path=image.path,
                 label=dataset.labels[own[row]],
                 suggested=dataset.labels[likeliest[place]],
-                split=features.splits[row],
+                split=evidence.answers.splits[row],
                 label_score=float(scores[place]),
                 suggested_score=float(others[place]),
                 probably_wrong=bool(wrong[place]),

@@ -53,7 +53,7 @@ def compute(evidence: Evidence) -> Mistakes:
     rows = rows[np.argsort(-answers.scores[rows], kind="stable")][:MOST_FOUND]
     known: list[float | None] = [None] * len(rows)
     if trained is not None:
-        some = trained.features.every.choose(rows)
+        some = trained.every.choose(rows)
         known = [
             score
             for part in some.parts()

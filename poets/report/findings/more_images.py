@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from poets.data.split import TEST, TRAIN
-from poets.features.features import Features
 from poets.head.examples import Examples
 from poets.head.growing import growing_heads
 from poets.report.findings import Evidence
@@ -82,28 +81,29 @@ class MoreImages:
 
 def compute(evidence: Evidence) -> MoreImages | None:
     """Returns the curves; None if there are too few images for a law."""
-    if evidence.trained is None:
-        return None
-    features, answers = evidence.trained.features, evidence.answers
+    assert evidence.trained  # as SECTIONS says
+    every, answers = evidence.trained.every, evidence.answers
+    is_train = answers.splits == TRAIN
     random = np.random.default_rng([evidence.config.seed, 5])
-    train = features.of_split(TRAIN).sample(MAX_TRAIN, random)
-    held_out = _held_out(features, random)
+    train = every.choose(np.flatnonzero(is_train)).sample(MAX_TRAIN, random)
+    held_out = every.choose(np.flatnonzero(~is_train)).sample(MAX_HELD_OUT, random)
+    held_out = Examples(held_out.matrix(), held_out.labels())
     scores, right = answers.scored(TEST)
     if len(train) < LEAST or not len(scores):
         return None
-    labels = features.dataset.labels
+    labels = answers.dataset.labels
     sizes = np.array([max(1, round(share * len(train))) for share in SHARES])
     recalls, accuracies = _measure(train, held_out, len(labels), sizes, random)
-    total = int((features.splits == TRAIN).sum())
-    exponent, every = _curve("", total, sizes / len(train), accuracies, right.mean())
-    truth = features.every.label_indices
-    counts = np.bincount(truth[features.splits == TRAIN], minlength=len(labels))
-    tested = truth[features.splits == TEST]
+    shares = sizes / len(train)
+    total = int(is_train.sum())
+    exponent, of_all = _curve("", total, shares, accuracies, right.mean())
+    counts = np.bincount(every.label_indices[is_train], minlength=len(labels))
+    tested = every.label_indices[answers.splits == TEST]
     curves = [
         _curve(
             label,
             int(counts[index]),
-            sizes / len(train),
+            shares,
             recalls[:, :, index],
             right[tested == index].mean(),
             exponent,
@@ -112,13 +112,7 @@ def compute(evidence: Evidence) -> MoreImages | None:
         if counts[index] and (tested == index).any()
     ]
     curves.sort(key=lambda curve: curve.points[-1].accuracy - curve.with_twice)
-    return MoreImages(every, tuple(curves), len(train), len(held_out))
-
-
-def _held_out(features: Features, random: np.random.Generator) -> Examples:
-    rows = np.flatnonzero(features.splits != TRAIN)
-    chosen = features.every.choose(rows).sample(MAX_HELD_OUT, random)
-    return Examples(chosen.matrix(), chosen.labels())
+    return MoreImages(of_all, tuple(curves), len(train), len(held_out))
 
 
 def _measure(

@@ -8,6 +8,7 @@ import numpy as np
 from poets.data.split import TEST, TRAIN, VALIDATION, Splits
 from poets.features.near_duplicates import Copies, find_copies
 from poets.report.findings import Evidence, Share
+from poets.report.metrics import Predictions
 
 MAX_GROUPS = 10_000
 
@@ -87,14 +88,11 @@ def compute(evidence: Evidence) -> NearDuplicates:
       StorageError: if the pictures cannot be read.
     """
     assert evidence.trained  # as SECTIONS says
-    features, answers = evidence.trained.features, evidence.answers
-    copies = features.copies or find_copies(
-        features.dataset,
-        features.every,
-        features.extraction.digests,
-        evidence.config.split_seed,
+    trained, answers = evidence.trained, evidence.answers
+    dataset, splits = answers.dataset, answers.splits
+    copies = trained.copies or find_copies(
+        dataset, trained.every, trained.digests, evidence.config.split_seed
     )
-    splits = features.splits
     leaked = _leaked(copies, splits)
     right = answers.predicted == answers.label_indices
     tested = splits == TEST
@@ -106,14 +104,14 @@ def compute(evidence: Evidence) -> NearDuplicates:
         compared=copies.compared,
         left_out=copies.left_out,
         count=len(copies.groups),
-        groups=_groups(copies, evidence),
+        groups=_groups(copies, answers, trained.digests),
         leaked={
             split: int((leaked & (splits == split)).sum())
             for split in (VALIDATION, TEST)
         },
         test=test,
         test_without_leaked=without,
-        advice=_advice(test, without, bool(features.dataset.splits)),
+        advice=_advice(test, without, bool(dataset.splits)),
     )
 
 
@@ -150,12 +148,11 @@ def _advice(test: Share, without: Share, own_split: bool) -> str:
     )
 
 
-def _groups(copies: Copies, evidence: Evidence) -> tuple[CopyGroup, ...]:
+def _groups(
+    copies: Copies, answers: Predictions, digests: np.ndarray
+) -> tuple[CopyGroup, ...]:
     """Returns the groups that leak, then those across labels, then the others."""
-    assert evidence.trained
-    features = evidence.trained.features
-    dataset, digests = features.dataset, features.extraction.digests
-    labels, splits = features.every.label_indices, features.splits
+    dataset, splits, labels = answers.dataset, answers.splits, answers.label_indices
 
     def order(rows: np.ndarray) -> tuple[bool, bool]:
         uses = set(splits[rows].tolist())

@@ -78,8 +78,7 @@ class OddImages:
 def compute(evidence: Evidence) -> OddImages | None:
     """Returns the odd images; None if no label has enough images."""
     assert evidence.trained  # as SECTIONS says
-    features = evidence.trained.features
-    every, dataset = features.every, features.dataset
+    every, dataset = evidence.trained.every, evidence.answers.dataset
     random = np.random.default_rng([evidence.config.seed, 7])
     most = int(np.clip(COMPARISONS // len(every), FEWEST_COMPARED, MOST_COMPARED))
     points = _points(every, most < MOST_COMPARED, random)
@@ -106,7 +105,7 @@ def compute(evidence: Evidence) -> OddImages | None:
             OddImage(
                 image.path,
                 label_of[image.folder],
-                features.splits[row],
+                evidence.answers.splits[row],
                 float(distances[row]),
             )
             for row, image in zip(rows, dataset.images.take(rows), strict=True)

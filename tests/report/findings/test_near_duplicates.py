@@ -18,9 +18,9 @@ def section(groups, predicted=LABELS, digests=None, splits=SPLITS):
     """Returns the section of eight images; the files get larger with their number."""
     some = evidence(np.eye(8), LABELS, splits=splits, digests=digests)
     groups = tuple(np.array(group) for group in groups)
-    some.trained.features.copies = Copies(groups, len(LABELS), 5, 1)
+    trained = replace(some.trained, copies=Copies(groups, len(LABELS), 5, 1))
     answers = replace(some.answers, predicted=np.array(predicted))
-    return compute(replace(some, answers=answers))
+    return compute(replace(some, answers=answers, trained=trained))
 
 
 def test_without_copies_nothing_leaks():
