@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 def format_comparison(found: "Comparison") -> str:
     """Returns the tables that `poets compare` prints."""
-    from poets.report.listing import printable
+    from poets.report.text import printable
 
     runs = [["run", "accuracy", "95 % interval", "right", *found.runs[0].flags]]
     runs += [

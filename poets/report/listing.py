@@ -22,6 +22,7 @@ from datetime import datetime
 import pyarrow.fs
 
 from poets.errors import StorageError
+from poets.report.text import printable
 from poets.storage import is_local, join, open_storage, storage_errors
 
 MODIFIED_FORMAT = "%Y-%m-%d %H:%M"  # local time, as FsShell does
@@ -117,13 +118,6 @@ def format_listing(entries: Sequence[Entry]) -> str:
             f"{group:<{width[3]}} {size:>{size_width}} {modified:<16} {path}"
         )
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """Replaces unprintable characters with "?", like `ls -q`."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _entry(url: str, info: pyarrow.fs.FileInfo, attributes: Attributes) -> Entry:

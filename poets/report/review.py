@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from poets.report.curve import finite_points, glyphs_for, terminal_curve
+from poets.report.text import percent
 from poets.report.worker_log import LoggedRun, LoggedStep, WorkerLog
 
 MAX_ROWS = 20  # steps in a table, besides the best one
@@ -56,9 +57,9 @@ def _format_run(number: int, run: LoggedRun, show_all: bool) -> list[str]:
         lines.append("no final test accuracy: the run did not reach its end")
         return lines
     interval = run.test_interval_95
-    between = " to ".join(_percent(bound) for bound in interval) if interval else "-"
+    between = " to ".join(percent(bound) for bound in interval) if interval else "-"
     lines.append(
-        f"final test accuracy {_percent(run.test_accuracy)} (N={run.test_n}), "
+        f"final test accuracy {percent(run.test_accuracy)} (N={run.test_n}), "
         f"95 % interval {between}"
     )
     return lines
@@ -105,8 +106,8 @@ def _row(step: LoggedStep, best: LoggedStep | None) -> str:
     entropy = "-" if step.cross_entropy is None else f"{step.cross_entropy:.6f}"
     n = "-" if step.validation_n is None else step.validation_n
     row = (
-        f"{step.step:>8}  {_percent(step.train_accuracy):>7}  {entropy:>10}  "
-        f"{_percent(step.validation_accuracy):>10}  {n:>6}"
+        f"{step.step:>8}  {percent(step.train_accuracy):>7}  {entropy:>10}  "
+        f"{percent(step.validation_accuracy):>10}  {n:>6}"
     )
     return f"{row}  best" if step is best else row
 
@@ -127,10 +128,6 @@ def _format_problems(log: WorkerLog, show_all: bool) -> list[str]:
     if log.problems_left_out:
         lines.append(f"  {log.problems_left_out:,} lines of other kinds are left out")
     return lines
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.1f}%"
 
 
 def named_runs(logs: list[WorkerLog]) -> list[tuple[str, LoggedRun]]:

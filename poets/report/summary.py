@@ -10,7 +10,6 @@ and labels; a note in the text says that accuracy is unknown then.
 import csv
 import io
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from poets.errors import ModelError
 from poets.formats import FORMATS
 from poets.report import METRICS, REPORT, SKIPPED, SPLIT
 from poets.report.labels import labels_files
-from poets.report.listing import Entry, printable
+from poets.report.listing import Entry
+from poets.report.text import pad, percent, printable, width
 from poets.storage import read_url
 
 MAX_METRICS_BYTES = 256 << 20  # a confusion matrix of 1,000 labels takes about 4 MB
@@ -31,6 +31,8 @@ MAX_CONFUSIONS = 5
 SPLITS = ("train", "validation", "test")
 
 TEXT, NUMBER = "text", "a number"
+SHARE = {"n": NUMBER, "correct": NUMBER, "accuracy": NUMBER, "interval_95": [NUMBER]}
+ANSWERED = {"coverage": NUMBER, "accuracy": NUMBER}
 # The fields of metrics.json that are used (docs/results.md); "*" is any key.
 FORM = {
     "poets": TEXT,
@@ -45,23 +47,11 @@ FORM = {
     "labels": [{"label": TEXT, "train": NUMBER, "validation": NUMBER, "test": NUMBER}],
     "images": {"*": NUMBER},
     "split": {"by": TEXT, "folders": {"*": TEXT}},
-    "accuracy": {
-        "*": {
-            "n": NUMBER,
-            "correct": NUMBER,
-            "accuracy": NUMBER,
-            "interval_95": [NUMBER],
-        }
-    },
+    "accuracy": {"*": SHARE},
     "per_label": [{"label": TEXT, "precision": NUMBER, "recall": NUMBER}],
     "confusion": [[NUMBER]],
     "calibration": {"temperature": NUMBER},
-    "reject": {
-        "wanted_accuracy": NUMBER,
-        "threshold": NUMBER,
-        "validation": {"coverage": NUMBER, "accuracy": NUMBER},
-        "test": {"coverage": NUMBER, "accuracy": NUMBER},
-    },
+    "reject": {"wanted_accuracy": NUMBER, "threshold": NUMBER, "test": ANSWERED},
     "flags": {"output_labels": TEXT, "saved_model_dir": TEXT, "summaries_dir": TEXT},
     "duration_s": {"*": NUMBER},
     "notes": [TEXT],
@@ -92,7 +82,6 @@ def read_results(entries: Sequence[Entry]) -> Results:
     """
     files = {entry.name: entry for entry in entries if not entry.is_folder}
     metrics: Mapping[str, Any] = {}
-    notes: Sequence[str] = ()
     if METRICS in files:
         metrics = _read_metrics(files[METRICS])
         notes = metrics.get("notes") or ()
@@ -112,13 +101,8 @@ def read_results(entries: Sequence[Entry]) -> Results:
         lines = _read(files[labels_name], MAX_TEXT_BYTES).splitlines()
         labels = [line for line in lines if line.strip()]
     skipped = _count_skipped(files[SKIPPED]) if SKIPPED in files else {}
-    return Results(
-        metrics=metrics,
-        labels=labels,
-        skipped=skipped,
-        files=_files(entries, metrics, labels_name),
-        notes=notes,
-    )
+    found = _files(entries, metrics, labels_name)
+    return Results(metrics, labels, skipped, found, notes)
 
 
 def format_results(results: Results) -> str:
@@ -126,6 +110,7 @@ def format_results(results: Results) -> str:
     metrics = results.metrics
     shown = ", ".join(results.labels[:MAX_ROWS])
     more = ", ..." if len(results.labels) > MAX_ROWS else ""
+    durations = (metrics.get("duration_s") or {}).items()
     facts = [
         ("model", _model(metrics)),
         ("labels", f"{len(results.labels)}: {shown}{more}" if results.labels else ""),
@@ -133,14 +118,14 @@ def format_results(results: Results) -> str:
         ("split", _split(metrics.get("split") or {})),
         *_accuracies(metrics.get("accuracy") or {}),
         ("reject", _reject(metrics.get("reject") or {})),
-        ("time", _durations(metrics.get("duration_s") or {})),
+        ("time", ", ".join(f"{phase} {s:.1f} s" for phase, s in durations if s)),
     ]
-    width = max((_width(path) for path, _ in results.files), default=0)
+    longest = max((width(path) for path, _ in results.files), default=0)
     blocks = [
         [f"{name:<11} {text}" for name, text in facts if text],
         _label_table(metrics),
         ["most often mixed up (test)", *_confusions(metrics)],
-        ["files", *(f"  {_pad(path, width)}  {what}" for path, what in results.files)],
+        ["files", *(f"  {pad(path, longest)}  {what}" for path, what in results.files)],
         ["notes", *(f"  {note}" for note in results.notes)],
     ]
     blocks[2:] = [block for block in blocks[2:] if len(block) > 1]  # more than a title
@@ -158,13 +143,10 @@ def _read_metrics(entry: Entry) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         problem = f"it is not JSON ({error})"
     else:
-        if isinstance(metrics, dict) and not (wrong := _mismatch(metrics, FORM)):
+        problem = _mismatch(metrics, FORM)
+        if not problem:
             return metrics
-        problem = wrong if isinstance(metrics, dict) else "it is not a JSON object"
-    raise ModelError(
-        f"cannot read {entry.path!r}: {problem}; "
-        "run retrain again, or move the file away to see the rest"
-    )
+    raise _unreadable(entry, problem, "run retrain again, or ")
 
 
 def _count_skipped(entry: Entry) -> dict[str, int]:
@@ -174,10 +156,7 @@ def _count_skipped(entry: Entry) -> dict[str, int]:
         # a plain dict, as `asdict` does not copy a Counter rightly
         return dict(Counter(row.get("reason") or "?" for row in csv.DictReader(table)))
     except csv.Error as error:
-        raise ModelError(
-            f"cannot read {entry.path!r}: it is not CSV ({error}); "
-            "move the file away to see the rest"
-        ) from error
+        raise _unreadable(entry, f"it is not CSV ({error})") from error
 
 
 def _mismatch(value: Any, form: Any, place: str = "") -> str:
@@ -187,7 +166,7 @@ def _mismatch(value: Any, form: Any, place: str = "") -> str:
     """
     if isinstance(form, dict):
         if not isinstance(value, dict):
-            return f"{place!r} is not an object"
+            return f"{place!r} is not an object" if place else "it is not a JSON object"
         parts = [
             (value[key], form.get(key) or form["*"], f"{place}.{key}".lstrip("."))
             for key in value
@@ -206,11 +185,16 @@ def _mismatch(value: Any, form: Any, place: str = "") -> str:
 
 def _read(entry: Entry, max_bytes: int) -> str:
     if entry.size_bytes > max_bytes:
-        raise ModelError(
-            f"cannot read {entry.path!r}: it has {entry.size_bytes:,} bytes, and a run "
-            f"writes at most {max_bytes:,}; move the file away to see the rest"
-        )
+        found = f"it has {entry.size_bytes:,} bytes"
+        raise _unreadable(entry, f"{found}, and a run writes at most {max_bytes:,}")
     return read_url(entry.path).decode("utf-8-sig", "replace")
+
+
+def _unreadable(entry: Entry, problem: str, advice: str = "") -> ModelError:
+    return ModelError(
+        f"cannot read {entry.path!r}: {problem}; {advice}move the file away to see the "
+        "rest"
+    )
 
 
 def _labels_name(metrics: Mapping[str, Any], names: Collection[str]) -> str:
@@ -228,22 +212,19 @@ def _files(
     entries: Sequence[Entry], metrics: Mapping[str, Any], labels_name: str
 ) -> list[tuple[str, str]]:
     """Returns paths and descriptions of the run's files, in the listing's order."""
-    flags, rows = metrics.get("flags") or {}, FORMATS.values()
+    flags = metrics.get("flags") or {}
     known = {
         METRICS: "figures of the run",
         REPORT: "the run as a page, with pictures",
         SPLIT: "use and prediction of each image",
         SKIPPED: "images left out, with the reason",
         labels_name: "labels, in the order of the outputs",
-        **{suffix: row.title for row in rows for suffix in row.suffixes},
+        **{suffix: row.title for row in FORMATS.values() for suffix in row.suffixes},
     }
+    flagged = {row.flag: row.title for row in FORMATS.values() if row.marker}
+    flagged["summaries_dir"] = "for tensorboard --logdir"
     folders = {
-        **{
-            str(flags.get(row.flag) or "").rstrip("/"): row.title
-            for row in rows
-            if row.marker
-        },
-        (flags.get("summaries_dir") or "").rstrip("/"): "for tensorboard --logdir",
+        str(flags.get(flag) or "").rstrip("/"): flagged[flag] for flag in flagged
     }
     folders.pop("", None)
     here = {url.rpartition("/")[2]: url for url in folders}
@@ -284,15 +265,17 @@ def _images(images: Mapping[str, int], skipped: Mapping[str, int]) -> str:
 
 
 def _split(split: Mapping[str, Any]) -> str:
-    """Describes how the images were split: the user's folders, or by hash."""
+    """Describes how the images were split: by hash, or by the user's folders."""
+    if split.get("by") == "hash":
+        return "by hash of names and contents"
     folders = split.get("folders") or {}
     if split.get("by") != "folders" or not folders:
-        return "by hash of names and contents" if split.get("by") == "hash" else ""
+        return ""
     shown = ", ".join(
-        f"{split} is {name}/"
-        for split in SPLITS
-        for name, its_split in folders.items()
-        if its_split == split
+        f"{use} is {name}/"
+        for use in SPLITS
+        for name, its_use in folders.items()
+        if its_use == use
     )
     carved = [name for name in SPLITS if name not in folders.values()]
     taken = f"; {' and '.join(carved)} taken from train" if carved else ""
@@ -306,9 +289,9 @@ def _accuracies(accuracy: Mapping[str, Any]) -> list[tuple[str, str]]:
         found = accuracy.get(split) or {}
         if found.get("accuracy") is None:
             continue
-        text = f"{_percent(found['accuracy']):>6}"
+        text = f"{percent(found['accuracy']):>6}"
         if len(interval := found.get("interval_95") or ()) == 2:
-            text += f"  95 % interval {' to '.join(map(_percent, interval))}"
+            text += f"  95 % interval {' to '.join(map(percent, interval))}"
         if None not in (found.get("n"), found.get("correct")):
             text += f"  ({found['correct']:,} of {found['n']:,})"
         facts.append((split, text))
@@ -317,20 +300,17 @@ def _accuracies(accuracy: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _reject(reject: Mapping[str, Any]) -> str:
     """Describes the reject threshold, as the test confirms it."""
-    threshold, test = reject.get("threshold"), reject.get("test") or {}
-    wanted = reject.get("wanted_accuracy")
-    if threshold is None:
-        unreached = "no threshold reaches an accuracy of"
-        return "" if wanted is None else f"{unreached} {_percent(wanted)} on validation"
-    return (
-        f"scores below {_percent(threshold)}; the test answers "
-        f"{_percent(test.get('coverage'))}, of which {_percent(test.get('accuracy'))} "
-        "are right"
-    )
-
-
-def _durations(durations: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {s:.1f} s" for name, s in durations.items() if s)
+    threshold, wanted = reject.get("threshold"), reject.get("wanted_accuracy")
+    if threshold is not None:
+        test = reject.get("test") or {}
+        return (
+            f"scores below {percent(threshold)}; the test answers "
+            f"{percent(test.get('coverage'))}, of which "
+            f"{percent(test.get('accuracy'))} are right"
+        )
+    if wanted is None:
+        return ""
+    return f"no threshold reaches an accuracy of {percent(wanted)} on validation"
 
 
 def _label_table(metrics: Mapping[str, Any]) -> list[str]:
@@ -346,17 +326,15 @@ def _label_table(metrics: Mapping[str, Any]) -> list[str]:
         title = [f"the {MAX_ROWS} of {len(rows)} labels with the least recall"]
         rows.sort(key=lambda row: -1.0 if row.get("recall") is None else row["recall"])
         rows = rows[:MAX_ROWS]
-    names = ["label", *(printable(row.get("label") or "") for row in rows)]
-    width = max(map(_width, names))
-    cells = [[*SPLITS, "precision", "recall"]]
+    table = [["label", *SPLITS, "precision", "recall"]]
     for row in rows:
-        counts = ["-" if row.get(s) is None else f"{row[s]:,}" for s in SPLITS]
-        cells.append(
-            [*counts, _percent(row.get("precision")), _percent(row.get("recall"))]
-        )
+        counts = ("-" if row.get(s) is None else f"{row[s]:,}" for s in SPLITS)
+        shares = (percent(row.get(name)) for name in ("precision", "recall"))
+        table.append([printable(row.get("label") or ""), *counts, *shares])
+    longest = max(width(name) for name, *_ in table)
     return title + [
-        "  ".join([_pad(name, width), *(f"{cell:>10}" for cell in row)])
-        for name, row in zip(names, cells, strict=True)
+        "  ".join([pad(name, longest), *(f"{cell:>10}" for cell in cells)])
+        for name, *cells in table
     ]
 
 
@@ -371,19 +349,3 @@ def _confusions(metrics: Mapping[str, Any]) -> list[str]:
     ]
     pairs.sort(key=lambda pair: (-pair[0], pair[1]))
     return [f"  {text}: {count} of {n}" for count, text, n in pairs[:MAX_CONFUSIONS]]
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}%"
-
-
-def _width(text: str) -> int:
-    """Returns the columns that a text takes: two per CJK character, none per accent."""
-    return sum(
-        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
-        for c in text
-    )
-
-
-def _pad(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
