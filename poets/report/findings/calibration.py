@@ -80,17 +80,14 @@ def _bins(scores: np.ndarray, right: np.ndarray) -> tuple[ScoreBin, ...]:
     found = []
     for place in range(BINS):
         inside = places == place
-        n = int(inside.sum())
-        found.append(
-            ScoreBin(
-                place / BINS,
-                (place + 1) / BINS,
-                n,
-                round(float(scores[inside].mean()), 6) if n else None,
-                round(float(right[inside].mean()), 6) if n else None,
-            )
-        )
+        means = _mean(scores[inside]), _mean(right[inside])
+        ends = place / BINS, (place + 1) / BINS
+        found.append(ScoreBin(*ends, int(inside.sum()), *means))
     return tuple(found)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return round(float(values.mean()), 6) if len(values) else None
 
 
 def expected_error(bins: tuple[ScoreBin, ...]) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from poets.data.split import TEST
+from poets.head.evaluate import confusion_of
 from poets.report.findings import Evidence
 
 MAX_LABELS = 20
@@ -64,57 +65,45 @@ def compute(evidence: Evidence) -> Confusion | None:
     if not len(rows):
         return None
     true, predicted = answers.label_indices[rows], answers.predicted[rows]
+    counts = confusion_of(predicted, true, len(labels))
     codes = true.astype(np.int64) * len(labels) + predicted
     order = np.lexsort((-answers.scores[rows], codes))
-    found, starts, counts = np.unique(
-        codes[order], return_index=True, return_counts=True
-    )
-    tested = np.bincount(true, minlength=len(labels))
+    rows, codes = rows[order], codes[order]
 
-    def pair(place: int) -> Pair:
-        index, answer = divmod(int(found[place]), len(labels))
-        members = rows[order[starts[place] :][: counts[place]]]
+    def pair(index: int, answer: int) -> Pair:
+        code = index * len(labels) + answer
+        first, last = np.searchsorted(codes, [code, code + 1])
+        members = rows[first:last]
         if index == answer:
             members = members[::-1]  # the least sure first
         chosen = members[:MAX_PATHS]
         return Pair(
             label=labels[index],
             predicted=labels[answer],
-            count=int(counts[place]),
-            of=int(tested[index]),
+            count=len(members),
+            of=int(counts[index].sum()),
             paths=tuple(answers.dataset.images.take(chosen).paths.to_pylist()),
             scores=tuple(round(score, 5) for score in answers.scores[chosen].tolist()),
         )
 
-    shown = _shown(true, predicted, tested)
-    column = {index: place for place, index in enumerate(shown)}
-    matrix = np.zeros((len(shown), len(shown)), int)
-    elsewhere = np.zeros(len(shown), int)
-    cells = []
-    for place, code in enumerate(found.tolist()):
-        index, answer = divmod(code, len(labels))
-        if index in column and answer in column:
-            matrix[column[index], column[answer]] = counts[place]
-            cells.append(pair(place))
-        elif index in column:
-            elsewhere[column[index]] += counts[place]
-    wrong = np.flatnonzero(found // len(labels) != found % len(labels))
-    frequent = wrong[np.argsort(-counts[wrong], kind="stable")][:MAX_PAIRS]
+    shown = _shown(counts)
+    matrix = counts[np.ix_(shown, shown)]
+    found = np.argwhere(counts)
+    wrong = found[found[:, 0] != found[:, 1]]
+    frequent = wrong[np.argsort(-counts[tuple(wrong.T)], kind="stable")][:MAX_PAIRS]
     return Confusion(
         labels=tuple(labels[index] for index in shown),
         matrix=tuple(map(tuple, matrix.tolist())),
-        elsewhere=tuple(elsewhere.tolist()),
+        elsewhere=tuple((counts[shown].sum(axis=1) - matrix.sum(axis=1)).tolist()),
         all_labels=len(labels),
-        pairs=tuple(pair(place) for place in frequent.tolist()),
-        cells=tuple(cells),
+        pairs=tuple(pair(*places) for places in frequent.tolist()),
+        cells=tuple(pair(shown[i], shown[j]) for i, j in np.argwhere(matrix).tolist()),
     )
 
 
-def _shown(true: np.ndarray, predicted: np.ndarray, tested: np.ndarray) -> list[int]:
+def _shown(counts: np.ndarray) -> list[int]:
     """Returns the labels of the matrix: all, or those in most mistakes, ascending."""
-    if len(tested) <= MAX_LABELS:
-        return list(range(len(tested)))
-    wrong = true != predicted
-    mistakes = np.bincount(true[wrong], minlength=len(tested))
-    mistakes += np.bincount(predicted[wrong], minlength=len(tested))
+    if len(counts) <= MAX_LABELS:
+        return list(range(len(counts)))
+    mistakes = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     return sorted(np.argsort(-mistakes, kind="stable")[:MAX_LABELS].tolist())
