@@ -28,6 +28,10 @@ PLACES = ("_dir", "_graph", "_labels", "_path", "_conf", "_keytab", "_principal"
 ELSEWHERE = {"processes", "chief_timeout_s", "logging_verbosity", "report"}
 """Flags, and endings of flags, that leave the classifier as it is."""
 
+Flags = Mapping[str, Any]
+Right = Mapping[tuple[str, str], bool]
+"""The test images of a run: (path, label's folder) -> whether its answer is right."""
+
 
 @dataclass(frozen=True)
 class ComparedRun:
@@ -90,14 +94,6 @@ class Comparison:
         return f"{better + 1} is better"
 
 
-@dataclass(frozen=True)
-class _Tested:
-    """The test images of a run: (path, label's folder) -> whether it is right."""
-
-    metrics: Mapping[str, Any]
-    right: Mapping[tuple[str, str], bool]
-
-
 def compare_runs(urls: Sequence[str]) -> Comparison:
     """Compares two or more results folders on the test images that all of them have.
 
@@ -108,37 +104,37 @@ def compare_runs(urls: Sequence[str]) -> Comparison:
     """
     if len(urls) < 2:
         raise ConfigError(f"cannot compare one run, {urls[0]!r}; give two or more")
-    tested = [_read(url) for url in urls]
-    common = sorted(set.intersection(*(set(each.right) for each in tested)))
+    flags, tested = zip(*map(_read, urls), strict=True)
+    common = sorted(set.intersection(*map(set, tested)))
     if not common:
-        counts = ", ".join(f"{len(each.right):,}" for each in tested)
         raise ConfigError(
-            f"the runs have no test image in common, of {counts}: paths and labels "
-            "must be equal; compare runs on the same --image_dir and --split_seed"
+            f"the runs have no test image in common, of {_counts(tested)}: paths and "
+            "labels must be equal; compare runs on the same --image_dir and "
+            "--split_seed"
         )
-    right = np.array([[each.right[key] for key in common] for each in tested])
-    flags = _differing([each.metrics.get("flags") or {} for each in tested])
-    runs = [
-        _run(url, each, row, chosen)
-        for url, each, row, chosen in zip(urls, tested, right, flags, strict=True)
-    ]
+    right = np.array([[each[key] for key in common] for each in tested])
+    runs = []
+    for url, each, row, chosen in zip(
+        urls, tested, right, _differing(flags), strict=True
+    ):
+        found = Accuracy(len(common), int(row.sum()))
+        figures = found.correct, found.share, found.interval_95
+        runs.append(ComparedRun(url, len(each), *figures, chosen))
     places = list(combinations(range(len(urls)), 2))
     only = [
-        (
-            int((right[one] & ~right[other]).sum()),
-            int((right[other] & ~right[one]).sum()),
-        )
-        for one, other in places
+        (int((right[i] & ~right[j]).sum()), int((right[j] & ~right[i]).sum()))
+        for i, j in places
     ]
     pairs = [
         _pair(place, counts, len(common), p)
         for place, counts, p in zip(places, only, _holm(only), strict=True)
     ]
-    notes = _notes(tested, len(common))
+    notes = _notes(flags, tested, len(common))
     return Comparison(len(common), tuple(runs), tuple(pairs), tuple(notes))
 
 
-def _read(url: str) -> _Tested:
+def _read(url: str) -> tuple[Flags, Right]:
+    """Returns the flags of a run, and which of its test images are right."""
     entries = list_folder(url)
     names = {entry.name for entry in entries}
     if missing := {METRICS, SPLIT} - names:
@@ -163,19 +159,10 @@ def _read(url: str) -> _Tested:
             f"cannot compare {url!r}: its {SPLIT} is damaged ({error!r}); run retrain "
             "again"
         ) from error
-    return _Tested(metrics, right)
+    return metrics.get("flags") or {}, right
 
 
-def _run(
-    url: str, tested: _Tested, right: np.ndarray, flags: Mapping[str, Any]
-) -> ComparedRun:
-    found = Accuracy(len(right), int(right.sum()))
-    return ComparedRun(
-        url, len(tested.right), found.correct, found.share, found.interval_95, flags
-    )
-
-
-def _differing(flags: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _differing(flags: Sequence[Flags]) -> list[dict[str, Any]]:
     """Returns the flags of each run that differ and may change the classifier."""
     names = [
         name
@@ -218,27 +205,28 @@ def _mcnemar(only_one: int, only_other: int) -> float:
 
 def _holm(only: Sequence[tuple[int, int]]) -> list[float]:
     """Returns McNemar's p of each pair, corrected for their number (Holm, 1979)."""
-    values = [_mcnemar(*counts) for counts in only]
-    corrected = [0.0] * len(values)
-    largest = 0.0
-    for place, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        largest = max(largest, min(1.0, values[index] * (len(values) - place)))
-        corrected[index] = largest
-    return corrected
+    values = np.array([_mcnemar(*counts) for counts in only])
+    order = np.argsort(values, kind="stable")
+    factors = np.arange(len(values), 0, -1)
+    corrected = np.empty_like(values)
+    corrected[order] = np.maximum.accumulate(values[order] * factors)
+    return np.minimum(corrected, 1.0).tolist()
 
 
-def _notes(tested: Sequence[_Tested], common: int) -> list[str]:
+def _notes(flags: Sequence[Flags], tested: Sequence[Right], common: int) -> list[str]:
     notes = []
-    if any(len(each.right) > common for each in tested):
-        counts = ", ".join(f"{len(each.right):,}" for each in tested)
+    if any(len(each) > common for each in tested):
         notes.append(
-            f"the runs have {counts} test images; compared on the {common:,} that all "
-            "of them have"
+            f"the runs have {_counts(tested)} test images; compared on the {common:,} "
+            "that all of them have"
         )
-    places = {(each.metrics.get("flags") or {}).get("image_dir") for each in tested}
-    if len(places) > 1:
+    if len({each.get("image_dir") for each in flags}) > 1:
         notes.append(
             "the runs have different --image_dir: images with the same path and label "
             "were taken for the same"
         )
     return notes
+
+
+def _counts(tested: Sequence[Right]) -> str:
+    return ", ".join(f"{len(each):,}" for each in tested)

@@ -69,12 +69,8 @@ def terminal_curve(
 ) -> str:
     """Returns the plot as lines of text, "" for fewer than two steps.
 
-    Args:
-      train: points of the train accuracy, shown as dots.
-      validation: points of the validation accuracy, shown as a line. Both are sorted
-        by step.
-      width: columns of the terminal.
-      glyphs: the characters to draw with.
+    Train accuracies are shown as dots, those of validation as a line, in a terminal
+    `width` columns wide. Both are sorted by step.
     """
     points = [*train, *validation]
     if len({x for x, _ in points}) < 2:
@@ -150,7 +146,7 @@ def can_plot() -> bool:
 
 
 def require_matplotlib() -> None:
-    """Raises ConfigError unless a PNG can be drawn."""
+    """Raises a ConfigError unless `can_plot`."""
     if not can_plot():
         raise ConfigError(
             "cannot draw a plot: matplotlib is not installed; pip install 'poets[plot]'"

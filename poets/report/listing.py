@@ -94,29 +94,25 @@ def format_listing(entries: Sequence[Entry]) -> str:
     """Returns the lines of `hdfs dfs -ls` for these entries; "" without entries."""
     if not entries:
         return ""
-    rows = [
-        (
-            ("d" if entry.is_folder else "-")
-            + entry.attributes.permissions
-            + ("+" if entry.attributes.has_acl else " "),
-            "-" if entry.is_folder else str(entry.attributes.replication),
-            entry.attributes.owner,
-            entry.attributes.group,
-            str(entry.size_bytes),
-            _modified(entry),
-            printable(entry.path),
-        )
-        for entry in entries
-    ]
-    width = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    replication_width = max(width[1], MIN_REPLICATION_WIDTH)
-    size_width = max(width[4], MIN_SIZE_WIDTH)
+    rows = []
+    for entry in entries:
+        found = entry.attributes
+        kind, acl = "d" if entry.is_folder else "-", "+" if found.has_acl else " "
+        replication = "-" if entry.is_folder else str(found.replication)
+        modified = entry.modified.strftime(MODIFIED_FORMAT) if entry.modified else "-"
+        owners = found.owner, found.group
+        path, size = printable(entry.path), str(entry.size_bytes)
+        mode = kind + found.permissions + acl
+        rows.append((mode, replication, *owners, size, modified, path))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths[1] = max(widths[1], MIN_REPLICATION_WIDTH)
+    widths[4] = max(widths[4], MIN_SIZE_WIDTH)
     lines = [f"Found {len(rows)} items"]
-    for mode, replication, owner, group, size, modified, path in rows:
-        lines.append(
-            f"{mode}{replication:>{replication_width}} {owner:<{width[2]}} "
-            f"{group:<{width[3]}} {size:>{size_width}} {modified:<16} {path}"
-        )
+    lines += [
+        f"{mode}{replication:>{widths[1]}} {owner:<{widths[2]}} {group:<{widths[3]}} "
+        f"{size:>{widths[4]}} {modified:<16} {path}"
+        for mode, replication, owner, group, size, modified, path in rows
+    ]
     return "\n".join(lines)
 
 
@@ -151,10 +147,6 @@ def _attributes_of(status: os.stat_result) -> Attributes:
         group=_name_of(lambda: grp.getgrgid(status.st_gid).gr_name, status.st_gid),
         permissions=stat.filemode(status.st_mode)[1:],
     )
-
-
-def _modified(entry: Entry) -> str:
-    return entry.modified.strftime(MODIFIED_FORMAT) if entry.modified else "-"
 
 
 def _name_of(lookup: Callable[[], str], number: int) -> str:

@@ -132,16 +132,12 @@ def _format_problems(log: WorkerLog, show_all: bool) -> list[str]:
 
 def named_runs(logs: list[WorkerLog]) -> list[tuple[str, LoggedRun]]:
     """Returns all runs with unique names."""
-    return [
-        (
-            f"{log.name} {number} {run.task}".rstrip()
-            if len(log.runs) > 1
-            else log.name,
-            run,
-        )
-        for log in logs
-        for number, run in enumerate(log.runs, 1 + log.runs_left_out)
-    ]
+    named = []
+    for log in logs:
+        for number, run in enumerate(log.runs, 1 + log.runs_left_out):
+            several = f" {number} {run.task}".rstrip() if len(log.runs) > 1 else ""
+            named.append((log.name + several, run))
+    return named
 
 
 def log_data(log: WorkerLog) -> Any:

@@ -71,11 +71,6 @@ _PRINTED_PROBLEM = re.compile(
     r"|Only one valid folder of images found)"
 )
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: .*|:)?$")
-_FIELDS = {
-    "Train accuracy": "train_accuracy",
-    "Cross entropy": "cross_entropy",
-    "Validation accuracy": "validation_accuracy",
-}
 
 
 @dataclass(slots=True)
@@ -170,12 +165,9 @@ class WorkerLog:
 def read_log(
     stream: BinaryIO, name: str, max_steps: int | None = MAX_STEPS
 ) -> WorkerLog:
-    """Parses a log, read once from start to end.
+    """Parses a log, read once from start to end; bytes that are not UTF-8 are replaced.
 
-    Args:
-      stream: the bytes of the log; bytes that are not UTF-8 are replaced.
-      name: the name of the log.
-      max_steps: steps to keep of each run, at least 2; None keeps all.
+    `max_steps` is the number of steps to keep of each run, at least 2; None keeps all.
     """
     reader = _Reader(WorkerLog(name), max_steps)
     for number, line in _lines(stream):
@@ -228,11 +220,9 @@ class _Reader:
             self.tracebacks[task] = number
             if len(self.tracebacks) > MAX_RUNS:
                 self.end()
-        elif task in self.tracebacks and line.startswith(" "):
+        elif (open := task in self.tracebacks) and line.startswith(" "):
             pass  # a frame and its code
-        elif (
-            task in self.tracebacks and form in (0, _PRINTED) and _EXCEPTION.match(line)
-        ):
+        elif open and form in (0, _PRINTED) and _EXCEPTION.match(line):
             self._add_problem("error", line, self.tracebacks.pop(task))
         elif level in ("W", "E", "F", "C"):
             text = re.sub(r"^(?:WARNING|ERROR): ", "", text)
@@ -253,7 +243,7 @@ class _Reader:
         if not text:
             return False
         for other in self.recent:
-            if other[2] == text and other[1] != form and other[0] == task:
+            if (other[0], other[2]) == (task, text) and other[1] != form:
                 self.recent.remove(other)
                 self.log.repeats_folded += 1
                 return True
@@ -290,7 +280,8 @@ class _Reader:
 
     def _read_step(self, number: int, task: str, found: re.Match[str]) -> None:
         run = self._run(number, task)
-        step, time, name = int(found["step"]), found["time"], _FIELDS[found["what"]]
+        step, time = int(found["step"]), found["time"]
+        name = found["what"].lower().replace(" ", "_")  # the field of `LoggedStep`
         value = float(found[4]) if name == "cross_entropy" else _fraction(found[4])
         if run.steps:
             latest = run.steps[-1]
@@ -312,10 +303,8 @@ class _Reader:
 
     def _run(self, number: int, task: str) -> LoggedRun:
         """Returns the current run of a task, a new one if it has none."""
-        for run in reversed(self.log.runs):
-            if run.task == task:
-                return run
-        return self._start_run(number, task)
+        of_task = (run for run in reversed(self.log.runs) if run.task == task)
+        return next(of_task, None) or self._start_run(number, task)
 
     def _start_run(self, number: int, task: str) -> LoggedRun:
         self.log.runs.append(LoggedRun(task, number))
