@@ -44,6 +44,10 @@ class Predictions:
         rows = np.flatnonzero(self.splits == split)
         return self.scores[rows], self.predicted[rows] == self.label_indices[rows]
 
+    def paths(self, rows: np.ndarray) -> list[str]:
+        """Returns the paths of the images at some rows."""
+        return self.dataset.images.take(rows).paths.to_pylist()
+
 
 def metrics_of(
     config: RetrainConfig,

@@ -216,13 +216,14 @@ class _Reader:
                 level, text = "W", f"{found[form]}: {text}"
         if self._folds(task, form, text):
             return
+        in_traceback = task in self.tracebacks
         if "Traceback (most recent call last)" in text:
             self.tracebacks[task] = number
             if len(self.tracebacks) > MAX_RUNS:
                 self.end()
-        elif (open := task in self.tracebacks) and line.startswith(" "):
+        elif in_traceback and line.startswith(" "):
             pass  # a frame and its code
-        elif open and form in (0, _PRINTED) and _EXCEPTION.match(line):
+        elif in_traceback and form in (0, _PRINTED) and _EXCEPTION.match(line):
             self._add_problem("error", line, self.tracebacks.pop(task))
         elif level in ("W", "E", "F", "C"):
             text = re.sub(r"^(?:WARNING|ERROR): ", "", text)
@@ -243,7 +244,7 @@ class _Reader:
         if not text:
             return False
         for other in self.recent:
-            if (other[0], other[2]) == (task, text) and other[1] != form:
+            if other[2] == text and other[1] != form and other[0] == task:
                 self.recent.remove(other)
                 self.log.repeats_folded += 1
                 return True
@@ -303,8 +304,10 @@ class _Reader:
 
     def _run(self, number: int, task: str) -> LoggedRun:
         """Returns the current run of a task, a new one if it has none."""
-        of_task = (run for run in reversed(self.log.runs) if run.task == task)
-        return next(of_task, None) or self._start_run(number, task)
+        for run in reversed(self.log.runs):
+            if run.task == task:
+                return run
+        return self._start_run(number, task)
 
     def _start_run(self, number: int, task: str) -> LoggedRun:
         self.log.runs.append(LoggedRun(task, number))

@@ -82,7 +82,7 @@ def compute(evidence: Evidence) -> Confusion | None:
             predicted=labels[answer],
             count=len(members),
             of=int(counts[index].sum()),
-            paths=tuple(answers.dataset.images.take(chosen).paths.to_pylist()),
+            paths=tuple(answers.paths(chosen)),
             scores=tuple(round(score, 5) for score in answers.scores[chosen].tolist()),
         )
 

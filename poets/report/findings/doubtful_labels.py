@@ -78,8 +78,9 @@ class DoubtfulLabels:
 def compute(evidence: Evidence) -> DoubtfulLabels | None:
     """Returns the doubtful labels; None if fewer than two labels can be judged."""
     assert evidence.trained  # as SECTIONS says
-    every, dataset = evidence.trained.every, evidence.answers.dataset
-    own, num_labels = every.labels(), len(dataset.labels)
+    every, answers = evidence.trained.every, evidence.answers
+    labels = answers.dataset.labels
+    own, num_labels = every.labels(), len(labels)
     parts = held_out_probabilities(every, num_labels, evidence.config.seed)
     sample, first = next(parts)
     counts = np.bincount(own[sample], minlength=num_labels)
@@ -103,7 +104,7 @@ def compute(evidence: Evidence) -> DoubtfulLabels | None:
             kept = tuple(map(np.concatenate, zip(worst, kept, strict=True)))
         order = np.argsort(kept[1], kind="stable")[:MAX_FOUND]
         worst = tuple(column[order] for column in kept)
-    rows, scores, likeliest, others, wrong = (each[: LISTED * count] for each in worst)
+    listed = [column[: LISTED * count] for column in worst]
     return DoubtfulLabels(
         images=images,
         trained_on=len(sample),
@@ -111,16 +112,16 @@ def compute(evidence: Evidence) -> DoubtfulLabels | None:
         count=count,
         found=tuple(
             DoubtfulLabel(
-                path=image.path,
-                label=dataset.labels[own[row]],
-                suggested=dataset.labels[likeliest[place]],
-                split=evidence.answers.splits[row],
-                label_score=float(scores[place]),
-                suggested_score=float(others[place]),
-                probably_wrong=bool(wrong[place]),
+                path=path,
+                label=labels[own[row]],
+                suggested=labels[other],
+                split=answers.splits[row],
+                label_score=float(score),
+                suggested_score=float(other_score),
+                probably_wrong=bool(wrong),
             )
-            for place, (row, image) in enumerate(
-                zip(rows, dataset.images.take(rows), strict=True)
+            for path, row, score, other, other_score, wrong in zip(
+                answers.paths(listed[0]), *listed, strict=True
             )
         ),
     )

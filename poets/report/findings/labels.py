@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from poets.data.split import SPLITS
 from poets.report.findings import Evidence, Share
 
 
@@ -58,20 +59,15 @@ def compute(evidence: Evidence) -> Labels:
     """Returns the labels of a run."""
     metrics = evidence.metrics
     rows = []
-    for index, (count, judged) in enumerate(
+    for index, (counts, judged) in enumerate(
         zip(metrics["labels"], metrics["per_label"], strict=True)
     ):
-        right = metrics["confusion"][index][index]
-        rows.append(
-            Label(
-                label=count["label"],
-                train=count["train"],
-                validation=count["validation"],
-                test=count["test"],
-                precision=judged["precision"],
-                recall=Share.of(judged["n"], right),
-            )
+        images = {split: counts[split] for split in SPLITS}
+        recall = Share.of(judged["n"], metrics["confusion"][index][index])
+        row = Label(
+            counts["label"], **images, precision=judged["precision"], recall=recall
         )
+        rows.append(row)
     rows.sort(key=lambda row: (*_worst_first(row), row.label))
     sizes = [row.train + row.validation + row.test for row in rows]
     return Labels(

@@ -72,11 +72,6 @@ def compute(evidence: Evidence) -> Mistakes:
                 round(float(answers.scores[row]), 5),
                 score if score is None else round(score, 5),
             )
-            for row, path, score in zip(
-                rows,
-                answers.dataset.images.take(rows).paths.to_pylist(),
-                known,
-                strict=True,
-            )
+            for row, path, score in zip(rows, answers.paths(rows), known, strict=True)
         ),
     )

@@ -163,17 +163,8 @@ def _groups(
     for rows in sorted(copies.groups, key=order)[:MAX_GROUPS]:
         largest = rows[dataset.images.lengths[rows].argmax()]
         found = tuple(
-            Copy(
-                path,
-                dataset.labels[labels[row]],
-                splits[row],
-                bool(row == largest),
-            )
-            for row, path in zip(
-                rows.tolist(),
-                dataset.images.take(rows).paths.to_pylist(),
-                strict=True,
-            )
+            Copy(path, dataset.labels[labels[row]], splits[row], bool(row == largest))
+            for row, path in zip(rows.tolist(), answers.paths(rows), strict=True)
         )
         groups.append(CopyGroup(found, len(set(digests[rows].tolist())) == 1))
     return tuple(groups)

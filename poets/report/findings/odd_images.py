@@ -78,13 +78,14 @@ class OddImages:
 def compute(evidence: Evidence) -> OddImages | None:
     """Returns the odd images; None if no label has enough images."""
     assert evidence.trained  # as SECTIONS says
-    every, dataset = evidence.trained.every, evidence.answers.dataset
+    every, answers = evidence.trained.every, evidence.answers
+    labels = answers.dataset.labels
     random = np.random.default_rng([evidence.config.seed, 7])
     most = int(np.clip(COMPARISONS // len(every), FEWEST_COMPARED, MOST_COMPARED))
     points = _points(every, most < MOST_COMPARED, random)
     distances = np.zeros(len(every), np.float32)
     judged = compared = 0
-    for label in range(len(dataset.labels)):
+    for label in range(len(labels)):
         rows = np.flatnonzero(every.label_indices == label)
         if len(rows) < FEWEST:
             continue
@@ -97,18 +98,17 @@ def compute(evidence: Evidence) -> OddImages | None:
     listed = int(np.clip(judged // 50, FOUND, MOST_FOUND))
     rows = np.flatnonzero(distances >= LEAST)
     rows = rows[np.argsort(-distances[rows], kind="stable")][:listed]
-    label_of = dict(zip(dataset.folders, dataset.labels, strict=True))
     return OddImages(
         judged,
         compared,
         tuple(
             OddImage(
-                image.path,
-                label_of[image.folder],
-                evidence.answers.splits[row],
+                path,
+                labels[every.label_indices[row]],
+                answers.splits[row],
                 float(distances[row]),
             )
-            for row, image in zip(rows, dataset.images.take(rows), strict=True)
+            for row, path in zip(rows, answers.paths(rows), strict=True)
         ),
     )
 

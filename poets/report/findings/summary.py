@@ -11,6 +11,9 @@ from poets.storage import without_keys
 FEW_TEST_IMAGES = 100
 """With fewer, the interval of an accuracy of 90 % is wider than 12 points."""
 
+VERDICTS = ("excellent", 0.05), ("good", 0.2), ("fair", 0.5)
+"""With the largest part of the mistakes of guessing that is left, 0 to 1."""
+
 OVERFIT = 0.15
 """Training accuracy this far above the test accuracy is worth a sentence."""
 
@@ -87,15 +90,7 @@ def _judge(train: Share, test: Share, guessing: Share) -> tuple[str, tuple[str, 
             "It is not surely better than always answering the largest label."
         )
     else:
-        verdict = (
-            "excellent"
-            if left <= 0.05
-            else "good"
-            if left <= 0.2
-            else "fair"
-            if left <= 0.5
-            else "weak"
-        )
+        verdict = next((name for name, most in VERDICTS if left <= most), "weak")
         reasons.append(
             f"It avoids {100 * (1 - left):.0f}% of the mistakes that always answering "
             "the largest label would make."

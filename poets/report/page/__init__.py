@@ -68,8 +68,7 @@ def size(size_bytes: int | None) -> str:
     """Returns a file's size as people read it; "–" for None."""
     if size_bytes is None:
         return "–"
-    unit = next((each for each in ("MB", "kB") if size_bytes >= _UNITS[each]), "")
-    return f"{size_bytes / _UNITS[unit]:.1f} {unit}" if unit else f"{size_bytes} bytes"
-
-
-_UNITS = {"MB": 10**6, "kB": 10**3}
+    for unit, scale in ("MB", 10**6), ("kB", 10**3):
+        if size_bytes >= scale:
+            return f"{size_bytes / scale:.1f} {unit}"
+    return f"{size_bytes} bytes"

@@ -4,6 +4,7 @@ pygal puts a style sheet and a script into each chart. Both are removed: the cla
 that are left are styled in page.css, for light, dark and paper.
 """
 
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -45,7 +46,6 @@ def accuracy_curve(curves: Curves) -> Markup:
         f"{percent(validation[-1][1])}",
         [train, validation],
         x=_ticks(validation[-1][0]),
-        y=_shares(min(y for _, y in [*train, *validation])),
     )
 
 
@@ -69,13 +69,7 @@ def calibration(bins: Sequence[ScoreBin], title: str) -> Markup:
         for each in bins
         if each.score is not None and each.accuracy is not None
     ]
-    return _chart(
-        title,
-        [[(0, 0), (1, 1)], known],
-        x=_shares(0),
-        y=_shares(0),
-        dots=(1,),
-    )
+    return _chart(title, [[(0, 0), (1, 1)], known], x=_shares(0), dots=[1])
 
 
 def coverage(curve: Sequence[Answered], chosen: Answered | None) -> Markup:
@@ -86,8 +80,7 @@ def coverage(curve: Sequence[Answered], chosen: Answered | None) -> Markup:
         "Accuracy over the share of pictures that get an answer",
         [[], points, marked],
         x=_shares(0),
-        y=_shares(min((y for _, y in points), default=0.0)),
-        dots=(2,),
+        dots=[2],
     )
 
 
@@ -101,14 +94,12 @@ def learning(curve: LearningCurve) -> Markup:
             points[0][0] + (2 * last - points[0][0]) * k / 40 for k in range(41)
         )
     ]
-    lowest = min(y for _, y in [*points, *law])
     return _chart(
         f"Accuracy over the number of training pictures; {percent(curve.with_twice)} "
         f"expected for {2 * last:,}",
         [law, points],
         x=_ticks(2 * last),
-        y=_shares(max(0.0, lowest)),
-        dots=(1,),
+        dots=[1],
     )
 
 
@@ -116,7 +107,7 @@ def _chart(
     title: str,
     lines: Sequence[Points],
     x: Sequence[tuple[float, str]],
-    y: Sequence[tuple[float, str]],
+    y: Sequence[tuple[float, str]] = (),
     dots: Sequence[int] = (),
 ) -> Markup:
     """Returns an SVG element.
@@ -124,9 +115,12 @@ def _chart(
     Args:
       title: for screen readers.
       lines: points of each line, in the order of the colours.
-      x: place and text of each tick; `y` those of the other axis.
+      x: place and text of each tick.
+      y: those of the other axis; () for one of shares.
       dots: the lines whose points are shown.
     """
+    lowest = min((share for line in lines for _, share in line), default=0.0)
+    y = y or _shares(max(0.0, lowest))
     chart = pygal.XY(
         css=(),
         js=(),
@@ -166,15 +160,8 @@ def _shares(lowest: float) -> list[tuple[float, str]]:
 def _ticks(last: float) -> list[tuple[float, str]]:
     """Returns three to six round ticks from 0 to `last` or beyond."""
     span = max(last, 1e-9)
-    unit = 10.0 ** (len(f"{span:.0f}") - 1) if span >= 1 else 0.1
-    while span / unit < 1:
-        unit /= 10
-    step = next(
-        unit * each
-        for each in (0.2, 0.25, 0.5, 1, 2, 2.5, 5)
-        if span <= 5 * unit * each
-    )
-    ticks = [0.0]
-    while ticks[-1] < last - 1e-9:
-        ticks.append(ticks[-1] + step)
-    return [(tick, f"{tick:,.10g}") for tick in ticks]
+    unit = 10.0 ** math.floor(math.log10(span))
+    steps = (unit * each for each in (0.2, 0.25, 0.5, 1, 2))
+    step = next(each for each in steps if span <= 5 * each)
+    count = math.ceil((span - 1e-9) / step)
+    return [(step * k, f"{step * k:,.10g}") for k in range(count + 1)]
