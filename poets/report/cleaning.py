@@ -98,9 +98,7 @@ def undone_moves(list_url: str) -> list[Move]:
 def move_all(moves: Sequence[Move], undo_folder: str = "") -> tuple[int, str]:
     """Moves files, and passes over those that are missing.
 
-    Args:
-      moves: as `listed_moves` or `undone_moves` returned them, with targets.
-      undo_folder: for the list that undoes them; "" writes no list.
+    First writes a list to `undo_folder` that undoes the moves, none for "".
 
     Returns:
       The number of files moved, and the URL of the list, "" without one.

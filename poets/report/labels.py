@@ -38,7 +38,6 @@ class ModelRun:
     """A run, as recorded in metrics.json.
 
     Attributes:
-      metrics: the content of the file.
       digests: SHA-256 of the exported files, in hexadecimal.
       labels: L labels, in the order of the outputs.
       made_model: whether the model in question is one of its exports.

@@ -15,7 +15,7 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -142,16 +142,9 @@ def _attributes_in(
 
 
 def _attributes_of(status: os.stat_result) -> Attributes:
-    return Attributes(
-        owner=_name_of(lambda: pwd.getpwuid(status.st_uid).pw_name, status.st_uid),
-        group=_name_of(lambda: grp.getgrgid(status.st_gid).gr_name, status.st_gid),
-        permissions=stat.filemode(status.st_mode)[1:],
-    )
-
-
-def _name_of(lookup: Callable[[], str], number: int) -> str:
-    """Returns the name of a user or group id, or the id if it has none."""
-    try:
-        return lookup()
-    except KeyError:
-        return str(number)
+    owner, group = str(status.st_uid), str(status.st_gid)  # if they have no name
+    with contextlib.suppress(KeyError):
+        owner = pwd.getpwuid(status.st_uid).pw_name
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(status.st_gid).gr_name
+    return Attributes(owner, group, stat.filemode(status.st_mode)[1:])

@@ -60,8 +60,7 @@ def metrics_of(
     """Returns the content of `metrics.json`; docs/results.md describes it.
 
     Args:
-      config: the flags.
-      trained, answers: the head and its predictions.
+      config, trained, answers: of the run.
       exports: file name -> entry of each export.
       duration_s: phase -> seconds.
       notes: sentences for the user, added to those on the data and the head.
@@ -74,11 +73,12 @@ def metrics_of(
     confusion = confusion_of(
         answers.predicted[test], answers.label_indices[test], len(dataset.labels)
     )
+    scored = map(answers.scored, (VALIDATION, TEST))
+    reject = rejection_for(config.wanted_accuracy, *scored)
+    now = datetime.datetime.now(datetime.timezone.utc)
     return {
         "poets": __version__,
-        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(
-            "T", "seconds"
-        ),
+        "finished": now.isoformat("T", "seconds"),
         "seed": config.seed,
         "training_steps": trained.steps,
         "model": {
@@ -114,11 +114,7 @@ def metrics_of(
         "per_label": per_label(dataset.labels, confusion),
         "confusion": confusion.tolist(),
         "calibration": {"temperature": trained.temperature},
-        "reject": asdict(
-            rejection_for(
-                config.wanted_accuracy, *map(answers.scored, (VALIDATION, TEST))
-            )
-        ),
+        "reject": asdict(reject),
         "exports": dict(exports),
         "flags": asdict(config),
         "versions": {

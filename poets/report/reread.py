@@ -134,11 +134,7 @@ def _with_features(
 def _trained(
     config: RetrainConfig, metrics: Mapping[str, Any], answers: Predictions
 ) -> TrainedHead:
-    """Returns head and bottlenecks.
-
-    Raises:
-      PoetsError, OSError: if one of them is missing, or they give other answers.
-    """
+    """Returns head and bottlenecks; raises if they are missing or answer otherwise."""
     model = metrics["model"]
     url = store_url(config.bottleneck_dir, model["backbone"], model["backbone_digest"])
     store = Store(url, model["bottleneck_size"])
@@ -163,12 +159,7 @@ def _trained(
 
 
 def _head(graph_url: str) -> Head:
-    """Returns the last layer of a retrained graph.
-
-    Raises:
-      ModelError: if it is not a retrained graph.
-      StorageError: if it cannot be read.
-    """
+    """Returns the last layer of a retrained graph."""
     # TensorFlow takes seconds to import, which a folder without features does not need
     from poets.backbones.graph import parse_graph
     from poets.system.runtime import tf

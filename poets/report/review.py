@@ -45,19 +45,16 @@ def _format_run(number: int, run: LoggedRun, show_all: bool) -> list[str]:
         )
     if run.steps:
         lines += [_extent(run), "", *_table(run, show_all), ""]
+        train = finite_points(run.steps, "train_accuracy")
+        validation = finite_points(run.steps, "validation_accuracy")
         width = shutil.get_terminal_size().columns
-        curve = terminal_curve(
-            finite_points(run.steps, "train_accuracy"),
-            finite_points(run.steps, "validation_accuracy"),
-            width,
-            glyphs_for(sys.stdout.encoding),
-        )
+        glyphs = glyphs_for(sys.stdout.encoding)
+        curve = terminal_curve(train, validation, width, glyphs)
         lines += [curve, ""] if curve else []
     if run.test_accuracy is None:
         lines.append("no final test accuracy: the run did not reach its end")
         return lines
-    interval = run.test_interval_95
-    between = " to ".join(percent(bound) for bound in interval) if interval else "-"
+    between = " to ".join(map(percent, run.test_interval_95 or ())) or "-"
     lines.append(
         f"final test accuracy {percent(run.test_accuracy)} (N={run.test_n}), "
         f"95 % interval {between}"
@@ -88,14 +85,12 @@ def _table(run: LoggedRun, show_all: bool) -> list[str]:
     """Returns the steps as rows; of many steps, a selection with the best and last."""
     steps = run.steps
     if not show_all and len(steps) > MAX_ROWS:
-        chosen = {round(k * (len(steps) - 1) / (MAX_ROWS - 1)) for k in range(MAX_ROWS)}
-        shown = [steps[index] for index in sorted(chosen)]
+        last = len(steps) - 1
+        shown = [steps[round(k * last / (MAX_ROWS - 1))] for k in range(MAX_ROWS)]
         if run.best is not None and run.best not in shown:
-            shown = sorted([*shown, run.best], key=lambda step: step.step)
-        steps = shown
-    lines = [
-        f"{'step':>8}  {'train':>7}  {'entropy':>10}  {'validation':>10}  {'N':>6}"
-    ]
+            shown.append(run.best)
+        steps = sorted(shown, key=lambda step: step.step)
+    lines = ["    step    train     entropy  validation       N"]
     lines += [_row(step, run.best) for step in steps]
     if len(steps) < run.num_steps:
         lines.append(f"{len(steps)} of {run.num_steps:,}; --all shows every step")

@@ -191,10 +191,8 @@ def _read(entry: Entry, max_bytes: int) -> str:
 
 
 def _unreadable(entry: Entry, problem: str, advice: str = "") -> ModelError:
-    return ModelError(
-        f"cannot read {entry.path!r}: {problem}; {advice}move the file away to see the "
-        "rest"
-    )
+    advice += "move the file away to see the rest"
+    return ModelError(f"cannot read {entry.path!r}: {problem}; {advice}")
 
 
 def _labels_name(metrics: Mapping[str, Any], names: Collection[str]) -> str:

@@ -14,8 +14,7 @@ from poets.storage import kind_of
 def run_metrics(model: str) -> Mapping[str, Any]:
     """Returns metrics.json of the run that exported a model; {} if there is none.
 
-    Args:
-      model: URL of a model beside the file, or of the folder that holds both.
+    `model` is the URL of a model beside the file, or of the folder that holds both.
 
     Raises:
       StorageError: if a file cannot be read.
@@ -29,12 +28,8 @@ def run_metrics(model: str) -> Mapping[str, Any]:
 def reject_threshold(metrics: Mapping[str, Any], model: str) -> float:
     """Returns the score below which a model's answers are rejected, 0 to 1.
 
-    Args:
-      metrics: of its run, see `run_metrics`.
-      model: its name in messages.
-
     Raises:
-      ModelError: if the run has no threshold.
+      ModelError: if its run, whose `metrics` are given, has no threshold.
     """
     found = f"there is no {METRICS} of its run with one; put it beside the model"
     if isinstance(reject := metrics.get("reject"), dict):

@@ -56,8 +56,7 @@ class Evidence:
     """What the sections are computed from.
 
     Attributes:
-      config: the flags of the run.
-      metrics: its `metrics.json`.
+      config, metrics: flags of the run, and its `metrics.json`.
       answers: the head's predictions for all images.
       skipped: (path, reason) of the images that were left out.
       trained: None for a results folder whose bottlenecks are missing, which leaves

@@ -17,8 +17,7 @@ class ScoreBin:
     Attributes:
       low, high: the range of scores, 0 to 1.
       n: number of images.
-      score: their mean score; None for n = 0.
-      accuracy: the share that is right; None for n = 0.
+      score, accuracy: their mean score, and the share that is right; None for n = 0.
     """
 
     low: float

@@ -21,11 +21,9 @@ class Pair:
     """Test images of one label that were given another, or their own.
 
     Attributes:
-      count: the number of these images.
-      of: the number of all test images of `label`.
-      paths: some of them: of mistakes the surest first, of right answers the least
-        sure.
-      scores: their scores, 0 to 1.
+      count, of: numbers of these images, and of all test images of `label`.
+      paths, scores: some of them with their scores, 0 to 1: of mistakes the surest
+        first, of right answers the least sure.
     """
 
     label: str

@@ -32,9 +32,8 @@ class Curves:
     """The course of the training.
 
     Attributes:
-      steps: the number of steps run.
+      steps, evaluations: their numbers.
       images: the number of validation images in each evaluation.
-      evaluations: the number of all evaluations.
       points: all or, of many, an even selection with the first and the last.
     """
 
@@ -57,13 +56,7 @@ def compute(evidence: Evidence) -> Curves | None:
         images=evaluations[0].n,
         evaluations=len(evaluations),
         points=tuple(
-            CurvePoint(
-                each.step,
-                each.train_accuracy,
-                each.train_entropy,
-                each.accuracy,
-                each.entropy,
-            )
-            for each in (evaluations[index] for index in chosen.tolist())
+            CurvePoint(e.step, e.train_accuracy, e.train_entropy, e.accuracy, e.entropy)
+            for e in (evaluations[index] for index in chosen.tolist())
         ),
     )

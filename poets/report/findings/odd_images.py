@@ -58,8 +58,8 @@ class OddImages:
     """The oddest images, the oddest first.
 
     Attributes:
-      images: number of images that were judged.
-      compared: number of images of its label, at most, that one was compared with.
+      images: number that were judged.
+      compared: images of its label, at most, that one was compared with.
       found: the oddest 2 %, if they have LEAST times the usual distance.
     """
 

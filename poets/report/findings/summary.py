@@ -24,13 +24,11 @@ class Summary:
 
     Attributes:
       finished: when the run ended, ISO 8601.
-      labels: number of labels.
-      images: split -> number of images.
+      labels, images: their numbers, of images by split.
       largest: the label with most training images.
       guessing: the accuracy on the test images of always answering `largest`.
       verdict: one of "useless", "weak", "fair", "good", "excellent".
       reasons: sentences behind the verdict.
-      notes: those of `metrics.json`.
     """
 
     backbone: str

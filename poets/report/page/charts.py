@@ -115,8 +115,7 @@ def _chart(
     Args:
       title: for screen readers.
       lines: points of each line, in the order of the colours.
-      x: place and text of each tick.
-      y: those of the other axis; () for one of shares.
+      x, y: place and text of each tick of an axis; y is one of shares if not given.
       dots: the lines whose points are shown.
     """
     lowest = min((share for line in lines for _, share in line), default=0.0)
