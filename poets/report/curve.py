@@ -15,7 +15,6 @@ import io
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from poets.errors import ConfigError
@@ -32,27 +31,15 @@ BRAILLE = 0x2800
 # Bits of the dots of a braille character, by row and column (Unicode 3.0).
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
-
-@dataclass(frozen=True)
-class Glyphs:
-    """Characters of the terminal plot; without `braille`, lines consist of `line`."""
-
-    braille: bool
-    line: str
-    point: str
-    side: str
-    corner: str
-    floor: str
+UNICODE, ASCII = tuple("⠒·┤└─"), tuple("*.|+-")
+"""Characters of the terminal plot: line, point, side, corner, floor. Lines in UNICODE
+are of all characters of braille; this one is for the legend."""
 
 
-UNICODE = Glyphs(True, "⠒", "·", "┤", "└", "─")
-ASCII = Glyphs(False, "*", ".", "|", "+", "-")
-
-
-def glyphs_for(encoding: str | None) -> Glyphs:
+def glyphs_for(encoding: str | None) -> tuple[str, ...]:
     """Returns the characters that a stream of this encoding can show."""
     try:
-        "⠿·┤└─".encode(encoding or "ascii")
+        "".join(UNICODE).encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return ASCII
     return UNICODE
@@ -65,7 +52,7 @@ def finite_points(steps: Sequence[LoggedStep], name: str) -> list[tuple[int, flo
 
 
 def terminal_curve(
-    train: Points, validation: Points, width: int, glyphs: Glyphs = UNICODE
+    train: Points, validation: Points, width: int, glyphs: Sequence[str] = UNICODE
 ) -> str:
     """Returns the plot as lines of text, "" for fewer than two steps.
 
@@ -79,10 +66,12 @@ def terminal_curve(
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     bottom, top = _axis([y for _, y in points])
 
-    dots = (2, 4) if glyphs.braille else (1, 1)  # of a character: across, down
+    mark, point, side, corner, floor = glyphs
+    braille = glyphs == UNICODE
+    dots = (2, 4) if braille else (1, 1)  # of a character: across, down
     rows = [[" "] * columns for _ in range(HEIGHT)]
     for x, y in _bins(train, first, last, columns):
-        rows[_row(y, bottom, top, HEIGHT)][x] = glyphs.point
+        rows[_row(y, bottom, top, HEIGHT)][x] = point
     cells: dict[tuple[int, int], int] = {}
     line = [
         (x, _row(y, bottom, top, HEIGHT * dots[1]))
@@ -92,17 +81,17 @@ def terminal_curve(
         cell = y // dots[1], x // dots[0]
         cells[cell] = cells.get(cell, 0) | DOTS[y % dots[1]][x % dots[0]]
     for (row, column), bits in cells.items():
-        rows[row][column] = chr(BRAILLE + bits) if glyphs.braille else glyphs.line
+        rows[row][column] = chr(BRAILLE + bits) if braille else mark
 
     lines = []
     for index, characters in enumerate(rows):
         share = top - (top - bottom) * index / (HEIGHT - 1)
         name = f"{100 * share:.0f}%" if index % (HEIGHT // 2) == 0 else ""
-        lines.append(f"{name:>5} {glyphs.side}{''.join(characters)}".rstrip())
-    lines.append(f"{'':5} {glyphs.corner}{glyphs.floor * columns}")
+        lines.append(f"{name:>5} {side}{''.join(characters)}".rstrip())
+    lines.append(f"{'':5} {corner}{floor * columns}")
     left = str(first)
     lines.append(f"{'':7}{left}{last:>{columns - len(left)}}")
-    lines.append(f"{'':7}{glyphs.line} validation  {glyphs.point} train")
+    lines.append(f"{'':7}{mark} validation  {point} train")
     return "\n".join(lines)
 
 
@@ -215,17 +204,10 @@ def _draw_run(above: Any, below: Any, run: LoggedRun, colour: str, name: str) ->
     above.plot(*_line(run, "validation_accuracy"), **style, lw=1.8, label=labels[1])
     below.plot(*_line(run, "cross_entropy"), **style, lw=1.5)
     if run.test_accuracy is not None and interval is not None:
-        error = [run.test_accuracy - interval[0], interval[1] - run.test_accuracy]
-        above.errorbar(
-            [run.steps[-1].step],
-            [run.test_accuracy],
-            yerr=[[max(0.0, side)] for side in error],
-            color=colour if name else "black",
-            fmt="D",
-            ms=5,
-            capsize=4,
-            label=labels[2],
-        )
+        x, y = run.steps[-1].step, run.test_accuracy
+        errors = [[max(0.0, y - interval[0])], [max(0.0, interval[1] - y)]]
+        dark, test = colour if name else "black", labels[2]
+        above.errorbar([x], [y], errors, c=dark, fmt="D", ms=5, capsize=4, label=test)
 
 
 def _line(run: LoggedRun, name: str) -> tuple[list[float], list[float]]:

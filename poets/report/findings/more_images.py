@@ -96,7 +96,7 @@ def compute(evidence: Evidence) -> MoreImages | None:
     recalls, accuracies = _measure(train, held_out, len(labels), sizes, random)
     shares = sizes / len(train)
     total = int(is_train.sum())
-    exponent, of_all = _curve("", total, shares, accuracies, right.mean())
+    of_all = _curve("", total, shares, accuracies, right.mean())
     counts = np.bincount(every.label_indices[is_train], minlength=len(labels))
     tested = every.label_indices[answers.splits == TEST]
     curves = [
@@ -106,8 +106,8 @@ def compute(evidence: Evidence) -> MoreImages | None:
             shares,
             recalls[:, :, index],
             right[tested == index].mean(),
-            exponent,
-        )[1]
+            of_all.b,
+        )
         for index, label in enumerate(labels)
         if counts[index] and (tested == index).any()
     ]
@@ -149,8 +149,8 @@ def _curve(
     accuracies: np.ndarray,
     reached: float,
     exponent: float | None = None,
-) -> tuple[float, LearningCurve]:
-    """Returns the exponent and the curve of measured accuracies.
+) -> LearningCurve:
+    """Returns the curve of measured accuracies.
 
     Args:
       label: see `LearningCurve`.
@@ -177,7 +177,7 @@ def _curve(
         for number, mean, draws in zip(numbers, means, accuracies, strict=True)
     )
     with_twice = share(means[-1] + gain)
-    return b, LearningCurve(label, points, a, b, c - moved, with_twice)
+    return LearningCurve(label, points, a, b, c - moved, with_twice)
 
 
 def _fit(
