@@ -27,8 +27,9 @@ def build_report(evidence: Evidence) -> tuple[dict[str, bytes], list[str]]:
         f"the report lacks its section {name}: {why}"
         for name, why in findings.failed.items()
     ]
-    if copies := findings.sections["near_duplicates"]:
-        notes += filter(None, [copies.advice])
+    copies = findings.sections["near_duplicates"]
+    if copies and copies.advice:
+        notes.append(copies.advice)
     files = {}
     try:
         for name, found in findings.sections.items():

@@ -113,7 +113,7 @@ def _with_features(
     """
     try:
         listed = find_images(
-            *(config.image_dir, config.split, config.bottleneck_dir, config.labels_csv)
+            config.image_dir, config.split, config.bottleneck_dir, config.labels_csv
         )
         rows = listed.images.rows_of(answers.dataset.images.paths.to_pylist())
         if len(rows) < len(answers.dataset.images):
