@@ -8,6 +8,7 @@ undone. A picture is renamed within a storage; to another one it is copied, then
 deleted. No file is ever replaced.
 """
 
+import csv
 import datetime
 import errno
 import json
@@ -143,14 +144,20 @@ def _move(move: Move) -> None:
 
 def _read(url: str, columns: Sequence[str]) -> list[dict[str, str]]:
     """Returns the rows of a CSV that has certain columns."""
+    rows, problem = [], ""
     reader = csv_rows(read_url(url), restval="")
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
-    if missing:
+    try:
+        rows = list(reader)
+        missing = [name for name in columns if name not in (reader.fieldnames or ())]
+        problem = f"it has no column {missing[0]!r}" if missing else ""
+    except csv.Error as error:
+        problem = f"it is not CSV ({error})"
+    if problem:
         raise ConfigError(
-            f"{url!r} is not a list of pictures: it has no column {missing[0]!r}; give "
-            "a CSV of the report, or with --undo the one that a move wrote"
+            f"{url!r} is not a list of pictures: {problem}; give a CSV of the report, "
+            "or with --undo the one that a move wrote"
         )
-    return list(reader)
+    return rows
 
 
 def _image_dir_beside(list_url: str) -> str:

@@ -145,6 +145,7 @@ def test_a_hidden_folder_of_the_pictures_may_take_them(made, tmp_path):
     ("text", "flags", "message"),
     [
         ("picture\n1.jpg\n", [], "no column 'path'"),
+        ("path\n" + "a" * 200_000, [], "not a list of pictures: it is not CSV (field"),
         (LIST, ["--undo"], "no column 'from'"),
         (LIST, ["--dry_run", "--image_dir=/nowhere/at/all"], "is not a folder"),
     ],
