@@ -181,7 +181,7 @@ def publish(
     report: Mapping[str, bytes] = {}
     if config.report:
         with durations.phase("report"):
-            scored = TrainedHead(
+            trained_head = TrainedHead(
                 head,
                 trained.temperature,
                 features.every,
@@ -189,7 +189,7 @@ def publish(
                 features.copies,
                 trained.evaluations,
             )
-            evidence = Evidence(config, metrics, answers, trained.skipped, scored)
+            evidence = Evidence(config, metrics, answers, trained.skipped, trained_head)
             report, missing = build_report(evidence)
         metrics["duration_s"] = durations.rounded()
         metrics["notes"] += missing

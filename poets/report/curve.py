@@ -32,8 +32,8 @@ BRAILLE = 0x2800
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 UNICODE, ASCII = tuple("⠒·┤└─"), tuple("*.|+-")
-"""Characters of the terminal plot: line, point, side, corner, floor. Lines in UNICODE
-are of all characters of braille; this one is for the legend."""
+"""Characters of the terminal plot: line, point, side, corner, floor. With UNICODE,
+lines are drawn in braille, and the first character is that of the legend."""
 
 
 def glyphs_for(encoding: str | None) -> tuple[str, ...]:

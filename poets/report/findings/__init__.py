@@ -35,7 +35,7 @@ class TrainedHead:
     """A head, and the bottlenecks of all N images.
 
     Attributes:
-      head: its scores are the answers'.
+      head: gives the scores of the answers.
       temperature: that its logits are divided by; 1 if it is not calibrated.
       every: the bottlenecks, in the order of the answers, and their labels.
       digests: bytes [N], of the contents of the images.
@@ -59,8 +59,8 @@ class Evidence:
       config, metrics: flags of the run, and its `metrics.json`.
       answers: the head's predictions for all images.
       skipped: (path, reason) of the images that were left out.
-      trained: None for a results folder whose bottlenecks are missing, which leaves
-        out the sections that need them.
+      trained: head and bottlenecks; None for a results folder whose bottlenecks are
+        missing, which leaves out the sections that need them.
     """
 
     config: RetrainConfig

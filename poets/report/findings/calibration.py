@@ -66,8 +66,8 @@ def compute(evidence: Evidence) -> Calibration | None:
     return Calibration(
         trained.temperature,
         len(scores),
-        expected_error(before),
-        expected_error(after),
+        _expected_error(before),
+        _expected_error(after),
         _error_by_chance(after),
         before,
         after,
@@ -89,7 +89,7 @@ def _mean(values: np.ndarray) -> float | None:
     return round(float(values.mean()), 6) if len(values) else None
 
 
-def expected_error(bins: tuple[ScoreBin, ...]) -> float:
+def _expected_error(bins: tuple[ScoreBin, ...]) -> float:
     """Returns the expected calibration error of bins with at least one image."""
     parts = [
         each.n * abs(each.score - each.accuracy)

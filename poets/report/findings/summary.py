@@ -80,19 +80,15 @@ def _judge(train: Share, test: Share, guessing: Share) -> tuple[str, tuple[str, 
     """
     if test.accuracy is None or guessing.accuracy is None:
         return "unknown", ("There are no test pictures, so nothing is known about it.",)
-    reasons = []
     left = (1 - test.accuracy) / max(1 - guessing.accuracy, 1e-9)
+    verdict = next((name for name, most in VERDICTS if left <= most), "weak")
+    reasons = [
+        f"It avoids {100 * (1 - left):.0f}% of the mistakes that always answering the "
+        "largest label would make."
+    ]
     if test.interval_95[0] <= guessing.accuracy:
         verdict = "useless"
-        reasons.append(
-            "It is not surely better than always answering the largest label."
-        )
-    else:
-        verdict = next((name for name, most in VERDICTS if left <= most), "weak")
-        reasons.append(
-            f"It avoids {100 * (1 - left):.0f}% of the mistakes that always answering "
-            "the largest label would make."
-        )
+        reasons = ["It is not surely better than always answering the largest label."]
     if test.n < FEW_TEST_IMAGES:
         reasons.append(
             f"{test.n:,} test pictures are few: the true accuracy may lie anywhere in "

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pygal
 from markupsafe import Markup
 
@@ -87,12 +88,10 @@ def coverage(curve: Sequence[Answered], chosen: Answered | None) -> Markup:
 def learning(curve: LearningCurve) -> Markup:
     """Draws the accuracy over the number of training images, and its continuation."""
     points = [(p.images, p.accuracy) for p in curve.points]
-    last = points[-1][0]
+    first, last = points[0][0], points[-1][0]
     law = [
         (images, 1 - (curve.a * images**-curve.b + curve.c))
-        for images in (
-            points[0][0] + (2 * last - points[0][0]) * k / 40 for k in range(41)
-        )
+        for images in np.linspace(first, 2 * last, 41).tolist()
     ]
     return _chart(
         f"Accuracy over the number of training pictures; {percent(curve.with_twice)} "
