@@ -24,6 +24,11 @@ MAX_FOUND = 10_000
 FEWEST = 3
 """Images of a label that can be judged: heads need others of the label to train on."""
 
+JUDGED = np.dtype("i8, f4, i8, f4, ?")
+JUDGED.names = "row", "score", "other", "other_score", "wrong"
+"""An image, the score of its label, the likeliest other label, the score of that, and
+whether its label is probably wrong."""
+
 
 @dataclass(frozen=True)
 class DoubtfulLabel:
@@ -93,18 +98,15 @@ def compute(evidence: Evidence) -> DoubtfulLabels | None:
     thresholds = np.full(num_labels, np.inf)
     thresholds[judgeable] = sums[judgeable] / counts[judgeable]
     images = right = count = 0
-    worst: tuple[np.ndarray, ...] = ()
+    worst = np.empty(0, JUDGED)
     for rows, found in itertools.chain([(sample, first)], parts):
-        judged = _judge(rows, found, own[rows], thresholds)
-        kept = tuple(column[judgeable[own[rows]]] for column in judged)
-        images += len(kept[0])
-        right += int((kept[1] > kept[3]).sum())
-        count += int(kept[4].sum())
-        if worst:
-            kept = tuple(map(np.concatenate, zip(worst, kept, strict=True)))
-        order = np.argsort(kept[1], kind="stable")[:MAX_FOUND]
-        worst = tuple(column[order] for column in kept)
-    listed = [column[: LISTED * count] for column in worst]
+        judged = _judge(rows, found, own[rows], thresholds)[judgeable[own[rows]]]
+        images += len(judged)
+        right += int((judged["score"] > judged["other_score"]).sum())
+        count += int(judged["wrong"].sum())
+        worst = np.concatenate([worst, judged])
+        worst = worst[np.argsort(worst["score"], kind="stable")[:MAX_FOUND]]
+    listed = worst[: LISTED * count]
     return DoubtfulLabels(
         images=images,
         trained_on=len(sample),
@@ -113,29 +115,22 @@ def compute(evidence: Evidence) -> DoubtfulLabels | None:
         found=tuple(
             DoubtfulLabel(
                 path=path,
-                label=labels[own[row]],
-                suggested=labels[other],
-                split=answers.splits[row],
-                label_score=float(score),
-                suggested_score=float(other_score),
-                probably_wrong=bool(wrong),
+                label=labels[own[each["row"]]],
+                suggested=labels[each["other"]],
+                split=answers.splits[each["row"]],
+                label_score=float(each["score"]),
+                suggested_score=float(each["other_score"]),
+                probably_wrong=bool(each["wrong"]),
             )
-            for path, row, score, other, other_score, wrong in zip(
-                answers.paths(listed[0]), *listed, strict=True
-            )
+            for path, each in zip(answers.paths(listed["row"]), listed, strict=True)
         ),
     )
 
 
 def _judge(
     rows: np.ndarray, found: np.ndarray, own: np.ndarray, thresholds: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Judges n images, by their held-out probabilities `found` [n, L].
-
-    Returns:
-      Their rows, the probability of their own label, the likeliest other one and its
-      probability, and whether their label is probably wrong.
-    """
+) -> np.ndarray:
+    """Judges n images by their held-out probabilities `found` [n, L]: JUDGED [n]."""
     numbers = np.arange(len(rows))
     scores = found[numbers, own]
     confident = np.where(found >= thresholds, found, -1)
@@ -144,4 +139,5 @@ def _judge(
     found = found.copy()
     found[numbers, own] = -1
     likeliest = found.argmax(axis=1)
-    return rows, scores, likeliest, found[numbers, likeliest], wrong
+    columns = rows, scores, likeliest, found[numbers, likeliest], wrong
+    return np.rec.fromarrays(columns, JUDGED)
