@@ -104,7 +104,7 @@ def compute(evidence: Evidence) -> NearDuplicates:
         compared=copies.compared,
         left_out=copies.left_out,
         count=len(copies.groups),
-        groups=_groups(copies, answers, trained.digests),
+        groups=_groups(copies, leaked, answers, trained.digests),
         leaked={
             split: int((leaked & (splits == split)).sum())
             for split in (VALIDATION, TEST)
@@ -137,27 +137,23 @@ def _advice(test: Share, without: Share, own_split: bool) -> str:
             f"without them the test accuracy is {without.accuracy:.1%} instead of "
             f"{test.accuracy:.1%}"
         )
+    remedy = "--group_near_duplicates keeps them in one split"
+    if own_split:
+        remedy = "remove them from one of the folders"
     return (
         f"{test.n - without.n} of {test.n} test images have a near-duplicate in "
-        f"training; {figure}: "
-        + (
-            "remove them from one of the folders"
-            if own_split
-            else "--group_near_duplicates keeps them in one split"
-        )
+        f"training; {figure}: {remedy}"
     )
 
 
 def _groups(
-    copies: Copies, answers: Predictions, digests: np.ndarray
+    copies: Copies, leaked: np.ndarray, answers: Predictions, digests: np.ndarray
 ) -> tuple[CopyGroup, ...]:
     """Returns the groups that leak, then those across labels, then the others."""
     dataset, splits, labels = answers.dataset, answers.splits, answers.label_indices
 
     def order(rows: np.ndarray) -> tuple[bool, bool]:
-        uses = set(splits[rows].tolist())
-        leaks = TRAIN in uses and len(uses) > 1
-        return not leaks, len(np.unique(labels[rows])) == 1
+        return not leaked[rows].any(), len(np.unique(labels[rows])) == 1
 
     groups = []
     for rows in sorted(copies.groups, key=order)[:MAX_GROUPS]:

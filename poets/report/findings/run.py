@@ -66,15 +66,10 @@ def compute(evidence: Evidence) -> Run:
     output_dir = evidence.config.output_dir
     implied = defaults | (flags_below(output_dir) if output_dir else {})
     changed = {name: value for name, value in flags.items() if value != implied[name]}
+    given = (f"--{name}={format_value(value)}" for name, value in changed.items())
     return Run(
         poets=metrics["poets"],
-        command=(
-            "poets retrain",
-            *(
-                shlex.quote(f"--{name}={format_value(value)}")
-                for name, value in changed.items()
-            ),
-        ),
+        command=("poets retrain", *map(shlex.quote, given)),
         changed=changed,
         flags=flags,
         model=dict(metrics["model"]),
