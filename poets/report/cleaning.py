@@ -177,7 +177,7 @@ def _below(url: str, folder: str) -> str | None:
     """Returns the path of a URL below a folder, "" for the folder; None elsewhere."""
     here, path = open_storage(url)
     there, above = open_storage(folder)
-    above = above.rstrip("/")
-    if here != there or not f"{path.rstrip('/')}/".startswith(f"{above}/"):
+    path, above = path.rstrip("/"), above.rstrip("/")
+    if here != there or not f"{path}/".startswith(f"{above}/"):
         return None
-    return path.rstrip("/")[len(above) + 1 :]
+    return path[len(above) + 1 :]

@@ -12,7 +12,7 @@ FEW_TEST_IMAGES = 100
 """With fewer, the interval of an accuracy of 90 % is wider than 12 points."""
 
 VERDICTS = ("excellent", 0.05), ("good", 0.2), ("fair", 0.5)
-"""With the largest part of the mistakes of guessing that is left, 0 to 1."""
+"""Each with the largest share of guessing's mistakes that it may leave."""
 
 OVERFIT = 0.15
 """Training accuracy this far above the test accuracy is worth a sentence."""
@@ -27,7 +27,7 @@ class Summary:
       labels, images: their numbers, of images by split.
       largest: the label with most training images.
       guessing: the accuracy on the test images of always answering `largest`.
-      verdict: one of "useless", "weak", "fair", "good", "excellent".
+      verdict: "excellent", "good", "fair", "weak", "useless" or "unknown".
       reasons: sentences behind the verdict.
     """
 
