@@ -152,7 +152,7 @@ def _trained(
         raise ModelError("its bottlenecks do not give its answers")
     return TrainedHead(
         head,
-        metrics.get("calibration", {}).get("temperature", 1.0),
+        (metrics.get("calibration") or {}).get("temperature", 1.0),
         Examples(matrix, answers.label_indices),
         index.digests[rows],
     )
