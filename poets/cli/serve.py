@@ -87,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
     labels = dict(_version_label(text) for text in args.version_label)
     least = None if args.reject else args.reject_below
     sources = [
-        models.source_of(text, args.name, args.labels, labels, least)
+        models.Source(*models.name_and_url(text, args.name), args.labels, labels, least)
         for text in args.models
     ]
     names = [source.name for source in sources]

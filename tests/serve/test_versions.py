@@ -10,7 +10,7 @@ import pytest
 from poets.classifier import load_classifier
 from poets.errors import ConfigError, ModelError, StorageError
 from poets.serve.server import models
-from poets.serve.server.models import find_versions, source_of
+from poets.serve.server.models import find_versions, name_and_url
 from tests.serving import serving
 
 pytest_plugins = ["tests.finished", "tests.served"]
@@ -195,10 +195,9 @@ class TestName:
         ],
     )
     def test_it_is_given_or_comes_from_the_url(self, text, name, url):
-        source = source_of(text, None, None, {}, 0)
-        assert (source.name, source.url) == (name, url or text)
+        assert name_and_url(text, None) == (name, url or text)
 
     @pytest.mark.parametrize("name", ["", "a/b", "a:b", "a b", "a%"])
     def test_one_that_cannot_be_asked_for_is_refused(self, name):
         with pytest.raises(ConfigError, match="request's path"):
-            source_of("flowers.pb", name, None, {}, 0)
+            name_and_url("flowers.pb", name)

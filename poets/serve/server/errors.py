@@ -36,3 +36,8 @@ class OverloadedError(RequestError):
     """Too many pictures wait."""
 
     code = "RESOURCE_EXHAUSTED"
+
+
+def not_found(what: str) -> RequestError:
+    """Returns TensorFlow Serving's error for a version that does not serve."""
+    return RequestError(f"Servable not found for request: {what}", "NOT_FOUND")

@@ -12,11 +12,13 @@ folder of the newest one is removed, the newest of the others takes over.
 import asyncio
 import logging
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from poets.errors import ConfigError, ModelError, PoetsError
-from poets.serve.server.errors import PictureError, RequestError
+from poets.serve.server.errors import PictureError, RequestError, not_found
 from poets.serve.server.scoring import Description, Process, Scorer, Scores
 from poets.storage import join, kind_of, open_storage, storage_errors
 
@@ -25,7 +27,7 @@ logger = logging.getLogger(__name__)
 POLL_S = 1.0
 """How often folders of versions are listed."""
 
-START, LOADING, AVAILABLE, END = "START", "LOADING", "AVAILABLE", "END"
+LOADING, AVAILABLE, END = "LOADING", "AVAILABLE", "END"
 """States of a version, in the words of TensorFlow Serving's ModelVersionStatus."""
 
 
@@ -44,26 +46,19 @@ class Source:
 
     name: str
     url: str
-    labels: str | None = None
-    version_labels: Mapping[str, int] = field(default_factory=dict)
-    reject_below: float | None = 0.0
-
-
-@dataclass(frozen=True)
-class Found:
-    """A version as found on its storage: its URL, and what changes with its files."""
-
-    url: str
-    state: object
+    labels: str | None
+    version_labels: Mapping[str, int]
+    reject_below: float | None
 
 
 @dataclass
 class Version:
-    """One version of a model.
+    """One version of a model; it equals another with the same files.
 
     Attributes:
       number: 1 or more.
-      found: its files.
+      url: of its folder or file.
+      files: path -> size and time of change; empty for a model by itself.
       state: a state of TensorFlow Serving.
       error: why it does not serve, "" if it does.
       scorer: its processes, if it is loaded.
@@ -71,11 +66,12 @@ class Version:
     """
 
     number: int
-    found: Found
-    state: str = START
-    error: str = ""
-    scorer: Scorer | None = None
-    reject_below: float = 0.0
+    url: str
+    files: Mapping[str, Any] = field(default_factory=dict)
+    state: str = field(default=LOADING, compare=False)
+    error: str = field(default="", compare=False)
+    scorer: Scorer | None = field(default=None, compare=False)
+    reject_below: float = field(default=0.0, compare=False)
 
     @property
     def threshold(self) -> float:
@@ -88,7 +84,7 @@ class Version:
             return self.reject_below
         from poets.report.threshold import reject_threshold  # imports pyarrow
 
-        return reject_threshold(self.description.metrics, self.found.url)
+        return reject_threshold(self.description.metrics, self.url)
 
     @property
     def description(self) -> Description:
@@ -115,7 +111,7 @@ class Version:
 
 
 class Model:
-    """A model and its versions.
+    """A model and its versions; `start` loads it.
 
     Attributes:
       name: in requests.
@@ -125,16 +121,11 @@ class Model:
     def __init__(
         self, source: Source, new_scorer: Callable[[str, str | None], Scorer]
     ) -> None:
-        """Makes a model; `start` loads it.
-
-        Args:
-          source: where it is.
-          new_scorer: makes the processes for a model's URL and labels.
-        """
+        """Sets the maker of processes, from a model's URL and that of its labels."""
         self.name = source.name
-        self._source, self._new_scorer = source, new_scorer
         self.versions: dict[int, Version] = {}
-        self._version_labels = dict(source.version_labels)
+        self._source, self._new_scorer = source, new_scorer
+        self._labelled = set(source.version_labels.values())
         self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -150,83 +141,70 @@ class Model:
         except BaseException:
             await first.stop()
             raise
-        newest, *older = sorted(found, reverse=True)
-        await self._load(newest, found[newest], first)
-        for number in older:
-            if not self.serving or number in self._version_labels.values():
-                await self._load(number, found[number])
-        labelled = set(self._version_labels.values())
-        missing = labelled - {version.number for version in self.serving}
+        for number in sorted(found, reverse=True):
+            if not self.serving or number in self._labelled:
+                idle = None if self.versions else first
+                await self._load(found[number], idle)
+        missing = self._labelled - {version.number for version in self.serving}
         if missing or not self.serving:
+            what = "a labelled version" if missing else "any version"
             errors = [v.error for v in self.versions.values() if v.error]
             errors += [f"there is no version {n}" for n in missing - set(self.versions)]
-            what = "a labelled version" if missing else "any version"
-            raise ModelError(
-                f"model {self.name!r} cannot serve {what}: {'; '.join(errors)}"
-            )
+            why = "; ".join(errors)
+            raise ModelError(f"model {self.name!r} cannot serve {what}: {why}")
 
     async def watch(self) -> None:
         """Looks for new versions until it is cancelled; a model by itself has none."""
-        before: dict[int, Found] = {}
-        while any(version.found.state for version in self.versions.values()):
+        before: dict[int, Version] = {}
+        while any(version.files for version in self.versions.values()):
             await asyncio.sleep(POLL_S)
             try:
                 found = await asyncio.to_thread(find_versions, self._source.url)
-                settled = {
-                    n: each for n, each in found.items() if each == before.get(n)
-                }
+                settled = {n: v for n, v in found.items() if v == before.get(n)}
                 gone = {v.number for v in self.serving} - {*found, *before}
                 before = found
-                await self._take_over(settled, gone if found and before else set())
+                await self._take_over(settled, gone)
             except (PoetsError, OSError) as error:
                 logger.warning("%s: looking for versions: %s", self.name, error)
 
-    async def _take_over(self, found: Mapping[int, Found], gone: set[int]) -> None:
-        """Loads versions that are wanted and do not serve, and ends those replaced.
+    async def _take_over(self, found: Mapping[int, Version], gone: set[int]) -> None:
+        """Loads the newest and the labelled versions, and ends those replaced.
 
         Args:
           found: the versions whose files have stopped changing.
           gone: serving versions whose files were removed; they serve until another
             does.
         """
-        for number in sorted(self._wanted(found, gone)):
+        kept = {version.number for version in self.serving} - gone
+        newest = max(kept.union(found), default=0)
+        for number in sorted(self._labelled.union({newest}).intersection(found)):
             known = self.versions.get(number)
-            failed = known and known.error and known.found == found[number]
+            failed = known and known.error and known == found[number]
             if known is None or not (known.scorer or failed):
-                await self._load(number, found[number])
+                await self._load(found[number])
         serving = self.serving
-        newest = [v.number for v in serving if v.number not in gone] or [
-            serving[-1].number
-        ]
+        staying = [each for each in serving if each.number not in gone] or serving
         for version in serving:
-            if version.number not in (newest[-1], *self._version_labels.values()):
+            if version is not staying[-1] and version.number not in self._labelled:
                 self._end(version)
 
-    def _wanted(self, found: Iterable[int], gone: set[int]) -> set[int]:
-        newest = max(found, default=0)
-        kept = max({v.number for v in self.serving} - gone, default=0)
-        wanted = {newest} - {0} if newest >= kept else set()
-        return wanted | (set(self._version_labels.values()) & set(found))
-
-    async def _load(
-        self, number: int, found: Found, first: Process | None = None
-    ) -> None:
-        version = self.versions[number] = Version(number, found, LOADING)
-        scorer = self._new_scorer(found.url, self._source.labels)
+    async def _load(self, version: Version, idle: Process | None = None) -> None:
+        """Loads a version, in a process that has started if there is one."""
+        self.versions[version.number] = version
+        scorer = self._new_scorer(version.url, self._source.labels)
         try:
-            await scorer.start(first)
+            await scorer.start(idle)
             version.scorer = scorer
             least = self._source.reject_below
             version.reject_below = version.threshold if least is None else least
         except (ModelError, OSError) as error:  # OSError: no process can be started
             version.state, version.error = END, str(error)
-            logger.error("%s, version %d refused: %s", self.name, number, error)
-            if version.scorer:
-                version.scorer = None
-                await scorer.stop()
+            logger.error("%s, version %d refused: %s", self.name, version.number, error)
+            version.scorer = None
+            await scorer.stop()
             return
         version.state = AVAILABLE
-        logger.info("%s, version %d serves: %s", self.name, number, found.url)
+        logger.info("%s, version %d serves: %s", self.name, version.number, version.url)
 
     def _end(self, version: Version) -> None:
         """Ends a version after its last answer."""
@@ -250,19 +228,14 @@ class Model:
           RequestError: NOT_FOUND if it does not serve.
         """
         if label is not None:
-            if label not in self._version_labels:
-                raise RequestError(
-                    f"Unrecognized servable version label: {label}", "INVALID_ARGUMENT"
-                )
-            number = self._version_labels[label]
-        serving = self.serving
+            if label not in self._source.version_labels:
+                raise RequestError(f"Unrecognized servable version label: {label}")
+            number = self._source.version_labels[label]
+        found = [each for each in self.serving if number in (None, each.number)]
+        if found:
+            return found[-1]
         if number is None:
-            if serving:
-                return serving[-1]
             raise not_found(f"Latest({self.name})")
-        for version in serving:
-            if version.number == number:
-                return version
         raise not_found(f"Specific({self.name}, {number})")
 
     async def stop(self) -> None:
@@ -282,11 +255,6 @@ class Models:
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
-    @property
-    def ready(self) -> bool:
-        """Whether each model has a version that serves."""
-        return all(model.serving for model in self._models.values())
-
     def find(self, name: str) -> Model:
         """Returns a model.
 
@@ -303,89 +271,80 @@ class Models:
         Raises:
           ModelError: if one does not load.
         """
-        await asyncio.gather(*(model.start() for model in self._models.values()))
-        self._watchers = [
-            asyncio.create_task(model.watch()) for model in self._models.values()
-        ]
+        await asyncio.gather(*(model.start() for model in self))
+        self._watchers = [asyncio.create_task(model.watch()) for model in self]
 
     async def stop(self) -> None:
         """Waits for the answers in progress, then ends all processes."""
         for watcher in self._watchers:
             watcher.cancel()
-        await asyncio.gather(*(model.stop() for model in self._models.values()))
+        await asyncio.gather(*(model.stop() for model in self))
 
 
-def not_found(what: str) -> RequestError:
-    """Returns TensorFlow Serving's error for a version that does not serve."""
-    return RequestError(f"Servable not found for request: {what}", "NOT_FOUND")
+def find_versions(url: str) -> dict[int, Version]:
+    """Returns the versions in a folder by their numbers.
 
-
-def find_versions(url: str) -> dict[int, Found]:
-    """Returns the versions in a folder; a model by itself is version 1.
-
-    A model in a folder whose name is a number has that version.
+    A model by itself is version 1, or its folder's name if that is a number.
 
     Raises:
       ModelError: if there is no model.
       StorageError: if the storage does not answer.
     """
-    import pyarrow.fs  # takes a while, in which the first process starts
+    # It takes a while to import, in which the first process starts.
+    from pyarrow.fs import FileSelector, FileType
 
     kind = kind_of(url)
-    if kind == pyarrow.fs.FileType.NotFound:
+    if kind == FileType.NotFound:
         raise ModelError(
             f"no model at {url!r}; give a graph (.pb), .tflite, .onnx, the folder of a "
             "SavedModel or of results, or a folder of versions 1, 2, ..."
         )
     filesystem, path = open_storage(url)
+    own = _number_in(posixpath.basename(path.rstrip("/"))) or 1
+    alone = {own: Version(own, url)}
+    if kind != FileType.Directory:
+        return alone
     versions = {}
-    if kind == pyarrow.fs.FileType.Directory:
-        with storage_errors(f"list {url!r}"):
-            for info in filesystem.get_file_info(pyarrow.fs.FileSelector(path)):
-                name, is_folder = info.base_name, info.type == kind
-                if not (is_folder and name.isdecimal() and int(name)):
-                    continue  # the rest of a results folder is not listed each second
-                below = pyarrow.fs.FileSelector(
-                    info.path, recursive=True, allow_not_found=True
-                )
-                files = [
-                    (each.path, each.size, each.mtime_ns)
-                    for each in filesystem.get_file_info(below)
-                ]
-                if files:
-                    versions[int(name)] = Found(join(url, name), sorted(files))
-    own = posixpath.basename(path.rstrip("/"))
-    alone = int(own) if own.isdecimal() and int(own) else 1
-    return versions or {alone: Found(url, None)}
+    with storage_errors(f"list {url!r}"):
+        for info in filesystem.get_file_info(FileSelector(path)):
+            number = _number_in(info.base_name)
+            if info.type != kind or not number:
+                continue  # the rest of a results folder is not listed each second
+            below = FileSelector(info.path, recursive=True, allow_not_found=True)
+            files = {
+                each.path: (each.size, each.mtime_ns)
+                for each in filesystem.get_file_info(below)
+            }
+            if files:
+                place = join(url, info.base_name)
+                versions[number] = Version(number, place, files)
+    return versions or alone
 
 
-def source_of(
-    text: str,
-    name: str | None,
-    labels: str | None,
-    version_labels: Mapping[str, int],
-    reject_below: float | None,
-) -> Source:
-    """Returns the model of a word of the command line, `URL` or `NAME=URL`.
+def _number_in(name: str) -> int:
+    """Returns the version in the name of a folder, 0 if it is none."""
+    return int(name) if name.isdecimal() else 0
 
-    Without a name, it is the file's without its suffix, or the folder's: "flowers" for
+
+def name_and_url(text: str, name: str | None) -> tuple[str, str]:
+    """Returns both of a word of the command line, `URL` or `NAME=URL`.
+
+    Without `name`, it is the file's without its suffix, or the folder's: "flowers" for
     models/flowers, models/flowers/1 and flowers.tflite.
 
     Raises:
       ConfigError: if the name cannot be part of a request's path.
     """
-    before, separator, after = text.partition("=")
     url = text
-    if separator and before and not set(before) & set("/:?"):
-        name, url = before, after
+    if given := re.fullmatch(r"([^/:?=]+)=(.*)", text, re.DOTALL):
+        name, url = given.groups()
     if name is None:
-        *above, last = [part for part in url.partition("?")[0].split("/") if part] or [
-            ""
-        ]
-        name = above[-1] if last.isdecimal() and above else posixpath.splitext(last)[0]
+        *_, above, last = "", "", *filter(None, url.partition("?")[0].split("/"))
+        is_version = above and last.isdecimal()
+        name = above if is_version else posixpath.splitext(last)[0]
     if not name or set(name) & set("/:?#% "):
         raise ConfigError(
             f"the name {name!r} of model {url!r} cannot stand in a request's path; "
             "use letters, digits and _ . -"
         )
-    return Source(name, url, labels, version_labels, reject_below)
+    return name, url

@@ -53,7 +53,8 @@ def routes(models: Models, inputs: Inputs) -> list[Route]:
         return json_response({"live": True})
 
     async def ready(request: Request) -> Response:
-        return json_response({"ready": models.ready}, 200 if models.ready else 503)
+        are_ready = all(model.serving for model in models)
+        return json_response({"ready": are_ready}, 200 if are_ready else 503)
 
     async def model_ready(request: Request) -> Response:
         version(request)

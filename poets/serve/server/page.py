@@ -17,8 +17,9 @@ from starlette.routing import Route
 
 from poets.errors import PoetsError
 from poets.report import REPORT
+from poets.serve.server.errors import not_found
 from poets.serve.server.inputs import Inputs, json_response
-from poets.serve.server.models import Model, Models, Version, not_found
+from poets.serve.server.models import Model, Models, Version
 from poets.storage import exists, folder_of, is_folder, join, open_storage, read_url
 
 SANDBOX = "sandbox; frame-ancestors 'none'"
@@ -92,7 +93,7 @@ async def _report(model: Model) -> str:
 
 
 def _beside(version: Version) -> str:
-    url = version.found.url
+    url = version.url
     folder = url if is_folder(*open_storage(url)) else folder_of(url)
     report = join(folder, REPORT)
     return report if exists(report) else ""
