@@ -5,12 +5,12 @@ import hmac
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poets.serve.server.errors import HTTP_STATUS, RequestError
 from poets.serve.server.inputs import json_response
@@ -25,50 +25,28 @@ else:
 
     reschedule = Timeout.update
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from poets.serve.server.run import Settings
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+logger = logging.getLogger(__name__)
 
 OPEN = ("/", "/v2/health/live", "/v2/health/ready")
 """Paths that need no token: the page asks for it, and probes have none."""
 
 
 class Guard:
-    """Wraps the application of a server.
-
-    Args:
-      app: the application.
-      telemetry: counts requests.
-      token: the bearer token that requests must carry; "" for none.
-      max_body_bytes: the longest body.
-      body_timeout_s: how long a body may take to arrive.
-      timeout_s: how long an answer may take.
-    """
+    """Wraps the application of a server."""
 
     def __init__(
-        self,
-        app: App,
-        telemetry: Telemetry,
-        token: str,
-        max_body_bytes: int,
-        body_timeout_s: float,
-        timeout_s: float,
+        self, app: ASGIApp, settings: "Settings", telemetry: Telemetry
     ) -> None:
-        self._app, self._telemetry = app, telemetry
-        self._token = token.encode()
-        self._max_body_bytes = max_body_bytes
-        self._body_timeout_s, self._timeout_s = body_timeout_s, timeout_s
+        self._app, self._settings, self._telemetry = app, settings, telemetry
+        self._token = settings.token.encode()
 
-    async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        if scope["type"] != "http":
-            return  # uvicorn's lifespan is off
-        headers, started, status = Headers(scope=scope), time.monotonic(), 0
+        settings, status, started = self._settings, 0, time.monotonic()
+        headers = Headers(scope=scope)
         arriving = "content-length" in headers or "transfer-encoding" in headers
         length, now_s = 0, asyncio.get_running_loop().time()
 
@@ -80,7 +58,7 @@ class Guard:
             self._check_length(length)
             if arriving and not message.get("more_body", False):
                 arriving = False
-                reschedule(deadline, now_s + self._timeout_s)
+                reschedule(deadline, now_s + settings.timeout_s)
             return message
 
         async def sent(message: Message) -> None:
@@ -92,7 +70,7 @@ class Guard:
         try:
             self._check(scope["path"], headers)
             scope["app"] = self._app  # has the router raise what it cannot answer
-            limit_s = self._body_timeout_s if arriving else self._timeout_s
+            limit_s = settings.body_timeout_s if arriving else settings.timeout_s
             async with timeout(limit_s) as deadline:
                 await self._app(scope, limited, sent)
         except ClientDisconnect:
@@ -125,14 +103,11 @@ class Guard:
         self._check_length(int(length))
 
     def _check_length(self, length: int) -> None:
-        if length > self._max_body_bytes:
-            raise HTTPException(
-                413, f"the body is longer than {self._max_body_bytes} bytes"
-            )
+        most = self._settings.max_body_bytes
+        if length > most:
+            raise HTTPException(413, f"the body is longer than {most} bytes")
 
-    def _reply(
-        self, error: Exception, scope: MutableMapping[str, Any], arriving: bool
-    ) -> tuple[int, str]:
+    def _reply(self, error: Exception, scope: Scope, arriving: bool) -> tuple[int, str]:
         """Returns the status and the message for an error."""
         if isinstance(error, RequestError):
             return HTTP_STATUS[error.code], str(error)
@@ -142,8 +117,8 @@ class Guard:
             return error.status_code, error.detail if known else malformed
         if isinstance(error, asyncio.TimeoutError):
             if arriving:
-                limit_s = self._body_timeout_s
+                limit_s = self._settings.body_timeout_s
                 return 408, f"the body did not arrive within {limit_s:g} s"
-            return 504, f"no answer within {self._timeout_s:g} s"
+            return 504, f"no answer within {self._settings.timeout_s:g} s"
         logger.error("a fault of the server on %s", scope["path"], exc_info=error)
         return 500, "a fault of the server; its log has more"

@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 import importlib
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from poets.errors import ConfigError
-from poets.serve.server.guard import App, Guard, Receive, Send
+from poets.serve.server.guard import Guard
 from poets.serve.server.inputs import Inputs
 from poets.serve.server.models import Models
 from poets.serve.server.telemetry import CONTENT_TYPE, Telemetry
@@ -38,41 +38,14 @@ KEEP_ALIVE_S = 75
 MAX_CONNECTIONS = 1000
 
 
-class Http:
-    """An HTTP server on a listening socket.
-
-    Args:
-      settings: the server's.
-      listener: the socket.
-      models: the models.
-      telemetry: counts requests.
+def new_server(
+    settings: "Settings", models: Models, telemetry: Telemetry
+) -> uvicorn.Server:
+    """Returns an HTTP server that does not answer yet.
 
     Raises:
       ConfigError: if the certificate cannot be loaded.
     """
-
-    def __init__(
-        self,
-        settings: "Settings",
-        listener: socket.socket,
-        models: Models,
-        telemetry: Telemetry,
-    ) -> None:
-        self._listener = listener
-        self._server = _Server(_config(settings, models, telemetry))
-
-    async def serve(self) -> None:
-        """Answers requests until `stop`, and then the last ones."""
-        await self._server.serve([self._listener])
-
-    def stop(self) -> None:
-        """Refuses new requests."""
-        self._server.should_exit = True
-
-
-def _config(
-    settings: "Settings", models: Models, telemetry: Telemetry
-) -> uvicorn.Config:
     inputs = Inputs(settings.allowed_urls)
 
     async def metrics(request: Request) -> Response:
@@ -83,16 +56,8 @@ def _config(
         routes += importlib.import_module(name).routes(models, inputs)
     for route in routes:
         route.app = _plain(route.endpoint)
-    guarded = Guard(
-        Router(routes),
-        telemetry,
-        settings.token,
-        settings.max_body_bytes,
-        settings.body_timeout_s,
-        settings.timeout_s,
-    )
     config = uvicorn.Config(
-        guarded,
+        Guard(Router(routes), settings, telemetry),
         http=_Impatient,
         lifespan="off",
         ws="none",
@@ -112,15 +77,13 @@ def _config(
             f"--certificate={settings.certificate} --key={settings.key}: "
             f"{error.strerror or error}; give two PEM files that belong together"
         ) from error
-    return config
+    return _Server(config)
 
 
-def _plain(answer: Callable[[Request], Awaitable[Response]]) -> App:
+def _plain(answer: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
     """Returns an application that raises its errors: `Guard` words them."""
 
-    async def app(
-        scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         response = await answer(Request(scope, receive))
         await response(scope, receive, send)
 
@@ -128,7 +91,7 @@ def _plain(answer: Callable[[Request], Awaitable[Response]]) -> App:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `serve`, which ends gRPC and the models, too."""
+    """Leaves signals to `run.serve`, which ends gRPC and the models, too."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

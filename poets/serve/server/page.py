@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from poets.errors import PoetsError
@@ -38,33 +38,25 @@ def routes(models: Models, inputs: Inputs) -> list[Route]:
     }
 
     async def page(request: Request) -> Response:
-        return Response(html, media_type="text/html; charset=utf-8", headers=headers)
+        return HTMLResponse(html, headers=headers)
 
     async def about(request: Request) -> Response:
-        serving = [model for model in models if model.serving]
-        return json_response(
-            {
-                "fetches_urls": inputs.fetches_urls,
-                "models": [
-                    {**_described(model), "has_report": bool(await _report(model))}
-                    for model in serving
-                ],
-            }
-        )
+        described = [
+            {**_described(model), "has_report": bool(await _report(model))}
+            for model in models
+            if model.serving
+        ]
+        return json_response({"fetches_urls": inputs.fetches_urls, "models": described})
 
     async def report(request: Request) -> Response:
         model = models.find(request.path_params["name"])
         if url := await _report(model):
             html = await asyncio.to_thread(read_url, url)
             policy = {**headers, "content-security-policy": SANDBOX}
-            return Response(html, media_type="text/html; charset=utf-8", headers=policy)
+            return HTMLResponse(html, headers=policy)
         raise not_found(f"{REPORT} of {model.name}")
 
-    return [
-        Route("/", page),
-        Route("/about", about),
-        Route("/report/{name}", report),
-    ]
+    return [Route("/", page), Route("/about", about), Route("/report/{name}", report)]
 
 
 def _policy(html: str) -> str:

@@ -98,7 +98,7 @@ async def serve(settings: Settings) -> None:
             # Imported in a thread, while the first process loads the model.
             interfaces = await asyncio.to_thread(_import_interfaces)
             telemetry = interfaces["telemetry"].Telemetry()
-            http = interfaces["http"].Http(settings, listener, models, telemetry)
+            http = interfaces["http"].new_server(settings, models, telemetry)
             rpc = None
             if settings.grpc_port is not None:
                 rpc = interfaces["tf_grpc"].Rpc(settings, models, telemetry)
@@ -134,11 +134,11 @@ async def _answer(
         await rpc.start()
         logger.info("gRPC on %s:%d", settings.host, rpc.port)
     gc.freeze()  # a collection of all modules would stop answers for 25 ms
-    answering = asyncio.create_task(http.serve())
+    answering = asyncio.create_task(http.serve([listener]))
     logger.info("serving on %s://%s:%d/", scheme, settings.host, port)
     await asyncio.wait({answering, ending}, return_when="FIRST_COMPLETED")
     logger.info("no new requests; waiting for the last answers")
-    http.stop()
+    http.should_exit = True
     await asyncio.gather(answering, *([rpc.stop(settings.timeout_s)] if rpc else []))
 
 

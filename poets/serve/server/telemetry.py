@@ -3,7 +3,6 @@
 import json
 import logging
 import time
-from collections.abc import Iterable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -91,12 +90,7 @@ class Telemetry:
 
     def text(self, models: Models) -> bytes:
         """Returns all figures in Prometheus' text format."""
-        for name, number in _serving(models):
-            self._versions.labels(name).set(number)
+        for model in models:
+            if model.serving:
+                self._versions.labels(model.name).set(model.serving[-1].number)
         return generate_latest(self._registry)
-
-
-def _serving(models: Models) -> Iterable[tuple[str, int]]:
-    for model in models:
-        if model.serving:
-            yield model.name, model.serving[-1].number
