@@ -24,30 +24,29 @@ from starlette.routing import Route
 from poets import __version__
 from poets.serve.server.errors import RequestError
 from poets.serve.server.inputs import Inputs, decimal, json_response, parsed_json
-from poets.serve.server.models import Models, Version
+from poets.serve.server.models import Model, Models, Version
 from poets.serve.server.signatures import BYTES, SIGNATURES, Answer, answer
 
 INPUT = SIGNATURES[BYTES].input_name
 JSON_LENGTH = "Inference-Header-Content-Length"
-OUTPUTS = ("prediction", "classes")
+OUTPUTS = {"prediction": "FP32", "classes": "BYTES"}
+"""Name -> type, in the order of an answer."""
 
 
 def routes(models: Models, inputs: Inputs) -> list[Route]:
     """Returns the routes of this interface."""
 
-    def version(request: Request) -> Version:
+    def find(request: Request) -> tuple[Model, Version]:
         given = request.path_params
         number = str(given.get("version", ""))
         if number and not re.fullmatch(r"[0-9]{1,19}", number):
             raise RequestError(f"version {number!r} is not a number")
         model = models.find(given["model"])
-        return model.version(int(number) if number else None)
+        return model, model.version(int(number) if number else None)
 
     async def server(request: Request) -> Response:
-        extensions = ["binary_tensor_data"]
-        return json_response(
-            {"name": "poets", "version": __version__, "extensions": extensions}
-        )
+        about = {"name": "poets", "version": __version__}
+        return json_response({**about, "extensions": ["binary_tensor_data"]})
 
     async def live(request: Request) -> Response:
         return json_response({"live": True})
@@ -57,22 +56,21 @@ def routes(models: Models, inputs: Inputs) -> list[Route]:
         return json_response({"ready": are_ready}, 200 if are_ready else 503)
 
     async def model_ready(request: Request) -> Response:
-        version(request)
-        return json_response({"name": request.path_params["model"], "ready": True})
+        model, _ = find(request)
+        return json_response({"name": model.name, "ready": True})
 
-    async def model(request: Request) -> Response:
-        found = version(request)
-        name = request.path_params["model"]
-        return json_response(_described(name, found, models.find(name).versions))
+    async def about_model(request: Request) -> Response:
+        return json_response(_described(*find(request)))
 
     async def infer(request: Request) -> Response:
-        version(request)
+        find(request)  # refused before the body is read
         body, raw = _parts(request.headers.get(JSON_LENGTH), await request.body())
         pictures = _pictures(body, raw)
         wanted = _wanted(body)
-        found = await answer(version(request), BYTES, pictures)
+        model, version = find(request)
+        found = await answer(version, BYTES, pictures)
         head = {
-            "model_name": request.path_params["model"],
+            "model_name": model.name,
             "model_version": str(found.version),
             **({"id": body["id"]} if "id" in body else {}),
         }
@@ -87,7 +85,7 @@ def routes(models: Models, inputs: Inputs) -> list[Route]:
             Route(f"{where}{path}", function, methods=methods)
             for where in (place, place + "/versions/{version}")
             for path, function, methods in (
-                ("", model, ["GET"]),
+                ("", about_model, ["GET"]),
                 ("/ready", model_ready, ["GET"]),
                 ("/infer", infer, ["POST"]),
             )
@@ -95,18 +93,16 @@ def routes(models: Models, inputs: Inputs) -> list[Route]:
     ]
 
 
-def _described(
-    name: str, version: Version, versions: Mapping[int, Version]
-) -> dict[str, Any]:
-    count = len(version.labels)
+def _described(model: Model, version: Version) -> dict[str, Any]:
+    shape = [-1, len(version.labels)]
     return {
-        "name": name,
-        "versions": [str(number) for number, v in versions.items() if v.scorer],
+        "name": model.name,
+        "versions": [str(n) for n, each in model.versions.items() if each.scorer],
         "platform": "poets",
         "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
-            {"name": "prediction", "datatype": "FP32", "shape": [-1, count]},
-            {"name": "classes", "datatype": "BYTES", "shape": [-1, count]},
+            {"name": name, "datatype": datatype, "shape": shape}
+            for name, datatype in OUTPUTS.items()
         ],
     }
 
@@ -143,7 +139,7 @@ def _pictures(body: Mapping[str, Any], raw: bytes) -> list[bytes]:
         data = tensor.get("data")
         if not isinstance(data, list):
             raise RequestError(f"input {INPUT!r} has no 'data'")
-        pictures = [_decoded(each) for each in _flat(data)]
+        pictures = list(map(_decoded, data))
     else:
         if size != len(raw):
             raise RequestError(
@@ -160,14 +156,10 @@ def _pictures(body: Mapping[str, Any], raw: bytes) -> list[bytes]:
     return pictures
 
 
-def _flat(data: Sequence[Any]) -> list[Any]:
-    """Returns the elements of a list [N] or [N, 1]."""
-    return [
-        each[0] if isinstance(each, list) and len(each) == 1 else each for each in data
-    ]
-
-
 def _decoded(text: Any) -> bytes:
+    """Returns the picture in an element of a list [N] or [N, 1]."""
+    if isinstance(text, list) and len(text) == 1:
+        (text,) = text
     try:
         return pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
@@ -181,13 +173,11 @@ def _elements(raw: bytes) -> list[bytes]:
     """Returns the elements of a BYTES tensor."""
     found, at = [], 0
     while at < len(raw):
-        end = at + 4
-        if end <= len(raw):
-            end += int.from_bytes(raw[at : at + 4], "little")
-        if end > len(raw) or end < at + 4:
+        start = at + 4
+        at = start + int.from_bytes(raw[at:start], "little")
+        if at > len(raw):
             raise RequestError(f"the binary data of {INPUT!r} ends within an element")
-        found.append(raw[at + 4 : end])
-        at = end
+        found.append(raw[start:at])
     return found
 
 
@@ -216,24 +206,23 @@ def _parameters(of: Mapping[str, Any]) -> Mapping[str, Any]:
 def _response(
     head: dict[str, Any], found: Answer, wanted: Mapping[str, bool]
 ) -> Response:
-    count, tail, outputs = len(found.labels), [], []
+    scores = [score for row in found.scores for score in row]
+    labels = [*found.labels] * len(found.scores)
+    shape = [len(found.scores), len(found.labels)]
+    tail, outputs = [], []
     for name, binary in wanted.items():
         is_scores = name == "prediction"
         output: dict[str, Any] = {
             "name": name,
-            "datatype": "FP32" if is_scores else "BYTES",
-            "shape": [len(found.scores), count],
+            "datatype": OUTPUTS[name],
+            "shape": shape,
         }
-        if is_scores:
-            values: Sequence[Any] = [score for row in found.scores for score in row]
-        else:
-            values = list(found.labels) * len(found.scores)
         if binary:
-            packed = _packed_floats(values) if is_scores else _packed_texts(values)
+            packed = _packed_floats(scores) if is_scores else _packed_texts(labels)
             output["parameters"] = {"binary_data_size": len(packed)}
             tail.append(packed)
         else:
-            output["data"] = list(map(decimal, values)) if is_scores else values
+            output["data"] = list(map(decimal, scores)) if is_scores else labels
         outputs.append(output)
     value = {**head, "outputs": outputs}
     if not tail:

@@ -10,7 +10,7 @@ The texts of errors are TensorFlow Serving's, because its clients compare them.
 
 import binascii
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pybase64
@@ -25,7 +25,6 @@ from poets.serve.server.models import Model, Models, Version
 from poets.serve.server.signatures import (
     BYTES,
     METHOD,
-    OUTPUTS,
     SIGNATURES,
     Answer,
     Signature,
@@ -84,12 +83,13 @@ async def _predict(
     name = body.get("signature_name", "")
     if not isinstance(name, str):
         raise RequestError("'signature_name' key must be a string value.")
-    if "instances" in body and "inputs" in body:
+    as_rows = "instances" in body
+    if as_rows and "inputs" in body:
         raise RequestError(
             "Not formatted correctly expecting only one of 'inputs' or 'instances' "
             "keys to exist"
         )
-    if "instances" in body:
+    if as_rows:
         name = name or BYTES  # the outputs of serving_default cannot be rows
         signature = signature_of(version(), name)
         given = _instances(body["instances"], signature)
@@ -98,13 +98,13 @@ async def _predict(
                 "Tensor name: classes has inconsistent batch size: "
                 f"{len(version().labels)} expecting: 1; use {BYTES}"
             )
-        return _rows(await answer(version(), name, pictures_in(signature, given)))
-    if "inputs" in body:
+    elif "inputs" in body:
         signature = signature_of(version(), name)
         given = _inputs(body["inputs"], signature)
-        found = await answer(version(), name, pictures_in(signature, given))
-        return {"outputs": outputs_of(found)}
-    raise RequestError("Missing 'inputs' or 'instances' key")
+    else:
+        raise RequestError("Missing 'inputs' or 'instances' key")
+    found = await answer(version(), name, pictures_in(signature, given))
+    return _rows(found) if as_rows else {"outputs": outputs_of(found)}
 
 
 async def _classify(
@@ -162,12 +162,8 @@ def outputs_of(found: Answer) -> dict[str, Any]:
 
 def _rows(found: Answer) -> dict[str, Any]:
     outputs = outputs_of(found)
-    return {
-        "predictions": [
-            {"classes": classes, "prediction": scores}
-            for classes, scores in zip(*map(outputs.get, OUTPUTS), strict=True)
-        ]
-    }
+    rows = zip(outputs["classes"], outputs["prediction"], strict=True)
+    return {"predictions": [{"classes": c, "prediction": p} for c, p in rows]}
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -265,15 +261,10 @@ def status_of(
         ) from None
     if label is not None:
         number = model.version(label=label).number
-    chosen: Iterable[Version] = sorted(
-        model.versions.values(), key=lambda version: -version.number
-    )
-    if number is not None:
-        chosen = [version for version in chosen if version.number == number]
-        if not chosen:
-            raise RequestError(
-                f"Could not find version {number} of model {name}", "NOT_FOUND"
-            )
+    if number not in (None, *model.versions):
+        raise RequestError(
+            f"Could not find version {number} of model {name}", "NOT_FOUND"
+        )
     return {
         "model_version_status": [
             {
@@ -284,7 +275,8 @@ def status_of(
                     "error_message": version.error,
                 },
             }
-            for version in chosen
+            for _, version in sorted(model.versions.items(), reverse=True)
+            if number in (None, version.number)
         ]
     }
 
