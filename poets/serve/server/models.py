@@ -176,8 +176,8 @@ class Model:
             does.
         """
         kept = {version.number for version in self.serving} - gone
-        newest = max(kept.union(found), default=0)
-        for number in sorted(self._labelled.union({newest}).intersection(found)):
+        wanted = {max(kept.union(found), default=0), *self._labelled}
+        for number in sorted(wanted.intersection(found)):
             known = self.versions.get(number)
             failed = known and known.error and known == found[number]
             if known is None or not (known.scorer or failed):
