@@ -88,14 +88,7 @@ class RefusedError(Exception):
 
 
 class Model(NamedTuple):
-    """A loaded model.
-
-    Attributes:
-      classifier: scores pictures.
-      hosts: that its pictures may come from.
-      url: of the model.
-      metrics: metrics.json of its run; empty if there is none.
-    """
+    """A loaded model, the hosts of its pictures, and metrics.json of its run."""
 
     classifier: Classifier
     hosts: Hosts
@@ -150,21 +143,17 @@ class Action:
         return self._model
 
     def _classify(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the reply to a run.
-
-        Raises:
-          RefusedError, RunError: if there is none.
-        """
+        """Returns the reply to a run; raises RefusedError or RunError."""
         if "value" not in message:
             raise RunError(NO_VALUE, 'no \'value\'; send {"value": {"url": ...}}')
         value = message["value"]
         if not isinstance(value, dict | list):
             raise RefusedError(404, NO_ARGUMENT)
         model = self._load()
-        least = _reject_below(value, model)
-        picture = read_picture(
-            value, model.hosts, _time_left_s(message.get("deadline"))
-        )
+        parameters = value if isinstance(value, dict) else {}
+        least = _reject_below(parameters, model)
+        timeout_s = _time_left_s(message.get("deadline"))
+        picture = read_picture(parameters, model.hosts, timeout_s)
         try:
             scores = model.classifier.score(picture)
         except ImageError as error:
@@ -233,20 +222,17 @@ def load_model(environment: Mapping[str, str]) -> Model:
         raise RunError(NO_MODEL, reason) from error
 
 
-def read_picture(value: Any, hosts: Hosts, timeout_s: float) -> bytes:
-    """Returns the content of a picture.
+def read_picture(
+    parameters: Mapping[str, Any], hosts: Hosts, timeout_s: float
+) -> bytes:
+    """Returns the content of the picture in the parameters of a run.
 
-    Args:
-      value: the parameters of a run; others than `url` and `image` are ignored, as
-        those that the platform adds for a web action.
-      hosts: where the URL may lead.
-      timeout_s: for the download.
+    Others than `url` and `image` are ignored: the platform adds some for a web action.
 
     Raises:
       RunError: if there is no picture.
     """
-    given = value if isinstance(value, dict) else {}
-    url, image = given.get("url"), given.get("image")
+    url, image = parameters.get("url"), parameters.get("image")
     if isinstance(image, str) and image:
         try:
             return base64.b64decode(image, validate=True)
@@ -267,14 +253,9 @@ def read_picture(value: Any, hosts: Hosts, timeout_s: float) -> bytes:
         raise RunError(BAD_PICTURE, reason) from error
 
 
-def _reject_below(value: Any, model: Model) -> float:
-    """Returns the score below which a run with `"reject": true` answers (none).
-
-    Raises:
-      RunError: if the model has no threshold.
-    """
-    reject = value.get("reject", False) if isinstance(value, dict) else False
-    if str(reject).lower() != "true":
+def _reject_below(parameters: Mapping[str, Any], model: Model) -> float:
+    """Returns the score below which a run with `"reject": true` answers (none)."""
+    if str(parameters.get("reject")).lower() != "true":
         return 0.0
     try:
         return reject_threshold(model.metrics, model.url)
@@ -285,8 +266,7 @@ def _reject_below(value: Any, model: Model) -> float:
 def _time_left_s(deadline: Any) -> float:
     """Returns a time limit for a download that leaves time to report its failure.
 
-    Args:
-      deadline: of the run, in ms since 1970.
+    The deadline of a run is in ms since 1970.
     """
     try:
         left_s = int(deadline) / 1000 - time.time() - 1
@@ -296,36 +276,30 @@ def _time_left_s(deadline: Any) -> float:
 
 
 async def _message(request: Request) -> dict[str, Any]:
-    """Returns the object in a request's body.
-
-    Raises:
-      RefusedError: if it is too long, not complete in time or not an object.
-    """
+    """Returns the object in a request's body; raises RefusedError if it has none."""
     try:
-        body = await asyncio.wait_for(_body(request), BODY_TIMEOUT_S)
-        message = json.loads(body)
+        message = json.loads(await asyncio.wait_for(_body(request), BODY_TIMEOUT_S))
+        if isinstance(message, dict):
+            return message
     except asyncio.TimeoutError as error:
         text = f"The body was not complete after {BODY_TIMEOUT_S} s."
         raise RefusedError(408, text) from error
     except (ClientDisconnect, ValueError, RecursionError) as error:
         raise RefusedError(404, NO_ARGUMENT) from error
-    if not isinstance(message, dict):
-        raise RefusedError(404, NO_ARGUMENT)
-    return message
+    raise RefusedError(404, NO_ARGUMENT)
 
 
 async def _body(request: Request) -> bytes:
     """Returns the body; one that is too long is read to its end and dropped."""
-    body = bytearray()
-    length = 0
+    pieces, length = [], 0
     async for piece in request.stream():
         length += len(piece)
         if length <= MAX_BYTES:
-            body += piece
+            pieces.append(piece)
     if length > MAX_BYTES:
         text = f"The body has {length} bytes, more than {MAX_BYTES}."
         raise RefusedError(413, text)
-    return bytes(body)
+    return b"".join(pieces)
 
 
 def _json(value: Mapping[str, Any], status: int = 200) -> Response:
@@ -347,17 +321,6 @@ def _log(reason: object) -> None:
     logger.error("%s", str(reason).replace(SENTINEL, "..."))
 
 
-def build_app() -> Starlette:
-    """Returns the web application of one action."""
-    action = Action()
-    return Starlette(
-        routes=[
-            Route("/init", action.init, methods=["POST"]),
-            Route("/run", action.run, methods=["POST"]),
-        ]
-    )
-
-
 def main() -> int:
     """Serves until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -369,8 +332,15 @@ def main() -> int:
         return 2
     with listener:
         logger.info("listening on port %d", listener.getsockname()[1])
+        action = Action()
+        app = Starlette(
+            routes=[
+                Route("/init", action.init, methods=["POST"]),
+                Route("/run", action.run, methods=["POST"]),
+            ]
+        )
         config = uvicorn.Config(
-            build_app(), log_config=None, log_level="warning", access_log=False
+            app, log_config=None, log_level="warning", access_log=False
         )
         uvicorn.Server(config).run(sockets=[listener])
     return 0
