@@ -53,13 +53,7 @@ def build_parser() -> Parser:
 
 
 def answer() -> Best:
-    """Returns the best labels of the message's picture, after sending them as a result.
-
-    Raises:
-      ConfigError: if the message or a setting is wrong.
-      ImageError: if the picture cannot be fetched or read.
-      PoetsError: if the model cannot be loaded, or the result cannot be sent.
-    """
+    """Sends the best labels of the message's picture as a result, and returns them."""
     args = build_parser().parse_args()
     allowed = Hosts.parse(args.allow_urls)
     message = read_message(os.environ, args.binary_data)

@@ -42,13 +42,7 @@ def build_parser() -> Parser:
 
 
 def answer() -> Best:
-    """Returns the best labels of the image.
-
-    Raises:
-      ConfigError: if a flag is wrong.
-      ImageError: if the image cannot be fetched or read.
-      PoetsError: if the network cannot be loaded.
-    """
+    """Returns the best labels of the image that the flags name."""
     args = build_parser().parse_args()
     if args.num_top_predictions < 1:
         raise ConfigError(

@@ -64,11 +64,9 @@ class Abaco:
     """The actors of one user on one platform. It may be used by many threads."""
 
     def __init__(self, base_url: str, token: str) -> None:
-        """Prepares requests; sends none.
+        """Sets the address, such as "https://api.example.org/actors/v2", and the token.
 
-        Args:
-          base_url: such as "https://api.example.org/actors/v2".
-          token: the user's; it is sent with each request and is in no message.
+        The token is sent with each request and is in no message.
         """
         self._base_url, self._token = base_url.rstrip("/"), token
         self._session = requests.Session()
@@ -79,10 +77,7 @@ class Abaco:
     def register(self, image: str, timeout_s: float, **fields: Any) -> str:
         """Registers an actor, waits until it is ready, and returns its id.
 
-        Args:
-          image: the image in a registry.
-          timeout_s: how long to wait.
-          **fields: more of the platform's fields, as `name`.
+        `fields` are more of the platform's, as `name`.
 
         Raises:
           AbacoError: if the platform refuses it, or it does not become ready.
@@ -95,20 +90,16 @@ class Abaco:
     def send(self, actor: str, message: str | bytes) -> str:
         """Sends a message and returns the id of its execution.
 
-        Args:
-          actor: its id.
-          message: text, which becomes `MSG`; or the content of an image file.
+        A text becomes `MSG`; bytes are the content of an image file.
 
         Raises:
           AbacoError: if the platform does not take it.
         """
-        if isinstance(message, str):
-            body: Mapping[str, Any] = {"data": {"message": message}}  # URL-encoded
-        else:
+        body: dict[str, Any] = {"data": {"message": message}}  # URL-encoded
+        if isinstance(message, bytes):
             kind = {"Content-Type": "application/octet-stream"}
             body = {"data": message, "headers": kind}
-        sent = self._call("POST", actor, "messages", **body)
-        return _field(sent, "executionId")
+        return _field(self._call("POST", actor, "messages", **body), "executionId")
 
     def wait(self, actor: str, execution: str, timeout_s: float) -> Ended:
         """Waits until an execution has ended, and returns how.
@@ -118,8 +109,7 @@ class Abaco:
         """
         path = (actor, "executions", execution)
         found = self._wait("execution", "COMPLETE", timeout_s, *path)
-        state = found.get("finalState")
-        code = found.get("exitCode")
+        state, code = found.get("finalState"), found.get("exitCode")
         if code is None and isinstance(state, dict):
             code = state.get("ExitCode")
         late = time.monotonic() + LATE_LOGS_S
@@ -140,9 +130,8 @@ class Abaco:
         self, kind: str, wanted: str, timeout_s: float, *path: str
     ) -> dict[str, Any]:
         """Asks for what is at a path until its status is the wanted one."""
-        name = path[-1]
+        name, pause_s = path[-1], FIRST_PAUSE_S
         deadline = time.monotonic() + timeout_s
-        pause_s = FIRST_PAUSE_S
         while True:
             try:
                 found = self._call("GET", *path)
@@ -151,12 +140,11 @@ class Abaco:
                 if not error.is_passing or time.monotonic() > deadline:
                     raise
                 status = f"unknown ({error})"
-            else:
-                if status == wanted:
-                    return found
-                if status == "ERROR":
-                    reason = found.get("statusMessage") or "no reason is given"
-                    raise AbacoError(f"{kind} {name} ended with ERROR: {reason}", 200)
+            if status == wanted:
+                return found
+            if status == "ERROR":
+                reason = found.get("statusMessage") or "no reason is given"
+                raise AbacoError(f"{kind} {name} ended with ERROR: {reason}", 200)
             if time.monotonic() + pause_s > deadline:
                 raise AbacoError(
                     f"{kind} {name} is not {wanted} after {timeout_s:g} s: its status "

@@ -59,9 +59,7 @@ class Message:
 def read_message(environment: Mapping[str, str], fifo: str) -> Message:
     """Returns the message of an execution.
 
-    Args:
-      environment: the variables of the container.
-      fifo: path of the FIFO, which exists only with a binary message.
+    It is in the variables of the container, or in a FIFO, which else does not exist.
 
     Raises:
       ConfigError: if there is no message, or it names no picture.
@@ -69,7 +67,7 @@ def read_message(environment: Mapping[str, str], fifo: str) -> Message:
     """
     text = environment.get("MSG", "").strip()
     found = _parse(text)
-    defaults: dict[Any, Any] = {"data_name": NAME, "predictions": PREDICTIONS}
+    predictions = PREDICTIONS
     sent: dict[Any, Any] = {
         name: environment[name] for name in PARAMETERS if environment.get(name)
     }
@@ -78,7 +76,7 @@ def read_message(environment: Mapping[str, str], fifo: str) -> Message:
         _check_url(sent.get("data_url"), found)
     elif isinstance(found, str) and URL.match(found):
         sent["data_url"] = found
-        defaults["predictions"] = PREDICTIONS_OF_A_URL
+        predictions = PREDICTIONS_OF_A_URL
     elif not text and os.path.exists(fifo):
         sent["data_url"] = read_fifo(fifo)
     if "data_url" not in sent:
@@ -86,13 +84,11 @@ def read_message(environment: Mapping[str, str], fifo: str) -> Message:
         raise ConfigError(  # as the original spells it
             f"MSG not set or interepretable as a dict object: found {what}; {HINT}"
         )
-    fields = defaults | sent
-    name = posixpath.basename(str(fields["data_name"])) or NAME
     return Message(
-        fields["data_url"],
-        name,
-        _count(fields["predictions"]),
-        _yes(fields.get("reject", False)),
+        sent["data_url"],
+        posixpath.basename(str(sent.get("data_name", ""))) or NAME,
+        _count(sent.get("predictions", predictions)),
+        _yes(sent.get("reject", False)),
     )
 
 

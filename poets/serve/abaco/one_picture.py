@@ -42,15 +42,10 @@ def add_network_flags(parser: Parser) -> None:
 
 
 def fetch(name: str, url: str, allowed: Hosts | None) -> bytes:
-    """Returns the content of an image at a URL.
-
-    Args:
-      name: what gave the URL, for messages.
-      url: http or https.
-      allowed: the hosts that may be asked; None allows all.
+    """Returns the content of an image; see `fetch_content`.
 
     Raises:
-      ImageError: if the download fails.
+      ImageError: if the download fails; `name` is what gave the URL.
     """
     try:
         return fetch_content(url, allowed)
@@ -60,13 +55,9 @@ def fetch(name: str, url: str, allowed: Hosts | None) -> bytes:
 
 
 def classify(model: str, data: bytes, count: int, reject: bool = False) -> Best:
-    """Returns the best labels of a picture.
+    """Returns the best labels of the picture in an image file's content.
 
-    Args:
-      model: URL of the model.
-      data: the content of an image file.
-      count: how many labels, at least 1.
-      reject: whether to return (none) below the reject threshold of the model's run.
+    With `reject`, it is (none) alone below the reject threshold of the model's run.
 
     Raises:
       ImageError: if the bytes are not an image.
@@ -84,7 +75,7 @@ def run_program(name: str, answer: Callable[[], Best]) -> NoReturn:
 
     Args:
       name: the program's name in messages.
-      answer: returns what to print.
+      answer: returns what to print, or raises PoetsError, ImageError or OSError.
     """
     # Process 1 of a container ignores signals without a handler.
     for number in (signal.SIGINT, signal.SIGTERM):
