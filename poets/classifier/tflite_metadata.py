@@ -43,7 +43,6 @@ FIELDS = {  # table -> its fields in schema order, up to the last one used
     "NormalizationOptions": ("mean", "std"),
     "AssociatedFile": ("name", "description", "type"),
 }  # fmt: skip
-ENUMS = {"content_properties_type", "color_space", "options_type", "type"}
 IMAGE, RGB, NORMALIZATION, AXIS_LABELS = 2, 1, 1, 2
 """Enum values: ImageProperties, RGB, NormalizationOptions, TENSOR_AXIS_LABELS."""
 
@@ -60,7 +59,6 @@ DAMAGE = (
     EOFError,
     zipfile.BadZipFile,
     zlib.error,
-    NotImplementedError,
     RuntimeError,
 )
 """The exceptions that reading a damaged FlatBuffer or ZIP can raise."""
@@ -208,91 +206,76 @@ def _tensors(model: bytes, which: str) -> list[_Reader]:
     return []
 
 
-class _Writer:
-    """Builds a FlatBuffer."""
-
-    def __init__(self) -> None:
-        self._builder = Builder()
-
-    def add(self, kind: str, **values: Any) -> int:
-        """Adds a table and returns its offset.
-
-        Args:
-          kind: a key of `FIELDS`.
-          values: an enum's number, a string, an array of float32, the offset of a
-            table or a list of such offsets.
-        """
-        ready = {name: self._put(value) for name, value in values.items()}
-        self._builder.StartObject(len(FIELDS[kind]))
-        for name, value in ready.items():
-            slot = FIELDS[kind].index(name)
-            if name in ENUMS:
-                self._builder.PrependInt8Slot(slot, value, 0)
-            else:
-                self._builder.PrependUOffsetTRelativeSlot(slot, value, 0)
-        return self._builder.EndObject()
-
-    def finish(self, root: int) -> bytes:
-        """Returns the bytes of the finished buffer."""
-        self._builder.Finish(root, METADATA_MARK)
-        return bytes(self._builder.Output())
-
-    def _put(self, value: Any) -> int:
-        if isinstance(value, str):
-            return self._builder.CreateString(value)
-        if isinstance(value, np.ndarray):
-            return self._builder.CreateNumpyVector(value)
-        if not isinstance(value, list):
-            return value
-        self._builder.StartVector(4, len(value), 4)
-        for place in reversed(value):
-            self._builder.PrependUOffsetTRelative(place)
-        return self._builder.EndVector()
-
-
 def _metadata_of(normalization: Normalization) -> bytes:
     """Returns the metadata of an image classifier."""
-    new = _Writer()
-    options = new.add(
-        "NormalizationOptions",
-        mean=np.asarray(normalization.mean, np.float32),
-        std=np.asarray(normalization.std, np.float32),
+    mean, std = (
+        np.asarray(values, np.float32)
+        for values in (normalization.mean, normalization.std)
     )
-    unit = new.add("ProcessUnit", options_type=NORMALIZATION, options=options)
-    content = new.add(
-        "Content",
-        content_properties_type=IMAGE,
-        content_properties=new.add("ImageProperties", color_space=RGB),
-    )
-    image = new.add(
-        "TensorMetadata",
-        name="image",
-        description="An RGB picture; each pixel of 0 to 255 as the normalization says.",
-        content=content,
-        process_units=[unit],
-    )
-    labels = new.add(
-        "AssociatedFile",
-        name=LABELS_NAME,
-        description="One label a line, in the order of the scores.",
-        type=AXIS_LABELS,
-    )
-    scores = new.add(
-        "TensorMetadata",
-        name="score",
-        description="One score of 0 to 1 for each label; their sum is 1.",
-        associated_files=[labels],
-    )
-    graph = new.add(
-        "SubGraphMetadata",
-        input_tensor_metadata=[image],
-        output_tensor_metadata=[scores],
-    )
-    model = new.add(
-        "ModelMetadata",
-        name="image classifier",
-        description="Scores the labels of a picture. Retrained by poets.",
-        subgraph_metadata=[graph],
-        min_parser_version="1.0.0",
-    )
-    return new.finish(model)
+    options = ("NormalizationOptions", {"mean": mean, "std": std})
+    unit = ("ProcessUnit", {"options_type": NORMALIZATION, "options": options})
+    colours = ("ImageProperties", {"color_space": RGB})
+    content = {"content_properties_type": IMAGE, "content_properties": colours}
+    image = {
+        "name": "image",
+        "description": "An RGB picture; each pixel of 0 to 255 as the normalization "
+        "says.",
+        "content": ("Content", content),
+        "process_units": [unit],
+    }
+    labels = {
+        "name": LABELS_NAME,
+        "description": "One label a line, in the order of the scores.",
+        "type": AXIS_LABELS,
+    }
+    scores = {
+        "name": "score",
+        "description": "One score of 0 to 1 for each label; their sum is 1.",
+        "associated_files": [("AssociatedFile", labels)],
+    }
+    graph = {
+        "input_tensor_metadata": [("TensorMetadata", image)],
+        "output_tensor_metadata": [("TensorMetadata", scores)],
+    }
+    model = {
+        "name": "image classifier",
+        "description": "Scores the labels of a picture. Retrained by poets.",
+        "subgraph_metadata": [("SubGraphMetadata", graph)],
+        "min_parser_version": "1.0.0",
+    }
+    builder = Builder()
+    builder.Finish(_write(builder, ("ModelMetadata", model)), METADATA_MARK)
+    return bytes(builder.Output())
+
+
+def _write(builder: Builder, value: Any) -> int:
+    """Adds a value to a FlatBuffer and returns its offset.
+
+    Args:
+      builder: of the buffer.
+      value: a string, an array of float32, a table or a list of tables. A table is a
+        key of `FIELDS` with its fields; an int is an enum's.
+    """
+    if isinstance(value, str):
+        return builder.CreateString(value)
+    if isinstance(value, np.ndarray):
+        return builder.CreateNumpyVector(value)
+    if isinstance(value, list):
+        tables = [_write(builder, each) for each in value]
+        builder.StartVector(4, len(tables), 4)
+        for table in reversed(tables):
+            builder.PrependUOffsetTRelative(table)
+        return builder.EndVector()
+    kind, fields = value
+    enums = {name: each for name, each in fields.items() if isinstance(each, int)}
+    offsets = {
+        name: _write(builder, each)
+        for name, each in fields.items()
+        if name not in enums
+    }
+    builder.StartObject(len(FIELDS[kind]))
+    for name, each in enums.items():
+        builder.PrependInt8Slot(FIELDS[kind].index(name), each, 0)
+    for name, each in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(FIELDS[kind].index(name), each, 0)
+    return builder.EndObject()
