@@ -59,13 +59,7 @@ class Classifier(ABC):
 
     def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
         """Returns float32 [L] for each image, or why it cannot be classified."""
-        answers: list[np.ndarray | ImageError] = []
-        for data in images:
-            try:
-                answers.append(self.score(data))
-            except ImageError as error:
-                answers.append(error)
-        return answers
+        return [_result_or_error(self.score, data) for data in images]
 
 
 @dataclass(eq=False)
@@ -89,27 +83,34 @@ class EngineClassifier(Classifier):
 
     def score(self, data: bytes) -> np.ndarray:
         """Returns float32 [L]; see `Classifier`."""
-        picture = resize(decode(data), self.network.image_size_px)
-        return self.network.run([picture])[0]
+        return self.network.run([self._pixels(data)])[0]
 
     def predict(self, images: Sequence[bytes]) -> list[np.ndarray | ImageError]:
         """Returns float32 [L] for each image; see `Classifier`."""
-        answers: list[np.ndarray | ImageError] = []
         size = self.network.batch_size
-        for some in (images[at : at + size] for at in range(0, len(images), size)):
-            pictures: list[np.ndarray | ImageError] = []
-            for data in some:
-                try:
-                    pictures.append(resize(decode(data), self.network.image_size_px))
-                except ImageError as error:
-                    pictures.append(error)
-            whole = [each for each in pictures if isinstance(each, np.ndarray)]
-            scores = iter(self.network.run(whole) if whole else ())
-            answers += [
-                next(scores) if isinstance(each, np.ndarray) else each
-                for each in pictures
-            ]
-        return answers
+        batches = (images[at : at + size] for at in range(0, len(images), size))
+        return [answer for batch in batches for answer in self._score_batch(batch)]
+
+    def _score_batch(self, batch: Sequence[bytes]) -> list[np.ndarray | ImageError]:
+        """Scores images that go through the network together."""
+        pictures = [_result_or_error(self._pixels, data) for data in batch]
+        whole = [each for each in pictures if isinstance(each, np.ndarray)]
+        scores = iter(self.network.run(whole) if whole else ())
+        return [
+            next(scores) if isinstance(each, np.ndarray) else each for each in pictures
+        ]
+
+    def _pixels(self, data: bytes) -> np.ndarray:
+        return resize(decode(data), self.network.image_size_px)
+
+
+def _result_or_error(
+    compute: Callable[[bytes], np.ndarray], data: bytes
+) -> np.ndarray | ImageError:
+    try:
+        return compute(data)
+    except ImageError as error:
+        return error
 
 
 def load_classifier(

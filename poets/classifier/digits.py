@@ -36,11 +36,7 @@ def load_digits(model: str) -> Classifier:
 
 
 class DigitClassifier(Classifier):
-    """The network.
-
-    Attributes:
-      labels: "0" to "9".
-    """
+    """The network."""
 
     labels = tuple("0123456789")
 

@@ -7,7 +7,6 @@ model_dir/imagenet_synset_to_human_label_map.txt       n02510455 ─> giant pand
 model_dir/cropped_panda.jpg                            the picture by default
 """
 
-import importlib
 import posixpath
 import re
 from collections.abc import Sequence
@@ -30,15 +29,9 @@ SYNSET = re.compile(r'target_class: (\d+)\s+target_class_string: "(n\d+)"')
 
 
 def unpack(model_dir: str, site: str, files: Sequence[str] = FILES) -> str:
-    """Unpacks missing files of the archive, and downloads it if it is missing, too.
+    """Unpacks missing files into the folder of the archive; returns the graph's URL.
 
-    Args:
-      model_dir: URL of the folder.
-      site: where the archive is below `image/imagenet/`.
-      files: the files that must be there afterwards.
-
-    Returns:
-      The URL of the graph.
+    If the archive is missing, too, it is downloaded from image/imagenet/ of the site.
 
     Raises:
       ModelError: if the archive is damaged, or cannot be downloaded.
@@ -46,17 +39,16 @@ def unpack(model_dir: str, site: str, files: Sequence[str] = FILES) -> str:
     """
     missing = [name for name in files if not exists(join(model_dir, name))]
     if missing:
-        packed = join(model_dir, ARCHIVE)
-        if exists(packed):
-            content = read_url(packed)
-        else:
-            download = importlib.import_module("poets.backbones.download").download
-            content = download(f"{site}/image/imagenet/{ARCHIVE}", packed, None)
-        archives = importlib.import_module("poets.backbones.archives")
-        publish = importlib.import_module("poets.storage.publish")
+        # Not for each picture: they take a while to import.
+        from poets.backbones.archives import read_member
+        from poets.backbones.download import download
+        from poets.storage.publish import write_atomically
+
+        packed, url = join(model_dir, ARCHIVE), f"{site}/image/imagenet/{ARCHIVE}"
+        content = read_url(packed) if exists(packed) else download(url, packed, None)
         for name in missing:
-            data = archives.read_member(content, name, packed)
-            publish.write_atomically(join(model_dir, name), data)
+            data = read_member(content, name, packed)
+            write_atomically(join(model_dir, name), data)
     return join(model_dir, GRAPH)
 
 

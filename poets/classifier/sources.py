@@ -18,13 +18,7 @@ from poets.data.image_listing import ImageFiles
 from poets.data.packs import suffix_of_pack
 from poets.data.source import ImageSource
 from poets.errors import ConfigError
-from poets.storage import (
-    is_local,
-    join,
-    open_storage,
-    scheme_of,
-    storage_errors,
-)
+from poets.storage import is_local, join, open_storage, scheme_of, storage_errors
 
 WEB = ("http", "https")
 HERE = ImageSource("/")
@@ -105,22 +99,15 @@ def _in_storage(url: str) -> list[Source] | None:
     entries = sorted(entry for entry in files if entry.kind is FileType.File)
     files.report()
     if files.packs:
-        return [
-            Source(
-                join(url, entry.path),
-                files.source,
-                Image(entry.path, "", entry.length, entry.mtime_ns, entry.place),
-            )
-            for entry in entries
-        ]
-    return [
-        Source(
-            join(url, entry.path),
-            ImageSource(root),
-            _image(posixpath.join(path, entry.path), top, entry.length, entry.mtime_ns),
-        )
-        for entry in entries
-    ]
+        source, folder = files.source, ""
+    else:
+        source, folder = ImageSource(root), path.removeprefix(top).lstrip("/")
+    found = []
+    for entry in entries:
+        below = posixpath.join(folder, entry.path)
+        image = Image(below, "", entry.length, entry.mtime_ns, entry.place)
+        found.append(Source(join(url, entry.path), source, image))
+    return found
 
 
 def _root_of(url: str, filesystem: FileSystem) -> tuple[str, str]:
