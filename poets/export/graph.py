@@ -4,12 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from poets.backbones.graph import (
-    OUTPUT_NAME,
-    add_backbone,
-    pixel_placeholder,
-    scale,
-)
+from poets.backbones.graph import OUTPUT_NAME, add_backbone, pixel_placeholder, scale
 from poets.export import TrainedModel
 from poets.system.runtime import tf, v1
 

@@ -40,14 +40,10 @@ class Export:
 
     def to_json(self) -> dict[str, object]:
         """Returns the export's entry in `metrics.json`."""
-        digest, size_bytes = hashlib.sha256(), 0
-        for path in _files(self.path):
-            data = Path(path).read_bytes()
-            digest.update(data)
-            size_bytes += len(data)
+        content = b"".join(Path(path).read_bytes() for path in _files(self.path))
         return {
-            "sha256": digest.hexdigest(),
-            "size_bytes": size_bytes,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size_bytes": len(content),
             "checked_images": self.check.images,
             "max_score_difference": self.check.max_score_difference,
         }
@@ -56,13 +52,7 @@ class Export:
 def build_exports(
     config: RetrainConfig, model: TrainedModel, samples: Samples, work_dir: str
 ) -> list[Export]:
-    """Returns the exports that the flags ask for, each scored on test images.
-
-    Args:
-      config: the flags.
-      model: the classifier.
-      samples: the test images, and the head's scores for them.
-      work_dir: local folder for the exports.
+    """Writes the exports that the flags ask for below a local folder, and scores each.
 
     Raises:
       ModelError: if an export's labels differ from the head's, or it cannot be made.

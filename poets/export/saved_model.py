@@ -47,9 +47,7 @@ def build(model: TrainedModel, path: str) -> None:
             dtype=tf.float32,
         )
         images = v1.placeholder_with_default(
-            scale(pixels, backbone),
-            [None, *pixels.shape[1:]],
-            name=backbone.input_name,
+            scale(pixels, backbone), [None, *pixels.shape[1:]], name=backbone.input_name
         )
         prediction = add_classifier(images, model)
         classes = tf.constant(model.labels, name="classes")
