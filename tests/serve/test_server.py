@@ -1,5 +1,6 @@
 """How a model server starts, guards itself, and ends."""
 
+import asyncio
 import base64
 import concurrent.futures
 import json
@@ -14,6 +15,9 @@ import pytest
 import requests
 
 from poets import cli
+from poets.serve.server import run
+from poets.serve.server.guard import Guard
+from poets.serve.server.telemetry import Telemetry
 from tests.bombs import png_of
 from tests.certificates import write_certificate
 from tests.command import Ended
@@ -214,6 +218,31 @@ class TestLimits:
 def address(server):
     host, port = re.fullmatch(r"http://(.+):(\d+)", server.url).groups()
     return host, int(port)
+
+
+def test_the_time_for_an_answer_begins_after_the_body():
+    settings = run.Settings([], "", 0, None, 1, 1, 100, timeout_s=0.5)
+    arriving = iter([(0, True), (0.7, False)])
+    sent = []
+
+    async def receive():
+        pause_s, more = next(arriving)
+        await asyncio.sleep(pause_s)
+        return {"type": "http.request", "body": b"x", "more_body": more}
+
+    async def send(message):
+        sent.append(message)
+
+    async def app(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+        await asyncio.sleep(0.01)  # the scores
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/models/m:predict"}
+    scope["headers"] = [(b"content-length", b"2")]
+    asyncio.run(Guard(app, settings, Telemetry())(scope, receive, send))
+    assert sent[0]["status"] == 200
 
 
 class TestSlowClients:

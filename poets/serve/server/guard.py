@@ -48,7 +48,7 @@ class Guard:
         settings, status, started = self._settings, 0, time.monotonic()
         headers = Headers(scope=scope)
         arriving = "content-length" in headers or "transfer-encoding" in headers
-        length, now_s = 0, asyncio.get_running_loop().time()
+        length, loop = 0, asyncio.get_running_loop()
 
         async def limited() -> Message:
             """Receives a part of the body; after the last, the answer is due."""
@@ -58,7 +58,7 @@ class Guard:
             self._check_length(length)
             if arriving and not message.get("more_body", False):
                 arriving = False
-                reschedule(deadline, now_s + settings.timeout_s)
+                reschedule(deadline, loop.time() + settings.timeout_s)
             return message
 
         async def sent(message: Message) -> None:
