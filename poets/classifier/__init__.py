@@ -67,7 +67,6 @@ class EngineClassifier(Classifier):
     """A model that an engine of `poets.features.engines` runs, without TensorFlow.
 
     Attributes:
-      labels: L labels, in the order of the scores.
       engine: the engine's name.
       path: the local file, which must exist as long as the classifier is used.
       network: the engine with the file loaded.

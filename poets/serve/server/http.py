@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import importlib
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from poets.errors import ConfigError
+from poets.serve.server import open_inference, page, tf_rest
 from poets.serve.server.guard import Guard
 from poets.serve.server.inputs import Inputs
 from poets.serve.server.models import Models
@@ -23,11 +23,8 @@ from poets.serve.server.telemetry import CONTENT_TYPE, Telemetry
 if TYPE_CHECKING:
     from poets.serve.server.run import Settings
 
-INTERFACES = (  # modules with routes(models, inputs)
-    "poets.serve.server.tf_rest",
-    "poets.serve.server.open_inference",
-    "poets.serve.server.page",
-)
+INTERFACES = (tf_rest, open_inference, page)
+"""Modules with routes(models, inputs)."""
 
 HEAD_TIMEOUT_S = 10
 """How long the head of a request may take to arrive."""
@@ -52,8 +49,8 @@ def new_server(
         return Response(telemetry.text(models), media_type=CONTENT_TYPE)
 
     routes = [Route("/metrics", metrics)]
-    for name in INTERFACES:
-        routes += importlib.import_module(name).routes(models, inputs)
+    for interface in INTERFACES:
+        routes += interface.routes(models, inputs)
     for route in routes:
         route.app = _plain(route.endpoint)
     config = uvicorn.Config(

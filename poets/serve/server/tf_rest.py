@@ -163,7 +163,11 @@ def outputs_of(found: Answer) -> dict[str, Any]:
 def _rows(found: Answer) -> dict[str, Any]:
     outputs = outputs_of(found)
     rows = zip(outputs["classes"], outputs["prediction"], strict=True)
-    return {"predictions": [{"classes": c, "prediction": p} for c, p in rows]}
+    return {
+        "predictions": [
+            {"classes": classes, "prediction": scores} for classes, scores in rows
+        ]
+    }
 
 
 def _object(body: bytes) -> dict[str, Any]:
