@@ -26,9 +26,9 @@ from poets.features.pool import Advance, Unread
 from poets.features.process import ImageTask, Spec
 from poets.features.store import Row, Store, part_stem
 from poets.flags import add_flags, config_from_args, flags_of
-from poets.job import log_to_stderr
 from poets.preflight import preflight
 from poets.retraining import retrain
+from poets.system.logs import log_to_stderr
 
 
 class MadeUp:

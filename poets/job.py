@@ -13,7 +13,6 @@ import contextlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -26,6 +25,7 @@ from poets.features.pool import Pool, Workers
 from poets.fine_tuning import ACTIVITY
 from poets.flags import config_from_args
 from poets.preflight import check_shared, check_worker, preflight
+from poets.system.logs import log_to_stderr
 from poets.system.machine import room_for_processes
 from poets.workers.chief import Chief
 from poets.workers.worker import Activity, Worker
@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PLACEHOLDERS = ("{{shared_filesystem}}", "<<shared_filesystem>>")
-LOG_FORMAT = "[%(asctime)s|%(name)s|%(levelname)s]: %(message)s"
 
 
 def main(server: Any, log_dir: str | None, context: Any) -> None:
@@ -185,15 +184,6 @@ def config_from_context(context: Any, log_dir: str | None) -> RetrainConfig:
     return config_from_args(
         {flag: _fill_placeholders(flag, value, log_dir) for flag, value in args.items()}
     )
-
-
-def log_to_stderr() -> None:
-    """Sends log lines to stderr unless the host has set up logging."""
-    root = logging.getLogger()
-    if not root.handlers:
-        logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=logging.INFO)
-    # It warns if there is no home folder, which does not matter here.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def set_verbosity(name: str) -> None:

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from poets.cli import Verbs
 from poets.errors import ConfigError
+from poets.system.logs import log_to_stderr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,12 +102,11 @@ def register(args: argparse.Namespace) -> int:
 
 def submit(args: argparse.Namespace) -> int:
     """Sends messages and prints the results; returns the exit code."""
-    from poets import job
     from poets.serve.abaco.batch import label_messages, labelled_in
     from poets.serve.abaco.client import CONNECTIONS, from_environment
     from poets.system.progress import track
 
-    job.log_to_stderr()
+    log_to_stderr()
     if not 1 <= args.parallel <= CONNECTIONS:
         raise ConfigError(f"--parallel={args.parallel}: must be 1 to {CONNECTIONS}")
     platform = from_environment(os.environ)

@@ -19,6 +19,7 @@ from poets.dcos.options import Options, read_options
 from poets.dcos.restarts import MAX_RESTARTS, parse_kills
 from poets.dcos.tasks import Task, tasks_of
 from poets.errors import ConfigError
+from poets.system.logs import log_to_stderr
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def run_here(args: argparse.Namespace) -> int:
     from poets.dcos.run import open_work_dir, run
     from poets.dcos.validate import require_valid
 
-    job.log_to_stderr()
+    log_to_stderr()
     options = read_options(args.options, args.settings, args.args)
     what = f"cannot run {args.options!r}"
     for problem in require_valid(options, what, job.config_from_context):

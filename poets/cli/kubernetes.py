@@ -19,6 +19,7 @@ from poets.dcos.options import read_options
 from poets.errors import StorageError
 from poets.kubernetes.objects import KINDS
 from poets.sweeps.grid import parse_axis
+from poets.system.logs import log_to_stderr
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +89,10 @@ def _add_manifests(verbs: Verbs) -> None:
 
 def print_manifests(args: argparse.Namespace) -> int:
     """Prints the objects; returns the exit code."""
-    from poets import job  # takes most of a second, which --help does not need
     from poets.dcos.context import left_out
     from poets.kubernetes.manifests import WITHOUT_COUNTERPART, Target, manifests
 
-    job.log_to_stderr()
+    log_to_stderr()
     options = read_options(args.options, args.settings, args.args)
     axes = tuple(parse_axis(text) for text in args.grid)
     check_options(options)
@@ -107,10 +107,9 @@ def print_manifests(args: argparse.Namespace) -> int:
 
 def follow(args: argparse.Namespace) -> int:
     """Copies a folder once or repeatedly until stopped; returns the exit code."""
-    from poets import job
     from poets.storage.follow import Follower
 
-    job.log_to_stderr()
+    log_to_stderr()
     copy = Follower(args.source, args.target)
     while True:
         try:

@@ -13,6 +13,7 @@ from poets.dcos.options import flatten, read_options
 from poets.errors import ConfigError, format_problems
 from poets.kubernetes.pods import AWS_SECRET, object_name
 from poets.kubernetes.serving import HDFS_SECRET, KINDS, Serving
+from poets.system.logs import log_to_stderr
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +103,11 @@ def add_verb(verbs: Verbs) -> None:
 
 def print_serving(args: argparse.Namespace) -> int:
     """Prints the objects; returns the exit code."""
-    from poets import job  # takes most of a second, which --help does not need
     from poets.kubernetes.manifests import result_volume
     from poets.kubernetes.pods import surroundings_of
     from poets.kubernetes.serving import kserve_secret, serving
 
-    job.log_to_stderr()
+    log_to_stderr()
     options = flatten({})
     if args.options:
         options = read_options(args.options, args.settings, args.args)

@@ -6,6 +6,7 @@ stdout has one line: what is there now. Pictures that are left out go to stderr.
 import argparse
 
 from poets.errors import ConfigError
+from poets.system.logs import log_to_stderr
 
 MOST_MB = 2048
 """Largest pack: two of them are in memory at once."""
@@ -45,7 +46,6 @@ def _run(args: argparse.Namespace) -> int:
     if not 1 <= args.file_mb <= MOST_MB:
         raise ConfigError(f"--file_mb={args.file_mb}: must be 1 to {MOST_MB:,}")
     from poets.data.packing import pack_images  # takes 0.3 s: not for --help
-    from poets.job import log_to_stderr
 
     log_to_stderr()
     done = pack_images(

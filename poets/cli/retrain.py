@@ -7,6 +7,7 @@ import argparse
 
 from poets.cluster import cluster_of
 from poets.flags import add_flags, config_from_args, flags_of
+from poets.system.logs import log_to_stderr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +24,6 @@ def _run(args: argparse.Namespace) -> int:
     config = config_from_args(*flags_of(args))
     from poets import job  # takes most of a second, which --help does not need
 
-    job.log_to_stderr()
+    log_to_stderr()
     job.run(config, cluster=cluster_of(None))
     return 0

@@ -6,6 +6,7 @@ import logging
 
 from poets.errors import ConfigError, format_problems
 from poets.system.hosts import Hosts
+from poets.system.logs import log_to_stderr
 from poets.system.machine import room_for_processes
 
 INSTALL = "pip install 'poets[serve]'"
@@ -96,9 +97,7 @@ def _run(args: argparse.Namespace) -> int:
             f"several models are named {', '.join(map(repr, repeated))}; give "
             "NAME=MODEL for each"
         )
-    logging.basicConfig(
-        level=logging.INFO, format="[%(asctime)s|%(name)s|%(levelname)s]: %(message)s"
-    )
+    log_to_stderr()
     access = logging.getLogger("poets.access")
     access.setLevel(logging.INFO if args.access_log else logging.WARNING)
     settings = server.Settings(

@@ -22,6 +22,7 @@ from poets.cli.options_flags import add_overrides, add_secrets, add_spark
 from poets.dcos.options import Options, read_options
 from poets.errors import ConfigError
 from poets.flags import add_flags, config_from_args, flags_of
+from poets.system.logs import log_to_stderr
 
 if TYPE_CHECKING:
     from poets.spark.submit import Target
@@ -71,12 +72,11 @@ def _add_submit(verbs: Verbs) -> None:
 
 def submit(args: argparse.Namespace) -> int:
     """Runs or prints the command of spark-submit; returns its exit code."""
-    from poets import job  # takes most of a second, which --help does not need
     from poets.dcos.context import left_out
     from poets.dcos.validate import CODE, require_valid
     from poets.spark.submit import WITHOUT_COUNTERPART, command
 
-    job.log_to_stderr()
+    log_to_stderr()
     options = read_options(args.options, args.settings, args.args)
     what = f"cannot submit {args.options!r}"
     for problem in require_valid(options, what, ignored=CODE):
@@ -128,7 +128,6 @@ def target_of(
 def run(args: argparse.Namespace) -> int:
     """Runs the job as the driver of a Spark application; returns the exit code."""
     config = config_from_args(*flags_of(args))
-    from poets import job  # takes most of a second, which --help does not need
 
     try:
         from poets.spark import driver
@@ -136,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"{error.name} is not installed; start this by poets spark submit"
         ) from error
-    job.log_to_stderr()
+    log_to_stderr()
     driver.run(config)
     return 0
 

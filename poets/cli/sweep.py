@@ -13,6 +13,7 @@ from poets.cluster import cluster_of
 from poets.flags import add_flags, flags_of
 from poets.storage import join
 from poets.sweeps.plan import Sweep, plan_sweep
+from poets.system.logs import log_to_stderr
 
 if TYPE_CHECKING:  # not for --help
     from poets.data.dataset import Dataset
@@ -54,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
     from poets import job
     from poets.sweeps.report import sweep_text
 
-    job.log_to_stderr()
+    log_to_stderr()
     results = job.run_job(cluster_of(None), job_of(sweep))
     if results is not None:
         print(sweep_text(sweep, results))

@@ -2,6 +2,8 @@
 
 import argparse
 
+from poets.system.logs import log_to_stderr
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
@@ -17,7 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from poets.data.packing import unpack_images  # takes 0.3 s: not for --help
-    from poets.job import log_to_stderr
 
     log_to_stderr()
     done = unpack_images(args.packs, args.image_dir)

@@ -16,10 +16,11 @@ import sys
 import threading
 from types import FrameType
 
-from poets.dcos.task import LOG_FORMAT, end_with_scheduler
+from poets.dcos.task import end_with_scheduler
 from poets.errors import ConfigError, PoetsError, StorageError
 from poets.storage import is_local, open_storage
 from poets.storage.follow import Follower
+from poets.system.logs import log_to_stderr
 
 HOST = "127.0.0.1"
 
@@ -47,7 +48,7 @@ def command_of(log_dir: str, port: int) -> list[str]:
 
 def main() -> int:
     """Shows the folder in `argv` until stopped; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    log_to_stderr()
     log_dir, port = sys.argv[1:]
     signal.signal(signal.SIGTERM, _stop)  # so that temporary files are removed
     threading.Thread(target=end_with_scheduler, daemon=True).start()
