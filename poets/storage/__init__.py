@@ -34,7 +34,6 @@ ADAPTERS = {  # scheme -> (module, what installs it)
     "gs": ("poets.storage.objects", None),
 }
 
-
 _WEB = ("http", "https")
 _WITH_A_HOST = (*_WEB, "s3", "gs")  # the others have a default host
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!//)([/\\]?)")
@@ -239,6 +238,11 @@ def storage_errors(what: str, advice: str = "") -> Iterator[None]:
     except OSError as error:
         end = f"; {advice}" if advice else ""
         raise StorageError(f"cannot {what}: {reason(error)}{end}") from error
+
+
+def system_error(number: int, path: str) -> OSError:
+    """Returns the built-in error of an errno, with the system's own text."""
+    return OSError(number, os.strerror(number), path)
 
 
 def reason(error: OSError) -> str:

@@ -12,7 +12,6 @@ pyarrow's interface, retries of what may be repeated, and parallel listings.
 import errno
 import itertools
 import mmap
-import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,7 @@ import pyarrow.fs
 from pyarrow.fs import FileInfo, FileSelector, FileType
 
 from poets.errors import NotAuthenticatedError
+from poets.storage import system_error
 from poets.storage.backend import Attributes, Backend, Status
 from poets.storage.calls import call, threads
 from poets.storage.streams import ReadFile, WriteFile
@@ -287,7 +287,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
         """Raises IsADirectoryError if `folder` and it is one, or NotADirectoryError."""
         if self._status(path).is_folder == folder:
             number = errno.EISDIR if folder else errno.ENOTDIR
-            raise OSError(number, os.strerror(number), self._url(path))
+            raise system_error(number, self._url(path))
 
     def _listing(self, folder: str) -> list[Status]:
         return self._call(self.backend.listing, folder, what="listing the folder")

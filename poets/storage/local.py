@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pyarrow.fs
 
 from poets.errors import StorageError
-from poets.storage import invalid_character
+from poets.storage import invalid_character, system_error
 
 
 def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -45,18 +45,18 @@ def rename(source: str, target: str, overwrite: bool) -> None:
     """
     if os.path.isdir(source):
         if os.path.lexists(target):  # os.rename would silently replace an empty folder
-            raise _exists(target)
+            raise system_error(errno.EEXIST, target)
         try:
             os.rename(source, target)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise _exists(target) from error
+                raise system_error(errno.EEXIST, target) from error
             raise
     elif overwrite:
         try:
             os.replace(source, target)
         except IsADirectoryError as error:
-            raise _exists(target) from error
+            raise system_error(errno.EEXIST, target) from error
     else:
         os.link(source, target)  # unlike os.rename, it fails if the target exists
         os.unlink(source)
@@ -73,7 +73,3 @@ def exchange(one: str, other: str) -> bool:
         return False
     here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     return renameat2(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
-
-
-def _exists(path: str) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)

@@ -26,6 +26,7 @@ from poets.storage import (
     open_storage,
     rename,
     storage_errors,
+    system_error,
 )
 from poets.storage.local import exchange
 from poets.storage.parts import aside_of, beside, delete
@@ -158,7 +159,7 @@ def _write_file(
 def _refuse_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
     """Raises IsADirectoryError if a file would replace a folder."""
     if is_folder(filesystem, path):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise system_error(errno.EISDIR, path)
 
 
 def _replace(filesystem: pyarrow.fs.FileSystem, part: str, path: str) -> None:

@@ -5,12 +5,12 @@ class and ends with a Java stack trace. Only this module parses it.
 """
 
 import errno
-import os
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from poets.errors import NotAuthenticatedError
+from poets.storage import system_error
 from poets.storage.hadoop.user import PROXY_USER, User
 
 _RPC_ERROR = re.compile(r'(?:Fatal)?RPCError\("([^"]+)", "(.*)"\)', re.DOTALL)
@@ -80,7 +80,7 @@ def translated(
     if isinstance(error, FileExistsError):
         return _exists(line, url)
     if isinstance(error, IsADirectoryError) or line.startswith("IsADirectoryError"):
-        return _system(errno.EISDIR, url)
+        return system_error(errno.EISDIR, url)
     if isinstance(error, OSError):
         return _network(line, url, situation, of_data)
     if match := _RPC_ERROR.match(text):
@@ -108,25 +108,21 @@ def datanode_advice(situation: Situation) -> str:
     )
 
 
-def _system(number: int, url: str) -> OSError:
-    return OSError(number, os.strerror(number), url)
-
-
 def _not_found(line: str, url: str) -> OSError:
     if "Path is not a file" in line:
-        return _system(errno.EISDIR, url)
+        return system_error(errno.EISDIR, url)
     if "arent" in line:  # "Parent directory ..", "rename destination parent .."
         text = "its parent folder does not exist; create it first"
         return FileNotFoundError(errno.ENOENT, text, url)
-    return _system(errno.ENOENT, url)
+    return system_error(errno.ENOENT, url)
 
 
 def _exists(line: str, url: str) -> OSError:
     if "already exists as a directory" in line:
-        return _system(errno.EISDIR, url)
+        return system_error(errno.EISDIR, url)
     if "is not a directory" in line.lower():
-        return _system(errno.ENOTDIR, url)
-    return _system(errno.EEXIST, url)
+        return system_error(errno.ENOTDIR, url)
+    return system_error(errno.EEXIST, url)
 
 
 def _network(line: str, url: str, situation: Situation, of_data: bool) -> OSError:
@@ -341,7 +337,7 @@ def of_server(java_class: str, message: str, url: str, situation: Situation) -> 
     for kind in _ANSWERS:
         if java_class in kind.classes or (kind.words and kind.words in message):
             if not kind.text:
-                return _system(kind.number, url)
+                return system_error(kind.number, url)
             if callable(kind.text):
                 text = kind.text(java_class, message, situation)
             else:

@@ -20,6 +20,7 @@ from poets.errors import ConfigError, NotAuthenticatedError
 from poets.kerberos.libkrb5 import Login, get_tgt
 from poets.kerberos.login import current_login
 from poets.kerberos.tokens import Token
+from poets.storage import system_error
 from poets.storage.backend import Backend, Status
 from poets.storage.hadoop.client_conf import (
     AUTHENTICATION,
@@ -195,9 +196,7 @@ class HdfsBackend(Backend):
         with self.errors(folder):
             found = list(self.client().list_status(folder, False))
         if len(found) == 1 and found[0].path == folder:  # a file lists itself
-            raise NotADirectoryError(
-                errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.root + folder
-            )
+            raise system_error(errno.ENOTDIR, self.root + folder)
         return [
             _status_of(posixpath.join(folder, posixpath.basename(status.path)), status)
             for status in found

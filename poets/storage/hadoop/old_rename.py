@@ -11,10 +11,10 @@ So a file is replaced in two steps, and is absent between them.
 """
 
 import errno
-import os
 import posixpath
 from collections.abc import Callable
 
+from poets.storage import system_error
 from poets.storage.backend import Backend
 
 Move = Callable[[str, str], object]
@@ -34,9 +34,7 @@ def refuse_target(backend: Backend, source: str, target: str, overwrite: bool) -
         backend.status(posixpath.dirname(target))
         return False
     if from_folder or to_folder or not overwrite:
-        raise FileExistsError(
-            errno.EEXIST, os.strerror(errno.EEXIST), backend.root + target
-        )
+        raise system_error(errno.EEXIST, backend.root + target)
     return True
 
 
@@ -52,6 +50,4 @@ def bring_back(backend: Backend, move: Move, source: str, target: str) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     move(inside, source)
-    raise FileExistsError(
-        errno.EEXIST, os.strerror(errno.EEXIST), backend.root + target
-    )
+    raise system_error(errno.EEXIST, backend.root + target)

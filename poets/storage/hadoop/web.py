@@ -23,6 +23,7 @@ import pyarrow.fs
 from poets.errors import PoetsError, StorageError
 from poets.kerberos.login import current_login
 from poets.kerberos.tokens import Token
+from poets.storage import system_error
 from poets.storage.backend import Backend, Status
 from poets.storage.hadoop.client_conf import kerberos_is_on, modes, replication
 from poets.storage.hadoop.conf import HadoopConf, load_conf
@@ -129,7 +130,7 @@ class WebHdfs(Backend):
             answer = self._client._list_status(folder).json()
             found = answer["FileStatuses"]["FileStatus"]
             if len(found) == 1 and not found[0]["pathSuffix"]:
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                raise system_error(errno.ENOTDIR, self.root + folder)
             return [
                 _status_of(posixpath.join(folder, each["pathSuffix"]), each)
                 for each in found
@@ -143,8 +144,7 @@ class WebHdfs(Backend):
         """Opens a file for random access: gets its size."""
         status = self.status(path)
         if status.is_folder:
-            number = errno.EISDIR
-            raise IsADirectoryError(number, os.strerror(number), self.root + path)
+            raise system_error(errno.EISDIR, self.root + path)
         return _Reader(self._client, self.root, path, status.size)
 
     def writer(self, path: str) -> Writer:
@@ -186,7 +186,7 @@ class WebHdfs(Backend):
         with self._client.errors(self.root + path):
             answer = self._client._delete(path, recursive=str(recursive).lower())
             if not answer.json()["boolean"]:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+                raise system_error(errno.ENOENT, self.root + path)
 
     def rename(self, source: str, target: str, overwrite: bool) -> None:
         """Renames in one step, except a file over another through HttpFS."""

@@ -9,7 +9,6 @@ the earlier folder are deleted afterwards.
 
 import contextlib
 import errno
-import os
 import posixpath
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import pyarrow.fs
 from pyarrow.fs import FileInfo, FileSelector, FileType
 
 from poets.errors import NotAuthenticatedError
+from poets.storage import system_error
 from poets.storage.backend import Attributes, Backend, Status
 from poets.storage.handler import Handler, status_of
 from poets.storage.objects.errors import has_no_reason, no_bucket, translate_errors
@@ -50,9 +50,7 @@ class ObjectBackend(Backend):
         if info.type == FileType.NotFound:
             self.require_bucket(path)
             if path not in self._made:
-                raise FileNotFoundError(
-                    errno.ENOENT, os.strerror(errno.ENOENT), self.root + path
-                )
+                raise system_error(errno.ENOENT, self.root + path)
             info = FileInfo(path, FileType.Directory)
         return status_of(info)
 
@@ -117,8 +115,7 @@ class ObjectBackend(Backend):
             found = self._store.get_file_info(target).type
         same = (found == FileType.Directory) == is_folder
         if found != FileType.NotFound and not (overwrite and same):
-            text = os.strerror(errno.EEXIST)
-            raise FileExistsError(errno.EEXIST, text, self.root + target)
+            raise system_error(errno.EEXIST, self.root + target)
         if is_folder:
             self._move_folder(source, target, found != FileType.NotFound)
         else:

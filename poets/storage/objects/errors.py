@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pyarrow
 
 from poets.errors import NotAuthenticatedError
+from poets.storage import system_error
 
 _AWS = re.compile(
     r"AWS Error (?P<code>\w+|\[code \d+\])(?: \(HTTP status (?P<status>\d+)\))?"
@@ -162,7 +163,7 @@ def translated(error: Exception, scheme: str, path: str) -> OSError:
     text = str(error)
     missing = text.startswith(("No such file", "No such dir"))  # Google's client
     if missing or isinstance(error, FileNotFoundError):
-        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url)
+        return system_error(errno.ENOENT, url)
     if isinstance(error, pyarrow.ArrowInvalid):
         return OSError(errno.EINVAL, f"{_short(text)}; name another path", url)
     match = _AWS.search(text) or _GOOGLE.search(text)
