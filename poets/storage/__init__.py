@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 
 from poets.errors import StorageError, UnknownSchemeError
 
-if TYPE_CHECKING:  # takes 0.1 s to import, and only opening a storage needs it
+if TYPE_CHECKING:  # pyarrow takes 0.1 s, and only opening a storage needs it
+    import mmap
+
     import pyarrow.fs
 
 ADAPTERS = {  # scheme -> (module, what installs it)
@@ -156,6 +158,23 @@ def read_bytes(filesystem: "pyarrow.fs.FileSystem", path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     return filesystem.handler.read_bytes(path)
+
+
+def write_bytes(
+    filesystem: "pyarrow.fs.FileSystem", path: str, data: "bytes | mmap.mmap"
+) -> None:
+    """Creates or replaces a file; its folder must exist.
+
+    Raises:
+      OSError: as the storage reports it.
+    """
+    if is_local(filesystem):
+        with open(path, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    else:
+        filesystem.handler.write_bytes(path, data)
 
 
 def rename(

@@ -27,6 +27,7 @@ from poets.storage import (
     rename,
     storage_errors,
     system_error,
+    write_bytes,
 )
 from poets.storage.local import exchange
 from poets.storage.parts import aside_of, beside, delete
@@ -66,7 +67,7 @@ class Publication:
         with storage_errors(f"write {url!r}", UNCHANGED):
             _refuse_folder(filesystem, path)
             filesystem.create_dir(posixpath.dirname(path), recursive=True)
-            _write_file(filesystem, part, data)
+            write_bytes(filesystem, part, data)
 
     def add_folder(self, url: str, local_dir: str) -> None:
         """Copies the files below a local folder beside the folder `url`.
@@ -85,7 +86,7 @@ class Publication:
                 for name in names:
                     with open(os.path.join(folder, name), "rb") as file:
                         data = file.read()
-                    _write_file(filesystem, posixpath.join(target, name), data)
+                    write_bytes(filesystem, posixpath.join(target, name), data)
 
     def commit(self) -> None:
         """Renames everything into place, in the order it was added.
@@ -142,18 +143,6 @@ def check_writable(folder_url: str) -> None:
     filesystem, path = open_storage(probe)
     with storage_errors(f"delete {probe!r}", UNCHANGED):
         filesystem.delete_file(path)
-
-
-def _write_file(
-    filesystem: pyarrow.fs.FileSystem, path: str, data: bytes | mmap.mmap
-) -> None:
-    if is_local(filesystem):
-        with open(path, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    else:
-        filesystem.handler.write_bytes(path, data)
 
 
 def _refuse_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> None:

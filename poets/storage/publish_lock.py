@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 import pyarrow.fs
 
 from poets.errors import StorageError
-from poets.storage import is_local, open_storage, read_bytes, storage_errors
+from poets.storage import open_storage, read_bytes, storage_errors, write_bytes
 from poets.storage.parts import sweep
 
 MANIFEST = "metrics.json"
@@ -146,12 +146,7 @@ class PublishLock:
             "since": f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}",
             "parts": self._parts,
         }
-        data = json.dumps(content).encode()
-        if is_local(self._filesystem):
-            with open(self._marker, "wb") as file:
-                file.write(data)
-        else:  # retried as a whole, unlike a stream
-            self._filesystem.handler.write_bytes(self._marker, data)
+        write_bytes(self._filesystem, self._marker, json.dumps(content).encode())
         self._marked_at = time.monotonic()
 
     def _refresh(self) -> None:

@@ -12,23 +12,22 @@ import errno
 import os
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from poets.storage.calls import call
 
 REQUEST_BYTES = 32 << 20  # the most that has to arrive within one deadline
 
 
-class Reader(Protocol):
-    """A file that is open for reading.
+class Reader(NamedTuple):
+    """A file that is open for reading, perhaps by several threads.
 
-    `read_range` is called with 0 <= offset, 0 < length, offset + length <= size.
+    `read_range(offset, length)` returns exactly `length` bytes from `offset` on, for
+    0 <= offset, 0 < length, offset + length <= size.
     """
 
     size: int
-
-    def read_range(self, offset: int, length: int) -> bytes:
-        """Returns `length` bytes from `offset` on."""
+    read_range: Callable[[int, int], bytes]
 
 
 class Writer(Protocol):

@@ -40,6 +40,7 @@ from poets.storage.hadoop.tokens import addressed, rpc_token, token_file, why_no
 from poets.storage.hadoop.url import Location, locate
 from poets.storage.hadoop.user import PROXY_USER, USER, User, current_user
 from poets.storage.handler import file_system
+from poets.storage.streams import Reader
 
 CLOSED_AT_ONCE = 3  # in a row, with no other answer ever: a rejection
 DEFAULT_REPLICATION = 3  # Hadoop's
@@ -123,14 +124,8 @@ class HdfsBackend(Backend):
 
     def read(self, path: str) -> bytes:
         """Returns a file's content: one request for the blocks' list, one for each."""
-        opened = False
-        try:
-            reader = self.client().read(path)
-            opened = True
-            data = reader.read_range(0, len(reader))
-        except BaseException as error:
-            raise self.translated(error, path, of_data=opened) from error
-        self._answered = True
+        reader = self._open(path)
+        data = reader.read_range(0, reader.size)
         self._check_length(path, len(data))
         return data
 
@@ -152,11 +147,20 @@ class HdfsBackend(Backend):
                 self.root + path,
             )
 
-    def reader(self, path: str) -> "_Reader":
+    def reader(self, path: str) -> Reader:
+        reader = self._open(path)
+        self._check_length(path, reader.size)
+        return reader
+
+    def _open(self, path: str) -> Reader:
         with self.errors(path):
-            reader = self.client().read(path)
-        self._check_length(path, len(reader))
-        return _Reader(self, path, reader)
+            opened = self.client().read(path)
+
+        def read_range(offset: int, length: int) -> bytes:
+            with self.errors(path, of_data=True):
+                return opened.read_range(offset, length)
+
+        return Reader(len(opened), read_range)
 
     def writer(self, path: str) -> "_Writer":
         return self._create(path, self._replication)
@@ -238,29 +242,26 @@ class HdfsBackend(Backend):
 
     @contextmanager
     def errors(self, path: str, of_data: bool = False) -> Iterator[None]:
-        """Translates what the client raises into built-ins."""
-        try:
-            yield
-        except BaseException as error:
-            raise self.translated(error, path, of_data) from error
-        self._answered = True
-
-    def translated(
-        self, error: BaseException, path: str, of_data: bool
-    ) -> BaseException:
-        """Returns the built-in for what the client raised.
+        """Translates what the client raises into built-ins.
 
         Args:
-          of_data: whether the request went to a DataNode.
+          of_data: whether the request goes to a DataNode.
         """
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            return error
-        url = self.root + path
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a Rust panic is not an Exception
+            raise self._translated(error, self.root + path, of_data) from error
+        self._answered = True
+
+    def _translated(self, error: BaseException, url: str, of_data: bool) -> OSError:
         if self._answered or not is_closed_at_once(error):
             self._closed_at_once = 0
             found = translated(error, url, self._situation, of_data)
-            is_unknown = isinstance(found, NotAuthenticatedError)
-            return self._explained(found, url) if is_unknown else found
+            if isinstance(found, NotAuthenticatedError):
+                return self._explained(found, url)
+            return found
         self._closed_at_once += 1
         if self._closed_at_once < CLOSED_AT_ONCE and self._situation.kerberos:
             return translated(error, url, self._situation, of_data)
@@ -280,20 +281,6 @@ class HdfsBackend(Backend):
             return NotAuthenticatedError(errno.EACCES, text, url)
         text = f"{why}; {error.strerror}"
         return NotAuthenticatedError(errno.EACCES, text, url) if why else error
-
-
-class _Reader:
-    """An open file; `read_range` may be called by several threads."""
-
-    def __init__(
-        self, backend: HdfsBackend, path: str, reader: hdfs_native.FileReader
-    ) -> None:
-        self._backend, self._path, self._reader = backend, path, reader
-        self.size = len(reader)
-
-    def read_range(self, offset: int, length: int) -> bytes:
-        with self._backend.errors(self._path, of_data=True):
-            return self._reader.read_range(offset, length)
 
 
 class _Writer:

@@ -145,7 +145,16 @@ class WebHdfs(Backend):
         status = self.status(path)
         if status.is_folder:
             raise system_error(errno.EISDIR, self.root + path)
-        return _Reader(self._client, self.root, path, status.size)
+
+        def read_range(offset: int, length: int) -> bytes:
+            with self._client.errors(self.root + path):
+                data = self._client.read(path, offset, length)
+                if len(data) != length:
+                    text = f"{len(data)} bytes came where {length} were asked for"
+                    raise ConnectionError(errno.EIO, text)
+                return data
+
+        return Reader(status.size, read_range)
 
     def writer(self, path: str) -> Writer:
         """Creates an empty file, and uploads another in its place."""
@@ -222,23 +231,6 @@ def _status_of(path: str, found: dict[str, str | int | bool]) -> Status:
         replication=int(found["replication"]),
         has_acl=bool(found.get("aclBit", False)),
     )
-
-
-class _Reader:
-    """A file for random access; each read makes its own requests."""
-
-    def __init__(self, client: Client, root: str, path: str, size: int) -> None:
-        self._client, self._root, self._path, self.size = client, root, path, size
-
-    def read_range(self, offset: int, length: int) -> bytes:
-        """Returns exactly `length` bytes, starting at `offset`, or raises."""
-        with self._client.errors(self._root + self._path):
-            data = self._client.read(self._path, offset, length)
-            if len(data) != length:
-                raise ConnectionError(
-                    errno.EIO, f"{len(data)} bytes came where {length} were asked for"
-                )
-            return data
 
 
 class _Upload:

@@ -88,7 +88,14 @@ class ObjectBackend(Backend):
 
     def reader(self, path: str) -> Reader:
         with self._explained(path):
-            return _ObjectReader(self._store.open_input_file(path), self, path)
+            file = self._store.open_input_file(path)
+            size = file.size()
+
+        def read_range(offset: int, length: int) -> bytes:
+            with translate_errors(self.type_name, path):
+                return file.read_at(length, offset)
+
+        return Reader(size, read_range)
 
     def writer(self, path: str) -> Writer:
         with translate_errors(self.type_name, path):
@@ -239,18 +246,6 @@ class ObjectHandler(Handler):
         Permissions apply to prefixes of keys, so no folder is left out.
         """
         yield from self._call(self.backend.tree, folder, 1, what="listing the folder")
-
-
-class _ObjectReader:
-    def __init__(
-        self, file: pyarrow.NativeFile, backend: ObjectBackend, path: str
-    ) -> None:
-        self.size = file.size()
-        self._file, self._scheme, self._path = file, backend.type_name, path
-
-    def read_range(self, offset: int, length: int) -> bytes:
-        with translate_errors(self._scheme, self._path):
-            return self._file.read_at(length, offset)
 
 
 class _ObjectWriter:

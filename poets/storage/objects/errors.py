@@ -200,23 +200,20 @@ def _network(text: str, url: str) -> OSError:
     match = _CURL.search(text)
     code = match[1] if match else ""
     if code == "28":
-        return TimeoutError(
-            errno.ETIMEDOUT, "the store does not answer; check whether it is up", url
-        )
+        found = "the store does not answer; check whether it is up"
+        return TimeoutError(errno.ETIMEDOUT, found, url)
+    if code == "7":
+        found = "nothing listens at the store's address; see the endpoint's variables"
+        return ConnectionRefusedError(errno.ECONNREFUSED, found, url)
     if code in _TLS:
-        return OSError(
-            errno.EPROTO,
+        found = (
             f"no encrypted connection: {_short(text)}; give the store's certificates "
-            "by AWS_CA_BUNDLE, or S3_USE_HTTPS=0 if it has none",
-            url,
+            "by AWS_CA_BUNDLE, or S3_USE_HTTPS=0 if it has none"
         )
+        return OSError(errno.EPROTO, found, url)
+    found = f"the connection to the store failed: {_short(text)}"
     if code == "6":
         found = "the store's host name is unknown"
-    elif code == "7":
-        refused = "nothing listens at the store's address; see the endpoint's variables"
-        return ConnectionRefusedError(errno.ECONNREFUSED, refused, url)
-    else:
-        found = f"the connection to the store failed: {_short(text)}"
     return ConnectionError(errno.ECONNABORTED, found, url)
 
 
