@@ -27,6 +27,7 @@ import pytest
 
 from poets import storage
 from poets.errors import NotAuthenticatedError
+from poets.storage.backend import Attributes
 from poets.storage.handler import status_of
 
 KINDS = {
@@ -83,9 +84,8 @@ class Handler(pyarrow.fs.FileSystemHandler):
 
     def attributes(self, folder):
         self.request("attributes", folder)
-        return dict.fromkeys(
-            os.listdir(folder), ("tensorflow", "supergroup", "rwxr-x---", 3, True)
-        )
+        found = Attributes("tensorflow", "supergroup", "rwxr-x---", 3, True)
+        return dict.fromkeys(os.listdir(folder), found)
 
     def get_type_name(self):
         return "far"

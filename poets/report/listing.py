@@ -24,25 +24,11 @@ import pyarrow.fs
 from poets.errors import StorageError
 from poets.report.text import printable
 from poets.storage import is_local, join, open_storage, storage_errors
+from poets.storage.backend import Attributes
 
 MODIFIED_FORMAT = "%Y-%m-%d %H:%M"  # local time, as FsShell does
 MIN_REPLICATION_WIDTH = 3
 MIN_SIZE_WIDTH = 10
-
-
-@dataclass(frozen=True)
-class Attributes:
-    """A file's attributes other than its size and time.
-
-    `permissions` are nine characters such as "rw-r--r--"; `has_acl` is true if the file
-    also has an access control list.
-    """
-
-    owner: str = "?"
-    group: str = "?"
-    permissions: str = "?????????"
-    replication: int = 1
-    has_acl: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,8 +118,7 @@ def _attributes_in(
 ) -> dict[str, Attributes]:
     """Returns the attributes of what is in a folder, by name."""
     if not is_local(filesystem):
-        known = filesystem.handler.attributes(folder)
-        return {name: Attributes(*each) for name, each in known.items()}
+        return filesystem.handler.attributes(folder)
     found = {}
     for entry in os.scandir(folder):
         with contextlib.suppress(OSError):  # just deleted, or a broken link

@@ -5,6 +5,7 @@ errors that `poets.errors` describes. `poets.storage.handler` adds the rest for 
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from poets.storage.streams import Reader, Writer
@@ -28,14 +29,19 @@ class Status(NamedTuple):
     has_acl: bool = False
 
 
-class Attributes(NamedTuple):
-    """What `hdfs dfs -ls` shows besides size and time; permissions as "rw-r--r--"."""
+@dataclass(frozen=True)
+class Attributes:
+    """What `hdfs dfs -ls` shows besides size and time; "?" marks an unknown value.
 
-    owner: str
-    group: str
-    permissions: str
-    replication: int
-    has_acl: bool
+    `permissions` are nine characters such as "rw-r--r--"; `has_acl` is true if the file
+    also has an access control list.
+    """
+
+    owner: str = "?"
+    group: str = "?"
+    permissions: str = "?????????"
+    replication: int = 1
+    has_acl: bool = False
 
 
 class Backend(ABC):

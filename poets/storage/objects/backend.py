@@ -231,7 +231,7 @@ class ObjectHandler(Handler):
     def attributes(self, folder: str) -> dict[str, Attributes]:
         """Returns question marks: objects have neither an owner nor permissions."""
         return {
-            posixpath.basename(status.path): Attributes("?", "?", "?" * 9, 1, False)
+            posixpath.basename(status.path): Attributes()
             for status in self._listing(folder)
         }
 
