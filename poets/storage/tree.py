@@ -119,8 +119,14 @@ def _walk_here(
             if folder:
                 yield Entry(folder, FileType.Directory, leads_to=known)
             if not known:
-                below: list[str] = []
-                yield from _list(path, folder, enters, below, links)
+                below = []
+                for entry, is_link in _entries(path, folder):
+                    if entry.kind is not FileType.Directory or not enters(entry.path):
+                        yield entry
+                    elif is_link:
+                        heapq.heappush(links, entry.path)
+                    else:
+                        below.append(entry.path)
                 folders += sorted(below, reverse=True)
         except FileNotFoundError:  # deleted since the folder above was listed
             if not folder:
@@ -131,29 +137,13 @@ def _walk_here(
             forbidden(folder, error)
 
 
-def _list(
-    path: str,
-    folder: str,
-    enters: Callable[[str], bool],
-    below: list[str],
-    links: list[str],
-) -> Iterator[Entry]:
-    """Yields the entries of a folder, except the folders to list.
-
-    These are added to `below`, or to the heap `links`.
-    """
+def _entries(path: str, folder: str) -> Iterator[tuple[Entry, bool]]:
+    """Yields the entries of a folder, and whether each is a link."""
     start = f"{folder}/" if folder else ""
     with os.scandir(path) as names:
         for found in names:
-            entry = _entry(start + found.name, found)
-            if entry is None:
-                continue
-            if entry.kind is not FileType.Directory or not enters(entry.path):
-                yield entry
-            elif found.is_symlink():
-                heapq.heappush(links, entry.path)
-            else:
-                below.append(entry.path)
+            if entry := _entry(start + found.name, found):
+                yield entry, found.is_symlink()
 
 
 def _entry(path: str, found: "os.DirEntry[str]") -> Entry | None:
