@@ -23,10 +23,6 @@ MAX_BYTES = 10_000_000
 """A keytab has some hundred bytes per key; a larger file is not a keytab."""
 
 
-IN_BASE64 = b"BQIA"
-"""The start of every keytab in base64."""
-
-
 class KeytabError(ConfigError):
     """A keytab is absent, unreadable or damaged, or lacks the principal."""
 
@@ -67,7 +63,7 @@ def read_keytab(path: str) -> list[KeytabEntry]:
     except (struct.error, ValueError) as error:
         found = str(error) if isinstance(error, ValueError) else "it ends too early"
         cure = "export it again (kadmin ktadd), and copy it as a binary file"
-        if data.startswith(IN_BASE64):
+        if data.startswith(b"BQIA"):
             found = "it is encoded in base64"
             cure = "decode it; DC/OS does so if the secret's name has __dcos_base64__"
         raise KeytabError(f"{path!r} is not a keytab: {found}; {cure}") from error

@@ -63,15 +63,38 @@ def get_tgt(login: Login | None, timeout_s: float) -> Ticket:
       KeytabError: if the keytab cannot be read or lacks the principal.
       ConfigError: if the library is not installed.
     """
-    return _ticket(login or Login(), "", timeout_s)
+    return get_service_ticket(login, "", timeout_s)
 
 
 def get_service_ticket(login: Login | None, service: str, timeout_s: float) -> Ticket:
     """Gets a ticket for a service, such as "hdfs/host" or "HTTP/host@REALM".
 
-    Arguments and errors are those of `get_tgt`.
+    Other arguments and errors are those of `get_tgt`, whose ticket is for "".
     """
-    return _ticket(login or Login(), service, timeout_s)
+    login = login or Login()
+    load_library()  # outside the deadline: it may be missing
+    keys = keys_of(login.keytab, login.principal) if login.keytab else []
+    what = f"no ticket for service {service!r} as" if service else "no ticket for"
+    try:
+        return run_with_deadline(lambda: _ask(login, service), timeout_s)
+    except Krb5Error as error:
+        cache = "" if login.keytab else login.cache or _default_cache()
+        why = explained(
+            error.code,
+            error.text,
+            realms(),
+            login.principal,
+            login.keytab,
+            ", ".join(map(str, sorted({key.kvno for key in keys}))),
+            cache,
+        )
+        raise KerberosError(f"{what} {_who(login, cache)}: {why}") from None
+    except TimeoutError:
+        who, kdcs = _who(login, ""), kdcs_text(realms(), login.principal)
+        raise KerberosError(
+            f"{what} {who}: no answer from KDC {kdcs} within {timeout_s:g} s; "
+            "check that it runs, its port, and the firewall"
+        ) from None
 
 
 def check_conf() -> None:
@@ -87,34 +110,6 @@ def check_conf() -> None:
     except Krb5Error as error:
         why = explained(error.code, error.text, realms())
         raise KerberosError(f"cannot read the Kerberos configuration: {why}") from None
-
-
-def _ticket(login: Login, service: str, timeout_s: float) -> Ticket:
-    """Gets the ticket for a service, or without one, the ticket-granting ticket."""
-    load_library()  # outside the deadline: it may be missing
-    keys = keys_of(login.keytab, login.principal) if login.keytab else []
-    what = f"no ticket for service {service!r} as" if service else "no ticket for"
-    try:
-        return run_with_deadline(lambda: _ask(login, service), timeout_s)
-    except Krb5Error as error:
-        cache = "" if login.keytab else login.cache or _default_cache()
-        kvnos = ", ".join(map(str, sorted({key.kvno for key in keys})))
-        why = explained(
-            error.code,
-            error.text,
-            realms(),
-            login.principal,
-            login.keytab,
-            kvnos,
-            cache,
-        )
-        raise KerberosError(f"{what} {_who(login, cache)}: {why}") from None
-    except TimeoutError:
-        who, kdcs = _who(login, ""), kdcs_text(realms(), login.principal)
-        raise KerberosError(
-            f"{what} {who}: no answer from KDC {kdcs} within {timeout_s:g} s; "
-            "check that it runs, its port, and the firewall"
-        ) from None
 
 
 def _ask(login: Login, service: str) -> Ticket:

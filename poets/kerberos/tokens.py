@@ -100,30 +100,19 @@ def _tokens(data: bytes) -> list[Token]:
 
 
 def _from_writable(reader: "_Reader") -> list[Token]:
-    found = []
-    for _ in range(reader.vint()):
-        reader.block()  # the alias
-        identifier, password = reader.block(), reader.block()
-        found.append(_token(identifier, password, reader.text(), reader.text()))
-    return found
+    entries = [[reader.block() for _ in range(5)] for _ in range(reader.vint())]
+    return [_token(*entry) for _alias, *entry in entries]
 
 
 def _from_protobuf(reader: "_Reader") -> list[Token]:
     message = _Reader(reader.take(reader.varint()))
     entries = [dict(_Reader(data).fields()) for n, data in message.fields() if n == 1]
     tokens = [dict(_Reader(entry[2]).fields()) for entry in entries if 2 in entry]
-    return [
-        _token(
-            token.get(1, b""),
-            token.get(2, b""),
-            _utf8(token.get(3, b"")),
-            _utf8(token.get(4, b"")),
-        )
-        for token in tokens
-    ]
+    return [_token(*(token.get(n, b"") for n in range(1, 5))) for token in tokens]
 
 
-def _token(identifier: bytes, password: bytes, kind: str, service: str) -> Token:
+def _token(identifier: bytes, password: bytes, *names: bytes) -> Token:
+    kind, service = (name.decode() for name in names)
     if kind != RPC_KIND and kind not in WEB_KINDS:
         return Token(kind, service, identifier, password)  # of YARN, a KMS, ...
     reader = _Reader(identifier)
@@ -169,7 +158,7 @@ class _Reader:
         return self.take(self.vint())
 
     def text(self) -> str:
-        return _utf8(self.block())
+        return self.block().decode()
 
     def varint(self) -> int:
         """Reads a number written by protobuf."""
@@ -188,10 +177,6 @@ class _Reader:
             if key & 7 != 2:
                 raise ValueError(f"a field of wire type {key & 7} is in it")
             yield key >> 3, self.take(self.varint())
-
-
-def _utf8(data: bytes) -> str:
-    return data.decode("utf-8")
 
 
 def _vint(number: int) -> bytes:
