@@ -98,7 +98,7 @@ class SparkSteps:
                 "name the folder of the cluster's core-site.xml and yarn-site.xml",
             )
         folder = os.environ[variable]
-        conf = read_conf(os.path.join(folder, "yarn-site.xml"), variable)
+        conf = read_conf([os.path.join(folder, "yarn-site.xml")], variable)
         addresses = [host_and_port(each, PORT) for each in _managers(conf)]
         if not addresses:
             raise StepError(

@@ -21,7 +21,7 @@ from urllib.parse import urljoin
 from xml.etree import ElementTree
 
 from poets.errors import StorageError
-from poets.storage import reason
+from poets.storage import storage_errors
 from poets.storage.calls import allowed_s, call
 from poets.storage.hadoop.user import system_user
 from poets.system import http
@@ -123,24 +123,20 @@ def load_conf() -> HadoopConf:
     key = tuple(os.environ.get(name) for name in names)
     with _lock:
         if key not in _loaded:
-            _loaded[key] = _read(*_sources())
+            _loaded[key] = read_conf(*_sources())
         return _loaded[key]
 
 
-def read_conf(path: str, variable: str) -> HadoopConf:
-    """Returns the properties of one file, such as yarn-site.xml.
+def read_conf(urls: list[str], variable: str) -> HadoopConf:
+    """Returns the properties of files, of which later ones override earlier ones.
 
     Args:
-      path: the file.
-      variable: what names its folder, for messages.
+      urls: paths, or http(s) URLs.
+      variable: what names them, for messages.
 
     Raises:
-      StorageError: if it is missing or not a configuration.
+      StorageError: if one is missing or not a configuration.
     """
-    return _read([path], variable)
-
-
-def _read(urls: list[str], variable: str) -> HadoopConf:
     loader = _Loader(variable)
     for url in urls:
         loader.load(url)
@@ -265,15 +261,11 @@ def _shown(url: str) -> str:
 def _content(url: str, variable: str) -> bytes:
     shown = _shown(url)
     advice = f"{variable} names it; check whether that is right"
-    try:
+    with storage_errors(f"read {shown!r}", advice):
         if _is_http(url):
             return call(_get, url, what="reading the configuration", url=shown)
         with open(url, "rb") as file:
             return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {shown!r}: {reason(error)}; {advice}"
-        ) from error
 
 
 def _get(url: str) -> bytes:

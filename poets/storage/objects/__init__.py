@@ -149,17 +149,14 @@ def _google_settings() -> tuple[str, str, bool]:
     if path := os.environ.get(name):
         try:
             with open(path, encoding="utf-8") as file:
-                kind = json.load(file).get("type")
+                has_type = isinstance(json.load(file).get("type"), str)
+            found = "" if has_type else " has no 'type'"
         except (OSError, ValueError, AttributeError) as error:
-            found = getattr(error, "strerror", None) or "it is not a JSON object"
+            found = f": {getattr(error, 'strerror', '') or 'it is not a JSON object'}"
+        if found:
             raise ConfigError(
-                f"cannot use Google Cloud Storage: {name}={path!r}: {found}; name the "
+                f"cannot use Google Cloud Storage: {name}={path!r}{found}; name the "
                 "JSON file of a service account"
-            ) from error
-        if not isinstance(kind, str):
-            raise ConfigError(
-                f"cannot use Google Cloud Storage: {name}={path!r} has no 'type'; name "
-                "the JSON file of a service account"
             )
     return "", "https", False
 
