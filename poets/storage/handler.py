@@ -49,8 +49,6 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
             return self.backend is other.backend
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
-
     # Beyond pyarrow.
 
     def read_bytes(self, path: str) -> bytes:

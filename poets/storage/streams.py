@@ -12,7 +12,8 @@ import errno
 import os
 import sys
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
 
 from poets.storage.calls import call
 
@@ -30,17 +31,18 @@ class Reader(NamedTuple):
     read_range: Callable[[int, int], bytes]
 
 
-class Writer(Protocol):
-    """A file that is being written."""
+class Writer(NamedTuple):
+    """A file that is being written.
 
-    def write(self, data: bytes) -> None:
-        """Adds to the end."""
+    Attributes:
+      write: adds to the end.
+      close: completes the file.
+      abort: removes the file if possible; raises nothing.
+    """
 
-    def close(self) -> None:
-        """Completes the file."""
-
-    def abort(self) -> None:
-        """Removes the file if possible; raises nothing."""
+    write: Callable[[bytes], object]
+    close: Callable[[], None]
+    abort: Callable[[], None]
 
 
 class ReadFile:
@@ -68,18 +70,11 @@ class ReadFile:
         """Returns up to `size` bytes; all that is left if it is negative or None."""
         left = self._size - self._position
         wanted = left if size is None or size < 0 else min(size, left)
+        read = partial(call, self._read_range, what="reading the file", url=self._url)
         parts = []
         while wanted:
             length = min(wanted, REQUEST_BYTES)
-            parts.append(
-                call(
-                    self._read_range,
-                    self._position,
-                    length,
-                    what="reading the file",
-                    url=self._url,
-                )
-            )
+            parts.append(read(self._position, length))
             self._position += length
             wanted -= length
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -145,7 +140,7 @@ class WriteFile:
         with contextlib.suppress(OSError):
             call(self._writer.abort, what="removing the file", url=self._url)
 
-    def _once(self, function: Callable[..., None], *args: bytes, what: str) -> None:
+    def _once(self, function: Callable[..., object], *args: bytes, what: str) -> None:
         """Makes a request that must not be repeated; if it fails, removes the file."""
         try:
             call(function, *args, what=what, url=self._url, repeat=False)

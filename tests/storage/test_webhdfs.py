@@ -221,7 +221,7 @@ def test_32_threads_read_400_files(web_url):
 )
 def test_a_cookie_that_is_not_taken_is_replaced(web_url, cookie):
     filesystem, path = open_storage(web_url)
-    client = filesystem.handler.backend._client
+    client = filesystem.handler.backend.client
     session = client._session
     for act in (
         lambda: filesystem.get_file_info(path),
@@ -238,7 +238,7 @@ def test_a_cookie_that_is_not_taken_is_replaced(web_url, cookie):
 @pytest.mark.parametrize("is_cancelled", [True, False])
 def test_a_token_that_is_not_taken_is_replaced(web_url, is_cancelled):
     filesystem, path = open_storage(web_url)
-    client = filesystem.handler.backend._client
+    client = filesystem.handler.backend.client
     for act in (
         lambda: filesystem.handler.write_bytes(f"{path}/graph", b"x"),
         lambda: read_bytes(filesystem, f"{path}/graph"),

@@ -351,10 +351,10 @@ def test_a_forked_process_has_connections_of_its_own(server):
         "import os, sys\n"
         "from poets.storage import open_storage\n"
         "filesystem, path = open_storage(sys.argv[1])\n"
-        "parent = filesystem.handler.backend._client._session\n"
+        "parent = filesystem.handler.backend.client._session\n"
         "child = os.fork()\n"
         "if child == 0:\n"
-        "    own = filesystem.handler.backend._client._session\n"
+        "    own = filesystem.handler.backend.client._session\n"
         "    size = filesystem.get_file_info(path).size\n"
         "    os._exit(size if own is not parent else 1)\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
@@ -382,7 +382,7 @@ def test_a_forked_process_has_connections_of_its_own(server):
 def test_urls_name_addresses(url, addresses, tmp_path, monkeypatch):
     configure(tmp_path, monkeypatch, "Flowers", {"1": "a:50070", "2": "b"})
     filesystem, path = open_storage(url)
-    assert filesystem.handler.backend._client.urls == addresses
+    assert filesystem.handler.backend.client.urls == addresses
     assert path == "/p"
 
 
@@ -399,7 +399,7 @@ def test_the_default_cluster_has_its_web_address(
 ):
     write_conf(tmp_path, monkeypatch, {"fs.defaultFS": "hdfs://nn:8020", **values})
     filesystem, _ = open_storage("webhdfs://default/p")
-    assert filesystem.handler.backend._client.urls == addresses
+    assert filesystem.handler.backend.client.urls == addresses
 
 
 @pytest.mark.parametrize(

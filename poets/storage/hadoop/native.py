@@ -40,7 +40,7 @@ from poets.storage.hadoop.tokens import addressed, rpc_token, token_file, why_no
 from poets.storage.hadoop.url import Location, locate
 from poets.storage.hadoop.user import PROXY_USER, USER, User, current_user
 from poets.storage.handler import file_system
-from poets.storage.streams import Reader
+from poets.storage.streams import Reader, Writer
 
 CLOSED_AT_ONCE = 3  # in a row, with no other answer ever: a rejection
 DEFAULT_REPLICATION = 3  # Hadoop's
@@ -154,15 +154,10 @@ class HdfsBackend(Backend):
 
     def _open(self, path: str) -> Reader:
         with self.errors(path):
-            opened = self.client().read(path)
+            file = self.client().read(path)
+        return Reader(len(file), self.errors(path, of_data=True)(file.read_range))
 
-        def read_range(offset: int, length: int) -> bytes:
-            with self.errors(path, of_data=True):
-                return opened.read_range(offset, length)
-
-        return Reader(len(opened), read_range)
-
-    def writer(self, path: str) -> "_Writer":
+    def writer(self, path: str) -> Writer:
         return self._create(path, self._replication)
 
     def write(self, path: str, data: bytes) -> None:
@@ -182,7 +177,7 @@ class HdfsBackend(Backend):
                 wanted = self._replication or DEFAULT_REPLICATION
                 self.client().set_replication(path, wanted)
 
-    def _create(self, path: str, replication: int | None) -> "_Writer":
+    def _create(self, path: str, replication: int | None) -> Writer:
         options = hdfs_native.WriteOptions(
             replication=replication,
             permission=self._file_mode,
@@ -190,7 +185,14 @@ class HdfsBackend(Backend):
             create_parent=False,
         )
         with self.errors(path):
-            return _Writer(self, path, self.client().create(path, options))
+            file = self.client().create(path, options)
+
+        def discard() -> None:
+            with suppress(Exception):
+                self.client().delete(path, False)
+
+        translate = self.errors(path, of_data=True)
+        return Writer(translate(file.write), translate(file.close), discard)
 
     def status(self, path: str) -> Status:
         with self.errors(path):
@@ -281,27 +283,6 @@ class HdfsBackend(Backend):
             return NotAuthenticatedError(errno.EACCES, text, url)
         text = f"{why}; {error.strerror}"
         return NotAuthenticatedError(errno.EACCES, text, url) if why else error
-
-
-class _Writer:
-    """A file that is being written."""
-
-    def __init__(
-        self, backend: HdfsBackend, path: str, writer: hdfs_native.FileWriter
-    ) -> None:
-        self._backend, self._path, self._writer = backend, path, writer
-
-    def write(self, data: bytes) -> None:
-        with self._backend.errors(self._path, of_data=True):
-            self._writer.write(data)
-
-    def close(self) -> None:
-        with self._backend.errors(self._path, of_data=True):
-            self._writer.close()
-
-    def abort(self) -> None:
-        with suppress(Exception):
-            self._backend.client().delete(self._path, False)
 
 
 def _status_of(path: str, status: hdfs_native.FileStatus) -> Status:

@@ -125,17 +125,13 @@ def rpc_services(root: str, conf: HadoopConf) -> list[str]:
     nodes = name_nodes(root, authority, conf)
     if f"{HA_PREFIX}{authority}" in conf:
         return [f"ha-hdfs:{authority}", *nodes]
-    services = [
-        key.removeprefix(HA_PREFIX) for key in conf if key.startswith(HA_PREFIX)
+    services = [key[len(HA_PREFIX) :] for key in conf if key.startswith(HA_PREFIX)]
+    named = [
+        f"ha-hdfs:{service}"
+        for service in services
+        if any(_is_same(node, nodes[0]) for node in name_nodes(root, service, conf))
     ]
-    return [
-        *nodes,
-        *(
-            f"ha-hdfs:{service}"
-            for service in services
-            if any(_is_same(node, nodes[0]) for node in name_nodes(root, service, conf))
-        ),
-    ]
+    return [*nodes, *named]
 
 
 def _root_of_token(root: str, conf: HadoopConf) -> str:

@@ -68,7 +68,7 @@ def locate(url: str, conf: HadoopConf, user: str) -> Location:
             f"cannot open a URL of {host!r}: it names a user before '@', but "
             f"Kerberos decides about the user; write {scheme}://{host}/..."
         )
-    if authority == "" and scheme == "viewfs" or authority in ("", "default"):
+    if authority in ("", "default"):
         scheme, authority = _default(url, scheme, conf)
     if found := invalid_character(path):
         raise StorageError(f"cannot open {url!r}: found {found}; name another path")
@@ -133,17 +133,16 @@ def web_addresses(url: str, conf: HadoopConf) -> list[str]:
             given = conf.get(key, f"{host}:{usual_port}")
             address = re.sub(r"^0\.0\.0\.0(?=:)", host, given)
         found = [conf.get(f"{key}.{authority}", address)]
-    matches = [AUTHORITY.fullmatch(address) for address in found]
-    if None in matches:
-        raise StorageError(
-            f"cannot open {url!r}: {found[matches.index(None)]!r} is not a host; "
-            f"correct {key} in {', '.join(conf.sources)}"
-        )
-    return [
-        f"{http}://{match['host']}:{match['port'] or usual_port}"
-        for match in matches
-        if match
-    ]
+    addresses = []
+    for address in found:
+        match = AUTHORITY.fullmatch(address)
+        if not match:
+            raise StorageError(
+                f"cannot open {url!r}: {address!r} is not a host; correct {key} in "
+                f"{', '.join(conf.sources)}"
+            )
+        addresses.append(f"{http}://{match['host']}:{match['port'] or usual_port}")
+    return addresses
 
 
 def addresses_of(url: str, service: str, key: str, conf: HadoopConf) -> list[str]:

@@ -43,7 +43,7 @@ _backends: dict[tuple[object, ...], "WebHdfs"] = {}
 
 def _renew() -> None:
     for backend in _backends.values():
-        backend.renew()
+        backend.client.renew()
 
 
 os.register_at_fork(after_in_child=_renew)
@@ -110,24 +110,20 @@ class WebHdfs(Backend):
     type_name = "webhdfs"
 
     def __init__(self, root: str, client: Client, conf: HadoopConf) -> None:
-        self.root, self._client = root, client
+        self.root, self.client = root, client
         file_mode, folder_mode = modes(conf)
         self._file = {"permission": f"{file_mode:o}", "replication": replication(conf)}
         self._folder = {"permission": f"{folder_mode:o}"}
 
-    def renew(self) -> None:
-        """Drops the connections, which belong to the parent after a fork."""
-        self._client.renew()
-
     def status(self, path: str) -> Status:
-        with self._client.errors(self.root + path):
+        with self.client.errors(self.root + path):
             return _status_of(
-                path, self._client._get_file_status(path).json()["FileStatus"]
+                path, self.client._get_file_status(path).json()["FileStatus"]
             )
 
     def listing(self, folder: str) -> list[Status]:
-        with self._client.errors(self.root + folder):
-            answer = self._client._list_status(folder).json()
+        with self.client.errors(self.root + folder):
+            answer = self.client._list_status(folder).json()
             found = answer["FileStatuses"]["FileStatus"]
             if len(found) == 1 and not found[0]["pathSuffix"]:
                 raise system_error(errno.ENOTDIR, self.root + folder)
@@ -137,8 +133,8 @@ class WebHdfs(Backend):
             ]
 
     def read(self, path: str) -> bytes:
-        with self._client.errors(self.root + path):
-            return self._client.read(path)
+        with self.client.errors(self.root + path):
+            return self.client.read(path)
 
     def reader(self, path: str) -> Reader:
         """Opens a file for random access: gets its size."""
@@ -147,8 +143,8 @@ class WebHdfs(Backend):
             raise system_error(errno.EISDIR, self.root + path)
 
         def read_range(offset: int, length: int) -> bytes:
-            with self._client.errors(self.root + path):
-                data = self._client.read(path, offset, length)
+            with self.client.errors(self.root + path):
+                data = self.client.read(path, offset, length)
                 if len(data) != length:
                     text = f"{len(data)} bytes came where {length} were asked for"
                     raise ConnectionError(errno.EIO, text)
@@ -159,7 +155,8 @@ class WebHdfs(Backend):
     def writer(self, path: str) -> Writer:
         """Creates an empty file, and uploads another in its place."""
         self.write(path, b"")
-        return _Upload(self, path)
+        upload = _Upload(self, path)
+        return Writer(upload.write, upload.close, upload.abort)
 
     def write(self, path: str, data: bytes) -> None:
         """Writes the whole file, or none of it."""
@@ -176,8 +173,8 @@ class WebHdfs(Backend):
 
     def send(self, path: str, data: bytes | Iterator[bytes]) -> None:
         """Creates or replaces a file."""
-        with self._client.errors(self.root + path):
-            self._client.write(path, data, createparent="false", **self._file)
+        with self.client.errors(self.root + path):
+            self.client.write(path, data, createparent="false", **self._file)
 
     def discard(self, path: str) -> None:
         """Deletes a file if possible."""
@@ -188,12 +185,12 @@ class WebHdfs(Backend):
         """Creates a folder; the interface always creates its parents."""
         if not parents:
             self.status(posixpath.dirname(path))
-        with self._client.errors(self.root + path):
-            self._client._mkdirs(path, **self._folder)
+        with self.client.errors(self.root + path):
+            self.client._mkdirs(path, **self._folder)
 
     def delete(self, path: str, recursive: bool) -> None:
-        with self._client.errors(self.root + path):
-            answer = self._client._delete(path, recursive=str(recursive).lower())
+        with self.client.errors(self.root + path):
+            answer = self.client._delete(path, recursive=str(recursive).lower())
             if not answer.json()["boolean"]:
                 raise system_error(errno.ENOENT, self.root + path)
 
@@ -212,8 +209,8 @@ class WebHdfs(Backend):
 
     def _rename(self, source: str, target: str, options: str = "NONE") -> bool | None:
         """Returns the answer of HttpFS, which ignores the options, or None."""
-        with self._client.errors(self.root + target):
-            answer = self._client._rename(
+        with self.client.errors(self.root + target):
+            answer = self.client._rename(
                 source, destination=target, renameoptions=options
             )
             return answer.json()["boolean"] if answer.content else None

@@ -98,8 +98,16 @@ class ObjectBackend(Backend):
         return Reader(size, read_range)
 
     def writer(self, path: str) -> Writer:
-        with translate_errors(self.type_name, path):
-            return _ObjectWriter(self._store.open_output_stream(path), self, path)
+        translate = translate_errors(self.type_name, path)
+        stream = translate(self._store.open_output_stream)(path)
+
+        def discard() -> None:
+            # A stream cannot be aborted: this completes half an object.
+            with contextlib.suppress(Exception):
+                stream.close()
+                self.delete(path, recursive=False)
+
+        return Writer(translate(stream.write), translate(stream.close), discard)
 
     def make_folder(self, path: str, parents: bool) -> None:
         """Remembers the folder: a store has it only once something is in it."""
@@ -246,24 +254,3 @@ class ObjectHandler(Handler):
         Permissions apply to prefixes of keys, so no folder is left out.
         """
         yield from self._call(self.backend.tree, folder, 1, what="listing the folder")
-
-
-class _ObjectWriter:
-    def __init__(
-        self, stream: pyarrow.NativeFile, backend: ObjectBackend, path: str
-    ) -> None:
-        self._stream, self._backend, self._path = stream, backend, path
-
-    def write(self, data: bytes) -> None:
-        with translate_errors(self._backend.type_name, self._path):
-            self._stream.write(data)
-
-    def close(self) -> None:
-        with translate_errors(self._backend.type_name, self._path):
-            self._stream.close()
-
-    def abort(self) -> None:
-        # A stream cannot be aborted: this completes half an object, and deletes it.
-        with contextlib.suppress(Exception):
-            self._stream.close()
-            self._backend.delete(self._path, recursive=False)
