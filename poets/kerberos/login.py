@@ -61,9 +61,6 @@ class _State:
     """The login of this process; a forked child starts with a new one."""
 
     def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
         self.lock = threading.RLock()
         self.numbers = itertools.count()
         self.forget()
@@ -80,7 +77,7 @@ class _State:
 
 
 _state = _State()
-os.register_at_fork(after_in_child=_state.begin)
+os.register_at_fork(after_in_child=lambda: globals().update(_state=_State()))
 
 
 def _environment() -> list[str | None]:

@@ -16,16 +16,17 @@ class Status(NamedTuple):
 
     `mode` has nine permission bits (and perhaps the sticky bit); `size` and
     `replication` of a folder are 0; `mtime_ms` is 0 if the storage has no such time.
+    Objects have neither owner nor mode.
     """
 
     path: str
     is_folder: bool
     size: int
     mtime_ms: int
-    owner: str
-    group: str
-    mode: int
-    replication: int
+    owner: str = ""
+    group: str = ""
+    mode: int = 0
+    replication: int = 0
     has_acl: bool = False
 
 

@@ -198,9 +198,7 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
             errno.EPERM, "refusing to empty the root folder", self.backend.root
         )
 
-    def move(self, src: str, dest: str) -> None:
-        """Renames, unless the target exists."""
-        self.rename(src, dest, overwrite=False)
+    move = rename  # by default, it replaces nothing
 
     def copy_file(self, src: str, dest: str) -> None:
         """Copies a file."""
@@ -298,18 +296,10 @@ class Handler(pyarrow.fs.FileSystemHandler):  # type: ignore[misc]
 
 
 def status_of(info: FileInfo) -> Status:
-    """Returns the metadata of an object store; it has no owner, mode or folders."""
+    """Returns the metadata of an object, or of a folder that keys imply."""
     is_folder = info.type == FileType.Directory
-    return Status(
-        path=info.path,
-        is_folder=is_folder,
-        size=info.size or 0,
-        mtime_ms=0 if is_folder else (info.mtime_ns or 0) // 1_000_000,
-        owner="",
-        group="",
-        mode=0,
-        replication=0,
-    )
+    mtime_ms = 0 if is_folder else (info.mtime_ns or 0) // 1_000_000
+    return Status(info.path, is_folder, info.size or 0, mtime_ms)
 
 
 def _info_of(status: Status) -> FileInfo:

@@ -309,9 +309,7 @@ _ANSWERS = (  # the first match counts
         text="a file and a folder cannot replace each other",
     ),
     _Answer(
-        errno.EINVAL,
-        words="under source",
-        text="a folder does not move into itself",
+        errno.EINVAL, words="under source", text="a folder does not move into itself"
     ),
     _Answer(
         errno.EAGAIN,

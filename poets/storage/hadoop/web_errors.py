@@ -148,7 +148,4 @@ def refusal(answer: requests.Response, situation: Situation) -> OSError:
         )
     if answer.status_code in (502, 503, 504):
         return ConnectionError(errno.EIO, f"{server} answered {said}")
-    return OSError(
-        errno.EPROTO,
-        f"{server} answered {said}; {CHECK_THE_PORT}",
-    )
+    return OSError(errno.EPROTO, f"{server} answered {said}; {CHECK_THE_PORT}")

@@ -10,7 +10,7 @@ the earlier folder are deleted afterwards.
 import contextlib
 import errno
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow
@@ -243,12 +243,7 @@ class ObjectHandler(Handler):
             for status in self._listing(folder)
         }
 
-    def walk(
-        self,
-        folder: str,
-        enters: Callable[[str], bool] = lambda path: True,
-        forbidden: Callable[[str, OSError], None] | None = None,
-    ) -> Iterator[Status]:
+    def walk(self, folder: str, *_: object, **__: object) -> Iterator[Status]:
         """Yields all objects below a folder, and the folders that their keys imply.
 
         Permissions apply to prefixes of keys, so no folder is left out.
