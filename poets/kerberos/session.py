@@ -176,11 +176,7 @@ class Session:
         whose = self._name(self._owner(cache))
         if principal and whose != principal:
             raise Krb5Error(NO_TICKET, f"the ticket cache belongs to {whose}")
-        tickets = [
-            ticket
-            for ticket in self._tickets(cache)
-            if ticket.service.startswith("krbtgt/")
-        ]
+        tickets = [t for t in self._tickets(cache) if t.service.startswith("krbtgt/")]
         if not tickets:
             raise Krb5Error(NO_TICKET, "no such ticket in the ticket cache")
         ticket = max(tickets, key=lambda ticket: ticket.endtime)

@@ -15,6 +15,7 @@ import mmap
 import os
 import posixpath
 import uuid
+from collections.abc import Callable
 
 import pyarrow.fs
 
@@ -95,20 +96,16 @@ class Publication:
           StorageError: if another job has published, and then nothing has changed;
             if a rename fails, and then the earlier ones are done.
         """
-        with contextlib.ExitStack() as stack:
-            refresh = None
-            if self._lock and self._renames:
-                parts = [posixpath.basename(part) for _, part, _, _ in self._renames]
-                refresh = stack.enter_context(
-                    self._lock.held(
-                        [*parts, *map(aside_of, parts)],
-                        {folder_of(url) for _, _, _, url in self._renames},
-                    )
-                )
+        held: contextlib.AbstractContextManager[Callable[[], None]]
+        held = contextlib.nullcontext(lambda: None)
+        if self._lock and self._renames:
+            parts = [posixpath.basename(part) for _, part, _, _ in self._renames]
+            folders = {folder_of(url) for _, _, _, url in self._renames}
+            held = self._lock.held([*parts, *map(aside_of, parts)], folders)
+        with held as refresh:
             while self._renames:
                 filesystem, part, path, url = self._renames[0]
-                if refresh:
-                    refresh()
+                refresh()
                 with storage_errors(f"publish {url!r}", UNCHANGED):
                     _replace(filesystem, part, path)
                 del self._renames[0]

@@ -88,8 +88,7 @@ def name_nodes(url: str, authority: str, conf: HadoopConf) -> tuple[str, ...]:
       StorageError: if there is none, or the configuration lacks an address.
     """
     key = "dfs.namenode.rpc-address"
-    found = addresses_of(url, authority, key, conf)
-    found = found or [conf.get(f"{key}.{authority}", authority)]
+    found = _addresses(url, authority, key, conf, authority)
     return tuple(_with_port(url, address) for address in found)
 
 
@@ -121,20 +120,15 @@ def web_addresses(url: str, conf: HadoopConf) -> list[str]:
         raise StorageError(
             f"cannot open a URL: {host!r} is not a host; give {scheme}://host:port/path"
         )
-    is_default = authority in ("", "default")
-    if is_default:
-        authority = locate(url, conf, user="").root.partition("://")[2]
     http, key, usual_port = WEB[scheme]
-    found = addresses_of(url, authority, key, conf)
-    if not found:
-        address = authority
-        if is_default:
-            host = authority.rpartition(":")[0] or authority
-            given = conf.get(key, f"{host}:{usual_port}")
-            address = re.sub(r"^0\.0\.0\.0(?=:)", host, given)
-        found = [conf.get(f"{key}.{authority}", address)]
+    other = authority
+    if authority in ("", "default"):
+        authority = locate(url, conf, user="").root.partition("://")[2]
+        host = authority.rpartition(":")[0] or authority
+        given = conf.get(key, f"{host}:{usual_port}")
+        other = re.sub(r"^0\.0\.0\.0(?=:)", host, given)
     addresses = []
-    for address in found:
+    for address in _addresses(url, authority, key, conf, other):
         match = AUTHORITY.fullmatch(address)
         if not match:
             raise StorageError(
@@ -145,13 +139,16 @@ def web_addresses(url: str, conf: HadoopConf) -> list[str]:
     return addresses
 
 
-def addresses_of(url: str, service: str, key: str, conf: HadoopConf) -> list[str]:
-    """Returns the addresses of the NameNodes of a name service; [] for another name.
+def _addresses(
+    url: str, service: str, key: str, conf: HadoopConf, other: str
+) -> list[str]:
+    """Returns the addresses of the NameNodes of a name service.
 
     Args:
       url: for messages.
-      service: its name.
+      service: its name, or another.
       key: of an address, without ".<service>.<NameNode>".
+      other: the address for another name, unless the configuration has it.
 
     Raises:
       StorageError: if the configuration lacks an address.
@@ -163,7 +160,7 @@ def addresses_of(url: str, service: str, key: str, conf: HadoopConf) -> list[str
             f"cannot open {url!r}: {', '.join(missing)} is not set, although "
             f"{conf.source_of(listed)} names these NameNodes; add it there"
         )
-    return [conf[each] for each in keys]
+    return [conf[each] for each in keys] or [conf.get(f"{key}.{service}", other)]
 
 
 def names(listed: str) -> list[str]:
