@@ -1,7 +1,6 @@
-"""Explains MIT's errors, and what to do about each.
+"""What to do about MIT's errors, in terms of the job's flags and files.
 
-The library's own text names exactly what it found. Each known error has a cure: what to
-do, in terms of the job's flags and files.
+The library's own text names exactly what it found. `CURES` adds what to do.
 """
 
 from poets.kerberos.krb5_conf import Krb5Conf
@@ -99,46 +98,6 @@ CACHE_CURES = {  # type of a cache that cannot be used -> what to do
     "MEMORY": f"a MEMORY cache ends with the process that made it: {OR_FILE}",
 }
 OTHERWISE = "look the error up in the KDC's log, or set KRB5_TRACE=/dev/stderr"
-
-
-def explained(
-    code: int,
-    text: str,
-    conf: Krb5Conf,
-    principal: str | None = None,
-    keytab: str | None = None,
-    kvno: str = "",
-    cache: str = "",
-) -> str:
-    """Returns an explanation of an error of libkrb5, as "found; what to do".
-
-    Args:
-      code: krb5_error_code.
-      text: the library's text.
-      conf: the content of krb5.conf.
-      principal: the client's, with its realm; None if none is given.
-      keytab: its file; None if a ticket cache is used.
-      kvno: the versions of the principal's keys in the keytab, as text.
-      cache: the ticket cache, as "KCM:"; "" if a keytab is used.
-    """
-    if conf.faults and (code in PROFILE_ERRORS or code == BAD_FORMAT):
-        return f"{text}: {conf.faults[0]}"
-    todo = CURES.get(code, OTHERWISE)
-    kind = cache.partition(":")[0]
-    # A KCM daemon that answers has no ticket; the other kinds of cache are absent.
-    is_absent = code > 0 or code in KCM_ERRORS or (code == NO_CACHE and kind != "KCM")
-    if is_absent and kind in CACHE_CURES:
-        todo = CACHE_CURES[kind]
-    if keytab and code in (TICKET_EXPIRED, NOT_YET_VALID):  # the ticket is new
-        todo = EITHER_CLOCK
-    return f"{text}; " + todo.format(
-        principal=principal or "the principal",
-        realm=realm_of(principal) or "the principal",
-        keytab=keytab or "the ticket cache",
-        kvno=kvno or "unknown",
-        kdcs=kdcs_text(conf, principal),
-        files=" or ".join(map(repr, conf.files)) or "krb5.conf",
-    )
 
 
 def realm_of(principal: str | None) -> str | None:

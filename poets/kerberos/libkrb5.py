@@ -12,7 +12,8 @@ import contextlib
 from dataclasses import dataclass
 
 from poets.errors import KerberosError, PoetsError
-from poets.kerberos.causes import explained, kdcs_text
+from poets.kerberos import causes
+from poets.kerberos.causes import kdcs_text, realm_of
 from poets.kerberos.keytab import keys_of
 from poets.kerberos.krb5_conf import realms
 from poets.kerberos.session import Krb5Error, Session, Ticket, load_library
@@ -79,15 +80,8 @@ def get_service_ticket(login: Login | None, service: str, timeout_s: float) -> T
         return run_with_deadline(lambda: _ask(login, service), timeout_s)
     except Krb5Error as error:
         cache = "" if login.keytab else login.cache or _default_cache()
-        why = explained(
-            error.code,
-            error.text,
-            realms(),
-            login.principal,
-            login.keytab,
-            ", ".join(map(str, sorted({key.kvno for key in keys}))),
-            cache,
-        )
+        kvnos = ", ".join(map(str, sorted({key.kvno for key in keys})))
+        why = _explained(error, login, kvnos, cache)
         raise KerberosError(f"{what} {_who(login, cache)}: {why}") from None
     except TimeoutError:
         who, kdcs = _who(login, ""), kdcs_text(realms(), login.principal)
@@ -108,8 +102,36 @@ def check_conf() -> None:
         with Session():
             pass
     except Krb5Error as error:
-        why = explained(error.code, error.text, realms())
+        why = _explained(error, Login())
         raise KerberosError(f"cannot read the Kerberos configuration: {why}") from None
+
+
+def _explained(error: Krb5Error, login: Login, kvnos: str = "", cache: str = "") -> str:
+    """Returns what the library found, and what to do.
+
+    Args:
+      kvnos: the versions of the principal's keys in the keytab.
+      cache: the ticket cache, as "KCM:"; "" if a keytab is used.
+    """
+    conf, code, principal = realms(), error.code, login.principal
+    if conf.faults and (code in causes.PROFILE_ERRORS or code == causes.BAD_FORMAT):
+        return f"{error.text}: {conf.faults[0]}"
+    cure = causes.CURES.get(code, causes.OTHERWISE)
+    kind = cache.partition(":")[0]
+    # A KCM daemon that answers has no ticket; the other kinds of cache are absent.
+    is_absent = code == causes.NO_CACHE and kind != "KCM"
+    if is_absent or code > 0 or code in causes.KCM_ERRORS:
+        cure = causes.CACHE_CURES.get(kind, cure)
+    if login.keytab and code in (causes.TICKET_EXPIRED, causes.NOT_YET_VALID):
+        cure = causes.EITHER_CLOCK  # the ticket is new
+    return f"{error.text}; " + cure.format(
+        principal=principal or "the principal",
+        realm=realm_of(principal) or "the principal",
+        keytab=login.keytab or "the ticket cache",
+        kvno=kvnos or "unknown",
+        kdcs=kdcs_text(conf, principal),
+        files=" or ".join(map(repr, conf.files)) or "krb5.conf",
+    )
 
 
 def _ask(login: Login, service: str) -> Ticket:

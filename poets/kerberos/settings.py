@@ -115,13 +115,9 @@ def _principal(given: Mapping[str, str], in_task: bool) -> str | None:
 
 
 def _keytab_of_task(given: Mapping[str, str], principal: str | None) -> str | None:
-    """Returns the keytab in the sandbox that holds the principal.
+    """Returns the path of the keytab in the sandbox that holds the principal.
 
-    Returns:
-      Its path, or None if the task's wrapper ran kinit for the principal.
-
-    Raises:
-      ConfigError: if there is neither.
+    None if the task's wrapper ran kinit for the principal instead.
     """
     sandbox = given.get(SANDBOX)
     held = {}

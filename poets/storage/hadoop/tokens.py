@@ -159,12 +159,7 @@ def _is_name_node(authority: str, hosts: list[str], conf: HadoopConf) -> bool:
 
 
 def _find(kinds: tuple[str, ...], services: list[str]) -> Token | None:
-    """Returns the token of the first service that has one; of several, the latest.
-
-    Raises:
-      ConfigError: if the file of tokens cannot be read.
-      NotAuthenticatedError: if it has expired.
-    """
+    """Returns the token of the first service that has one; of several, the latest."""
     path = token_file() or ""
     held = [token for token in read_tokens(path) if token.kind in kinds]
     for service in services:

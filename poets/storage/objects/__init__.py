@@ -130,11 +130,7 @@ def google_url() -> str:
 
 
 def _google_settings() -> tuple[str, str, bool]:
-    """Returns the address, the scheme, and whether access is anonymous.
-
-    Raises:
-      ConfigError: if a variable is malformed.
-    """
+    """Returns the address, the scheme, and whether access is anonymous."""
     if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
         scheme, separator, address = emulator.rstrip("/").rpartition("://")
         if scheme not in ("", "http", "https") or not address or "/" in address:
@@ -162,11 +158,7 @@ def _google_settings() -> tuple[str, str, bool]:
 
 
 def _checked(path: str, scheme: str) -> str:
-    """Returns "bucket/key" without trailing slashes.
-
-    Raises:
-      StorageError: if there is no bucket, or the key is invalid for pyarrow.
-    """
+    """Returns "bucket/key" without trailing slashes, if pyarrow takes it."""
     path = path.rstrip("/")
     bucket = path.partition("/")[0]
     if ":" in bucket or "@" in bucket:  # not shown: it may be a key
