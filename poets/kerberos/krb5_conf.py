@@ -121,44 +121,48 @@ def _read(path: str, conf: Krb5Conf) -> None:
         if match := re.fullmatch(r"(include|includedir)(?:\s+(.*))?", line):
             fault = _include(match[1], match[2] or "", conf)
         else:
-            section, fault = _parse(line, section, conf)
+            fault = _parse(line, section, conf)
         if fault:
             conf.faults.append(f"{path!r}, line {number}: {fault}")
 
 
-def _parse(
-    line: str, section: list[str], conf: Krb5Conf
-) -> tuple[list[str], str | None]:
-    """Parses a line; returns the section after it, and why MIT rejects it, or None.
+def _parse(line: str, section: list[str], conf: Krb5Conf) -> str:
+    """Parses a line, and returns why MIT rejects it, or "".
 
     Args:
-      section: its name, then those of the open braces; empty before the first one.
+      section: its name, then those of the open braces; empty before the first one. A
+        line that begins or ends one changes it.
     """
     if match := re.match(r"\[([^]]+)\]", line):
-        if not section[1:]:
-            return [match[1]], None
-        fault = f"{line!r} is inside {section[-1]!r}; close that with }}"
-        return [match[1]], fault
+        open_braces = section[1:]
+        section[:] = [match[1]]
+        if open_braces:
+            return f"{line!r} is inside {open_braces[-1]!r}; close that with }}"
+        return ""
     if line.startswith("["):
-        return section, f"{line!r} has no ']'; write it as [name]"
+        return f"{line!r} has no ']'; write it as [name]"
     if not section:
-        return section, None  # MIT ignores what precedes the first section
+        return ""  # MIT ignores what precedes the first section
     if line.startswith("}"):
-        if section[1:]:
-            return section[:-1], None
-        return section, "'}' closes nothing; remove it"
+        if not section[1:]:
+            return "'}' closes nothing; remove it"
+        section.pop()
+        return ""
     match = re.match(r"([^=\s][^=]*?)\s*\*?\s*=\s*(.*)", line)
     if not match or " " in match[1]:
-        return section, f"{line!r} is not 'name = value'; correct or remove it"
+        return f"{line!r} is not 'name = value'; correct or remove it"
     name, value = match[1].strip('"'), match[2].strip().strip('"')
     if value == "{":
-        return [*section, name], None
-    _take(section, name, value, conf)
-    return section, None
+        section.append(name)
+    elif [*section, name] == ["libdefaults", "default_realm"]:
+        conf.default_realm = conf.default_realm or value  # MIT uses the first
+    elif len(section) == 2 and section[0] == "realms" and name == "kdc":
+        conf.kdcs.setdefault(section[1], []).extend(_host_and_port(value))
+    return ""
 
 
-def _include(word: str, path: str, conf: Krb5Conf) -> str | None:
-    """Reads what a line includes; returns why MIT rejects the line, or None."""
+def _include(word: str, path: str, conf: Krb5Conf) -> str:
+    """Reads what a line includes; returns why MIT rejects the line, or ""."""
     folder = word == "includedir"
     try:
         os.close(os.open(path, os.O_RDONLY | (os.O_DIRECTORY if folder else 0)))
@@ -170,7 +174,7 @@ def _include(word: str, path: str, conf: Krb5Conf) -> str | None:
         )
     for name in _included(path) if folder else [path]:
         _read(name, conf)
-    return None
+    return ""
 
 
 def _included(folder: str) -> Iterator[str]:
@@ -179,14 +183,6 @@ def _included(folder: str) -> Iterator[str]:
         base = os.path.basename(name)
         if re.fullmatch(r"[A-Za-z0-9_-]+", base) or base.endswith(".conf"):
             yield name
-
-
-def _take(section: list[str], name: str, value: str, conf: Krb5Conf) -> None:
-    """Stores a relation if it is used here; of two values, MIT uses the first."""
-    if section == ["libdefaults"] and name == "default_realm":
-        conf.default_realm = conf.default_realm or value
-    elif len(section) == 2 and section[0] == "realms" and name == "kdc":
-        conf.kdcs.setdefault(section[1], []).extend(_host_and_port(value))
 
 
 def _host_and_port(value: str) -> list[tuple[str, int]]:
