@@ -16,6 +16,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -62,36 +63,27 @@ class _Signature(HTTPKerberosAuth):  # type: ignore[misc]
             return super().generate_request_header(*args, **kwargs)
 
 
-class _Negotiate(requests.auth.AuthBase):
+def _sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Signs a request with a Kerberos ticket, unless it has the NameNode's cookie."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if "delegation=" in (request.url or ""):
-            return request
-        # A new one each time: two threads in one GSS context crash.
-        signature = _Signature(
-            mutual_authentication=OPTIONAL,
-            force_preemptive=not _has_cookie(request),
-            send_cbt=False,
-        )
-        return signature(request)
-
-
-class _Delegation(requests.auth.AuthBase):
-    """Adds a delegation token, except to a DataNode's URL, which has one already.
-
-    Args:
-      token: returns it, as the file may have a new one.
-    """
-
-    def __init__(self, token: Callable[[], str]) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        url = request.url or ""
-        if "delegation=" not in url:
-            request.prepare_url(url, {"delegation": self._token()})
+    if "delegation=" in (request.url or ""):
         return request
+    # A new one each time: two threads in one GSS context crash.
+    signature = _Signature(
+        mutual_authentication=OPTIONAL,
+        force_preemptive=not _has_cookie(request),
+        send_cbt=False,
+    )
+    return signature(request)
+
+
+def _add_token(
+    token: Callable[[], str], request: requests.PreparedRequest
+) -> requests.PreparedRequest:
+    """Adds a delegation token, except to a DataNode's URL, which has one already."""
+    url = request.url or ""
+    if "delegation=" not in url:
+        request.prepare_url(url, {"delegation": token()})
+    return request
 
 
 def _has_cookie(request: requests.PreparedRequest) -> bool:
@@ -144,9 +136,9 @@ class Client(hdfs.Client):  # type: ignore[misc]
         session.headers.update(HEADERS)
         who, params = self._situation.who, {}
         if self._delegation is not None:
-            session.auth = _Delegation(self._delegation)
+            session.auth = partial(_add_token, self._delegation)
         elif self._situation.kerberos:
-            session.auth = _Negotiate()
+            session.auth = _sign
         else:
             params["user.name"] = who.short_name
         if who.acts_for:
