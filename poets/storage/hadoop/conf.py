@@ -46,6 +46,8 @@ _ENVIRONMENT = re.compile(r"env\.(?P<name>[^:-]+)(?P<else>:?-)?(?P<default>.*)")
 
 _log = logging.getLogger(__name__)
 
+_Raw = Mapping[str, tuple[str, str]]  # key -> its value and the file of that
+
 
 class HadoopConf(Mapping[str, str]):
     """Keys and their values, with the file that each came from.
@@ -55,12 +57,7 @@ class HadoopConf(Mapping[str, str]):
       searched: the variables that were examined to find them, for messages.
     """
 
-    def __init__(
-        self,
-        raw: Mapping[str, tuple[str, str]],
-        sources: tuple[str, ...],
-        searched: str,
-    ) -> None:
+    def __init__(self, raw: _Raw, sources: tuple[str, ...], searched: str) -> None:
         self._raw = dict(raw)
         self.sources, self.searched = sources, searched
 
