@@ -12,6 +12,7 @@ import errno
 import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pyarrow
 import pyarrow.fs
@@ -41,6 +42,7 @@ class ObjectBackend(Backend):
         self.type_name = scheme
         self.root = f"{scheme}://"
         self._store = store
+        self._errors = partial(translate_errors, scheme)
         self._buckets: set[str] = set()
         self._made: set[str] = set()  # folders, which may still be empty
 
@@ -74,7 +76,7 @@ class ObjectBackend(Backend):
         """
         selector = FileSelector(folder, recursive=depth > 0)
         try:
-            with translate_errors(self.type_name, folder):
+            with self._errors(folder):
                 infos = self._store.get_file_info(selector)
         except FileNotFoundError:
             if folder not in self._made:
@@ -92,13 +94,13 @@ class ObjectBackend(Backend):
             size = file.size()
 
         def read_range(offset: int, length: int) -> bytes:
-            with translate_errors(self.type_name, path):
+            with self._errors(path):
                 return file.read_at(length, offset)
 
         return Reader(size, read_range)
 
     def writer(self, path: str) -> Writer:
-        translate = translate_errors(self.type_name, path)
+        translate = self._errors(path)
         stream = translate(self._store.open_output_stream)(path)
 
         def discard() -> None:
@@ -121,12 +123,12 @@ class ObjectBackend(Backend):
         if recursive and self.status(path).is_folder:
             self._delete_folder(path)
             return
-        with translate_errors(self.type_name, path):
+        with self._errors(path):
             self._store.delete_file(path)
 
     def rename(self, source: str, target: str, overwrite: bool) -> None:
         is_folder = self.status(source).is_folder
-        with translate_errors(self.type_name, target):
+        with self._errors(target):
             found = self._store.get_file_info(target).type
         same = (found == FileType.Directory) == is_folder
         if found != FileType.NotFound and not (overwrite and same):
@@ -134,7 +136,7 @@ class ObjectBackend(Backend):
         if is_folder:
             self._move_folder(source, target, found != FileType.NotFound)
         else:
-            with translate_errors(self.type_name, target):
+            with self._errors(target):
                 self._store.copy_file(source, target)
                 self._store.delete_file(source)
 
@@ -146,10 +148,7 @@ class ObjectBackend(Backend):
         bucket = path.partition("/")[0]
         if bucket in self._buckets:
             return
-        with (
-            contextlib.suppress(PermissionError),
-            translate_errors(self.type_name, path),
-        ):
+        with contextlib.suppress(PermissionError), self._errors(path):
             if self._store.get_file_info(bucket).type == FileType.NotFound:
                 raise no_bucket(self.type_name, path)
         self._buckets.add(bucket)
@@ -163,7 +162,7 @@ class ObjectBackend(Backend):
         to a listing is complete, so the error of a listing is the reason.
         """
         try:
-            with translate_errors(self.type_name, path):
+            with self._errors(path):
                 yield
         except OSError as error:
             if has_no_reason(error):
@@ -183,29 +182,24 @@ class ObjectBackend(Backend):
         stale = self._names(target) - names if replaces else set()
 
         def copy(name: str) -> None:
-            with translate_errors(self.type_name, target):
-                self._store.copy_file(
-                    posixpath.join(source, name), posixpath.join(target, name)
-                )
+            here, there = posixpath.join(source, name), posixpath.join(target, name)
+            with self._errors(target):
+                self._store.copy_file(here, there)
 
         with ThreadPoolExecutor(COPYING_THREADS) as pool:
             list(pool.map(copy, names - {LAST}))
         if LAST in names:
             copy(LAST)
-        with translate_errors(self.type_name, target):
+        with self._errors(target):
             for name in stale:
                 self._store.delete_file(posixpath.join(target, name))
         self._delete_folder(source)
 
     def _delete_folder(self, path: str) -> None:
-        self._made = {
-            made for made in self._made if not f"{made}/".startswith(f"{path}/")
-        }
+        below = f"{path}/"
+        self._made = {made for made in self._made if not f"{made}/".startswith(below)}
         # Google's client empties the folder, then misses an object of its own name.
-        with (
-            contextlib.suppress(FileNotFoundError),
-            translate_errors(self.type_name, path),
-        ):
+        with contextlib.suppress(FileNotFoundError), self._errors(path):
             self._store.delete_dir(path)
 
     def _names(self, folder: str) -> set[str]:
