@@ -70,7 +70,7 @@ def get_tgt(login: Login | None, timeout_s: float) -> Ticket:
 def get_service_ticket(login: Login | None, service: str, timeout_s: float) -> Ticket:
     """Gets a ticket for a service, such as "hdfs/host" or "HTTP/host@REALM".
 
-    Other arguments and errors are those of `get_tgt`, whose ticket is for "".
+    For "", it is the ticket-granting ticket. The rest is as for `get_tgt`.
     """
     login = login or Login()
     load_library()  # outside the deadline: it may be missing

@@ -112,6 +112,7 @@ def _from_protobuf(reader: "_Reader") -> list[Token]:
 
 
 def _token(identifier: bytes, password: bytes, *names: bytes) -> Token:
+    """Returns a token, given its secret, its kind and its service."""
     kind, service = (name.decode() for name in names)
     if kind != RPC_KIND and kind not in WEB_KINDS:
         return Token(kind, service, identifier, password)  # of YARN, a KMS, ...

@@ -120,10 +120,10 @@ def _walk_here(
                 yield Entry(folder, FileType.Directory, leads_to=known)
             if not known:
                 below = []
-                for entry, is_link in _entries(path, folder):
+                for entry, found in _entries(path, folder):
                     if entry.kind is not FileType.Directory or not enters(entry.path):
                         yield entry
-                    elif is_link:
+                    elif found.is_symlink():
                         heapq.heappush(links, entry.path)
                     else:
                         below.append(entry.path)
@@ -137,13 +137,13 @@ def _walk_here(
             forbidden(folder, error)
 
 
-def _entries(path: str, folder: str) -> Iterator[tuple[Entry, bool]]:
-    """Yields the entries of a folder, and whether each is a link."""
+def _entries(path: str, folder: str) -> Iterator[tuple[Entry, "os.DirEntry[str]"]]:
+    """Yields the entries of a folder, each with the system's own."""
     start = f"{folder}/" if folder else ""
     with os.scandir(path) as names:
         for found in names:
             if entry := _entry(start + found.name, found):
-                yield entry, found.is_symlink()
+                yield entry, found
 
 
 def _entry(path: str, found: "os.DirEntry[str]") -> Entry | None:

@@ -121,7 +121,7 @@ def web_addresses(url: str, conf: HadoopConf) -> list[str]:
             f"cannot open a URL: {host!r} is not a host; give {scheme}://host:port/path"
         )
     http, key, usual_port = WEB[scheme]
-    other = authority
+    other = authority  # the address, unless it is a name of the configuration
     if authority in ("", "default"):
         authority = locate(url, conf, user="").root.partition("://")[2]
         host = authority.rpartition(":")[0] or authority
