@@ -117,9 +117,8 @@ class WebHdfs(Backend):
 
     def status(self, path: str) -> Status:
         with self.client.errors(self.root + path):
-            return _status_of(
-                path, self.client._get_file_status(path).json()["FileStatus"]
-            )
+            found = self.client._get_file_status(path).json()["FileStatus"]
+            return _status_of(path, found)
 
     def listing(self, folder: str) -> list[Status]:
         with self.client.errors(self.root + folder):

@@ -94,14 +94,10 @@ def _s3(pid: int, settings: S3Settings, region: str) -> pyarrow.fs.PyFileSystem:
 def _region_of(bucket: str) -> str:
     """Returns the region of a bucket on AWS, which anyone may ask for."""
     url = f"s3://{bucket}"
-
-    def ask() -> str:
-        with translate_errors("s3", bucket):
-            return pyarrow.fs.resolve_s3_region(bucket)
-
+    ask = translate_errors("s3", bucket)(pyarrow.fs.resolve_s3_region)
     try:
         with deadline(CONNECT_TIMEOUT_S):
-            return call(ask, what="asking for the bucket's region", url=url)
+            return call(ask, bucket, what="asking for the bucket's region", url=url)
     except OSError as error:
         raise StorageError(
             f"cannot open {url!r}: AWS does not report the bucket's region: "

@@ -92,12 +92,8 @@ class ObjectBackend(Backend):
         with self._explained(path):
             file = self._store.open_input_file(path)
             size = file.size()
-
-        def read_range(offset: int, length: int) -> bytes:
-            with self._errors(path):
-                return file.read_at(length, offset)
-
-        return Reader(size, read_range)
+        read_at = self._errors(path)(file.read_at)
+        return Reader(size, lambda offset, length: read_at(length, offset))
 
     def writer(self, path: str) -> Writer:
         translate = self._errors(path)
