@@ -5,8 +5,6 @@ The library's own text names exactly what it found. `CURES` adds what to do.
 
 from poets.kerberos.krb5_conf import Krb5Conf
 
-NO_KDC_TEXT = "none is configured"
-
 TICKET_EXPIRED = -1765328352  # KRB5KRB_AP_ERR_TKT_EXPIRED
 NOT_YET_VALID = -1765328351  # KRB5KRB_AP_ERR_TKT_NYV
 BAD_FORMAT = -1765328248  # KRB5_CONFIG_BADFORMAT
@@ -110,5 +108,6 @@ def kdcs_text(conf: Krb5Conf, principal: str | None) -> str:
     """Returns the KDCs of a principal, as "h:88, i:88 of realm R"."""
     realm = realm_of(principal) or conf.default_realm
     known = conf.kdcs.get(realm or "", [])
-    addresses = ", ".join(f"{host}:{port}" for host, port in known) or NO_KDC_TEXT
+    addresses = ", ".join(f"{host}:{port}" for host, port in known)
+    addresses = addresses or "none is configured"
     return f"{addresses} of realm {realm}" if realm else addresses

@@ -97,8 +97,14 @@ def _log_in() -> Login | None:
     if not settings.keytab:
         return Login(settings.principal, cache=settings.cache)
     private = _state.private_folder()
-    if private.is_ours:  # children do not repeat the warning
-        _warn_of_mode(settings.keytab)
+    # Children do not repeat the warning.
+    if private.is_ours and (mode := mode_open_to_others(settings.keytab)):
+        _log.warning(
+            "keytab %s is open to others (mode %04o), who could act as its principals; "
+            "chmod 600 it",
+            settings.keytab,
+            mode,
+        )
     number = next(_state.numbers)
     cache = f"FILE:{private.path}/ccache.{os.getpid()}.{number}"
     os.environ[KEYTAB] = settings.keytab
@@ -124,13 +130,3 @@ def _write(krb5_conf: str) -> str:
     if given and not folder.holds(given):
         _log.info("Kerberos: realm and KDC of the task are used, not %s", given)
     return str(path)
-
-
-def _warn_of_mode(keytab: str) -> None:
-    if mode := mode_open_to_others(keytab):
-        _log.warning(
-            "keytab %s is open to others (mode %04o), who could act as its principals; "
-            "chmod 600 it",
-            keytab,
-            mode,
-        )

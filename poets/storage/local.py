@@ -17,22 +17,19 @@ def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
     Raises:
       StorageError: if a `file://` URL names another machine, or the path is invalid.
     """
-    if "://" not in url:
-        return pyarrow.fs.LocalFileSystem(), _absolute(url, url)
-    # "#" and "?" are characters of a name here: a file has no query or fragment.
-    machine, slash, path = url.partition("://")[2].partition("/")
-    if machine not in ("", "localhost"):
-        raise StorageError(
-            f"cannot open {url!r}: it names the machine {machine!r}; "
-            f"a local file is file:///{path} with three slashes"
-        )
-    return pyarrow.fs.LocalFileSystem(), _absolute(slash + unquote(path), url)
-
-
-def _absolute(path: str, url: str) -> str:
+    path = url
+    if "://" in url:
+        # "#" and "?" are characters of a name here: a file has no query or fragment.
+        machine, slash, below = url.partition("://")[2].partition("/")
+        if machine not in ("", "localhost"):
+            raise StorageError(
+                f"cannot open {url!r}: it names the machine {machine!r}; "
+                f"a local file is file:///{below} with three slashes"
+            )
+        path = slash + unquote(below)
     if found := invalid_character(path):
         raise StorageError(f"cannot open {url!r}: found {found}; name another path")
-    return os.path.abspath(path)
+    return pyarrow.fs.LocalFileSystem(), os.path.abspath(path)
 
 
 def rename(source: str, target: str, overwrite: bool) -> None:

@@ -15,7 +15,6 @@ from poets.storage.hadoop.url import DEFAULT_RPC_PORT, HA_PREFIX, Location, name
 AUTHENTICATION = "hadoop.security.authentication"
 REPLICATION = "dfs.replication"
 UMASK = "fs.permissions.umask-mode"
-DEFAULT_UMASK = 0o022
 
 _READ_BY_CLIENT = ("fs.", "dfs.", "hadoop.security.")
 _FAILOVER = {  # a refused connection returns at once: `calls` tries again
@@ -91,7 +90,7 @@ def modes(conf: HadoopConf) -> tuple[int, int]:
     Raises:
       StorageError: if Hadoop would reject `fs.permissions.umask-mode`.
     """
-    umask = DEFAULT_UMASK
+    umask = 0o022  # Hadoop's default
     if UMASK in conf:
         try:
             umask = _umask(conf[UMASK])
