@@ -15,7 +15,8 @@ import logging
 import os
 import posixpath
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -275,36 +276,20 @@ def _write_file(filesystem: FileSystem, path: str, data: bytes, mtime_ns: int) -
         rename(filesystem, part, path, overwrite=True)
 
 
-def _all(function: Callable[[Any], None], items: Any, at_once: int) -> None:
+def _all(function: Callable[[Any], None], items: Iterable[Any], at_once: int) -> None:
     """Calls a function on all items, some at once; raises its first error."""
-    slots = threading.Semaphore(2 * at_once)
-
-    def call(item: Any) -> None:
-        try:
-            function(item)
-        finally:
-            slots.release()
-
     with ThreadPoolExecutor(at_once, "packing") as threads:
-        futures: list[Future[None]] = []
+        calls: deque[Future[None]] = deque()
         try:
             for item in items:
-                slots.acquire()
-                futures = [each for each in futures if not _is_done(each)]
-                futures.append(threads.submit(call, item))
-            for each in futures:
-                each.result()
+                if len(calls) == 2 * at_once:
+                    calls.popleft().result()
+                calls.append(threads.submit(function, item))
+            for call in calls:
+                call.result()
         except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(cancel_futures=True)
             raise
-
-
-def _is_done(future: "Future[None]") -> bool:
-    """Returns whether a call has ended; raises its error."""
-    if not future.done():
-        return False
-    future.result()
-    return True
 
 
 def read_manifest(packs_dir: str) -> dict[str, Any]:

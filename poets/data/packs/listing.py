@@ -16,14 +16,12 @@ kept beside the feature store, by the pack's URL, length and time.
 import contextlib
 import hashlib
 import io
+import itertools
 import logging
 import os
 import posixpath
 import re
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
@@ -35,7 +33,7 @@ from poets.data.layout import split_named
 from poets.data.packs import Member, Pack, PackError, damage, open_pack, suffix_of_pack
 from poets.errors import DatasetError, PoetsError, StorageError, format_problems
 from poets.storage import is_local, join, open_storage, read_url, reason
-from poets.storage.calls import allowed_s, shorten
+from poets.storage.calls import threads
 from poets.storage.publish import write_atomically
 from poets.storage.tree import Entry, Place
 
@@ -60,7 +58,8 @@ SCHEMA = pa.schema(
     }
 )
 _OURS = b"ours"
-_NUMBERS = {2: "q", 3: "q", 4: "i", 5: "q", 6: "q"}  # columns of Member -> array code
+_ROWS = 4096
+"""Members that are made columns, or columns members, at once."""
 
 
 def list_packs(
@@ -179,13 +178,8 @@ def _lists(url: str, packs: Sequence[Pack], index_url: str) -> list[bytes]:
             _keep(kept, data)
         return data
 
-    with ThreadPoolExecutor(
-        1 if is_local(filesystem) else AT_ONCE,
-        "packs",
-        initializer=shorten,
-        initargs=(allowed_s(),),
-    ) as threads:
-        lists = list(threads.map(list_of, packs))
+    with threads(1 if is_local(filesystem) else AT_ONCE, "packs") as pool:
+        lists = list(pool.map(list_of, packs))
     if broken:
         raise DatasetError(
             format_problems("cannot read all packs", sorted(broken))
@@ -196,34 +190,24 @@ def _lists(url: str, packs: Sequence[Pack], index_url: str) -> list[bytes]:
 
 def _table(members: Iterator[Member]) -> pa.Table:
     """Returns members as columns; a million of them take 100 MB."""
-    columns: list[Any] = [
-        array(_NUMBERS[number]) if number in _NUMBERS else []
-        for number in range(len(SCHEMA))
-    ]
-    for member in members:
-        for column, value in zip(columns, member, strict=True):
-            column.append(value)
-    return pa.table(
-        [
-            pa.array(_names(column) if number == 0 else column, field.type)
-            for number, (column, field) in enumerate(zip(columns, SCHEMA, strict=True))
-        ],
-        schema=SCHEMA,
-    )
+    batches = []
+    while some := list(itertools.islice(members, _ROWS)):
+        names, *others = zip(*some, strict=True)
+        columns = zip([[*map(_utf8, names)], *others], SCHEMA.types, strict=True)
+        arrays = [pa.array(column, type_) for column, type_ in columns]
+        batches.append(pa.record_batch(arrays, schema=SCHEMA))
+    return pa.Table.from_batches(batches, SCHEMA)
 
 
-def _names(names: Sequence[str]) -> list[str]:
-    """Returns names that Arrow takes: bytes that are not UTF-8 become visible."""
-    return [
-        name
-        if name.isascii()
-        else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        for name in names
-    ]
+def _utf8(name: str) -> str:
+    """Returns a name that Arrow takes: bytes that are not UTF-8 become visible."""
+    if name.isascii():
+        return name
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _members(table: pa.Table) -> Iterator[Member]:
-    for batch in table.to_batches(4096):
+    for batch in table.to_batches(_ROWS):
         yield from map(Member, *(column.to_pylist() for column in batch.columns))
 
 

@@ -17,14 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from poets.data.image_files import ImageError
-from poets.data.packs import (
-    BLOCK_BYTES,
-    COMPRESSION,
-    OURS,
-    Member,
-    PackError,
-    damage,
-)
+from poets.data.packs import BLOCK_BYTES, COMPRESSION, OURS, Member, PackError, damage
 from poets.storage.tree import Place
 
 IMAGES = ("image", "img", "picture", "photo")
@@ -53,8 +46,8 @@ class Reader:
     def __init__(self, file: pa.NativeFile, name: str) -> None:
         with damage():
             metadata = pq.read_metadata(file)
-            self._schema: pa.Schema = metadata.schema.to_arrow_schema()
-            self.ours = OURS.encode() in (self._schema.metadata or {})
+            schema: pa.Schema = metadata.schema.to_arrow_schema()
+            self.ours = OURS.encode() in (schema.metadata or {})
             self._file = pq.ParquetFile(
                 file,
                 metadata=metadata,
@@ -63,20 +56,25 @@ class Reader:
                 pre_buffer=False,
                 page_checksum_verification=True,
             )
-            self._features = _features(self._schema)
-            self._image = _image_column(self._schema, self._features)
-            self._label = _label_column(self._schema, self._features)
+            features = _features(schema)
+            self._image = _image_column(schema, features)
+            self._label = _label_column(schema, features)
+            names = features.get(self._label, {}).get("names")
+            self._names = names if isinstance(names, list) else None
+            kind = schema.field(self._image).type
+            parts = [part.name for part in kind] if pa.types.is_struct(kind) else []
+            self._path = f"{self._image}.path" if "path" in parts else ""
+            self._bytes = f"{self._image}.bytes" if parts else self._image
 
     def members(self) -> Iterator[Member]:
         """Yields the rows; the pictures are not read."""
         columns = [name for name in (self._label, self._path) if name]
         columns += ["length", "mtime_ns"] if self.ours else []
-        names = self._names()
         with damage():
             for block in range(self._file.num_row_groups):
                 _check_bomb(self._file.metadata.row_group(block), block)
                 table = self._file.read_row_group(block, columns)
-                yield from self._rows(table, block, names)
+                yield from self._rows(table, block)
 
     def read(
         self, places: Sequence[Place], lengths: Sequence[int]
@@ -103,44 +101,24 @@ class Reader:
                 first += len(column)
         raise PackError(f"row group {places[0].block} has {first} rows")
 
-    @property
-    def _path(self) -> str:
-        """The column of the paths, or ""."""
-        kind = self._schema.field(self._image).type
-        nested = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
-        return f"{self._image}.path" if nested else ""
+    def _rows(self, table: pa.Table, block: int) -> Iterator[Member]:
+        def values(column: str, known: bool, default: Any = None) -> Sequence[Any]:
+            return table[column].to_pylist() if known else [default] * len(table)
 
-    @property
-    def _bytes(self) -> str:
-        """The column of the pictures' bytes."""
-        kind = self._schema.field(self._image).type
-        return f"{self._image}.bytes" if pa.types.is_struct(kind) else self._image
-
-    def _names(self) -> Sequence[str] | None:
-        """Returns the names of the label's numbers, None if it has none."""
-        found = self._features.get(self._label, {})
-        names = found.get("names") if isinstance(found, dict) else None
-        return names if isinstance(names, list) else None
-
-    def _rows(
-        self, table: pa.Table, block: int, names: Sequence[str] | None
-    ) -> Iterator[Member]:
-        count = len(table)
-        images = table[self._image].to_pylist() if self._path else [None] * count
-        labels = table[self._label].to_pylist() if self._label else [None] * count
-        lengths = table["length"].to_pylist() if self.ours else [0] * count
-        times = table["mtime_ns"].to_pylist() if self.ours else [0] * count
-        for row in range(count):
-            image = images[row]
+        images = values(self._image, bool(self._path))
+        labels = values(self._label, bool(self._label))
+        lengths = values("length", self.ours, 0)
+        times = values("mtime_ns", self.ours, 0)
+        columns = zip(images, labels, lengths, times, strict=True)
+        for row, (image, value, length, mtime_ns) in enumerate(columns):
             name = (image.get("path") if image else None) or ""
             label: str | None = None  # its folder
             problem = ""
             if self._label or "/" not in name:
-                label, problem = _text_of(labels[row], names)
+                label, problem = _text_of(value, self._names)
             if problem:
                 problem = f"row {row:,} of row group {block}: {problem}"
-            size = lengths[row]
-            yield Member(name, label, size, times[row], block, row, size, problem)
+            yield Member(name, label, length, mtime_ns, block, row, length, problem)
 
 
 def write(
@@ -152,10 +130,8 @@ def write(
     features = {
         "image": {"_type": "Image"},
         "label": {"names": list(labels), "_type": "ClassLabel"},
-        **{
-            name: {"dtype": "int64", "_type": "Value"}
-            for name in ("length", "mtime_ns")
-        },
+        "length": {"dtype": "int64", "_type": "Value"},
+        "mtime_ns": {"dtype": "int64", "_type": "Value"},
         "sha256": {"dtype": "binary", "_type": "Value"},
     }
     schema = SCHEMA.with_metadata(
@@ -193,16 +169,17 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     """Returns the features that `datasets` notes in the schema's metadata."""
     text = (schema.metadata or {}).get(b"huggingface", b"{}")
     found = json.loads(text).get("info", {}).get("features", {})
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: each for name, each in found.items() if isinstance(each, dict)}
+
+
+def _of_type(features: dict[str, Any], type_: str) -> list[str]:
+    return [name for name, each in features.items() if each.get("_type") == type_]
 
 
 def _image_column(schema: pa.Schema, features: dict[str, Any]) -> str:
-    found = [
-        name
-        for name, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "Image"
-    ]
-    for name in (*found, *IMAGES):
+    for name in (*_of_type(features, "Image"), *IMAGES):
         if (number := schema.get_field_index(name)) >= 0:
             kind = schema.field(number).type
             if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
@@ -217,13 +194,8 @@ def _image_column(schema: pa.Schema, features: dict[str, Any]) -> str:
 
 def _label_column(schema: pa.Schema, features: dict[str, Any]) -> str:
     """Returns the name of the column with the labels, or ""."""
-    found = [
-        name
-        for name, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-    ]
-    names = [name for name in (*LABELS, *found) if name in schema.names]
-    return names[0] if names else ""
+    known = (*LABELS, *_of_type(features, "ClassLabel"))
+    return next((name for name in known if name in schema.names), "")
 
 
 def _text_of(value: Any, names: Sequence[str] | None) -> tuple[str, str]:

@@ -106,43 +106,39 @@ def _features(example: memoryview) -> dict[bytes, Value]:
     """Returns the first value of each feature with bytes or integers."""
     found: dict[bytes, Value] = {}
     with damage():
-        for features in _fields(example, 1):
-            for entry in _fields(features, 1):
-                name = b"".join(map(bytes, _fields(entry, 1)))
-                for feature in _fields(entry, 2):
-                    for values in _fields(feature, 1):
-                        for value in _fields(values, 1):
-                            found.setdefault(name, bytes(value))
-                            break
-                    for values in _fields(feature, 3):
-                        for value in _fields(values, 1):  # packed, as all writers do
-                            found.setdefault(name, _signed(_varint(value, 0)[0]))
-                            break
+        for entry in _fields(example, 1, 1):
+            name = b"".join(map(bytes, _fields(entry, 1)))
+            for feature in _fields(entry, 2):
+                for value in _fields(feature, 1, 1)[:1]:
+                    found.setdefault(name, bytes(value))
+                for value in _fields(feature, 3, 1)[:1]:  # packed, as all writers do
+                    found.setdefault(name, _signed(_varint(value, 0)[0]))
     return found
 
 
-def _fields(message: memoryview, wanted: int) -> Iterator[memoryview]:
-    """Yields the length-delimited fields of a number in a message."""
+def _fields(message: memoryview, wanted: int, *below: int) -> list[memoryview]:
+    """Returns the fields of a number in a message, or those `below` them."""
+    found = []
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
         number, kind = key >> 3, key & 7
+        begin = at
         if kind == 2:
-            length, at = _varint(message, at)
-            if at + length > len(message):
-                raise PackError("not a tf.train.Example")
-            if number == wanted:
-                yield message[at : at + length]
-            at += length
+            length, begin = _varint(message, at)
+            at = begin + length
         elif kind == 0:
-            begin = at
             _, at = _varint(message, at)
-            if number == wanted:
-                yield message[begin:at]
         elif kind in (1, 5):
             at += 8 if kind == 1 else 4
         else:
             raise PackError("not a tf.train.Example")
+        if at > len(message):
+            raise PackError("not a tf.train.Example")
+        if number == wanted and kind in (0, 2):
+            field = message[begin:at]
+            found += _fields(field, *below) if below else [field]
+    return found
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
