@@ -1,7 +1,8 @@
 """Columns that grow: in memory while they are short, then in a file that is mapped.
 
 A hundred million paths take 5 GB. In a mapped file without a name they take none of the
-process's own memory: the kernel keeps as much of them as fits.
+process's own memory: the kernel keeps as much of them as fits. A full disk is a
+StorageError.
 """
 
 import contextlib
@@ -48,11 +49,7 @@ class _Bytes:
 
 
 def joined(parts: Iterable[bytes]) -> bytes | mmap.mmap:
-    """Returns parts as one piece, on disk if it is long.
-
-    Raises:
-      StorageError: if the disk is full.
-    """
+    """Returns parts as one piece, on disk if it is long."""
     whole = _Bytes()
     for part in parts:
         whole.append(part)
@@ -66,19 +63,11 @@ class Column:
         self._dtype, self._bytes = np.dtype(dtype), _Bytes()
 
     def append(self, values: Sequence[int] | np.ndarray) -> None:
-        """Adds values at the end.
-
-        Raises:
-          StorageError: if the disk is full.
-        """
+        """Adds values at the end."""
         self._bytes.append(np.ascontiguousarray(values, self._dtype).tobytes())
 
     def array(self) -> np.ndarray:
-        """Returns all values so far, read-only.
-
-        Raises:
-          StorageError: if the disk is full.
-        """
+        """Returns all values so far, read-only."""
         return np.frombuffer(self._bytes.whole(), self._dtype)
 
 
@@ -88,31 +77,25 @@ class Texts:
     def __init__(self) -> None:
         self._ends, self._bytes = Column(np.int64), Column(np.uint8)
         self._ends.append([0])
-        self._count = self._length = 0
+        self._length = 0
 
     def append(self, texts: Sequence[str] | pa.Array) -> None:
-        """Adds texts at the end.
-
-        Raises:
-          StorageError: if the disk is full.
-          UnicodeEncodeError: if a text is not UTF-8.
-        """
-        array = (
-            texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
-        )
-        array = array.cast(pa.large_string())
+        """Adds texts at the end; raises UnicodeEncodeError if one is not UTF-8."""
+        if not isinstance(texts, pa.Array):
+            texts = pa.array(texts, pa.large_string())
+        array = texts.cast(pa.large_string())
         _, offsets, data = array.buffers()
         ends = np.frombuffer(offsets, np.int64)[array.offset :][: len(array) + 1]
         if len(texts):
             self._bytes.append(np.frombuffer(data, np.uint8)[ends[0] : ends[-1]])
             self._ends.append(ends[1:] + (self._length - ends[0]))
             self._length += int(ends[-1] - ends[0])
-            self._count += len(texts)
 
     def array(self) -> pa.Array:
         """Returns all texts so far, large_string."""
-        buffers = [pa.py_buffer(each.array()) for each in (self._ends, self._bytes)]
-        return pa.Array.from_buffers(pa.large_string(), self._count, [None, *buffers])
+        ends, data = self._ends.array(), self._bytes.array()
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+        return pa.Array.from_buffers(pa.large_string(), len(ends) - 1, buffers)
 
 
 @contextlib.contextmanager

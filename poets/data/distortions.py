@@ -6,7 +6,7 @@ cases, and multiplied by a random brightness. Each copy has its own random gener
 seeded by the image's content, so it is the same on any machine and in any order.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -27,13 +27,7 @@ class Distortions:
     @classmethod
     def of(cls, config: RetrainConfig) -> "Distortions":
         """Returns the distortions that the flags ask for."""
-        return cls(
-            config.flip_left_right,
-            config.random_crop,
-            config.random_scale,
-            config.random_brightness,
-            config.seed,
-        )
+        return cls(*(getattr(config, each.name) for each in fields(cls)))
 
     def variant(self, copy: int) -> str:
         """Returns the key of a copy's bottleneck in the store, "" for the image."""

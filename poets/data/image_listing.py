@@ -108,10 +108,11 @@ class ImageFiles:
             yield entry
         if is_empty and found:
             self.packs = tuple(sorted(found))
-            yield from self._sorted_out(self._packed())
-        elif found:
-            for pack in found:
-                self._pass_over(pack.path)
+            in_packs = list_packs(self.url, self.packs, self.skipped, self._index_url)
+            yield from self._sorted_out(in_packs)
+            return
+        for pack in found:
+            self._pass_over(pack.path)
 
     @property
     def source(self) -> ImageSource:
@@ -187,10 +188,6 @@ class ImageFiles:
         if beside := sum(found[""] for found in self.others.values()):
             logger.info("%d files beside the folders are passed over", beside)
 
-    def _packed(self) -> Iterator[Entry]:
-        """Yields what is in the packs."""
-        return list_packs(self.url, self.packs, self.skipped, self._index_url)
-
     def _walk(self, packs: list[Pack]) -> Iterator[Entry]:
         """Yields all files and folders except packs, which are added to `packs`."""
         try:
@@ -256,11 +253,11 @@ class ImageFiles:
         return False
 
     def _pass_over(self, path: str) -> None:
-        folder, slash, name = path.rpartition("/")
-        if name in TABLES and "/" not in folder:
-            self.tables[folder] = path
-        folder, slash, _ = path.partition("/")
-        self.others[suffix_of(path)][folder if slash else ""] += 1
+        *folders, name = path.split("/")
+        first = folders[0] if folders else ""
+        if name in TABLES and len(folders) < 2:
+            self.tables[first] = path
+        self.others[suffix_of(path)][first] += 1
         if claims_picture(path):
             self.skipped.append((path, NOT_IMAGE))
 

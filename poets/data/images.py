@@ -46,12 +46,7 @@ def decode(data: bytes) -> np.ndarray:
     Raises:
       ImageError: if the bytes are not such an image, are damaged or too large.
     """
-    if not data:
-        raise ImageError("empty file")
-    pixels = _decode_jpeg(data) if data[:2] == b"\xff\xd8" else None
-    if pixels is None:
-        pixels = _decode_any(data)
-    return _upright(pixels, orientation(data))
+    return _decode(data)
 
 
 def orientation(data: bytes) -> int:
@@ -153,13 +148,7 @@ def thumbnail(data: bytes, side_px: int) -> tuple[bytes, int, int]:
     Raises:
       ImageError: see `decode`.
     """
-    if not data:
-        raise ImageError("empty file")
-    is_jpeg = data[:2] == b"\xff\xd8"
-    pixels = _decode_jpeg(data, side_px) if is_jpeg else None
-    if pixels is None:
-        pixels = _decode_any(data)
-    pixels = _upright(pixels, orientation(data))
+    pixels = _decode(data, side_px)
     height, width = pixels.shape[:2]
     scale = min(1.0, side_px / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -169,11 +158,18 @@ def thumbnail(data: bytes, side_px: int) -> tuple[bytes, int, int]:
     return simplejpeg.encode_jpeg(pixels, 70, colorsubsampling="420"), *size
 
 
-def _decode_jpeg(data: bytes, least_px: int = 0) -> np.ndarray | None:
-    """Returns the pixels of a JPEG; None if Pillow has to decode it.
+def _decode(data: bytes, least_px: int = 0) -> np.ndarray:
+    """Returns an upright picture; if `least_px` > 0, smaller, with no side below it."""
+    if not data:
+        raise ImageError("empty file")
+    pixels = _decode_jpeg(data, least_px) if data[:2] == b"\xff\xd8" else None
+    if pixels is None:
+        pixels = _decode_any(data)
+    return _upright(pixels, orientation(data))
 
-    With `least_px`, the picture may be smaller, but no side is below it.
-    """
+
+def _decode_jpeg(data: bytes, least_px: int = 0) -> np.ndarray | None:
+    """Returns the pixels of a JPEG; None if Pillow has to decode it."""
     try:
         height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
         _check_pixels(width, height)

@@ -44,18 +44,12 @@ def what_is_there(files: ImageFiles, folders: Sequence[str]) -> str:
         text += f", hidden: {some(files.hidden)}"
     if not files.at_top:
         return text
-    for suffix in TABLES:
-        if others[suffix]:
-            text += (
-                f"; if the labels are in the {suffix} file, "
-                + (
-                    "give it as --labels_csv"
-                    if suffix in READABLE
-                    else "convert it to CSV for --labels_csv"
-                )
-                + ", or move each image into a folder named after its label"
-            )
-            break
+    if suffix := next((suffix for suffix in TABLES if others[suffix]), ""):
+        advice = "give it as" if suffix in READABLE else "convert it to CSV for"
+        text += (
+            f"; if the labels are in the {suffix} file, {advice} --labels_csv, or move "
+            "each image into a folder named after its label"
+        )
     if parent := _labels_beside(files.url):
         text += f"; the folders beside it have images, too: give --image_dir={parent}"
     return text

@@ -17,13 +17,13 @@ import importlib
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
 from poets.data.image_files import ImageError
-from poets.errors import PoetsError
+from poets.errors import PoetsError, first_line
 from poets.storage.tree import Place
 
 KINDS = {  # suffix -> module
@@ -129,22 +129,14 @@ class Reader(Protocol):
         """
 
 
-class Writer(Protocol):
-    """The function `write` of a module of KINDS."""
+Picture = tuple[str, str, int, bytes]
+"""Path, label's folder, mtime_ns and content of a picture to be packed."""
 
-    def __call__(
-        self,
-        sink: pa.NativeFile,
-        pictures: Iterable[tuple[str, str, int, bytes]],
-        labels: Sequence[str],
-    ) -> None:
-        """Writes a pack that its reader knows as ours.
+Writer = Callable[[pa.NativeFile, Iterable[Picture], Sequence[str]], None]
+"""The function `write` of a module of KINDS, whose packs its reader knows as ours.
 
-        Args:
-          sink: is closed by the caller.
-          pictures: (path, label's folder, mtime_ns, content) of each.
-          labels: all folders of labels.
-        """
+It takes a file, which the caller closes, the pictures, and all folders of labels.
+"""
 
 
 def suffix_of_pack(path: str) -> str:
@@ -187,12 +179,12 @@ def damage() -> Iterator[None]:
     except OSError as error:
         if error.errno:
             raise
-        raise PackError(_text(error)) from error
+        raise PackError(first_line(error)[:200]) from error
     except (
         *(pa.ArrowException, tarfile.TarError, zipfile.BadZipFile, zlib.error),
         *(EOFError, ValueError, KeyError, TypeError, NotImplementedError),
     ) as error:
-        raise PackError(_text(error)) from error
+        raise PackError(first_line(error)[:200]) from error
 
 
 def span(file: pa.NativeFile, places: Sequence[Place]) -> bytes:
@@ -206,8 +198,3 @@ def span(file: pa.NativeFile, places: Sequence[Place]) -> bytes:
     with damage():
         file.seek(start)
         return file.read(places[-1].start + places[-1].size - start)
-
-
-def _text(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:200] if lines else type(error).__name__

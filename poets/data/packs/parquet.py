@@ -17,7 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from poets.data.image_files import ImageError
-from poets.data.packs import BLOCK_BYTES, COMPRESSION, OURS, Member, PackError, damage
+from poets.data.packs import (
+    BLOCK_BYTES,
+    COMPRESSION,
+    OURS,
+    Member,
+    PackError,
+    Picture,
+    damage,
+)
 from poets.storage.tree import Place
 
 IMAGES = ("image", "img", "picture", "photo")
@@ -79,7 +87,6 @@ class Reader:
     def read(
         self, places: Sequence[Place], lengths: Sequence[int]
     ) -> Iterator[bytes | ImageError]:
-        """Yields the pictures at rows of one row group."""
         wanted = iter(places)
         place = next(wanted, None)
         first = 0
@@ -122,9 +129,7 @@ class Reader:
 
 
 def write(
-    sink: pa.NativeFile,
-    pictures: Iterable[tuple[str, str, int, bytes]],
-    labels: Sequence[str],
+    sink: pa.NativeFile, pictures: Iterable[Picture], labels: Sequence[str]
 ) -> None:
     """Writes a Parquet file, see `poets.data.packs.Writer`."""
     features = {

@@ -23,6 +23,7 @@ from poets.data.packs import (
     OURS,
     Member,
     PackError,
+    Picture,
     damage,
     span,
 )
@@ -64,7 +65,6 @@ class Reader:
     def read(
         self, places: Sequence[Place], lengths: Sequence[int]
     ) -> Iterator[bytes | ImageError]:
-        """Yields the pictures at places of one block."""
         start = places[0].start
         if self._is_compressed:
             with damage():
@@ -80,14 +80,11 @@ class Reader:
         """Yields the files; raises PackError for a bomb or if the end is missing."""
         for info in tar:
             if info.offset_data + info.size > self._limit:
-                raise PackError(
-                    f"{info.name!r} would end at byte {info.offset_data + info.size:,}"
-                    + (
-                        ": a decompression bomb"
-                        if self._is_compressed
-                        else f", and the pack has {self._size:,}: it is cut short"
-                    )
-                )
+                why = f", and the pack has {self._size:,}: it is cut short"
+                if self._is_compressed:
+                    why = ": a decompression bomb"
+                end = info.offset_data + info.size
+                raise PackError(f"{info.name!r} would end at byte {end:,}{why}")
             tar.members = []  # type: ignore[attr-defined]  # a million take 1 GB
             if not info.isdir():
                 yield info
@@ -108,7 +105,7 @@ class Reader:
                 if label:
                     break
         for info in pictures:
-            what = problem if info.isfile() and not label else ""
+            what = "" if label else problem
             if not info.isfile():
                 what = "a link, a device or another special file, not a picture"
             yield Member(
@@ -136,7 +133,7 @@ class Reader:
                     if found.get(name) is not None
                 )
         except (ValueError, StopIteration, AttributeError):
-            return None, f"no label in {info.name!r}"
+            text = ""
         if not text or "\n" in text:
             return None, f"no label in {info.name!r}"
         return text, ""
@@ -158,9 +155,7 @@ class _Headers:
 
 
 def write(
-    sink: pa.NativeFile,
-    pictures: Iterable[tuple[str, str, int, bytes]],
-    labels: Sequence[str],
+    sink: pa.NativeFile, pictures: Iterable[Picture], labels: Sequence[str]
 ) -> None:
     """Writes a tar, see `poets.data.packs.Writer`; paths have the labels."""
     with tarfile.open(

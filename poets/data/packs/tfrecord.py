@@ -65,7 +65,6 @@ class Reader:
     def read(
         self, places: Sequence[Place], lengths: Sequence[int]
     ) -> Iterator[bytes | ImageError]:
-        """Yields the pictures at places of one block."""
         data = span(self._file, places)
         for _, _, start, size in places:
             begin = start - places[0].start + HEADER.size

@@ -70,7 +70,6 @@ class Reader:
     def read(
         self, places: Sequence[Place], lengths: Sequence[int]
     ) -> Iterator[bytes | ImageError]:
-        """Yields the pictures at places of one block."""
         data = span(self._file, places)
         for (_, _, start, size), length in zip(places, lengths, strict=True):
             begin = start - places[0].start
