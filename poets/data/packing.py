@@ -9,6 +9,7 @@ digest and the digest of its list. A run that was interrupted goes on: a pack th
 manifest has, of the same pictures, is not written again.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -18,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ UNKNOWN_LENGTH = 100_000
 """Bytes of a picture whose pack does not say."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Packed:
     """What packing or unpacking did.
 
@@ -69,15 +70,15 @@ class Packed:
       files: number of files that are there now.
       kept: of these, those that were there before.
       images: number of pictures in them.
-      length: bytes of the files.
       skipped: (path, reason) of pictures that are left out.
+      length: bytes of the packs; 0 after unpacking.
     """
 
-    files: int = 0
-    kept: int = 0
-    images: int = 0
+    files: int
+    kept: int
+    images: int
+    skipped: list[tuple[str, str]]
     length: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,7 @@ def pack_images(
         if before.get(pack.name, {}).get("list") == pack.digest
         and exists(join(packs_dir, pack.name))
     }
-    skipped = {path: why for name in done for path, why in done[name]["skipped"]}
-    result = Packed(kept=len(done), skipped=[*dataset.skipped, *skipped.items()])
+    kept = len(done)
     lock = threading.Lock()
 
     def make(pack: _Planned) -> None:
@@ -131,7 +131,6 @@ def pack_images(
         log_some(logger.warning, [f"left out {p}: {w}" for p, w in missing], "more")
         write_atomically(join(packs_dir, pack.name), data)
         with lock:
-            result.skipped += missing
             done[pack.name] = {
                 "bytes": len(data),
                 "sha256": hashlib.sha256(data).hexdigest(),
@@ -147,10 +146,15 @@ def pack_images(
     with track(sum(len(pack.images) for pack in left), "packing") as advance:
         _all(make, left, PACKS_AT_ONCE)
     _remove(packs_dir, sorted(before.keys() - done.keys()))
-    result.files = len(done)
-    result.images = sum(each["images"] for each in done.values())
-    result.length = sum(each["bytes"] for each in done.values())
-    return result
+    made = [done[pack.name] for pack in plan]
+    skipped = [(path, why) for each in made for path, why in each["skipped"]]
+    return Packed(
+        files=len(made),
+        kept=kept,
+        images=sum(each["images"] for each in made),
+        skipped=[*dataset.skipped, *skipped],
+        length=sum(each["bytes"] for each in made),
+    )
 
 
 def unpack_images(packs_dir: str, image_dir: str) -> Packed:
@@ -180,8 +184,7 @@ def unpack_images(packs_dir: str, image_dir: str) -> Packed:
     left = [
         image for image in images.take(rows) if there.get(image.path) != image.length
     ]
-    kept = len(images) - len(left)
-    result = Packed(len(images), kept, len(images), skipped=[*dataset.skipped])
+    missing: list[tuple[str, str]] = []
     folders = {posixpath.dirname(image.path) for image in left}
     with storage_errors(f"write {image_dir!r}"):
         for folder in sorted(folders):
@@ -195,12 +198,10 @@ def unpack_images(packs_dir: str, image_dir: str) -> Packed:
         advance(1)
 
     with track(len(left), "unpacking") as advance:
-        found = _contents(dataset, left, result.skipped)
+        found = _contents(dataset, left, missing)
         _all(write, found, 1 if is_local(filesystem) else FILES_AT_ONCE)
-    result.files = result.images = len(images) - (
-        len(result.skipped) - len(dataset.skipped)
-    )
-    return result
+    count, kept = len(images) - len(missing), len(images) - len(left)
+    return Packed(count, kept, count, skipped=[*dataset.skipped, *missing])
 
 
 def _plan(dataset: Dataset, form: str, length: int) -> Iterator[_Planned]:
@@ -316,17 +317,13 @@ def _check_target(packs_dir: str, manifest: dict[str, Any]) -> None:
     """Raises ConfigError if a folder holds other files than those of the manifest."""
     filesystem, root = open_storage(packs_dir)
     known = {MANIFEST, *manifest.get("packs", {})}
-    try:
-        with storage_errors(f"list {packs_dir!r}"):
-            names = sorted(
-                entry.path
-                for entry in walk(filesystem, root, is_listed)
-                if is_listed(entry.path) and entry.path not in known
-            )
-    except StorageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return
-        raise
+    names: list[str] = []
+    with storage_errors(f"list {packs_dir!r}"), contextlib.suppress(FileNotFoundError):
+        names = sorted(
+            entry.path
+            for entry in walk(filesystem, root, is_listed)
+            if is_listed(entry.path) and entry.path not in known
+        )
     # A pack of a run that was killed before its manifest was written is ours, too.
     others = [name for name in names if not suffix_of_pack(name) or manifest == {}]
     if others:
