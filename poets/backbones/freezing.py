@@ -6,6 +6,8 @@ Variables become constants, so that the result is a frozen graph like any other.
 from collections.abc import Callable
 from typing import Any
 
+from poets.backbones import Backbone, PerChannel
+from poets.backbones.graph import bottleneck_size
 from poets.backbones.old_ops import modernise
 from poets.system.runtime import tf, v1
 
@@ -41,6 +43,22 @@ def freeze(features: Callable[[Any], Any], size_px: int) -> bytes:
     graph_def = v1.graph_util.extract_sub_graph(graph_def, [BOTTLENECK_NAME])
     _number_nodes(graph_def)
     return graph_def.SerializeToString(deterministic=True)
+
+
+def frozen_backbone(
+    name: str, graph: bytes, size_px: int, mean: PerChannel, std: PerChannel
+) -> Backbone:
+    """Returns a graph that `freeze` made as a backbone, see there."""
+    return Backbone(
+        name=name,
+        graph=graph,
+        input_name=INPUT_NAME,
+        bottleneck_name=BOTTLENECK_NAME,
+        image_size_px=size_px,
+        bottleneck_size=bottleneck_size(graph, BOTTLENECK_NAME, name),
+        mean=mean,
+        std=std,
+    )
 
 
 def _number_nodes(graph_def: Any) -> None:

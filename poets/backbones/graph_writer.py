@@ -20,6 +20,16 @@ class Maps(NamedTuple):
     channels: int
 
 
+def constant_node(name: str, value: Any) -> Any:
+    """Returns the NodeDef of a constant: int32 for integers, else float32."""
+    value = np.asarray(value)
+    value = value.astype(np.int32 if value.dtype.kind == "i" else np.float32)
+    node = v1.NodeDef(name=name, op="Const")
+    node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    return node
+
+
 class GraphWriter:
     """Writes a GraphDef; each method adds the nodes below `name`, returns the last."""
 
@@ -57,11 +67,7 @@ class GraphWriter:
 
     def constant(self, name: str, value: Any) -> str:
         """Adds integers as int32, other values as float32."""
-        value = np.asarray(value)
-        value = value.astype(np.int32 if value.dtype.kind == "i" else np.float32)
-        node = self.node("Const", name)
-        node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        self._graph_def.node.append(constant_node(name, value))
         return name
 
     def bias(self, name: str, node: str, bias: np.ndarray) -> str:

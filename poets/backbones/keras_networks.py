@@ -17,13 +17,13 @@ import importlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from poets.backbones import Backbone, PerChannel
-from poets.backbones.freezing import BOTTLENECK_NAME, INPUT_NAME, freeze
-from poets.backbones.graph import bottleneck_size, parse_graph
+from poets.backbones import Backbone
+from poets.backbones.freezing import INPUT_NAME, freeze, frozen_backbone
+from poets.backbones.graph import parse_graph
 from poets.backbones.keras_table import NETWORKS, SCALINGS
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, ModelError, StorageError, first_line
@@ -67,7 +67,7 @@ def load(config: RetrainConfig) -> Backbone:
         return _frozen(model, size_px, reversed_channels)
 
     graph = _kept_or_built(kept, name, build)
-    return _backbone(name, graph, size_px, mean, std)
+    return frozen_backbone(name, graph, size_px, mean, std)
 
 
 def _of_file(config: RetrainConfig) -> Backbone:
@@ -86,25 +86,10 @@ def _of_file(config: RetrainConfig) -> Backbone:
     graph = _kept_or_built(kept, source, build)
     nodes = {node.name: node for node in parse_graph(graph, kept).node}
     size_px = nodes[INPUT_NAME].attr["shape"].shape.dim[1].size
-    return _backbone(source, graph, size_px, 0.0, 1.0)
+    return frozen_backbone(source, graph, size_px, mean=0.0, std=1.0)
 
 
-def _backbone(
-    name: str, graph: bytes, size_px: int, mean: PerChannel, std: PerChannel
-) -> Backbone:
-    return Backbone(
-        name=name,
-        graph=graph,
-        input_name=INPUT_NAME,
-        bottleneck_name=BOTTLENECK_NAME,
-        image_size_px=size_px,
-        bottleneck_size=bottleneck_size(graph, BOTTLENECK_NAME, name),
-        mean=mean,
-        std=std,
-    )
-
-
-def _kept_or_built(kept: str, name: str, build: Any) -> bytes:
+def _kept_or_built(kept: str, name: str, build: Callable[[str], bytes]) -> bytes:
     """Returns a frozen network from a file, or builds it and writes the file."""
     if exists(kept):
         return read_url(kept)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from poets.backbones.graph_writer import constant_node
 from poets.system.runtime import tf, v1
 
 BATCH_NORM = "BatchNormWithGlobalNormalization"
@@ -29,7 +30,7 @@ def modernise(graph_def: Any) -> Any:
     replaced = v1.GraphDef(versions=graph_def.versions)
     for node in graph_def.node:
         if node.op == "Dequantize":
-            replaced.node.append(_constant(node.name, values[node.name]))
+            replaced.node.append(constant_node(node.name, values[node.name]))
         elif node.op == BATCH_NORM:
             replaced.node.extend(_folded(node, values))
         else:
@@ -67,8 +68,8 @@ def _folded(node: Any, values: dict[str, np.ndarray]) -> list[Any]:
     factor = 1 / np.sqrt(variance + node.attr["variance_epsilon"].f)
     if node.attr["scale_after_normalization"].b:
         factor = factor * gamma
-    scale = _constant(f"{node.name}/scale", factor)
-    shift = _constant(f"{node.name}/shift", beta - mean * factor)
+    scale = constant_node(f"{node.name}/scale", factor)
+    shift = constant_node(f"{node.name}/shift", beta - mean * factor)
     product = v1.NodeDef(
         name=f"{node.name}/product", op="Mul", input=[node.input[0], scale.name]
     )
@@ -76,10 +77,3 @@ def _folded(node: Any, values: dict[str, np.ndarray]) -> list[Any]:
     for made in (product, total):
         made.attr["T"].type = tf.float32.as_datatype_enum
     return [scale, shift, product, total]
-
-
-def _constant(name: str, value: np.ndarray) -> Any:
-    node = v1.NodeDef(name=name, op="Const")
-    node.attr["dtype"].type = tf.float32.as_datatype_enum
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.astype(np.float32)))
-    return node

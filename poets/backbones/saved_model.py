@@ -14,13 +14,13 @@ import hashlib
 import logging
 import os
 import tempfile
+from dataclasses import replace
 from typing import Any
 
 import pyarrow.fs
 
 from poets.backbones import Backbone
-from poets.backbones.freezing import BOTTLENECK_NAME, INPUT_NAME, freeze
-from poets.backbones.graph import bottleneck_size
+from poets.backbones.freezing import freeze, frozen_backbone
 from poets.config import RetrainConfig
 from poets.errors import ConfigError, ModelError, first_line
 from poets.storage import exists, is_local, join, kind_of, open_storage, scheme_of
@@ -47,15 +47,8 @@ def load(config: RetrainConfig) -> Backbone:
         function = _image_function(folder, handle)
         size_px = _image_size_px(function, config)
         graph = _freeze(function, size_px, handle)
-    return Backbone(
-        name=handle,
-        graph=graph,
-        input_name=INPUT_NAME,
-        bottleneck_name=BOTTLENECK_NAME,
-        image_size_px=size_px,
-        bottleneck_size=bottleneck_size(graph, BOTTLENECK_NAME, handle),
-        mean=0.0,
-        std=255.0,
+    return replace(
+        frozen_backbone(handle, graph, size_px, mean=0.0, std=255.0),
         bottleneck_input_name="input/BottleneckInputPlaceholder",
         head_scope="final_retrain_ops",
     )
@@ -117,22 +110,18 @@ def _download(handle: str, cache_dir: str) -> str:
 
 
 def _image_function(folder: str, handle: str) -> Any:
-    tags: Any = None
-    if os.path.exists(os.path.join(folder, "tfhub_module.pb")):
-        tags = []  # the hub's TensorFlow 1 format
+    is_of_hub_1 = os.path.exists(os.path.join(folder, "tfhub_module.pb"))
     try:
-        module = tf.saved_model.load(folder, tags=tags)
+        module = tf.saved_model.load(folder, tags=[] if is_of_hub_1 else None)
     except Exception as error:
         raise ModelError(
             f"--tfhub_module={handle!r} is not a SavedModel: {first_line(error)}"
         ) from error
-    signatures = module.signatures
     for name in SIGNATURES:
-        if name in signatures:
-            function = signatures[name]
+        if function := module.signatures.get(name):
             function._keeps = module  # the variables live as long as the module
             return function
-    found = ", ".join(map(repr, signatures)) or "none"
+    found = ", ".join(map(repr, module.signatures)) or "none"
     raise ModelError(
         f"--tfhub_module={handle!r} has no signature for images: found {found}; "
         f"expected one of {', '.join(SIGNATURES)}"

@@ -140,10 +140,12 @@ def _colours(graph: "_Graph", image: "Maps") -> list[str]:
     # Red near green equals green near red: half of the table is enough.
     half = np.ravel_multi_index(np.triu_indices(colours), (colours, colours))
     picked = graph.pick("Scattering/pairs/half", sums, half)
-    averages.append(graph.scale("Scattering/pairs", picked, 1 / size**2))
+    share = graph.constant("Scattering/pairs/factor", 1 / size**2)
+    averages.append(graph.add("Mul", "Scattering/pairs", picked, share))
 
     # Each map becomes a picture of its own: one small bank of filters serves all.
-    turned = graph.transpose("Scattering/maps/turned", shares, (0, 3, 1, 2))
+    order = graph.constant("Scattering/maps/turned/order", (0, 3, 1, 2))
+    turned = graph.add("Transpose", "Scattering/maps/turned", shares, order)
     maps = Maps(graph.reshape("Scattering/maps", turned, size, size, 1), size, 1)
     for octave in range(OCTAVES):
         name = f"Scattering/maps_{octave}"
@@ -196,12 +198,6 @@ class _Graph(GraphWriter):
         return super().constant(
             name, value.round(7) if value.dtype.kind == "f" else value
         )
-
-    def transpose(self, name: str, node: str, order: Sequence[int]) -> str:
-        return self.add("Transpose", name, node, self.constant(f"{name}/order", order))
-
-    def scale(self, name: str, node: str, factor: float) -> str:
-        return self.add("Mul", name, node, self.constant(f"{name}/factor", factor))
 
     def pick(self, name: str, node: str, columns: np.ndarray) -> str:
         """Picks some columns of [N, D]."""
