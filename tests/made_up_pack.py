@@ -23,6 +23,6 @@ class Reader:
         for row, (name, data) in enumerate(self._rows):
             yield Member(name, None, len(data) // 2, 0, 0, row, 1)
 
-    def read(self, places, lengths):
+    def read(self, places):
         for place in places:
             yield bytes.fromhex(self._rows[place.start][1])

@@ -15,7 +15,7 @@ from poets.storage.tree import Place
 TYPES = (np.int32, np.int64, np.int64, np.int32, np.int32, np.int64, np.int64)
 """Of an image's columns after its path: folder, length, time, and those of `Place`."""
 
-_Block = tuple[Any, Iterable[Any]]  # paths, and the other columns
+_Block = tuple[Any, Sequence[Any]]  # paths, and the other columns
 
 
 class Image(NamedTuple):
@@ -49,18 +49,11 @@ class Images:
     """
 
     def __init__(
-        self,
-        paths: pa.Array,
-        names: Sequence[str],
-        codes: np.ndarray,
-        lengths: np.ndarray,
-        mtimes_ns: np.ndarray,
-        *places: np.ndarray,
+        self, paths: pa.Array, names: Sequence[str], numbers: Sequence[np.ndarray]
     ) -> None:
-        self.paths, self.names = paths, names
-        self.codes, self.lengths, self.mtimes_ns = codes, lengths, mtimes_ns
-        self._places = places
-        self._numbers = (codes, lengths, mtimes_ns, *places)
+        """Args: `numbers` are columns of TYPES, those of `Place` only in packs."""
+        self.paths, self.names, self._numbers = paths, names, numbers
+        self.codes, self.lengths, self.mtimes_ns, *self._places = numbers
 
     @classmethod
     def of(cls, images: Iterable[Image]) -> "Images":
@@ -78,10 +71,10 @@ class Images:
                 paths, folders, lengths, mtimes_ns, places = zip(*some, strict=True)
                 codes = [known.setdefault(each, len(known)) for each in folders]
                 packed = zip(*filter(None, places), strict=True)
-                yield paths, (codes, lengths, mtimes_ns, *packed)
+                yield paths, [codes, lengths, mtimes_ns, *packed]
 
-        joined = _joined(blocks())
-        return cls(joined[0], list(known), *joined[1:])
+        paths, numbers = _joined(blocks())
+        return cls(paths, list(known), numbers)
 
     @property
     def folders(self) -> list[str]:
@@ -103,10 +96,10 @@ class Images:
 
         if len(rows) <= BLOCK:
             paths, numbers = block(rows)
-            return Images(paths, self.names, *numbers)
+            return Images(paths, self.names, numbers)
         starts = range(0, len(rows), BLOCK)
-        paths, *numbers = _joined(block(rows[at : at + BLOCK]) for at in starts)
-        return Images(paths, self.names, *numbers)
+        paths, numbers = _joined(block(rows[at : at + BLOCK]) for at in starts)
+        return Images(paths, self.names, numbers)
 
     def where(self, wanted: np.ndarray) -> "Images":
         """Returns the images for which `wanted`, bool [N], is true."""
@@ -182,7 +175,7 @@ class Images:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _joined(blocks: Iterable[_Block]) -> list[Any]:
+def _joined(blocks: Iterable[_Block]) -> _Block:
     """Returns columns of any length, made of blocks of them."""
     paths, numbers = Texts(), [Column(dtype) for dtype in TYPES]
     for some, columns in blocks:
@@ -190,7 +183,7 @@ def _joined(blocks: Iterable[_Block]) -> list[Any]:
         for number, column in zip(numbers, columns, strict=False):
             number.append(column)
     found = [each.array() for each in numbers]
-    return [paths.array(), *found[:3], *(each for each in found[3:] if len(each))]
+    return paths.array(), found[:3] + [each for each in found[3:] if len(each)]
 
 
 def _image(path: str, folder: str, length: int, mtime_ns: int, *place: int) -> Image:

@@ -207,7 +207,7 @@ class PackReads:
         try:
             reader = self._reader(slots[0].place.pack)
             places = [slot.place for slot in slots]
-            for data in reader.read(places, [slot.length for slot in slots]):
+            for data in reader.read(places):
                 if isinstance(data, ImageError):
                     data = ImageError(f"{name!r}: {data}")
                 found.append(data)
@@ -246,10 +246,10 @@ class PackReads:
 class _Slot:
     """A picture to be read; `found` is None until it is."""
 
-    __slots__ = ("found", "length", "place")
+    __slots__ = ("found", "place")
 
     def __init__(self, image: Listed) -> None:
         if image.place is None:
             raise ValueError(f"{image.path!r} is not in a pack")
-        self.place, self.length = image.place, image.length
+        self.place = image.place
         self.found: Found | None = None

@@ -242,14 +242,11 @@ def check_split(dataset: Dataset, splits: Splits) -> list[str]:
       DatasetError: if a label has no training images, or a split is empty.
     """
     names = dataset.images.names
-    found = splits.counts(dataset.images.codes, len(names))
-    counts = {
-        (name, split): found[split][row]
-        for row, name in enumerate(names)
-        for split in SPLITS
-    }
-    untrained = [folder for folder in dataset.folders if not counts[folder, TRAIN]]
-    if untrained:
+    lacking = {}
+    for split, counts in splits.counts(dataset.images.codes, len(names)).items():
+        found = {name for name, count in zip(names, counts, strict=True) if count}
+        lacking[split] = [each for each in dataset.folders if each not in found]
+    if untrained := lacking[TRAIN]:
         raise DatasetError(
             f"no training images for {listed(untrained)}: the split left "
             "none; add images, or lower --testing_percentage and "
@@ -258,7 +255,7 @@ def check_split(dataset: Dataset, splits: Splits) -> list[str]:
     thin = []
     own = set(dataset.splits.values())
     for split, flag in ((VALIDATION, "validation"), (TEST, "testing")):
-        empty = [folder for folder in dataset.folders if not counts[folder, split]]
+        empty = lacking[split]
         if len(empty) == len(dataset.folders):
             hint = "" if split in own else f", or raise --{flag}_percentage"
             raise DatasetError(

@@ -114,14 +114,11 @@ class Reader(Protocol):
           OSError: as the storage reports it.
         """
 
-    def read(
-        self, places: Sequence[Place], lengths: Sequence[int]
-    ) -> Iterator[bytes | ImageError]:
+    def read(self, places: Sequence[Place]) -> Iterator[bytes | ImageError]:
         """Yields the pictures at places of one block; ImageError for a damaged one.
 
         Args:
           places: in the pack's order; one or more.
-          lengths: as `members` gave them.
 
         Raises:
           PackError: if the whole block is damaged.

@@ -84,9 +84,7 @@ class Reader:
                 table = self._file.read_row_group(block, columns)
                 yield from self._rows(table, block)
 
-    def read(
-        self, places: Sequence[Place], lengths: Sequence[int]
-    ) -> Iterator[bytes | ImageError]:
+    def read(self, places: Sequence[Place]) -> Iterator[bytes | ImageError]:
         wanted = iter(places)
         place = next(wanted, None)
         first = 0

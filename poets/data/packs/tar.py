@@ -62,9 +62,7 @@ class Reader:
                 for _, sample in itertools.groupby(infos, lambda i: _key(i.name)[0]):
                     yield from self._sample(list(sample))
 
-    def read(
-        self, places: Sequence[Place], lengths: Sequence[int]
-    ) -> Iterator[bytes | ImageError]:
+    def read(self, places: Sequence[Place]) -> Iterator[bytes | ImageError]:
         start = places[0].start
         if self._is_compressed:
             with damage():

@@ -62,9 +62,7 @@ class Reader:
             yield Member(name, label, length, 0, block, start, size, problem)
             start, row = start + size, row + 1
 
-    def read(
-        self, places: Sequence[Place], lengths: Sequence[int]
-    ) -> Iterator[bytes | ImageError]:
+    def read(self, places: Sequence[Place]) -> Iterator[bytes | ImageError]:
         data = span(self._file, places)
         for _, _, start, size in places:
             begin = start - places[0].start + HEADER.size

@@ -37,6 +37,7 @@ class Reader:
                 self._zip = zipfile.ZipFile(io.BufferedReader(file, 2**16))
         except PackError as error:
             raise PackError(f"it is not a whole zip file: {error}") from error
+        self._infos = {info.header_offset: info for info in self._zip.infolist()}
 
     def members(self) -> Iterator[Member]:
         """Yields the files; raises PackError for one that is encrypted."""
@@ -49,30 +50,22 @@ class Reader:
                 raise PackError(
                     f"{info.filename!r} is encrypted: unpack it with its password"
                 )
-            problem = ""
+            start, problem = info.header_offset, ""
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 problem = f"compression {info.compress_type} is not known"
             elif stat.S_ISLNK(info.external_attr >> 16):
                 problem = "a link, not a picture"
-            elif end - info.header_offset < HEADER.size + info.compress_size:
+            elif end - start < HEADER.size + info.compress_size:
                 problem = "its bytes are those of another file, too"
-            yield Member(
-                info.filename,
-                None,
-                info.file_size,
-                0,
-                info.header_offset // BLOCK_BYTES,
-                info.header_offset,
-                end - info.header_offset,
-                problem,
-            )
+            block, size = start // BLOCK_BYTES, end - start
+            length = info.file_size
+            yield Member(info.filename, None, length, 0, block, start, size, problem)
 
-    def read(
-        self, places: Sequence[Place], lengths: Sequence[int]
-    ) -> Iterator[bytes | ImageError]:
+    def read(self, places: Sequence[Place]) -> Iterator[bytes | ImageError]:
         data = span(self._file, places)
-        for (_, _, start, size), length in zip(places, lengths, strict=True):
+        for _, _, start, size in places:
             begin = start - places[0].start
+            length = self._infos[start].file_size
             try:
                 with damage():
                     yield _content(data[begin : begin + size], size, length)
