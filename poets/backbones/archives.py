@@ -79,10 +79,7 @@ def load(config: RetrainConfig) -> Backbone:
 def _graph_file(config: RetrainConfig, archive: str, member: str) -> tuple[bytes, str]:
     """Returns the content of a graph's file, and where it was found.
 
-    Args:
-      config: the flags.
-      archive: path of the archive below `model_url`.
-      member: path of the file in the archive, or already unpacked.
+    The path of the archive is below `model_url`, the member's in the archive.
     """
     unpacked = join(config.model_dir, member)
     if exists(unpacked):

@@ -171,14 +171,8 @@ class _Network(GraphWriter):
     ) -> Maps:
         """Adds a convolution with its normalisation and, unless linear, ReLU6.
 
-        Args:
-          name: of its nodes.
-          maps: the input.
-          weights: names of the convolution and of the normalisation.
-          kernel_px: width of the filters.
-          channels: K; 0 for one filter per channel.
-          stride: divides the size.
-          linear: leaves the ReLU6 out.
+        `weights` names the tensors of both. With 0 `channels` the convolution is
+        depthwise: one filter per channel.
         """
         convolution, normalisation = weights
         shape = (channels, maps.channels) if channels else (maps.channels, 1)

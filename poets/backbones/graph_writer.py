@@ -101,12 +101,8 @@ class GraphWriter:
     ) -> Maps:
         """Adds a convolution, with zeros beyond the edge.
 
-        Args:
-          name: of the node.
-          maps: the input, C channels.
-          kernel: [H, W, C, K] for K channels; depthwise [H, W, C, 1], for C channels.
-          stride: divides the size of the maps.
-          depthwise: whether each channel has a filter of its own.
+        The kernel is [H, W, C, K] for C channels in and K out; depthwise [H, W, C, 1],
+        a filter for each of C channels.
         """
         op = "DepthwiseConv2dNative" if depthwise else "Conv2D"
         strides = [1, stride, stride, 1]

@@ -14,13 +14,14 @@ the paths of such folders, and a place.
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs
 
+from poets.data.columns import BLOCK
 from poets.data.image_columns import Image, Images
 from poets.data.image_files import IMAGE_SUFFIXES, ImageError
 from poets.data.image_listing import ImageFiles
@@ -133,7 +134,9 @@ def find_images(
     else:
         images = images.where(np.asarray(pc.match_substring(images.paths, "/")))
     files.report("skipped_images.csv")
-    counts = _count_places(images)
+    counts: Counter[Folders] = Counter()
+    for start in range(0, len(images), BLOCK):
+        counts.update(map(place_of, images.paths.slice(start, BLOCK).to_pylist()))
     layout = layout_of(counts, split, image_dir)
     if layout.decision:
         logger.info("%s", layout.decision)
@@ -144,14 +147,7 @@ def find_images(
         empty = folders - {first for first, _ in counts}
         folders = empty | set(layout.labels.values())
     _check_labels(files, sorted(folders), images, layout)
-    return replace(_label(files, images, layout), label_folders=label_folders)
-
-
-def _count_places(images: Images) -> Counter[Folders]:
-    counts: Counter[Folders] = Counter()
-    for start in range(0, len(images), 4096):
-        counts.update(map(place_of, images.paths.slice(start, 4096).to_pylist()))
-    return counts
+    return _label(files, images, layout, label_folders)
 
 
 def _once_each(images: Images, files: ImageFiles) -> Images:
@@ -197,12 +193,11 @@ def _images_among(entries: Iterable[Entry], folders: set[str]) -> Iterator[Image
     The folder of an image directly in `image_dir` is "": only a table can label it.
     """
     for path, kind, length, mtime_ns, _, place in entries:
-        folder, separator, _ = path.partition("/")
-        if kind is pyarrow.fs.FileType.Directory:
-            folders.update([] if separator else [folder])
-        else:
-            label = folder if separator else ""
-            yield Image(path, label, length, mtime_ns, place)
+        folder = path.partition("/")[0] if "/" in path else ""
+        if kind is not pyarrow.fs.FileType.Directory:
+            yield Image(path, folder, length, mtime_ns, place)
+        elif not folder:
+            folders.add(path)
 
 
 def _check_labels(
@@ -235,7 +230,9 @@ def _check_labels(
         )
 
 
-def _label(files: ImageFiles, images: Images, layout: Layout) -> Dataset:
+def _label(
+    files: ImageFiles, images: Images, layout: Layout, label_folders: int
+) -> Dataset:
     by_label: dict[str, list[str]] = {}
     for folder in sorted(images.by_folder()):
         by_label.setdefault(clean_label(folder), []).append(folder)
@@ -259,6 +256,7 @@ def _label(files: ImageFiles, images: Images, layout: Layout) -> Dataset:
         notes=(*filter(None, [layout.decision]), *layout.warnings),
         skipped=tuple(sorted(files.skipped)),
         packs=files.packs,
+        label_folders=label_folders,
     )
 
 

@@ -132,11 +132,7 @@ def pointer_by_name(path: str) -> str:
 
 
 def pointer_in(data: bytes) -> str:
-    """Returns the kind of a pointer file and what to do, or ""; by its content.
-
-    Args:
-      data: the first BEGINNING bytes, or more.
-    """
+    """Returns the kind of a pointer file and what to do, or ""; by its first bytes."""
     beginning = data[:BEGINNING]
     return next((what for text, what in _POINTER_TEXTS if text.match(beginning)), "")
 

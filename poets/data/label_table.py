@@ -67,19 +67,19 @@ class LabelTable:
         names: Sequence[str | None] = ()
         for number, record in enumerate(records, 2):
             if not names:
-                names = [_column(record, known) for known in (FILES, LABELS, (SPLIT,))]
-                self._check(names, list(record))
+                names = self._columns(record)
             file, label, split = (
                 str(record.get(name) or "").strip() if name else "" for name in names
             )
             path = folder + file.replace("\\", "/").removeprefix("./")
             found = Labelled(label.replace("/", "_"), self._split(split, number))
-            where = f"row {number:,} of the table: "
+            problem = ""
             if not file or not label:
                 problem = "no label" if file else "no file name"
-                self.skipped.append((path, where + problem))
             elif self.rows.setdefault(path, found) != found:
-                self.skipped.append((path, f"{where}another row gives another label"))
+                problem = "another row gives another label"
+            if problem:
+                self.skipped.append((path, f"row {number:,} of the table: {problem}"))
 
     def label_of(self, path: str) -> Labelled | None:
         """Returns the label of a picture; a table may leave out its suffix."""
@@ -94,10 +94,7 @@ class LabelTable:
         return None
 
     def report(self, image_dir: str) -> None:
-        """Counts and names the rows without a picture, and pictures without a row.
-
-        Args:
-          image_dir: the pictures' folder, after all of them were looked up.
+        """Logs rows without a picture and pictures without a row, after all look-ups.
 
         Raises:
           DatasetError: if no row has a picture.
@@ -125,23 +122,25 @@ class LabelTable:
         """Whether the rows have at least two splits."""
         return len({row.split for row in self.rows.values()}) > 1
 
-    def _check(self, names: Sequence[str | None], columns: Sequence[str]) -> None:
+    def _columns(self, record: Mapping[str, Any]) -> Sequence[str | None]:
+        """Returns the columns of files, labels and splits; the last may be None."""
+        names = [_column(record, known) for known in (FILES, LABELS, (SPLIT,))]
         for name, known in zip(names, (FILES, LABELS), strict=False):
             if name is None:
                 raise DatasetError(
                     f"the table of labels {self.url!r} has no column "
-                    f"{' or '.join(known)}: found {listed(columns)}; rename one"
+                    f"{' or '.join(known)}: found {listed(list(record))}; rename one"
                 )
+        return names
 
     def _split(self, text: str, number: int) -> str:
-        if not text:
-            return ""
-        if text.casefold() not in SPLIT_NAMES:
+        split = split_named(text)
+        if text and not split:
             raise DatasetError(
                 f"row {number:,} of {self.url!r} has the split {text!r}; use one of "
                 f"{', '.join(SPLIT_NAMES)}"
             )
-        return SPLIT_NAMES[text.casefold()]
+        return split or ""
 
 
 def read_table(url: str) -> LabelTable:
@@ -157,12 +156,9 @@ def read_table(url: str) -> LabelTable:
 
 
 def found_table(files: ImageFiles) -> LabelTable | None:
-    """Returns Hugging Face's tables in a folder as one, None without labels in them.
+    """Returns Hugging Face's tables in a listed folder as one, None without labels.
 
     That is the table directly in the folder, else those in the folders of splits.
-
-    Args:
-      files: the folder, after all of it was listed.
     """
     tables = {f: join(files.url, path) for f, path in files.tables.items()}
     if "" in tables:

@@ -60,11 +60,7 @@ def split_named(folder: str) -> str | None:
 
 
 def place_of(path: str) -> Folders:
-    """Returns the place of an image.
-
-    Args:
-      path: relative to `image_dir`, with at least one folder.
-    """
+    """Returns the place of an image, whose path has at least one folder."""
     first, _, below = path.partition("/")
     second, separator, _ = below.partition("/")
     return first, second if separator else ""

@@ -142,7 +142,6 @@ class FileReads:
         self.take, self.close = self._reads.take, self._reads.close
 
     def add(self, images: Sequence[Listed]) -> None:
-        """Has pictures read ahead."""
         for image in images:
             path = posixpath.join(self._root, self._file(image.path))
             self._reads.add(path, image.length)
@@ -168,7 +167,6 @@ class PackReads:
         self._thread.start()
 
     def add(self, images: Sequence[Listed]) -> None:
-        """Has pictures read ahead."""
         slots = [_Slot(image) for image in images]
         self._order += slots
         slots = sorted(slots, key=lambda slot: slot.place)
@@ -176,7 +174,6 @@ class PackReads:
             self._wanted.put(list(block))
 
     def take(self) -> bytes:
-        """Returns the content of the next picture."""
         slot = self._order.popleft()
         while slot.found is None:
             for other, found in zip(*self._read.get(), strict=True):
@@ -186,7 +183,6 @@ class PackReads:
         raise slot.found
 
     def close(self) -> None:
-        """Ends the thread after its current read."""
         self._closed = True
         self._wanted.put(None)
         with contextlib.suppress(queue.Empty):

@@ -139,18 +139,10 @@ def _carve(
     wanted: Sequence[str],
     above: int = 0,
 ) -> np.ndarray:
-    """Returns the split of some images; splits not wanted are replaced by training.
+    """Returns the splits of the images at `rows`, uint8 [n], positions in SPLITS.
 
-    Args:
-      paths: of all images.
-      rows: those to split, n.
-      ties: those of them that stay together.
-      config: for the percentages.
-      wanted: names of splits.
-      above: number of folders at the start of a path that do not count.
-
-    Returns:
-      uint8 [n], positions in SPLITS.
+    Splits that are not `wanted` are replaced by training. The first `above` folders of
+    a path do not count.
     """
     testing = config.validation_percentage + config.testing_percentage
     ends = np.array([config.validation_percentage, testing])
@@ -233,10 +225,6 @@ def _group_keys(
 
 def check_split(dataset: Dataset, splits: Splits) -> list[str]:
     """Returns sentences about labels that a split lacks.
-
-    Args:
-      dataset: N images.
-      splits: the split of each image.
 
     Raises:
       DatasetError: if a label has no training images, or a split is empty.
