@@ -81,11 +81,8 @@ KERAS_SUFFIXES = (".keras", ".h5")
 SIDE_BY_SIDE = "+"
 """Joins the names of networks whose bottlenecks are used together."""
 
-_MOBILENETS = tuple(
-    f"mobilenet_{width}_{size_px}"
-    for width in ("1.0", "0.75", "0.50", "0.25")
-    for size_px in (224, 192, 160, 128)
-)
+_MOBILENETS = "mobilenet_{1.0,0.75,0.50,0.25}_{224,192,160,128}"
+_SCATTERING = "scattering_{96,128,160,224}"
 
 KERAS = (
     # names, functions of keras.applications, picture sizes in px, scaling of pixels
@@ -122,23 +119,25 @@ KERAS = (
 
 
 def expanded(pattern: str) -> tuple[str, ...]:
-    """Returns the names of a pattern with at most one {a,b}, as a shell does."""
-    before, _, rest = pattern.partition("{")
+    """Returns the names of a pattern with any number of {a,b}, as a shell does."""
+    before, brace, rest = pattern.partition("{")
+    if not brace:
+        return (pattern,)
     choices, _, after = rest.partition("}")
-    return tuple(before + choice + after for choice in choices.split(","))
+    return tuple(
+        before + c + end for c in choices.split(",") for end in expanded(after)
+    )
 
 
 FAMILIES = {
     "saved_model": Family("poets.backbones.saved_model"),  # --tfhub_module
     "inception": Family("poets.backbones.archives", ("inception_v3",), "inception_v3"),
     "mobilenet": Family(
-        "poets.backbones.archives",
-        _MOBILENETS,
-        "mobilenet_{1.0,0.75,0.50,0.25}_{224,192,160,128}[_quantized]",
+        "poets.backbones.archives", expanded(_MOBILENETS), f"{_MOBILENETS}[_quantized]"
     ),
     "quantized": Family(
         "poets.backbones.archives",
-        tuple(f"{name}_quantized" for name in _MOBILENETS),
+        expanded(f"{_MOBILENETS}_quantized"),
         untrainable="trained weights would no longer be 8-bit; use the network of the "
         "same name without _quantized",
     ),
@@ -152,8 +151,8 @@ FAMILIES = {
     ),
     "scattering": Family(
         "poets.backbones.scattering",
-        tuple(f"scattering_{size_px}" for size_px in (96, 128, 160, 224)),
-        "scattering_{96,128,160,224}",
+        expanded(_SCATTERING),
+        _SCATTERING,
         untrainable="its filters are computed, not trained; use another network",
     ),
 }

@@ -76,11 +76,6 @@ class Images:
         paths, numbers = _joined(blocks())
         return cls(paths, list(known), numbers)
 
-    @property
-    def folders(self) -> list[str]:
-        """The label's folder of each image."""
-        return [self.names[code] for code in self.codes.tolist()]
-
     def by_folder(self) -> Counter[str]:
         """Returns the number of images of each folder that has any."""
         counts = np.bincount(self.codes, minlength=len(self.names)).tolist()

@@ -114,6 +114,13 @@ def may_be_image(path: str) -> bool:
     return suffix_of(path) not in _OTHER_SUFFIXES
 
 
+def utf8(name: str) -> str:
+    """Returns a name for logs and Arrow: bytes that are not UTF-8 become visible."""
+    if name.isascii():
+        return name
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def suffix_of(path: str) -> str:
     """Returns the suffix that a file is counted under, in lower case.
 

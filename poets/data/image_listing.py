@@ -33,12 +33,13 @@ from poets.data.image_files import (
     pointer_by_name,
     pointer_in,
     suffix_of,
+    utf8,
 )
 from poets.data.packs import Pack, suffix_of_pack
 from poets.data.packs.listing import list_packs
 from poets.data.source import ImageSource
 from poets.errors import DatasetError, StorageError
-from poets.storage import join, open_storage, reason
+from poets.storage import invalid_character, join, open_storage, reason
 from poets.storage.reading import is_of_one_file, raise_outage, read_beginnings
 from poets.storage.tree import Entry, walk
 from poets.system.progress import log_some
@@ -199,12 +200,10 @@ class ImageFiles:
                     and not passed_over(path)
                 ):
                     packs.append(Pack(path, length, mtime_ns))
-                elif entry.path.isascii() or _is_unicode(entry.path):
+                elif path.isascii() or not invalid_character(path):
                     yield entry
                 else:
-                    path = posixpath.join(self._root, entry.path)
-                    name = path.encode("utf-8", "surrogateescape")
-                    self._nameless.append(name.decode("utf-8", "backslashreplace"))
+                    self._nameless.append(utf8(posixpath.join(self._root, path)))
         except OSError as error:
             if is_of_one_file(error):
                 self._refuse("", error)
@@ -238,14 +237,13 @@ class ImageFiles:
 
     def _is_unsure(self, entry: Entry) -> bool:
         """Returns whether a file's first bytes must be read; records other files."""
-        path, pointer = entry.path, pointer_by_name(entry.path)
+        path, why = entry.path, pointer_by_name(entry.path)
         if entry.kind is FileType.NotFound:
-            annexed = "annex/objects/" in entry.leads_to
-            self.skipped.append((path, ANNEX if annexed else NO_TARGET))
+            why = ANNEX if "annex/objects/" in entry.leads_to else NO_TARGET
         elif entry.kind is FileType.Unknown:
-            self.skipped.append((path, NO_FILE))
-        elif pointer:
-            self.skipped.append((path, pointer))
+            why = NO_FILE
+        if why:
+            self.skipped.append((path, why))
         elif entry.length and may_be_image(path):
             return True
         else:
@@ -310,11 +308,3 @@ def some(names: Iterable[str]) -> str:
     text = ", ".join(map(repr, found[:MOST_NAMES]))
     more = len(found) - MOST_NAMES
     return f"{text} and {more} more" if more > 0 else text
-
-
-def _is_unicode(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -15,9 +15,8 @@ import pytest
 
 from poets.classifier.sources import find_sources
 from poets.data.dataset import find_images
-from poets.data.image_files import ImageError
+from poets.data.image_files import ImageError, utf8
 from poets.data.packs import KINDS, suffix_of_pack
-from poets.data.packs import listing as packs_listing
 from poets.errors import DatasetError, StorageError
 from tests import packs
 from tests.packs import FORMS, framed, record
@@ -55,7 +54,9 @@ def test_a_pack_has_the_pictures_of_the_folder(form, folder, unpacked):
     FORMS[form](folder, FILES)
     dataset = find_images(str(folder))
     assert dataset.images.paths == unpacked.images.paths
-    assert dataset.images.folders == unpacked.images.folders
+    assert [image.folder for image in dataset.images] == [
+        image.folder for image in unpacked.images
+    ]
     assert (dataset.folders, dataset.labels) == (unpacked.folders, unpacked.labels)
     assert dataset.skipped == ()
     contents = list(dataset.source.read(dataset.images))
@@ -504,5 +505,4 @@ def test_pictures_in_packs_are_labelled_by_name(folder):
 
 
 def test_a_table_of_what_is_in_packs_takes_names_that_are_not_unicode():
-    names = [*map(packs_listing._utf8, ["a", "ä", "\udcff.jpg"])]
-    assert names == ["a", "ä", "\\xff.jpg"]
+    assert [*map(utf8, ["a", "ä", "\udcff.jpg"])] == ["a", "ä", "\\xff.jpg"]

@@ -28,7 +28,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 from pyarrow.fs import FileType
 
-from poets.data.image_files import is_image_name, passed_over
+from poets.data.image_files import is_image_name, passed_over, utf8
 from poets.data.layout import split_named
 from poets.data.packs import Member, Pack, PackError, damage, open_pack, suffix_of_pack
 from poets.errors import DatasetError, PoetsError, StorageError, format_problems
@@ -193,17 +193,10 @@ def _table(members: Iterator[Member]) -> pa.Table:
     batches = []
     while some := list(itertools.islice(members, _ROWS)):
         names, *others = zip(*some, strict=True)
-        columns = zip([[*map(_utf8, names)], *others], SCHEMA.types, strict=True)
+        columns = zip([[*map(utf8, names)], *others], SCHEMA.types, strict=True)
         arrays = [pa.array(column, type_) for column, type_ in columns]
         batches.append(pa.record_batch(arrays, schema=SCHEMA))
     return pa.Table.from_batches(batches, SCHEMA)
-
-
-def _utf8(name: str) -> str:
-    """Returns a name that Arrow takes: bytes that are not UTF-8 become visible."""
-    if name.isascii():
-        return name
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _members(table: pa.Table) -> Iterator[Member]:
