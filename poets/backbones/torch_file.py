@@ -27,7 +27,6 @@ TYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 class _Storage(NamedTuple):
     dtype: str
     key: str
-    size: int
 
 
 class _Tensor(NamedTuple):
@@ -53,8 +52,8 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         """Returns the record of ("storage", type, key, device, size, view)."""
-        _, dtype, key, _, size, _ = pid
-        return _Storage(dtype, key, size)
+        _, dtype, key, _, _, _ = pid
+        return _Storage(dtype, key)
 
 
 def read_tensors(data: bytes, source: str) -> dict[str, np.ndarray]:

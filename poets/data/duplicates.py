@@ -46,13 +46,7 @@ class Duplicates:
 def find_duplicates(
     dataset: Dataset, splits: Splits, digests: np.ndarray
 ) -> Duplicates:
-    """Returns the duplicates among the images of a dataset.
-
-    Args:
-      dataset: N images.
-      splits: the split of each.
-      digests: the content digest of each, bytes [N].
-    """
+    """Returns the duplicates among N images, by their content digests, bytes [N]."""
     images = dataset.images
     count, across, in_train = 0, Counter[tuple[str, ...]](), Counter[str]()
     for twins in same_content(digests):
@@ -75,10 +69,7 @@ def report_duplicates(
 ) -> list[str]:
     """Logs warnings on duplicates, and returns sentences for `metrics.json`.
 
-    Args:
-      duplicates: as `find_duplicates` returned them.
-      splits: the split of each image.
-      own_split: whether the user made the split, which then stays unchanged.
+    Those are about a split of the user's own, which stays unchanged.
     """
     lines = [
         f"{count} pictures are in {' and '.join(folders)} with the same content"

@@ -76,16 +76,10 @@ class ImageFiles:
     """
 
     def __init__(self, url: str, index_url: str = "") -> None:
-        """Opens the storage of a folder or of a pack; lists nothing yet.
-
-        Args:
-          url: the folder or the pack.
-          index_url: folder for lists of packs that have none; "" keeps none.
-        """
-        self.url = url
+        """Opens the storage of a folder or a pack; for `index_url` see `list_packs`."""
+        self.url, self._index_url = url, index_url
         self.packs: tuple[Pack, ...] = ()
         self.tables: dict[str, str] = {}
-        self._index_url = index_url
         self.at_top = 0
         self.others: dict[str, Counter[str]] = defaultdict(Counter)
         self.hidden: set[str] = set()

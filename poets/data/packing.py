@@ -208,13 +208,12 @@ def _plan(dataset: Dataset, form: str, length: int) -> Iterator[_Planned]:
     """Yields the packs of a data set; the same data set has the same ones."""
     images = dataset.images
     rows = images.in_reading_order(np.arange(len(images)))
-    if not dataset.splits:
-        yield from _plan_split("images", images.take(rows), form, length)
-        return
-    firsts = np.array([path.partition("/")[0] for path in images.paths.to_pylist()])
-    for folder in sorted(dataset.splits):
-        own = rows[firsts[rows] == folder]
-        yield from _plan_split(folder, images.take(own), form, length)
+    parts = {"images": rows}
+    if dataset.splits:
+        firsts = np.array([path.partition("/")[0] for path in images.paths.to_pylist()])
+        parts = {each: rows[firsts[rows] == each] for each in sorted(dataset.splits)}
+    for name, own in parts.items():
+        yield from _plan_split(name, images.take(own), form, length)
 
 
 def _plan_split(

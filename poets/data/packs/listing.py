@@ -89,12 +89,12 @@ def list_packs(
         zip(packs, lists, splits, strict=True)
     ):
         table, ours = _table_of(data), _is_ours(data)
-        stem = posixpath.basename(pack.path or url).partition(".")[0]
+        where = pack.path or url
+        stem = posixpath.basename(where).partition(".")[0]
         for row, member in enumerate(_members(table)):
             name = _plain(member.name)
             leads_out = ".." in name.split("/") and "its name leads out of the folder"
             if problem := member.problem or leads_out:
-                where = pack.path or url
                 name = name or posixpath.basename(where)
                 skipped.append((name, f"in {where}: {problem}"))
                 continue

@@ -85,9 +85,7 @@ class Reader:
                 yield from self._rows(table, block)
 
     def read(self, places: Sequence[Place]) -> Iterator[bytes | ImageError]:
-        wanted = iter(places)
-        place = next(wanted, None)
-        first = 0
+        first = given = 0  # the batch's first row, pictures that were yielded
         with damage():
             for batch in self._file.iter_batches(
                 ROWS, [places[0].block], [self._bytes], use_threads=False
@@ -95,14 +93,14 @@ class Reader:
                 column = batch.column(0)
                 if pa.types.is_struct(column.type):
                     (column,) = column.flatten()
-                while place is not None and place.start < first + len(column):
-                    data = column[place.start - first].as_py()
+                while places[given].start < first + len(column):
+                    data = column[places[given].start - first].as_py()
                     yield (
                         ImageError("a row without a picture") if data is None else data
                     )
-                    place = next(wanted, None)
-                if place is None:
-                    return
+                    given += 1
+                    if given == len(places):
+                        return
                 first += len(column)
         raise PackError(f"row group {places[0].block} has {first} rows")
 

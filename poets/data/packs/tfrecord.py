@@ -55,9 +55,7 @@ class Reader:
                 length = len(_picture(features))
                 label, name = _label(features), _text(_first(features, NAMES, b""))
             except PackError as error:
-                problem = str(error)
-            if problem:
-                problem = f"record {row:,}: {problem}"
+                problem = f"record {row:,}: {error}"
             block = start // BLOCK_BYTES
             yield Member(name, label, length, 0, block, start, size, problem)
             start, row = start + size, row + 1
