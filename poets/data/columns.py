@@ -24,51 +24,42 @@ BLOCK = 2**16
 """Rows that are handled at once."""
 
 
-class _Bytes:
-    """Bytes that grow."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - see finalize
-            IN_MEMORY, prefix="poets-"
-        )
-        self._size = 0
-        weakref.finalize(self, self._file.close)
-
-    def append(self, data: bytes) -> None:
-        with _disk_errors():
-            self._file.write(data)
-        self._size += len(data)
-
-    def whole(self) -> bytes | mmap.mmap:
-        if self._size <= IN_MEMORY:
-            self._file.seek(0)
-            return self._file.read()
-        with _disk_errors():
-            self._file.flush()
-        return mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ)
-
-
-def joined(parts: Iterable[bytes]) -> bytes | mmap.mmap:
-    """Returns parts as one piece, on disk if it is long."""
-    whole = _Bytes()
-    for part in parts:
-        whole.append(part)
-    return whole.whole()
-
-
 class Column:
     """Numbers, or anything else of a fixed size."""
 
     def __init__(self, dtype: DTypeLike) -> None:
-        self._dtype, self._bytes = np.dtype(dtype), _Bytes()
+        self._dtype = np.dtype(dtype)
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - see finalize
+            IN_MEMORY, prefix="poets-"
+        )
+        weakref.finalize(self, self._file.close)
 
     def append(self, values: Sequence[int] | np.ndarray) -> None:
         """Adds values at the end."""
-        self._bytes.append(np.ascontiguousarray(values, self._dtype).tobytes())
+        with _disk_errors():
+            self._file.write(np.ascontiguousarray(values, self._dtype).tobytes())
 
     def array(self) -> np.ndarray:
         """Returns all values so far, read-only."""
-        return np.frombuffer(self._bytes.whole(), self._dtype)
+        return np.frombuffer(self.whole(), self._dtype)
+
+    def whole(self) -> bytes | mmap.mmap:
+        """Returns the bytes of all values so far, read-only."""
+        size = self._file.tell()
+        if size <= IN_MEMORY:
+            self._file.seek(0)
+            return self._file.read()
+        with _disk_errors():
+            self._file.flush()
+        return mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ)
+
+
+def joined(parts: Iterable[bytes]) -> bytes | mmap.mmap:
+    """Returns parts as one piece, on disk if it is long."""
+    whole = Column(np.uint8)
+    for part in parts:
+        whole.append(np.frombuffer(part, np.uint8))
+    return whole.whole()
 
 
 class Texts:
