@@ -40,9 +40,7 @@ def modernise(graph_def: Any) -> Any:
                 added.op = "Identity"
                 del added.attr["message"]
     for node in replaced.node:
-        values_only = [name for name in node.input if not name.startswith("^")]
-        del node.input[:]
-        node.input.extend(values_only)
+        node.input[:] = [name for name in node.input if not name.startswith("^")]
     return replaced
 
 

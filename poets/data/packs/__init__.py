@@ -18,7 +18,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -184,7 +184,7 @@ def damage() -> Iterator[None]:
         raise PackError(first_line(error)[:200]) from error
 
 
-def span(file: pa.NativeFile, places: Sequence[Place]) -> bytes:
+def span(file: pa.NativeFile | BinaryIO, places: Sequence[Place]) -> bytes:
     """Returns the bytes from the first place to the end of the last, in one read.
 
     Raises:

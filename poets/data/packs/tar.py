@@ -46,11 +46,11 @@ class Reader:
         self.ours = False
         self._file, self._size = file, file.size()
         self._is_compressed = name.lower().endswith("gz")
-        self._buffered = io.BufferedReader(file, BLOCK_BYTES)
-        self._limit, self._stream = self._size, self._buffered
+        self._limit = self._size
+        self._stream: Any = io.BufferedReader(file, BLOCK_BYTES)
         if self._is_compressed:
             self._limit = 16 * BLOCK_BYTES + COMPRESSION * self._size
-            self._stream = gzip.GzipFile(fileobj=self._buffered)  # type: ignore[assignment]
+            self._stream = gzip.GzipFile(fileobj=self._stream)
 
     def members(self) -> Iterator[Member]:
         """Yields the files; WebDataset's files with labels are not listed."""
@@ -63,15 +63,10 @@ class Reader:
                     yield from self._sample(list(sample))
 
     def read(self, places: Sequence[Place]) -> Iterator[bytes | ImageError]:
-        start = places[0].start
-        if self._is_compressed:
-            with damage():
-                self._stream.seek(start)
-                data = self._stream.read(places[-1].start + places[-1].size - start)
-        else:
-            data = span(self._file, places)
-        for _, _, begin, size in places:
-            found = data[begin - start : begin - start + size]
+        data = span(self._stream if self._is_compressed else self._file, places)
+        for _, _, start, size in places:
+            begin = start - places[0].start
+            found = data[begin : begin + size]
             yield found if len(found) == size else ImageError("the pack ends before it")
 
     def _checked(self, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -106,16 +101,10 @@ class Reader:
             what = "" if label else problem
             if not info.isfile():
                 what = "a link, a device or another special file, not a picture"
-            yield Member(
-                info.name,
-                label,
-                info.size,
-                _mtime_ns(info) if self.ours else 0,
-                info.offset_data // BLOCK_BYTES,
-                info.offset_data,
-                info.size,
-                what,
-            )
+            start, size = info.offset_data, info.size
+            mtime_ns = _mtime_ns(info) if self.ours else 0
+            block = start // BLOCK_BYTES
+            yield Member(info.name, label, size, mtime_ns, block, start, size, what)
 
     def _label(self, info: tarfile.TarInfo) -> tuple[str | None, str]:
         """Returns the label in a file, or what is wrong with the file."""
