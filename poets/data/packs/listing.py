@@ -58,7 +58,7 @@ SCHEMA = pa.schema(
     }
 )
 _OURS = b"ours"
-_ROWS = 4096
+_ROWS = 1024
 """Members that are made columns, or columns members, at once."""
 
 

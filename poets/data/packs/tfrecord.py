@@ -114,8 +114,8 @@ def _features(example: memoryview) -> dict[bytes, Value]:
 def _fields(message: memoryview, wanted: int, *below: int) -> list[memoryview]:
     """Returns the fields of a number in a message, or those `below` them."""
     found = []
-    at = 0
-    while at < len(message):
+    at, size = 0, len(message)
+    while at < size:
         key, at = _varint(message, at)
         number, kind = key >> 3, key & 7
         begin = at
@@ -128,7 +128,7 @@ def _fields(message: memoryview, wanted: int, *below: int) -> list[memoryview]:
             at += 8 if kind == 1 else 4
         else:
             raise PackError("not a tf.train.Example")
-        if at > len(message):
+        if at > size:
             raise PackError("not a tf.train.Example")
         if number == wanted and kind in (0, 2):
             field = message[begin:at]
@@ -137,6 +137,8 @@ def _fields(message: memoryview, wanted: int, *below: int) -> list[memoryview]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    if at < len(message) and message[at] < 128:  # keys and most lengths
+        return message[at], at + 1
     value = shift = 0
     while at < len(message) and shift < 64:
         byte = message[at]
