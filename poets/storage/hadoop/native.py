@@ -50,14 +50,7 @@ MIN_BLOCK_BYTES = 1 << 20  # the NameNode's; block sizes are multiples of it
 
 _backends: dict[tuple[object, ...], "HdfsBackend"] = {}
 _forked_s = -REUSE_S  # when this process was forked, by the monotonic clock
-
-
-def _note_fork() -> None:
-    global _forked_s
-    _forked_s = time.monotonic()
-
-
-os.register_at_fork(after_in_child=_note_fork)
+os.register_at_fork(after_in_child=lambda: globals().update(_forked_s=time.monotonic()))
 
 
 def connect(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
