@@ -272,7 +272,7 @@ def test_an_ordinary_user_can_run_it(directory, unprivileged):
     (unprivileged / "principals.txt").write_text("alice\n")
     os.seteuid(0)  # the child's user is not to differ from its effective one
     code = (
-        "import encodings.idna, encodings.utf_8_sig, os, sys\n"
+        "import encodings.idna, encodings.utf_8_sig, locale, os, sys\n"
         "from tools.kdc.kdc import main\n"  # this Python may be root's alone
         f"os.setgid({NOBODY}), os.setuid({NOBODY})\n"
         "sys.exit(main(sys.argv[1:]))\n"
