@@ -1,6 +1,7 @@
 """The files of a report: from a run, from its folder, and where parts are missing."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -11,12 +12,17 @@ import pytest
 
 from poets.cli import run
 from poets.report import build
-from poets.report.findings import SECTIONS, find
+from poets.report.findings import SECTIONS, Findings, find
 from poets.report.page import percent, size
 from poets.report.page.pictures import Pictures
 from poets.report.page.run_page import run_page
 from poets.report.reread import read_evidence
-from tests.report.pages import dataset_of, made_up_run, write_picture
+from tests.report.pages import (
+    dataset_of,
+    made_up_run,
+    with_every_section,
+    write_picture,
+)
 from tests.retraining import logged
 
 pytest_plugins = ["tests.finished"]
@@ -58,6 +64,27 @@ def copied(finished, tmp_path):
     for name in ("report.html", "report.json"):
         (folder / name).unlink()
     return folder
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "claim", "caveat"),
+    [
+        (0.65, "3 labels are doubtful", "right on 65.0% of the pictures"),
+        (0.95, "About 3 labels are probably wrong", None),
+    ],
+)
+def test_labels_that_a_weak_network_doubts_are_not_called_wrong(
+    tmp_path, accuracy, claim, caveat
+):
+    made_up_run(tmp_path, tmp_path / "images", {"a": (5, 5, 5), "b": (5, 5, 5)})
+    evidence = read_evidence(str(tmp_path))
+    sections = dict(with_every_section(find(evidence), "a", "a/1.jpg").sections)
+    doubtful = dataclasses.replace(sections["doubtful_labels"], accuracy=accuracy)
+    sections["doubtful_labels"] = doubtful
+    page = run_page(Findings(sections, {}), evidence.answers.dataset).decode()
+    assert claim in page
+    assert ("probably wrong" in page) == (caveat is None)
+    assert caveat is None or caveat in page
 
 
 class TestOfARun:

@@ -24,6 +24,9 @@ MAX_FOUND = 10_000
 FEWEST = 3
 """Images of a label that can be judged: heads need others of the label to train on."""
 
+SURE_HEADS = 0.8
+"""Accuracy of heads whose doubt is worth more than the label."""
+
 JUDGED = np.dtype("i8, f4, i8, f4, ?")
 JUDGED.names = "row", "score", "other", "other_score", "wrong"
 """An image, the score of its label, the likeliest other label, the score of that, and
@@ -56,8 +59,7 @@ class DoubtfulLabels:
     Attributes:
       images: number of images that were judged.
       trained_on: number of images in the sample that the heads were trained on.
-      accuracy: the share of images that these heads take for their label, 0 to 1. With
-        weak features, many right labels are doubted.
+      accuracy: the share of images that these heads take for their label, 0 to 1.
       count: estimated number of wrong labels.
       found: LISTED times as many images, at most MAX_FOUND.
     """
@@ -67,6 +69,11 @@ class DoubtfulLabels:
     accuracy: float
     count: int
     found: tuple[DoubtfulLabel, ...]
+
+    @property
+    def many_are_right(self) -> bool:
+        """Whether the heads are so often wrong that many labels they doubt are not."""
+        return self.accuracy < SURE_HEADS
 
     def csv_rows(self) -> Iterator[tuple[object, ...]]:
         """Yields the rows of `doubtful_labels.csv`, the header first."""
