@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from poets.kerberos import login
+from poets.kerberos.libkrb5 import Login
 from poets.kerberos.settings import VARIABLES
 from tools.kdc.local import LocalKdc
 from tools.packages import missing_packages
@@ -66,3 +67,49 @@ def kinit(kdc: LocalKdc, keytab: Path) -> Callable[..., None]:
         )
 
     return run
+
+
+@pytest.fixture
+def clients(
+    environment: pytest.MonkeyPatch, kdc: LocalKdc, tmp_path: Path
+) -> Iterator[None]:
+    """Clients ask `kdc`, and have no ticket; a KDC that a test stops runs after it."""
+    environment.setenv("KRB5_CONFIG", str(kdc.krb5_conf))
+    environment.setenv("KRB5CCNAME", f"FILE:{tmp_path / 'none'}")  # not the user's own
+    yield
+    kdc.start()
+
+
+@pytest.fixture
+def tensorflow(keytab: Path) -> Login:
+    """The login of `tensorflow` by its keytab."""
+    return Login("tensorflow@LOCAL", str(keytab), None)
+
+
+@pytest.fixture
+def write_conf(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[str], Path]:
+    """Makes a text the krb5.conf of the clients and returns its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "krb5.conf"
+        path.write_text(text)
+        environment.setenv("KRB5_CONFIG", str(path))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def set_default(
+    kdc: LocalKdc, write_conf: Callable[[str], Path]
+) -> Callable[..., None]:
+    """Adds lines to [libdefaults] of the krb5.conf that `kdc` has made."""
+
+    def add(*lines: str) -> None:
+        text = kdc.krb5_conf.read_text()
+        more = "\n  ".join(["[libdefaults]", *lines])
+        write_conf(text.replace("[libdefaults]", more))
+
+    return add

@@ -6,6 +6,8 @@ import pytest
 
 from poets.errors import ConfigError
 from poets.kerberos.krb5_conf import krb5_conf_text, realms
+from poets.kerberos.libkrb5 import check_conf, get_tgt
+from tests.kerberos.failures import failure_of
 
 
 def read(tmp_path, text):
@@ -150,3 +152,79 @@ def test_a_file_that_cannot_be_read_is_reported(unprivileged):
         f"cannot read {str(path)!r}: permission denied; make it readable, or set "
         "KRB5_CONFIG"
     )
+
+
+# What the library refuses.
+
+
+@pytest.mark.usefixtures("clients")
+def test_a_realm_without_a_kdc_is_reported(tensorflow, write_conf):
+    write_conf("[libdefaults]\ndefault_realm = LOCAL\ndns_lookup_kdc = false\n")
+    text = failure_of(get_tgt, tensorflow, 30)
+    assert text.endswith(
+        "; name the KDC of realm LOCAL in krb5.conf (KRB5_CONFIG), or by "
+        "service.security.kerberos.kdc"
+    )
+
+
+IMPROPER = "mproper format of Kerberos configuration file"  # some write "improper"
+MAKE_FOLDER = "make that folder, mount it here too, or remove the line"
+MAKE_FILE = "make that file, mount it here too, or remove the line"
+
+
+@pytest.mark.parametrize(
+    ("line", "found", "todo"),
+    [
+        (
+            "includedir TMP/none.d/",
+            "includedir 'TMP/none.d/' cannot be read: no such file or directory",
+            MAKE_FOLDER,
+        ),
+        (
+            "includedir TMP/krb5.conf",
+            "includedir 'TMP/krb5.conf' cannot be read: not a directory",
+            MAKE_FOLDER,
+        ),
+        (
+            "include TMP/none",
+            "include 'TMP/none' cannot be read: no such file or directory",
+            MAKE_FILE,
+        ),
+        (
+            "include",
+            "include '' cannot be read: no such file or directory",
+            MAKE_FILE,
+        ),
+        (
+            "default_realm LOCAL",
+            "'default_realm LOCAL' is not 'name = value'",
+            "correct or remove it",
+        ),
+        (
+            "two words = x",
+            "'two words = x' is not 'name = value'",
+            "correct or remove it",
+        ),
+        ("}", "'}' closes nothing", "remove it"),
+        ("[realms", "'[realms' has no ']'", "write it as [name]"),
+        ("x = {\n[y]", "'[y]' is inside 'x'", "close that with }"),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.usefixtures("clients")
+def test_a_line_that_the_library_refuses_is_named(
+    line, found, todo, nested, kdc, tmp_path, environment, tensorflow
+):
+    path = faulty = tmp_path / "krb5.conf"
+    if nested:
+        faulty = tmp_path / "more.d" / "more"
+        faulty.parent.mkdir()
+        path.write_text(f"includedir {faulty.parent}\n{kdc.krb5_conf.read_text()}")
+    text = f"# of the site\n[libdefaults]\n{line}\n".replace("TMP", str(tmp_path))
+    faulty.write_text(text)
+    environment.setenv("KRB5_CONFIG", str(path))
+    expected = f"{str(faulty)!r}, line {text.count(chr(10))}: {found}; {todo}"
+    expected = expected.replace("TMP", str(tmp_path))
+    fault = "could not be read" if line.startswith("include") else IMPROPER
+    for text in (failure_of(get_tgt, tensorflow, 30), failure_of(check_conf)):
+        assert text.endswith(f"{fault}: {expected}")
