@@ -4,40 +4,35 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.command import run_python
+
 pytestmark = pytest.mark.usefixtures("clients")
+
+ASK = """
+import sys
+from poets.kerberos.libkrb5 import Login, get_tgt
+from poets.errors import KerberosError
+try:
+    print(get_tgt(Login(*[word or None for word in sys.argv[1:]]), 30))
+except KerberosError as error:
+    print(error)
+"""
 
 
 @pytest.fixture
 def asked_at(require):
-    """Asks for a ticket by a clock that is off; returns the last line it printed."""
+    """Asks for a ticket by a clock that is off; returns what is printed."""
     require("faketime", shutil.which("faketime"))
-    code = (
-        "import sys\n"
-        "from poets.kerberos.libkrb5 import Login, get_tgt\n"
-        "from poets.errors import KerberosError\n"
-        "try:\n"
-        "    print(get_tgt(Login(*[word or None for word in sys.argv[1:]]), 30))\n"
-        "except KerberosError as error:\n"
-        "    print(error)\n"
-    )
 
     def ask(shift: str, *words: object) -> str:
-        done = subprocess.run(
-            ["faketime", "-f", shift, sys.executable, "-c", code, *map(str, words)],
-            cwd=ROOT,
-            env={**os.environ, "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        environment = {**os.environ, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        prefix = ["faketime", "-f", shift]
+        done = run_python(["-c", ASK, *words], environment, prefix)
+        assert done.code == 0, done.err
+        return done.out.strip()
 
     return ask
 

@@ -1,7 +1,6 @@
 """Tickets by keytab from a real KDC, and why there are none: causes with cures."""
 
 import re
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from poets.kerberos import session
 from poets.kerberos.keytab import KeytabError, read_keytab
 from poets.kerberos.krb5_conf import krb5_conf_text
 from poets.kerberos.libkrb5 import Login, get_service_ticket, get_tgt
+from tests.command import silent_server
 from tests.kerberos.failures import failure_of
 
 DAY_S = 86_400
@@ -111,8 +111,8 @@ def test_a_kdc_that_is_down_is_reported_with_its_address(kdc, tensorflow):
 
 
 def test_a_silent_kdc_is_waited_for_no_longer_than_asked(tensorflow, write_conf):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
+    with silent_server() as port:
+        address = f"127.0.0.1:{port}"
         write_conf(krb5_conf_text("LOCAL", [address]))
         text = failure_of(get_tgt, tensorflow, 0.5)
     assert text == (
