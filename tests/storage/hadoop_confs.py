@@ -1,5 +1,9 @@
-"""Configurations of Hadoop that tests write or make up, and none of this machine."""
+"""What a test knows of Hadoop: a configuration that it makes, none of this machine's.
 
+The fixtures are for each test of the files that import them.
+"""
+
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -32,6 +36,12 @@ def bare_environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     yield
     login.close()
+
+
+@pytest.fixture(autouse=True)
+def web_client(require):
+    """Skips the test where the client of WebHDFS is absent."""
+    require("webhdfs", all(map(find_spec, ("hdfs", "requests_kerberos"))))
 
 
 def properties(more: str = "", **values: str) -> str:

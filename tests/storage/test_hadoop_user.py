@@ -9,28 +9,22 @@ import uuid
 import pytest
 
 from poets.errors import ConfigError, NotAuthenticatedError, StorageError
-from poets.kerberos import login
 from poets.kerberos.libkrb5 import Login
 from poets.storage import open_storage
 from poets.storage.hadoop.conf import HadoopConf
 from poets.storage.hadoop.user import User, current_user
 from poets.storage.publish import write_atomically
+from tests.storage.hadoop_confs import bare_environment
+
+__all__ = ["bare_environment"]  # a fixture, for each test
 
 NAMELESS = 54321  # no system has a name for it
 INTERFACES = ("url", "webhdfs_url", "swebhdfs_url", "httpfs_url")
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch):
-    """Nothing of this machine's own Hadoop and Kerberos; tickets are removed."""
-    for name in (
-        *("POETS_HADOOP_CONF", "HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI"),
-        *("HADOOP_CONF_DIR", "HADOOP_HOME", "HADOOP_USER_NAME", "HADOOP_PROXY_USER"),
-        *("HOME", *login.VARIABLES),
-    ):
-        monkeypatch.delenv(name, raising=False)
-    yield
-    login.close()
+def _homeless(bare_environment, monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.util
 import os
 import threading
 import uuid
@@ -19,27 +18,10 @@ from poets.storage.calls import deadline
 from poets.storage.publish import check_writable, write_atomically
 from tests.storage.at_once import AtOnceInSoak, publisher
 from tests.storage.contract import StorageContract, model, names_below
+from tests.storage.hadoop_confs import bare_environment, web_client
 from tests.storage.publisher import content
 
-__all__ = ["model"]  # a fixture of the contract
-
-VARIABLES = (
-    *("POETS_HADOOP_CONF", "HDFS_CORE_SITE_URI", "HDFS_HDFS_SITE_URI"),
-    *("HADOOP_CONF_DIR", "HADOOP_HOME", "HADOOP_USER_NAME", "HADOOP_PROXY_USER"),
-    *login.VARIABLES,
-    *("POETS_CA_FILE", "REQUESTS_CA_BUNDLE", "POETS_STORAGE_TIMEOUT_S"),
-)
-
-
-@pytest.fixture(autouse=True)
-def bare_environment(require, monkeypatch):
-    """Nothing of this machine's own Hadoop and Kerberos; tickets are removed."""
-    found = map(importlib.util.find_spec, ("hdfs", "requests_kerberos"))
-    require("webhdfs", all(found))
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    yield
-    login.close()
+__all__ = ["bare_environment", "model", "web_client"]  # fixtures
 
 
 @pytest.fixture

@@ -1,129 +1,35 @@
-"""The web interface of HDFS where it fails, played on loopback; its URLs."""
+"""The web interface of HDFS where it fails, played on loopback."""
 
 import errno
-import json
 import logging
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow.fs
 import pytest
 
-from poets.errors import NotAuthenticatedError, StorageError
+from poets.errors import NotAuthenticatedError
 from poets.storage import open_storage, read_bytes
-from poets.storage.hadoop.user import system_user
-from tests.storage.test_webhdfs import bare_environment
+from tests.storage.hadoop_confs import bare_environment, web_client
+from tests.storage.played_webhdfs import (
+    STATUS,
+    TOKEN,
+    Server,
+    configure_service,
+    named_user,
+    refusal,
+    server,
+)
 
-__all__ = ["bare_environment"]  # a fixture, for each test
-
-
-@pytest.fixture(autouse=True)
-def _named(bare_environment, monkeypatch):
-    """Tests may run as a user without a name, which WebHDFS wants."""
-    if not system_user():
-        monkeypatch.setenv("HADOOP_USER_NAME", "tests")
-
+__all__ = ["bare_environment", "server", "named_user", "web_client"]  # fixtures
 
 ROOT = Path(__file__).parents[2]
-TOKEN = "c2VjcmV0LXRva2Vu"
-
-
-class Server:
-    """Plays the web interface of a NameNode and a DataNode: `answers` says how.
-
-    Attributes:
-      answers: for each of the next requests, the status, the headers and the body;
-        a body that is longer than its Content-Length is cut, None is never sent.
-      requests: "METHOD path?query" of every request so far.
-    """
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, dict[str, str], bytes | None]] = []
-        self.requests: list[str] = []
-        self.closed = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:  # noqa: N802, the base class names it
-                length = int(self.headers.get("Content-Length") or 0)
-                self.rfile.read(length)
-                outer.requests.append(f"{self.command} {self.path}")
-                status, headers, body = outer.answers.pop(0)
-                if body is None:
-                    outer.closed.wait(300)
-                    self.close_connection = True
-                    return
-                self.send_response(status)
-                headers = {"Content-Length": str(len(body)), **headers}
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Connection", "close")
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_PUT = do_DELETE = do_GET  # noqa: N815
-
-            def log_message(self, *args: object) -> None:
-                """Keeps the tests' output clean."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def add(self, status: int, body: object = b"", **headers: str) -> None:
-        """Adds an answer; anything but bytes and None becomes JSON."""
-        if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.answers.append((status, named, body))
-
-    def redirect(self, address: str) -> None:
-        """Adds an answer that sends to a DataNode."""
-        place = f"http://{address}/webhdfs/v1/graph?op=OPEN&delegation={TOKEN}&offset=0"
-        self.add(307, Location=place)
-
-    def close(self) -> None:
-        """Stops to listen."""
-        self.closed.set()
-        self._server.shutdown()
-        self._thread.join(300)
-        self._server.server_close()
-
-
-def refusal(java_class: str, message: str = "why") -> dict[str, dict[str, str]]:
-    return {"RemoteException": {"exception": java_class, "message": message}}
-
-
-@pytest.fixture
-def server(monkeypatch) -> Iterator[Server]:
-    """A server that fails on demand, without Kerberos."""
-    monkeypatch.setenv("HADOOP_USER_NAME", "alice")
-    monkeypatch.setenv("POETS_STORAGE_TIMEOUT_S", "5")
-    running = Server()
-    yield running
-    running.close()
 
 
 def opened(server: Server) -> pyarrow.fs.FileSystem:
     return open_storage(f"webhdfs://{server.address}/")[0]
-
-
-STATUS = {
-    "FileStatus": {
-        **{"type": "FILE", "length": 5, "modificationTime": 1_500_000_000_000},
-        **{"owner": "alice", "group": "users", "permission": "1644"},
-        **{"replication": 3, "aclBit": True},
-    }
-}
 
 
 def test_without_kerberos_the_user_is_named(server):
@@ -205,7 +111,9 @@ def test_a_standby_is_passed_over(server, tmp_path, closed_port, monkeypatch):
     standby = Server()
     standby.add(403, refusal("StandbyException"))
     addresses = {"1": standby.address, "2": f"127.0.0.1:{closed_port}"}
-    configure(tmp_path, monkeypatch, "Flowers", addresses | {"3": server.address})
+    configure_service(
+        tmp_path, monkeypatch, "Flowers", addresses | {"3": server.address}
+    )
     for _ in range(2):
         server.add(200, STATUS)
     try:
@@ -215,28 +123,6 @@ def test_a_standby_is_passed_over(server, tmp_path, closed_port, monkeypatch):
     finally:
         standby.close()
     assert len(standby.requests) == 1  # it is remembered who answers
-
-
-def configure(folder, monkeypatch, service: str, addresses: dict[str, str]) -> None:
-    """Writes a configuration with the NameNodes of a service."""
-    values = {
-        f"dfs.ha.namenodes.{service}": ", ".join(addresses),
-        "fs.defaultFS": f"hdfs://{service}",
-    }
-    for name, address in addresses.items():
-        values[f"dfs.namenode.http-address.{service}.{name}"] = address
-        values[f"dfs.namenode.rpc-address.{service}.{name}"] = "localhost:8020"
-    write_conf(folder, monkeypatch, values)
-
-
-def write_conf(folder, monkeypatch, values: dict[str, str]) -> None:
-    lines = "".join(
-        f"<property><name>{name}</name><value>{value}</value></property>"
-        for name, value in values.items()
-    )
-    for name, text in (("core-site.xml", ""), ("hdfs-site.xml", lines)):
-        (folder / name).write_text(f"<configuration>{text}</configuration>")
-    monkeypatch.setenv("POETS_HADOOP_CONF", str(folder))
 
 
 def test_an_html_refusal_is_of_the_ticket(server):
@@ -362,75 +248,3 @@ def test_a_forked_process_has_connections_of_its_own(server):
     server.add(200, STATUS)
     arguments = [sys.executable, "-c", code, f"webhdfs://{server.address}/graph"]
     assert subprocess.run(arguments, cwd=ROOT, timeout=300).returncode == 5
-
-
-# URLs.
-
-
-@pytest.mark.parametrize(
-    ("url", "addresses"),
-    [
-        ("webhdfs://nn/p", ["http://nn:9870"]),
-        ("swebhdfs://nn/p", ["https://nn:9871"]),
-        ("WEBHDFS://nn:14000/p", ["http://nn:14000"]),
-        ("webhdfs://[::1]:9870/p", ["http://[::1]:9870"]),
-        ("webhdfs://Flowers/p", ["http://a:50070", "http://b:9870"]),
-        ("webhdfs://default/p", ["http://a:50070", "http://b:9870"]),
-        ("webhdfs:///p", ["http://a:50070", "http://b:9870"]),
-    ],
-)
-def test_urls_name_addresses(url, addresses, tmp_path, monkeypatch):
-    configure(tmp_path, monkeypatch, "Flowers", {"1": "a:50070", "2": "b"})
-    filesystem, path = open_storage(url)
-    assert filesystem.handler.backend.client.urls == addresses
-    assert path == "/p"
-
-
-@pytest.mark.parametrize(
-    ("values", "addresses"),
-    [
-        ({}, ["http://nn:9870"]),
-        ({"dfs.namenode.http-address": "web:50070"}, ["http://web:50070"]),
-        ({"dfs.namenode.http-address": "0.0.0.0:50070"}, ["http://nn:50070"]),
-    ],
-)
-def test_the_default_cluster_has_its_web_address(
-    values, addresses, tmp_path, monkeypatch
-):
-    write_conf(tmp_path, monkeypatch, {"fs.defaultFS": "hdfs://nn:8020", **values})
-    filesystem, _ = open_storage("webhdfs://default/p")
-    assert filesystem.handler.backend.client.urls == addresses
-
-
-@pytest.mark.parametrize(
-    ("url", "text"),
-    [
-        ("webhdfs://default/p", "fs.defaultFS is not set"),
-        ("webhdfs://alice:secret@nn:9870/p", "is not a host"),
-        ("webhdfs://nn:port/p", "is not a host"),
-    ],
-)
-def test_urls_that_name_no_cluster_are_reported(url, text):
-    with pytest.raises(StorageError, match=text):
-        open_storage(url)
-
-
-def test_a_name_service_without_web_addresses_is_reported(tmp_path, monkeypatch):
-    write_conf(
-        tmp_path,
-        monkeypatch,
-        {
-            "dfs.ha.namenodes.flowers": "1",
-            "dfs.namenode.rpc-address.flowers.1": "nn:8020",
-        },
-    )
-    with pytest.raises(
-        StorageError, match="dfs.namenode.http-address.flowers.1 is not set, although"
-    ):
-        open_storage("webhdfs://flowers/p")
-
-
-def test_a_ca_file_that_is_missing_is_reported(monkeypatch):
-    monkeypatch.setenv("POETS_CA_FILE", "/nowhere/ca.pem")
-    with pytest.raises(StorageError, match="no file '/nowhere/ca.pem'; correct POETS_"):
-        open_storage("swebhdfs://nn/p")
