@@ -1,6 +1,5 @@
 """`poets kubernetes` as typed: what it prints where, and its exit codes."""
 
-import argparse
 import json
 import os
 import signal
@@ -10,18 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from poets.cli import kubernetes
 from poets.errors import ConfigError, StorageError
+from tests.kubernetes.typed import poets
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / "demo" / "poets.json")
-
-
-def poets(*words):
-    parser = argparse.ArgumentParser()
-    kubernetes.add_arguments(parser)
-    args = parser.parse_args(words)
-    return args.func(args)
 
 
 def test_stdout_is_one_list_and_the_secret_to_make_is_reported_in_the_log(

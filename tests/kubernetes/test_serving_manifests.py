@@ -16,7 +16,7 @@ from tests.kubernetes.schemas import (
     pod_specs,
     refusals,
 )
-from tests.kubernetes.test_kubernetes_cli import poets
+from tests.kubernetes.typed import poets
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / "demo" / "poets.json")
