@@ -17,6 +17,13 @@ MTIME_NS = 1_700_000_000_123_456_789
 
 Files = dict[str, bytes]  # "daisy/1.jpg" -> content
 
+JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
+FILES = {
+    f"{label}/{number}.jpg": JPEG + f"{label}{number}".encode() * (number + 1)
+    for label in ("daisy", "tulips", "Red Roses")
+    for number in range(11)
+}
+
 
 def ours_parquet(folder: Path, files: Files) -> Path:
     """As `poets pack` writes them."""
@@ -64,8 +71,8 @@ def folder_tar(folder: Path, files: Files, name: str = "photos.tar") -> Path:
             info = tarfile.TarInfo(member)
             info.type, info.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(info)
-        for member, data in {"LICENSE.txt": b"free", **files}.items():
-            _add(archive, f"photos/{member}", data)
+        members = {"LICENSE.txt": b"free", **files}
+        add_files(archive, {f"photos/{name}": data for name, data in members.items()})
     return path
 
 
@@ -80,12 +87,11 @@ def web_dataset(folder: Path, files: Files) -> Path:
     with tarfile.open(path, "w") as archive:
         for name, data in files.items():
             key, _, suffix = name.partition("/")[2].partition(".")
-            label = _label(name).encode()
-            forms = {"cls": label, "json": json.dumps({"label": label.decode()})}
+            label = _label(name)
+            forms = {"cls": label, "json": json.dumps({"label": label})}
             form = ("cls", "json")[len(data) % 2]
-            text = forms[form]
-            _add(archive, f"{key}.{suffix}", data)
-            _add(archive, f"{key}.{form}", text if form == "cls" else text.encode())
+            text = forms[form].encode()
+            add_files(archive, {f"{key}.{suffix}": data, f"{key}.{form}": text})
     return path
 
 
@@ -148,6 +154,14 @@ FORMS = {
 }
 
 
+def add_files(archive: tarfile.TarFile, files: Files) -> None:
+    """Adds files to a tar."""
+    for name, data in files.items():
+        info = tarfile.TarInfo(name)
+        info.size, info.mtime = len(data), 1_600_000_000
+        archive.addfile(info, io.BytesIO(data))
+
+
 def record(features: dict[str, bytes | int]) -> bytes:
     """Returns a TFRecord of a tf.train.Example."""
     entries = b"".join(
@@ -193,12 +207,6 @@ def _label(name: str) -> str:
 def _pictures(files: Files):
     for name, data in files.items():
         yield name, _label(name), MTIME_NS, data
-
-
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mtime = len(data), 1_600_000_000
-    archive.addfile(info, io.BytesIO(data))
 
 
 class _Unseekable(io.RawIOBase):

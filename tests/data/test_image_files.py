@@ -11,6 +11,7 @@ from poets.data.image_files import (
     pointer_by_name,
     pointer_in,
     suffix_of,
+    utf8,
 )
 from poets.data.image_listing import ImageFiles
 from poets.data.images import decode
@@ -296,3 +297,7 @@ def test_images_by_their_first_bytes_are_found_in_an_object_store(s3):
     assert sorted(entry.path for entry in files if entry.length) == [
         *("rose/1.jfif", "tulip/1.jpg?w=500", "tulip/2")
     ]
+
+
+def test_a_table_of_what_is_in_packs_takes_names_that_are_not_unicode():
+    assert [*map(utf8, ["a", "ä", "\udcff.jpg"])] == ["a", "ä", "\\xff.jpg"]

@@ -11,11 +11,11 @@ from poets.errors import DatasetError
 from poets.flags import config_from_args
 from poets.job import run
 from tests import packs, retraining
+from tests.packs import JPEG
 from tests.retraining import snapshot
 
 pytest_plugins = ["tests.far"]
 
-JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
 LABELS = {f"{n}.jpg": ("daisy", "rose")[n % 2] for n in range(8)}
 
 

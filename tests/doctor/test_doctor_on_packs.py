@@ -7,8 +7,8 @@ import pytest
 from poets.cli import run
 from poets.data.packing import MANIFEST, pack_images
 from tests import packs
+from tests.packs import JPEG
 
-JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
 FILES = {
     f"{label}/{number}.jpg": JPEG + f"{label}{number}".encode()
     for label in ("daisy", "tulips")

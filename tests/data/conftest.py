@@ -1,0 +1,10 @@
+"""What the tests of packs share."""
+
+import pytest
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder for packs."""
+    (tmp_path / "packs").mkdir()
+    return tmp_path / "packs"
