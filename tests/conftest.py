@@ -86,7 +86,8 @@ SLOW = (  # files of more than 10 s, which begin after these groups
 )
 
 pytest.register_assert_rewrite(
-    "tests.serve.action", "tests.storage.at_once", "tests.storage.contract"
+    *("tests.serve.action", "tests.serve.page"),
+    *("tests.storage.at_once", "tests.storage.contract"),
 )
 
 
