@@ -6,6 +6,7 @@ A test module asks for it by `pytest_plugins = ["tests.finished"]`.
 import io
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -39,6 +40,19 @@ class Finished:
     @property
     def metrics(self) -> dict:
         return json.loads((self.folder / "metrics.json").read_text())
+
+    @property
+    def split(self) -> list[dict[str, str]]:
+        """The rows of split.csv."""
+        return retraining.read_csv(self.folder / "split.csv")
+
+    def is_right(self, row: dict[str, str]) -> bool:
+        """Returns whether the prediction of a row of split.csv is its label."""
+        return self._folder_of[row["predicted_label"]] == row["label"]
+
+    @cached_property
+    def _folder_of(self) -> dict[str, str]:
+        return {row["label"]: row["folder"] for row in self.metrics["labels"]}
 
     @property
     def graph(self) -> Path:

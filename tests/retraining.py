@@ -5,6 +5,7 @@ and not all. Names are chosen so that each split of each label has images.
 """
 
 import contextlib
+import csv
 import io
 import logging
 import os
@@ -112,6 +113,11 @@ def logged() -> Iterator[list[str]]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of a table with a header."""
+    return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

@@ -1,8 +1,6 @@
 """The files of a report: from a run, from its folder, and where parts are missing."""
 
-import csv
 import dataclasses
-import io
 import json
 import re
 import shutil
@@ -23,7 +21,7 @@ from tests.report.pages import (
     with_every_section,
     write_picture,
 )
-from tests.retraining import logged
+from tests.retraining import logged, read_csv
 
 pytest_plugins = ["tests.finished"]
 
@@ -37,10 +35,6 @@ def page_of(results, image_dir=""):
 
 def sections_of(folder):
     return json.loads((folder / "report.json").read_text())["sections"]
-
-
-def rows_of(path):
-    return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
 
 
 def assert_near(found, expected):
@@ -110,16 +104,16 @@ class TestOfARun:
 
     def test_a_list_and_its_csv_agree(self, finished):
         sections = sections_of(finished.folder)
-        mistakes = rows_of(finished.folder / "mistakes.csv")
+        mistakes = read_csv(finished.folder / "mistakes.csv")
         assert [row["path"] for row in mistakes] == [
             each["path"] for each in sections["mistakes"]["found"]
         ]
-        split = {row["path"]: row for row in rows_of(finished.folder / "split.csv")}
+        split = {row["path"]: row for row in read_csv(finished.folder / "split.csv")}
         for row in mistakes:
             assert split[row["path"]]["split"] == "test"
             assert split[row["path"]]["predicted_label"] == row["predicted"]
             assert float(row["label_score"]) <= float(row["score"])
-        labels = rows_of(finished.folder / "labels.csv")
+        labels = read_csv(finished.folder / "labels.csv")
         recalls = [float(row["recall"]) for row in labels]
         assert recalls == sorted(recalls)
 
