@@ -9,6 +9,7 @@
 It is a plugin for pytest: `pytest_plugins = ["tests.serve.action"]`.
 """
 
+import base64
 import io
 import json
 import os
@@ -65,6 +66,11 @@ class RunningAction:
         """What it has written to stdout and to stderr."""
         out, err = (stream.read_text() for stream in self._streams)
         return out, err
+
+    @property
+    def ends(self) -> list[int]:
+        """How many activations stdout and stderr have seen the end of."""
+        return [log.count(SENTINEL) for log in self.logs]
 
     def listens(self) -> bool:
         """Returns whether it has started; it must not have ended."""
@@ -225,6 +231,11 @@ def draw_digit(digit: int, **save: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, **{"format": "PNG"} | save)
     return file.getvalue()
+
+
+def as_value(picture: bytes) -> dict[str, str]:
+    """Returns the parameters of a run on a picture."""
+    return {"image": base64.b64encode(picture).decode()}
 
 
 @pytest.fixture(scope="session")
