@@ -1,4 +1,4 @@
-"""Labelled folders: what is an image of which label, and what is refused."""
+"""Labelled folders: what is an image of which label, and what is passed over."""
 
 import os
 
@@ -8,37 +8,10 @@ import pytest
 from poets.data.dataset import find_images
 from poets.data.image_columns import Image, Images
 from poets.data.image_files import IMAGE_SUFFIXES
-from poets.data.layout import clean_label
-from poets.errors import DatasetError, StorageError
+from tests.data.folders import fill, paths_of
 
 pytest_plugins = ["tests.far"]
 JPEG = b"\xff\xd8\xff\xe0"
-
-SPLIT = {"test": "test", "train": "train", "valid": "validation"}
-
-
-@pytest.fixture
-def image_dir(tmp_path):
-    return tmp_path / "flowers"
-
-
-def fill(image_dir, *paths, data=b"x"):
-    """Writes files that look like images by their names."""
-    for path in paths:
-        target = image_dir / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-
-
-def paths_of(image_dir):
-    return [image.path for image in find_images(str(image_dir)).images]
-
-
-def refusal(image_dir):
-    with pytest.raises(DatasetError) as caught:
-        find_images(str(image_dir))
-    assert caught.value.exit_code == 2
-    return str(caught.value)
 
 
 def test_images_are_sorted_and_know_their_folder_length_and_time(image_dir):
@@ -165,24 +138,6 @@ def test_few_images_are_warned_about_in_the_originals_words(
     assert (text in caplog.messages) is warns
 
 
-@pytest.mark.parametrize(
-    ("folder", "label"),
-    [
-        ("daisy", "daisy"),
-        ("Red Roses", "red roses"),
-        ("Red__Roses-2", "red roses 2"),
-        ("_a", " a"),
-        ("a!", "a "),
-        ("Käse", "k se"),
-        ("花", "花"),
-        ("Ж  Я", "ж я"),
-        ("!!!", "!!!"),
-    ],
-)
-def test_labels_are_cleaned_as_in_the_original(folder, label):
-    assert clean_label(folder) == label
-
-
 def test_labels_are_sorted_and_folders_follow_them(image_dir):
     fill(image_dir, "Zebra/1.jpg", "apple/1.jpg", "(b/1.jpg")
     dataset = find_images(str(image_dir))
@@ -190,85 +145,9 @@ def test_labels_are_sorted_and_folders_follow_them(image_dir):
     assert dataset.folders == ("(b", "apple", "Zebra")
 
 
-def test_folders_that_become_one_label_are_refused_by_name(image_dir):
-    fill(
-        image_dir, "Red Roses/1.jpg", "red_roses/1.jpg", "b/1.jpg", "B/1.jpg", "c/1.jpg"
-    )
-    assert refusal(image_dir) == (
-        "two folders are one label: 2 problems\n"
-        "  - 'B' and 'b' both become 'b'\n"
-        "  - 'Red Roses' and 'red_roses' both become 'red roses'; rename or merge the "
-        "folders"
-    )
-
-
 def test_a_folder_without_images_collides_with_none(image_dir):
     fill(image_dir, "Roses/notes.txt", "roses/1.jpg", "b/1.jpg")
     assert find_images(str(image_dir)).labels == ("b", "roses")
-
-
-def test_a_missing_folder_is_reported(image_dir):
-    assert refusal(image_dir) == (
-        f"Image directory {str(image_dir)!r} not found; give --image_dir a folder with "
-        "one folder of images per label"
-    )
-
-
-def test_a_file_is_no_folder(image_dir):
-    image_dir.write_bytes(b"")
-    assert refusal(image_dir) == (
-        f"--image_dir={str(image_dir)!r} is a file; give the folder that has one "
-        "folder of images per label, or a pack (.parquet, .tar, .tar.gz, .tgz, .zip, "
-        ".tfrecord, .tfrecords)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("files", "found"),
-    [
-        ([], "0 folders and no image"),
-        (["1.jpg"], "0 folders and 1 images at the top"),
-        (
-            ["a/notes.txt", "b/notes.txt", "b/1.tiff"],
-            "2 folders and no image, other files: 2 .txt, 1 .tiff, 1 files skipped, "
-            "first 'b/1.tiff': not an image by its first bytes",
-        ),
-        (["_a/1.jpg", "_b/1.jpg"], "0 folders and no image, hidden: '_a', '_b'"),
-        (
-            ["1.jpg", "2.jpg", "labels.csv"],
-            "0 folders and 2 images at the top, other files: 1 .csv; if the labels are "
-            "in the .csv file, give it as --labels_csv, or move each image into a "
-            "folder named after its label",
-        ),
-    ],
-)
-def test_where_no_folder_has_images_what_is_there_is_counted(image_dir, files, found):
-    image_dir.mkdir()
-    fill(image_dir, *files)
-    assert refusal(image_dir) == (
-        f"No valid folders of images found at {str(image_dir)!r}: found {found}; each "
-        "label needs a folder with jpg, jpeg, png, webp, bmp, gif files"
-    )
-
-
-@pytest.mark.parametrize("levels", [1, 2])
-def test_a_folder_above_the_labels_is_refused_with_the_one_that_fits(tmp_path, levels):
-    labels = tmp_path / "data" / "flowers"
-    fill(labels, "rose/1.jpg", "tulip/deep/1.jpg", "notes.txt")
-    image_dir = labels.parents[levels - 1]
-    assert refusal(image_dir).endswith(
-        "add a folder of images for another label, or give "
-        f"--image_dir={labels} if 'rose', 'tulip' are the labels"
-    )
-
-
-def test_a_folder_below_the_labels_is_refused_with_the_one_that_fits(
-    image_dir, monkeypatch
-):
-    fill(image_dir, "rose/1.jpg", "tulip/1.jpg")
-    monkeypatch.chdir(image_dir / "rose")
-    for given in (image_dir / "rose", "."):
-        assert f"have images, too: give --image_dir={image_dir};" in refusal(given)
 
 
 def test_images_beside_the_folders_are_counted(image_dir, caplog):
@@ -293,73 +172,10 @@ def test_a_thousand_small_folders_take_twenty_lines(image_dir, caplog):
         assert sum(line.startswith(more) for line in caplog.messages) == 1
 
 
-def test_one_label_is_too_few(image_dir):
-    fill(image_dir, "daisy/1.jpg", "daisy/2.jpg", "empty/notes.txt")
-    assert refusal(image_dir) == (
-        f"Only one valid folder of images found at {str(image_dir)!r} - multiple "
-        "classes are needed for classification: found 'daisy'; add a folder of images "
-        "for another label"
-    )
-
-
-def test_a_label_folder_that_cannot_be_read_is_reported(unprivileged):
-    fill(unprivileged, "a/1.jpg", "b/1.jpg")
-    (unprivileged / "b").chmod(0o000)
-    text = refusal(unprivileged)
-    assert text == (
-        f"cannot list '{unprivileged}/b': permission denied; every label's folder "
-        "must be readable for the user that runs the job"
-    )
-
-
 def test_the_photographs_are_found_quickly(photographs):
     dataset = find_images(str(photographs))
     assert len(dataset.images) == 4317
     assert dataset.labels == ("daisy", "dandelion", "rose", "sunflower", "tulip")
-
-
-def test_split_folders_are_not_labels(image_dir, caplog):
-    caplog.set_level("INFO")
-    fill(image_dir, "train/Red Roses/a/1.jpg", "train/daisy/1.jpg", "train/loose.jpg")
-    fill(image_dir, "valid/red_roses/1.jpg", "README/notes.txt", "extra/tulips/1.jpg")
-    dataset = find_images(str(image_dir))
-    assert dataset.labels == ("daisy", "red roses")
-    assert dataset.folders == ("daisy", "Red Roses")
-    assert dataset.splits == {"train": "train", "valid": "validation"}
-    assert {image.path: image.folder for image in dataset.images} == {
-        "train/Red Roses/a/1.jpg": "Red Roses",
-        "train/daisy/1.jpg": "daisy",
-        "valid/red_roses/1.jpg": "Red Roses",
-    }
-    assert dataset.notes == (
-        "the folders are a split: 'train' is train, 'valid' is validation; "
-        "test images are taken from 'train'",
-        "1 images left out: in 'extra', beside the folders of the split",
-        "1 images left out: directly in 'train', without a folder of their label",
-    )
-    assert {*dataset.notes, "Looking for images in 'Red Roses'"} <= set(caplog.messages)
-    assert "No files found in 'README': it is not a label" in caplog.messages
-
-
-def test_split_folders_are_labels_by_hash(image_dir):
-    fill(image_dir, "train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg")
-    assert find_images(str(image_dir)).labels == ("a", "b")
-    assert find_images(str(image_dir), "folders").labels == ("a", "b")
-    dataset = find_images(str(image_dir), "hash")
-    assert (dataset.labels, dataset.splits) == (("test", "train"), {})
-
-
-def test_splits_of_one_label_are_refused(image_dir):
-    fill(image_dir, *(f"{split}/images/1.jpg" for split in ("train", "valid", "test")))
-    assert refusal(image_dir).endswith(
-        "found 'images'; add a folder of images for another label, or give "
-        "--split=hash to take the folders as labels"
-    )
-
-
-def test_two_folders_of_one_split_that_are_one_label_are_refused(image_dir):
-    fill(image_dir, "train/a b/1.jpg", "train/a_b/1.jpg", "test/a_b/1.jpg")
-    assert "'a b' and 'a_b' both become 'a b'" in refusal(image_dir)
 
 
 def test_another_storage_is_listed_once(image_dir, far):
@@ -370,31 +186,3 @@ def test_another_storage_is_listed_once(image_dir, far):
     here = find_images(str(image_dir))
     assert [i.path for i in found.images] == [i.path for i in here.images]
     assert (found.labels, found.folders) == (here.labels, here.folders)
-
-
-def test_split_folders_are_the_same_on_another_storage(image_dir, far):
-    fill(image_dir, *(f"{split}/{label}/1.jpg" for split in SPLIT for label in "ab"))
-    found, here = find_images(far.url(image_dir)), find_images(str(image_dir))
-    assert found.splits == here.splits == SPLIT
-    assert [image.folder for image in found.images] == [
-        image.folder for image in here.images
-    ]
-    assert (found.labels, found.notes) == (here.labels, here.notes)
-
-
-@pytest.mark.parametrize(
-    ("fault", "kind", "text"),
-    [
-        ("ConnectionError", StorageError, "': nobody answers"),
-        ("NotAuthenticatedError", StorageError, "': no ticket"),
-        ("PermissionError", DatasetError, "every label's folder must be readable"),
-    ],
-)
-def test_a_storage_that_fails_is_no_mistake_of_the_user(
-    image_dir, far, fault, kind, text
-):
-    fill(image_dir, "a/1.jpg", "b/1.jpg")
-    far.fail({"list": fault})
-    with pytest.raises(kind, match=f"cannot list 'far://.*{text}") as caught:
-        find_images(far.url(image_dir))
-    assert caught.value.exit_code == (1 if kind is StorageError else 2)

@@ -1,5 +1,7 @@
 """Which files are images, by names and first bytes, and what is said of the others."""
 
+import functools
+
 import pytest
 
 from poets.data import image_files, image_listing
@@ -16,10 +18,14 @@ from poets.data.image_files import (
 from poets.data.image_listing import ImageFiles
 from poets.data.images import decode
 from poets.errors import StorageError
+from tests.data import folders
+from tests.data.folders import paths_of
+from tests.packs import JPEG
 
 pytest_plugins = ["tests.far"]
-JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+fill = functools.partial(folders.fill, data=JPEG)
 
 
 @pytest.fixture
@@ -28,16 +34,6 @@ def image_dir(tmp_path):
     folder = tmp_path / "flowers"
     fill(folder, "rose/1.jpg", "tulip/1.jpg")
     return folder
-
-
-def fill(folder, *paths, data=JPEG):
-    for path in paths:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(data)
-
-
-def paths_of(image_dir):
-    return [image.path for image in find_images(str(image_dir)).images]
 
 
 def warnings(caplog):

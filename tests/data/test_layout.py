@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from poets.data.layout import SPLIT_NAMES, layout_of, place_of
+from poets.data.layout import SPLIT_NAMES, clean_label, layout_of, place_of
 from poets.errors import DatasetError
 
 
@@ -187,3 +187,21 @@ def test_two_folders_of_one_split_that_are_one_label_keep_their_spellings():
     for split, other in (("train", "test"), ("test", "train")):
         found = layout(*filled(split, labels=both), f"{other}/red_roses/1.jpg")
         assert [found.labels[split, folder] for folder in both] == both
+
+
+@pytest.mark.parametrize(
+    ("folder", "label"),
+    [
+        ("daisy", "daisy"),
+        ("Red Roses", "red roses"),
+        ("Red__Roses-2", "red roses 2"),
+        ("_a", " a"),
+        ("a!", "a "),
+        ("Käse", "k se"),
+        ("花", "花"),
+        ("Ж  Я", "ж я"),
+        ("!!!", "!!!"),
+    ],
+)
+def test_labels_are_cleaned_as_in_the_original(folder, label):
+    assert clean_label(folder) == label
