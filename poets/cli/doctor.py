@@ -17,7 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from poets.cli.options_flags import add_overrides, add_secrets, add_spark
+from poets.cli.options_flags import (
+    add_overrides,
+    add_secrets,
+    add_spark,
+    positive,
+)
 from poets.config import RetrainConfig
 from poets.dcos.environment import task_environment
 from poets.dcos.options import Options, parse_context, read_options
@@ -54,14 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout_s",
-        type=_positive,
+        type=positive,
         default=TIMEOUT_S,
         metavar="S",
         help="time limit for a step (default: %(default)g)",
     )
     parser.add_argument(
         "--job_minutes",
-        type=_positive,
+        type=positive,
         default=60.0,
         metavar="M",
         help="how long the job's ticket must last (default: %(default)g)",
@@ -232,13 +237,3 @@ def _folders(config: RetrainConfig, sandbox: Path) -> tuple[list[str], list[str]
 
     reads = filter(is_outside, [config.image_dir])
     return list(reads), list(filter(is_outside, output_folders(config)))
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:  # of which argparse would report this function's name
-        number = 0.0
-    if not 0 < number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number

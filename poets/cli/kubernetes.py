@@ -14,7 +14,7 @@ import time
 
 from poets.cli import Verbs, kubernetes_serving
 from poets.cli.kubernetes_options import check_options, log_keytab_secret
-from poets.cli.options_flags import add_overrides
+from poets.cli.options_flags import add_overrides, positive
 from poets.dcos.options import read_options
 from poets.errors import StorageError
 from poets.kubernetes.objects import KINDS
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     following.add_argument(
         "--every",
         metavar="SECONDS",
-        type=_seconds,
+        type=positive,
         default=15.0,
         help="pause between two updates (default: 15)",
     )
@@ -124,13 +124,3 @@ def follow(args: argparse.Namespace) -> int:
         if args.once:
             return 0
         time.sleep(args.every)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:  # of which argparse would report this function's name
-        seconds = 0.0
-    if not 0 < seconds < 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and below 86400")
-    return seconds

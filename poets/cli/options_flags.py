@@ -1,4 +1,4 @@
-"""The command-line flags shared by all verbs that take a DC/OS options file."""
+"""Flags that several verbs share, and the type of numbers above zero."""
 
 import argparse
 from typing import Any
@@ -56,3 +56,14 @@ def add_spark(parser: "argparse._ActionsContainer") -> None:
         default=[],
         help="a setting of Spark; repeatable",
     )
+
+
+def positive(text: str) -> float:
+    """Returns a number above 0 from the command line; argparse words the error."""
+    try:
+        number = float(text)
+    except ValueError:  # of which argparse would report this function's name
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
