@@ -195,7 +195,7 @@ def test_more_than_half_unreadable_stops_and_changes_nothing(again, finished, tm
     assert snapshot(tmp_path / "out") == before
 
 
-def test_a_disk_that_is_full_keeps_the_earlier_results(again, finished, small_disk):
+def test_a_disk_that_is_full_keeps_the_earlier_results(again, small_disk, tmp_path):
     out = small_disk / "out"
     out.mkdir()
     (out / "retrained_graph.pb").write_bytes(b"of an earlier run")
@@ -206,7 +206,7 @@ def test_a_disk_that_is_full_keeps_the_earlier_results(again, finished, small_di
         match=r"cannot write '.*': no space left on device; what was there before is "
         "unchanged",
     ):
-        again(folder=out, summaries_dir=str(finished.folder / "summaries_of_full"))
+        again(folder=out, summaries_dir=str(tmp_path / "summaries"))
     assert snapshot(out) == {
         "retrained_graph.pb": b"of an earlier run",
         "metrics.json": b"{}",

@@ -9,7 +9,9 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 from poets.system.quiet import quiet_stderr
@@ -48,8 +50,36 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
+@contextlib.contextmanager
+def interrupts_afterwards() -> Iterator[None]:
+    """Has Ctrl-C and SIGTERM wait for the end of the body.
+
+    In the initialization of a C extension, KeyboardInterrupt becomes an ImportError.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        if came:
+            signal.raise_signal(came[0])
+
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-with quiet_stderr(), without("keras"), without_collections():
+with (
+    interrupts_afterwards(),
+    quiet_stderr(),
+    without("keras"),
+    without_collections(),
+):
     import tensorflow as tf
 
     tf.config.list_physical_devices()  # without a GPU, this prints too
