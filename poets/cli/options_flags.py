@@ -65,5 +65,7 @@ def positive(text: str) -> float:
     except ValueError:  # of which argparse would report this function's name
         number = 0.0
     if not 0 < number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number above 0 and below 1e9"
+        )
     return number

@@ -94,7 +94,9 @@ def test_a_pause_that_is_none_is_refused(seconds, capsys):
     with pytest.raises(SystemExit) as ended:
         poets("follow", "/from", "/to", "--every", seconds)
     assert ended.value.code == 2
-    assert f"--every: {seconds!r} is not above 0 and" in capsys.readouterr().err
+    assert (
+        f"--every: {seconds!r} is not a number above 0 and" in capsys.readouterr().err
+    )
 
 
 def test_a_follower_goes_on_after_a_failure_until_it_is_stopped(tmp_path, wait_until):
