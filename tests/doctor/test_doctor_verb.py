@@ -135,7 +135,7 @@ def test_mistakes_of_the_user(doctor, words, message):
 def test_a_deadline_that_is_none(doctor, value):
     code, out, err = doctor(f"--timeout_s={value}", "/")
     assert (code, out) == (2, "")
-    found = f"--timeout_s: {value!r} is not a number above 0"
+    found = f"--timeout_s: {value!r} is not a number above 0 and below 1e9"
     assert err == f"poets doctor: wrong flags: {found}\n"
 
 
