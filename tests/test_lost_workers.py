@@ -318,7 +318,7 @@ def test_a_worker_killed_before_it_hears_that_all_is_done_ends_well(
             *("Final test accuracy", {}, "read-only"), id="publication, read-only"
         ),
         pytest.param(
-            *("pictures computed up to the last layers", TUNING, "full"),
+            *("fine-tuning step 4:", TUNING, "full"),
             id="fine-tuning, full",
         ),
     ],
