@@ -57,6 +57,7 @@ from poets.fine_tuning import supervise
 from tests.fine_tuning.forks import fork_children
 supervise.POLL_S, supervise.LOOK_EVERY_S = 0.02, 0.1
 supervise.CHECKPOINT_EVERY_S = 0.05
+supervise.LOG_EVERY_S = 1.0
 fork_children()
 """
 # The chief dies when all is published and no worker knows it yet.
@@ -318,8 +319,11 @@ def test_a_worker_killed_before_it_hears_that_all_is_done_ends_well(
             *("Final test accuracy", {}, "read-only"), id="publication, read-only"
         ),
         pytest.param(
-            *("fine-tuning step 4:", TUNING, "full"),
+            *("pictures computed up to the last layers", TUNING, "full"),
             id="fine-tuning, full",
+        ),
+        pytest.param(
+            *("fine-tuning step 4:", TUNING, "full"), id="fine-tuning's steps, full"
         ),
     ],
 )

@@ -108,7 +108,8 @@ class Supervisor:
     def _gather(self, key: str, step: int) -> dict[str, Any]:
         """Publishes and returns the next generation, once every worker has registered.
 
-        Raises PoetsError if a worker does not register within WAIT_S.
+        Raises PoetsError if a worker does not register within WAIT_S, or if nothing can
+        be written meanwhile.
         """
         before = self._folder.read_json(GENERATION) or {"number": 0, "nonces": []}
         self._register()
@@ -135,6 +136,8 @@ class Supervisor:
             if now - logged > LOG_EVERY_S:
                 logged = now
                 logger.info("fine-tuning waits for %s", missing)
+                # Raises if the storage takes no more, which may be why they are gone.
+                self._register()
             time.sleep(POLL_S)
         generation = {
             "number": before["number"] + 1,

@@ -12,7 +12,6 @@ from poets.classifier import EngineClassifier, load_classifier
 from poets.cli import run
 from poets.errors import ConfigError, ModelError
 from poets.export.onnx import build
-from poets.export.verify import UNDECIDED
 from poets.system.runtime import tf, v1
 from tests import retraining
 
@@ -81,7 +80,11 @@ def test_a_run_publishes_it_checked_and_labels_are_inside(trained, finished, cap
     entry = metrics["exports"]["retrained_graph.onnx"]
     assert entry["sha256"] == digest(trained / "retrained_graph.onnx")
     assert entry["checked_images"] > 10
-    assert entry["max_score_difference"] < UNDECIDED  # differs by CPU
+    others = [
+        metrics["exports"][f"retrained_graph.{each}"] for each in ("pb", "tflite")
+    ]
+    worst = max(each["max_score_difference"] for each in others)  # depends on the CPU
+    assert entry["max_score_difference"] < max(1e-4, worst)
     for name in ("metrics.json", "retrained_labels.txt"):
         (trained / name).rename(trained / f"{name}.away")
     classifier = load_classifier(str(trained / "retrained_graph.onnx"))

@@ -210,6 +210,21 @@ def test_a_worker_that_does_not_come_is_named(tmp_path, monkeypatch):
         Supervisor(folder, Cluster(num_workers=3)).lead(key, STEPS)
 
 
+def test_a_disk_that_gets_full_ends_the_wait_for_a_worker(small_disk, monkeypatch):
+    monkeypatch.setattr(supervise, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(supervise, "WAIT_S", 60.0)
+    folder, key = shared(small_disk / "shared")
+
+    def fill(*log_line):
+        left = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+        (small_disk / "filler").write_bytes(bytes(left))
+
+    monkeypatch.setattr(supervise.logger, "info", fill)  # while it waits
+    with pytest.raises(PoetsError, match=r"reg-0.json': no space left on device"):
+        Supervisor(folder, Cluster(num_workers=2)).lead(key, STEPS)
+    assert folder.read_json("reg-0.json")
+
+
 def test_no_progress_ends_with_what_ended_the_child(tmp_path, monkeypatch):
     monkeypatch.setattr(supervise, "ATTEMPTS", 2)
     monkeypatch.setattr(sys, "executable", "/bin/false")
