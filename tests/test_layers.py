@@ -53,7 +53,7 @@ CLIENTS = {  # third-party package -> the modules that import it
         "classifier.tflite_metadata",  # one function: the schema of a model
     },
     "google": {"serve.server.tf_protos", "serve.server.tf_grpc"},  # protobuf
-    "google_crc32c": {"data.packs.tfrecord"},
+    "google_crc32c": {"data.packs.parquet", "data.packs.tfrecord"},
     "grpc": {"serve.server.tf_grpc"},
     "prometheus_client": {"serve.server.telemetry"},
     "starlette": {

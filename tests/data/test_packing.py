@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 
+import google_crc32c
 import numpy as np
 import pytest
 
@@ -203,7 +204,9 @@ def test_packs_loaded_by_datasets_have_labels(image_dir, tmp_path):
     names = features["label"]["names"]
     for row in table.to_pylist():
         assert row["image"]["path"].startswith(names[row["label"]] + "/")
-        assert row["sha256"] == hashlib.sha256(row["image"]["bytes"]).digest()
+        data = row["image"]["bytes"]
+        assert row["sha256"] == hashlib.sha256(data).digest()
+        assert row["crc32c"] == google_crc32c.value(data)
 
 
 def test_files_are_made_a_few_at_once(monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 
 from poets.data.dataset import find_images
 from poets.data.image_files import ImageError
+from poets.data.packs.parquet import CRC
 from poets.errors import DatasetError
 from tests import packs
 from tests.packs import FILES, JPEG
@@ -33,7 +34,9 @@ def test_rows_without_label_picture_or_name(folder):
             dataset.images, dataset.source.read(dataset.images), strict=True
         )
     }
-    assert str(found.pop("a/p.jpg")) == "'a.parquet': a row without a picture"
+    assert str(found.pop("a/p.jpg")) == (
+        "'a.parquet': row 5 of row group 0: a row without a picture"
+    )
     assert set(found.values()) == {JPEG}
 
 
@@ -56,14 +59,51 @@ def test_a_parquet_file_without_pictures_names_its_columns(folder):
         find_images(str(folder))
 
 
-def test_a_damaged_row_group_loses_its_own_pictures_only(folder):
+def damaged(folder, at, new):
+    """Returns what is read of a listed pack, by path, once some bytes have changed."""
+    dataset = find_images(str(folder))
+    (pack,) = folder.glob("*.parquet")
+    whole = pack.read_bytes()
+    pack.write_bytes(whole[:at] + new + whole[at + len(new) :])
+    found = dataset.source.read(dataset.images)
+    return dict(zip(dataset.images.paths.to_pylist(), found, strict=True))
+
+
+def test_a_damaged_picture_is_the_only_one_lost(folder):
+    whole = packs.ours_parquet(folder, FILES).read_bytes()
+    found = damaged(folder, whole.index(FILES["daisy/3.jpg"]) + 9, b"X")
+    number = list(FILES).index("daisy/3.jpg")
+    assert str(found.pop("daisy/3.jpg")) == (
+        f"'images-00000.parquet': row {number} of row group 0: wrong CRC"
+    )
+    assert found == {name: FILES[name] for name in found}
+    assert len(found) == len(FILES) - 1
+
+
+def test_a_damaged_length_of_a_picture_loses_its_row_group(folder):
+    whole = packs.ours_parquet(folder, FILES).read_bytes()
+    at = whole.index(FILES["daisy/3.jpg"]) - 4
+    found = damaged(folder, at, b"\xff\xff\xff\x7f")
+    assert all(isinstance(data, ImageError) for data in found.values())
+    whys = {str(why).rpartition(": ")[0] for why in found.values()}
+    assert whys == {"'images-00000.parquet': block 0 is damaged"}
+
+
+def test_packs_without_checksums_of_pictures_have_those_of_pages(folder):
+    """Packs of earlier versions."""
+    pack = packs.ours_parquet(folder, FILES)
+    table = pq.read_table(pack).drop_columns([CRC])
+    pq.write_table(table, pack, compression="none", write_page_checksum=True)
+    whole = pack.read_bytes()
+    found = damaged(folder, whole.index(FILES["daisy/3.jpg"]) + 9, b"X")
+    for why in found.values():
+        assert isinstance(why, ImageError)
+        assert "block 0 is damaged: could not verify page integrity" in str(why)
+
+
+def test_a_damaged_path_in_a_pack_ends_the_job_before_its_work(folder):
     pack = packs.ours_parquet(folder, FILES)
     whole = pack.read_bytes()
-    at = whole.index(FILES["daisy/3.jpg"])
-    dataset = find_images(str(folder))
-    pack.write_bytes(whole[:at] + b"XXXX" + whole[at + 4 :])
-    found = list(dataset.source.read(dataset.images))
-    assert all(isinstance(data, ImageError) for data in found)  # one row group
-    assert str(found[0]).startswith(
-        "'images-00000.parquet': block 0 is damaged: could not verify page integrity"
-    )
+    pack.write_bytes(whole.replace(b"daisy/3.jpg", b"daisy/4.jpg"))
+    with pytest.raises(DatasetError, match="could not verify page integrity"):
+        find_images(str(folder))

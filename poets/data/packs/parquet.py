@@ -3,16 +3,22 @@
     image    struct<bytes: binary, path: string>, or binary
     label    number of a ClassLabel with its names in the schema's metadata, or text
 
-Packs of `poets pack` also have the length, the time and the SHA-256 of each picture,
-and row groups of some megabytes. A row group is a block: of the row groups of others
-only the pages up to the wanted rows are read.
+Packs of `poets pack` also have the length, the time, the SHA-256 and the CRC-32C of
+each picture, and row groups of some megabytes. A row group is a block: of the row
+groups of others only the pages up to the wanted rows are read.
+
+All pages of our packs have checksums as well. Those of pictures are compared only where
+there is no CRC-32C: processors have an instruction for it, and a picture of 60 kB takes
+3 us instead of 15.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -36,6 +42,9 @@ ROWS = 64
 MAX_ROWS = 256
 """Rows of our row groups: a chunk of the work."""
 
+CRC = "crc32c"
+"""Column with the CRC-32C of each picture (RFC 3720)."""
+
 SCHEMA = pa.schema(
     {
         "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
@@ -43,6 +52,7 @@ SCHEMA = pa.schema(
         "length": pa.int64(),
         "mtime_ns": pa.int64(),
         "sha256": pa.binary(32),
+        CRC: pa.uint32(),
     }
 )
 """The columns of our packs."""
@@ -56,14 +66,16 @@ class Reader:
             metadata = pq.read_metadata(file)
             schema: pa.Schema = metadata.schema.to_arrow_schema()
             self.ours = OURS.encode() in (schema.metadata or {})
-            self._file = pq.ParquetFile(
+            self._has_crc = self.ours and CRC in schema.names
+            self._open = functools.partial(
+                pq.ParquetFile,
                 file,
                 metadata=metadata,
                 # Row groups of ours are read whole, without a copy; others may be huge.
                 buffer_size=0 if self.ours else BLOCK_BYTES,
                 pre_buffer=False,
-                page_checksum_verification=True,
             )
+            self._pictures = self._open(page_checksum_verification=not self._has_crc)
             features = _features(schema)
             self._image = _image_column(schema, features)
             self._label = _label_column(schema, features)
@@ -79,30 +91,35 @@ class Reader:
         columns = [name for name in (self._label, self._path) if name]
         columns += ["length", "mtime_ns"] if self.ours else []
         with damage():
-            for block in range(self._file.num_row_groups):
-                _check_bomb(self._file.metadata.row_group(block), block)
-                table = self._file.read_row_group(block, columns)
+            file = self._open(page_checksum_verification=True)
+            for block in range(file.num_row_groups):
+                _check_bomb(file.metadata.row_group(block), block)
+                table = file.read_row_group(block, columns)
                 yield from self._rows(table, block)
 
     def read(self, places: Sequence[Place]) -> Iterator[bytes | ImageError]:
         first = given = 0  # the batch's first row, pictures that were yielded
+        block = places[0].block
+        columns = [self._bytes, CRC] if self._has_crc else [self._bytes]
         with damage():
-            for batch in self._file.iter_batches(
-                ROWS, [places[0].block], [self._bytes], use_threads=False
+            for batch in self._pictures.iter_batches(
+                ROWS, [block], columns, use_threads=False
             ):
-                column = batch.column(0)
-                if pa.types.is_struct(column.type):
-                    (column,) = column.flatten()
-                while places[given].start < first + len(column):
-                    data = column[places[given].start - first].as_py()
-                    yield (
-                        ImageError("a row without a picture") if data is None else data
-                    )
+                images = batch[self._image]
+                if pa.types.is_struct(images.type):
+                    (images,) = images.flatten()
+                while places[given].start < first + len(images):
+                    row = places[given].start - first
+                    data = images[row].as_py()
+                    crc = batch[CRC][row].as_py() if self._has_crc else None
+                    problem = _problem(data, crc)
+                    where = f"row {first + row:,} of row group {block}"
+                    yield ImageError(f"{where}: {problem}") if problem else data
                     given += 1
                     if given == len(places):
                         return
-                first += len(column)
-        raise PackError(f"row group {places[0].block} has {first} rows")
+                first += len(images)
+        raise PackError(f"row group {block} has {first} rows")
 
     def _rows(self, table: pa.Table, block: int) -> Iterator[Member]:
         def values(column: str, known: bool, default: Any = None) -> Sequence[Any]:
@@ -134,6 +151,7 @@ def write(
         "length": {"dtype": "int64", "_type": "Value"},
         "mtime_ns": {"dtype": "int64", "_type": "Value"},
         "sha256": {"dtype": "binary", "_type": "Value"},
+        CRC: {"dtype": "uint32", "_type": "Value"},
     }
     schema = SCHEMA.with_metadata(
         {OURS: "1", "huggingface": json.dumps({"info": {"features": features}})}
@@ -156,6 +174,7 @@ def write(
                     "length": len(data),
                     "mtime_ns": mtime_ns,
                     "sha256": hashlib.sha256(data).digest(),
+                    CRC: google_crc32c.value(data),
                 }
             )
             full = sum(row["length"] for row in rows) >= BLOCK_BYTES
@@ -208,6 +227,13 @@ def _text_of(value: Any, names: Sequence[str] | None) -> tuple[str, str]:
     if isinstance(value, int) and 0 <= value < len(names):
         return str(names[value]), ""
     return "", f"label {value} is none of the {len(names)} of its ClassLabel"
+
+
+def _problem(data: bytes | None, crc: int | None) -> str:
+    """Returns what is wrong with a picture, or ""."""
+    if data is None:
+        return "a row without a picture"
+    return "wrong CRC" if crc is not None and google_crc32c.value(data) != crc else ""
 
 
 def _check_bomb(group: pq.RowGroupMetaData, block: int) -> None:
