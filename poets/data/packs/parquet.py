@@ -108,13 +108,15 @@ class Reader:
                 images = batch[self._image]
                 if pa.types.is_struct(images.type):
                     (images,) = images.flatten()
+                crcs = batch[CRC].to_pylist() if self._has_crc else None
                 while places[given].start < first + len(images):
                     row = places[given].start - first
                     data = images[row].as_py()
-                    crc = batch[CRC][row].as_py() if self._has_crc else None
-                    problem = _problem(data, crc)
-                    where = f"row {first + row:,} of row group {block}"
-                    yield ImageError(f"{where}: {problem}") if problem else data
+                    if data is None or crcs and google_crc32c.value(data) != crcs[row]:
+                        why = "a row without a picture" if data is None else "wrong CRC"
+                        where = f"row {first + row:,} of row group {block}"
+                        data = ImageError(f"{where}: {why}")
+                    yield data
                     given += 1
                     if given == len(places):
                         return
@@ -227,13 +229,6 @@ def _text_of(value: Any, names: Sequence[str] | None) -> tuple[str, str]:
     if isinstance(value, int) and 0 <= value < len(names):
         return str(names[value]), ""
     return "", f"label {value} is none of the {len(names)} of its ClassLabel"
-
-
-def _problem(data: bytes | None, crc: int | None) -> str:
-    """Returns what is wrong with a picture, or ""."""
-    if data is None:
-        return "a row without a picture"
-    return "wrong CRC" if crc is not None and google_crc32c.value(data) != crc else ""
 
 
 def _check_bomb(group: pq.RowGroupMetaData, block: int) -> None:
