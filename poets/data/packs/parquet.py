@@ -166,6 +166,7 @@ def write(
         use_dictionary=False,
         write_statistics=False,
         write_page_checksum=True,
+        data_page_size=16 * BLOCK_BYTES,  # one page for the pictures of a row group
     ) as writer:
         rows: list[dict[str, Any]] = []
         for path, label, mtime_ns, data in pictures:
