@@ -80,11 +80,7 @@ def test_a_run_publishes_it_checked_and_labels_are_inside(trained, finished, cap
     entry = metrics["exports"]["retrained_graph.onnx"]
     assert entry["sha256"] == digest(trained / "retrained_graph.onnx")
     assert entry["checked_images"] > 10
-    others = [
-        metrics["exports"][f"retrained_graph.{each}"] for each in ("pb", "tflite")
-    ]
-    worst = max(each["max_score_difference"] for each in others)  # depends on the CPU
-    assert entry["max_score_difference"] < max(1e-4, worst)
+    assert entry["max_score_difference"] < 1e-4
     for name in ("metrics.json", "retrained_labels.txt"):
         (trained / name).rename(trained / f"{name}.away")
     classifier = load_classifier(str(trained / "retrained_graph.onnx"))

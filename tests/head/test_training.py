@@ -163,6 +163,17 @@ def test_a_dimension_without_spread_is_no_division_by_zero():
     assert np.isfinite(head.biases).all()
 
 
+def test_a_dimension_that_hardly_varies_leaves_scores_their_digits():
+    """Scattering of drawn flowers has such: a logarithm's floor, and some noise."""
+    hardly = examples(200)
+    hardly.bottlenecks[:, 3] = -6.9 + 2e-5 * hardly.label_indices
+    head = train(hardly, how_many_training_steps=100)[0]
+    exact = Head(head.weights.astype(np.float64), head.biases.astype(np.float64))
+    found = head.probabilities(hardly.bottlenecks)
+    expected = exact.probabilities(hardly.bottlenecks.astype(np.float64))
+    assert np.allclose(found, expected, atol=1e-5)
+
+
 def test_the_second_half_of_the_iterates_is_averaged():
     """A head of the average moves less from one run of batches to another."""
 
