@@ -98,30 +98,28 @@ class Reader:
                 yield from self._rows(table, block)
 
     def read(self, places: Sequence[Place]) -> Iterator[bytes | ImageError]:
-        first = given = 0  # the batch's first row, pictures that were yielded
         block = places[0].block
         columns = [self._bytes, CRC] if self._has_crc else [self._bytes]
+        batches = self._pictures.iter_batches(ROWS, [block], columns, use_threads=False)
+        first = end = 0  # rows of the current batch
         with damage():
-            for batch in self._pictures.iter_batches(
-                ROWS, [block], columns, use_threads=False
-            ):
-                images = batch[self._image]
-                if pa.types.is_struct(images.type):
-                    (images,) = images.flatten()
-                crcs = batch[CRC].to_pylist() if self._has_crc else None
-                while places[given].start < first + len(images):
-                    row = places[given].start - first
-                    data = images[row].as_py()
-                    if data is None or crcs and google_crc32c.value(data) != crcs[row]:
-                        why = "a row without a picture" if data is None else "wrong CRC"
-                        where = f"row {first + row:,} of row group {block}"
-                        data = ImageError(f"{where}: {why}")
-                    yield data
-                    given += 1
-                    if given == len(places):
-                        return
-                first += len(images)
-        raise PackError(f"row group {block} has {first} rows")
+            for place in places:
+                while place.start >= end:
+                    batch = next(batches, None)
+                    if batch is None:
+                        raise PackError(f"row group {block} has {end} rows")
+                    first, end = end, end + len(batch)
+                    images = batch[self._image]
+                    if pa.types.is_struct(images.type):
+                        (images,) = images.flatten()
+                    crcs = batch[CRC].to_pylist() if self._has_crc else None
+                row = place.start - first
+                data = images[row].as_py()
+                if data is None or crcs and google_crc32c.value(data) != crcs[row]:
+                    why = "a row without a picture" if data is None else "wrong CRC"
+                    where = f"row {place.start:,} of row group {block}"
+                    data = ImageError(f"{where}: {why}")
+                yield data
 
     def _rows(self, table: pa.Table, block: int) -> Iterator[Member]:
         def values(column: str, known: bool, default: Any = None) -> Sequence[Any]:
