@@ -12,7 +12,7 @@ SMALLEST_SPREAD = 1e-6
 """A dimension that varies less is only centred."""
 
 SMALLEST_SHARE = 0.002
-"""A spread that is a smaller share of the mean is taken to be this share.
+"""Another spread that is a smaller share of the mean is taken to be this share.
 
 The exported layer takes bottlenecks that are not centred. With a weight of 100 for one
 that is always near -6.9, float32 left three digits of a score.
@@ -41,10 +41,10 @@ class Standardizer:
         mean = total / len(examples)
         for part in examples.parts():
             squares += ((part.matrix() - mean) ** 2).sum(axis=0)
-        spread = np.sqrt(squares / len(examples))
-        spread = np.maximum(spread, SMALLEST_SHARE * np.abs(mean)).astype(np.float32)
-        scale = 1 / np.where(spread > SMALLEST_SPREAD, spread, 1)
-        return cls(mean.astype(np.float32), scale)
+        spread = np.sqrt(squares / len(examples)).astype(np.float32)
+        mean = mean.astype(np.float32)
+        divisor = np.maximum(spread, SMALLEST_SHARE * np.abs(mean))
+        return cls(mean, 1 / np.where(spread > SMALLEST_SPREAD, divisor, 1))
 
     def apply(self, bottlenecks: Any) -> Any:
         """Returns bottlenecks [N, D], array or tensor, standardised."""
