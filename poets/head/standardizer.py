@@ -12,7 +12,7 @@ SMALLEST_SPREAD = 1e-6
 """A dimension that varies less is only centred."""
 
 SMALLEST_SHARE = 0.002
-"""Another spread that is a smaller share of the mean is taken to be this share.
+"""Any other spread below this share of the mean counts as this share.
 
 The exported layer takes bottlenecks that are not centred. With a weight of 100 for one
 that is always near -6.9, float32 left three digits of a score.
@@ -25,7 +25,7 @@ class Standardizer:
 
     Attributes:
       mean: float32 [D].
-      scale: float32 [D], one over the standard deviation, or what counts as such.
+      scale: float32 [D], one over the standard deviation or its least value.
     """
 
     mean: np.ndarray
